@@ -1,0 +1,177 @@
+"""Checkpoints: whole or not there, independent of the number of ranks and of the ZeRO stage; and the export.
+
+RUN/checkpoints/
+    step-00000500/model.safetensors      every weight in fp32, frozen ones included
+                  optimizer.safetensors  both Adam moments in fp32
+                  state.json             the position and what early stopping knows
+    latest, best                         a name of one of these folders each
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from asrscale import engine as ds
+from asrscale.config import write_json
+from asrscale.engine import Engine, World
+from asrscale.errors import CliError
+from asrscale.model import Recognizer
+
+WEIGHTS_FILE, MOMENTS_FILE, STATE_FILE = "model.safetensors", "optimizer.safetensors", "state.json"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Everything about a run that its settings do not tell.
+
+    Attributes:
+        step: Optimizer steps done; the position in the data follows from it.
+        best: (WER, CER, loss) of the best evaluation so far: while a young model still says nothing, and its WER
+            stays at 100 %, the others tell that it learns.
+        best_step: Where that was.
+        stale_evaluations: Evaluations since then, for early stopping.
+    """
+
+    step: int = 0
+    best: tuple[float, ...] | None = None
+    best_step: int | None = None
+    stale_evaluations: int = 0
+
+
+def save_checkpoint(
+    engine: Engine, frozen: dict[str, Tensor], state: RunState, run_folder: Path, *, keep: int, world: World
+) -> None:
+    """Writes a checkpoint, then points `latest` at it (and `best`, if it is), then drops old ones.
+
+    A collective: every rank calls it; rank 0 writes.
+
+    Args:
+        engine: Gathers its states through `engine`.
+        frozen: Weights that are not trained, in fp32.
+        state: Goes into state.json.
+        run_folder: The run's folder.
+        keep: How many to keep beside the best.
+        world: Who we are.
+    """
+    weights = ds.gather_weights(engine, frozen, world)
+    moments = ds.gather_moments(engine, world)
+    if world.is_main:
+        if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
+            raise FloatingPointError(f"the weights of step {state.step} are not finite; they were not saved")
+        folder = run_folder / "checkpoints"
+        target = folder / f"step-{state.step:08d}"
+        partial = folder / f"{target.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
+        save_file(moments, partial / MOMENTS_FILE)
+        write_json(partial / STATE_FILE, dataclasses.asdict(state))
+        for path in (*partial.iterdir(), partial):
+            _sync(path)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+        _point(folder, "latest", target.name)
+        if state.best_step == state.step:
+            _point(folder, "best", target.name)
+        _drop_old(folder, keep)
+    ds.barrier()
+
+
+def latest_checkpoint(run_folder: Path) -> Path | None:
+    """The newest whole checkpoint of a run, or None."""
+    return _pointed(run_folder / "checkpoints", "latest")
+
+
+def best_checkpoint(run_folder: Path) -> Path | None:
+    """The checkpoint with the lowest WER, or None when nothing was evaluated."""
+    return _pointed(run_folder / "checkpoints", "best")
+
+
+def read_state(checkpoint: Path) -> RunState:
+    """The position at which a checkpoint was written.
+
+    Raises:
+        CliError: The file is damaged.
+    """
+    try:
+        state = RunState(**json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8")))
+        return replace(state, best=state.best and tuple(state.best))
+    except (OSError, ValueError, TypeError) as error:
+        raise CliError(f"{checkpoint / STATE_FILE} is damaged: choose another --run") from error
+
+
+def load_weights(recognizer: Recognizer, checkpoint: Path) -> None:
+    """Puts a checkpoint's weights into a model that no engine wraps yet; every key must match.
+
+    Raises:
+        CliError: The weights are damaged, or of another model.
+    """
+    weights = _load(checkpoint / WEIGHTS_FILE)
+    try:
+        recognizer.model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CliError(f"{checkpoint} holds another model than --model: {reason}") from error
+
+
+def restore_engine(engine: Engine, checkpoint: Path, world: World) -> None:
+    """Gives an engine the weights and moments of a checkpoint; see `engine.restore_state` for what must come before."""
+    ds.restore_state(engine, _load(checkpoint / WEIGHTS_FILE), _load(checkpoint / MOMENTS_FILE), world)
+
+
+def export_model(recognizer: Recognizer, checkpoint: Path, folder: Path) -> None:
+    """Writes a stock Hugging Face model folder with the weights of a checkpoint."""
+    load_weights(recognizer, checkpoint)
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    recognizer.save(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CliError(f"{path} is damaged: choose another --run") from error
+
+
+def _point(folder: Path, name: str, target: str) -> None:
+    """Makes `name` (latest or best) name a checkpoint, at once and durably."""
+    partial = folder / f"{name}.partial"
+    partial.write_text(target + "\n", encoding="utf-8")
+    _sync(partial)
+    os.replace(partial, folder / name)
+    _sync(folder)
+
+
+def _pointed(folder: Path, name: str) -> Path | None:
+    if not (folder / name).is_file():
+        return None
+    target = folder / (folder / name).read_text(encoding="utf-8").strip()
+    return target if (target / STATE_FILE).is_file() else None
+
+
+def _drop_old(folder: Path, keep: int) -> None:
+    """Deletes all but the newest `keep` checkpoints and the best."""
+    best = _pointed(folder, "best")
+    for old in sorted(folder.glob("step-????????"))[:-keep]:
+        if old != best:
+            shutil.rmtree(old)
+
+
+def _sync(path: Path) -> None:
+    """Makes a file's content, or a folder's entries, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

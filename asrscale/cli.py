@@ -1,0 +1,162 @@
+"""Strict command lines: every flag is checked before any work begins.
+
+`fire.Fire(function)` runs the function first and complains about an unknown flag afterwards, and it
+guesses types (`--name 1e5` arrives as a float). So fire only splits the command line here; the fields
+of a frozen dataclass say which flags exist and what type each has.
+"""
+
+import dataclasses
+import difflib
+import math
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
+
+import fire
+from fire.decorators import SetParseFn
+
+from asrscale.errors import EXIT_COMPLETE, EXIT_USAGE, CliError
+
+Schema = TypeVar("Schema")
+
+
+def setting(default: Any = dataclasses.MISSING, *, help: str) -> Any:
+    """A dataclass field that is a flag; without a default the flag is required."""
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+def main(
+    schema: type[Schema],
+    function: Callable[[Schema], int | None],
+    argv: Sequence[str] | None = None,
+    build: Callable[..., Schema] | None = None,
+) -> NoReturn:
+    """Parses the command line into `schema`, calls `function` with it, exits with its code.
+
+    A `CliError` becomes one line on stderr (of the first rank of each node) and exit code 2; any other exception
+    keeps its traceback.
+
+    Args:
+        schema: A frozen dataclass whose fields were made by `setting`.
+        function: Does the work; returns an exit code, or None for 0.
+        argv: The words after the program's name; by default those of this process.
+        build: Makes a `schema` of the flags that were given, where their defaults depend on each other.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if set(words) & {"--help", "-h", "--h"}:
+        print(usage(schema))
+        sys.exit(EXIT_COMPLETE)
+    try:
+        code = function((build or schema)(**parse(schema, words)))
+    except CliError as error:
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_USAGE)
+    sys.exit(EXIT_COMPLETE if code is None else code)
+
+
+def parse(schema: type[Any], argv: Sequence[str]) -> dict[str, Any]:
+    """Parses words such as `--epochs 3 --train=a,b --nopin` into the values of those fields of `schema`.
+
+    Raises:
+        CliError: A word that is no flag, a flag that is unknown, missing or of the wrong type.
+    """
+    names = {field.name for field in dataclasses.fields(schema)}
+    given = [word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--") and word != "--"]
+    for name in given:
+        if name not in names and not (name.startswith("no") and name[2:] in names):
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean --{near[0]}?" if near else "--help lists the flags"
+            raise CliError(f"unknown flag --{name}: {hint}")
+        if given.count(name) > 1:
+            raise CliError(f"--{name} is given twice: join several values by commas")
+    captured: dict[str, str] = {}
+    stray: list[str] = [word for word in argv if word in ("-", "--")]  # fire's own separators
+
+    @SetParseFn(str)  # type: ignore[untyped-decorator]
+    def capture(*positional: str, **flags: str) -> None:
+        stray.extend(positional)
+        captured.update(flags)
+
+    if not stray:
+        fire.Fire(capture, command=list(argv), name="asrscale")
+    stray += [f"-{name}" for name in captured if name not in names]  # a single dash
+    if stray:
+        raise CliError(f"unexpected word '{stray[0]}': every value follows a flag, as in --flag value")
+    return typed(schema, captured)
+
+
+def typed(schema: type[Any], flags: Mapping[str, str]) -> dict[str, Any]:
+    """Converts flags that are still text to the types of their fields of `schema`.
+
+    Raises:
+        CliError: A missing or mistyped flag, named.
+    """
+    fields = {field.name: field for field in dataclasses.fields(schema)}
+    hints = typing.get_type_hints(schema)
+    values = {name: _convert(name, text, hints[name]) for name, text in flags.items()}
+    for name, field in fields.items():
+        if name not in values and field.default is dataclasses.MISSING:
+            raise CliError(f"missing flag --{name}: {field.metadata['help']}")
+    return values
+
+
+def usage(schema: type[Any]) -> str:
+    """The text of --help: the dataclass's docstring, then a line a flag."""
+    hints = typing.get_type_hints(schema)
+    lines = [(schema.__doc__ or "").strip(), "", "flags:"]
+    for field in dataclasses.fields(schema):
+        required = field.default is dataclasses.MISSING
+        default = "required" if required else f"default {_shown(field.default)}"
+        lines.append(f"  --{field.name} {_type_name(hints[field.name])}")
+        lines.append(f"        {field.metadata['help']} ({default})")
+    return "\n".join(lines)
+
+
+def _convert(name: str, text: str, hint: Any) -> Any:
+    """`text` as the type `hint`; raises CliError naming the flag."""
+    if get_origin(hint) in (types.UnionType, typing.Union):
+        return _convert(name, text, next(arg for arg in get_args(hint) if arg is not type(None)))
+    if get_origin(hint) is tuple:
+        parts = tuple(part.strip() for part in text.split(",") if part.strip())
+        if not parts:
+            raise CliError(f"--{name} is empty: give one value or several joined by commas")
+        return tuple(_convert(name, part, get_args(hint)[0]) for part in parts)
+    if get_origin(hint) is Literal:
+        if text not in get_args(hint):
+            raise CliError(f"--{name} {text}: choose one of {', '.join(map(str, get_args(hint)))}")
+        return text
+    if hint is bool:
+        if text.lower() not in ("true", "false"):
+            raise CliError(f"--{name} {text}: give true or false")
+        return text.lower() == "true"
+    if hint is str:
+        if text in ("", "True"):  # fire's value for a flag that stands alone
+            raise CliError(f"--{name} needs a value")
+        return text
+    try:
+        value = hint(text)
+        if math.isfinite(value):
+            return value
+    except (ValueError, OverflowError):
+        pass
+    raise CliError(f"--{name} {text[:40]}: give {'a whole number' if hint is int else 'a number'}")
+
+
+def _type_name(hint: Any) -> str:
+    if get_origin(hint) in (types.UnionType, typing.Union):
+        return _type_name(next(arg for arg in get_args(hint) if arg is not type(None)))
+    if get_origin(hint) is tuple:
+        return f"{_type_name(get_args(hint)[0])}[,…]"
+    if get_origin(hint) is Literal:
+        return "|".join(map(str, get_args(hint)))
+    return {int: "N", float: "X", bool: "true|false", str: "TEXT"}[hint]
+
+
+def _shown(default: Any) -> str:
+    if default is None:
+        return "none"
+    return str(default).lower() if isinstance(default, bool) else str(default)

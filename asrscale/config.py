@@ -1,0 +1,156 @@
+"""Every setting of a training run: one frozen dataclass, its flags, its checks, its file."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from asrscale.cli import setting
+from asrscale.errors import CliError
+
+DEMO_DATA = "data/demo/shards"
+DEMO_MODEL = "tiny"
+
+# The defaults below are for fine-tuning: the values of the notebook this project began with (learning rate, weight
+# decay, warm-up, epochs), units of 160 s so that ranks balance, SpecAugment at transformers' default. These are for a
+# model that starts from random weights; docs/experiments.md has the curves.
+FROM_SCRATCH: dict[str, Any] = dict(
+    learning_rate=3e-3, weight_decay=0.01, adam_beta2=0.98, warmup_steps=100, schedule="cosine", max_steps=4000,
+    batch_seconds=6.0, units_per_step=2, freeze_feature_encoder=False, activation_checkpointing=False,
+    mask_time_prob=0.0,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Fine-tunes a Wav2Vec2ForCTC: shards in, a Hugging Face model folder and its WER out.
+
+    Start it with `deepspeed launch/train.py …` (all GPUs), `torchrun`, or plain `python` (one process).
+    Run it again with the same flags to go on after an interruption.
+    """
+
+    config: str = setting("ds_configs/zero2.json", help="DeepSpeed configuration")
+    train: tuple[str, ...] = setting((DEMO_DATA + "/train",), help="data set folders to train on")
+    valid: tuple[str, ...] = setting((DEMO_DATA + "/valid",), help="data set folders for the WER")
+    run: str = setting("runs/demo", help="run folder: settings, metrics, checkpoints, the model")
+    model: str = setting(
+        "facebook/wav2vec2-base-960h",
+        help="Hugging Face id or folder, or 'tiny' to start from scratch as the demo does",
+    )
+    seed: int = setting(42, help="seeds the order of the data, the initial weights, dropout and SpecAugment")
+
+    batch_seconds: float = setting(160.0, help="padded audio of a unit; from scratch 6")
+    units_per_step: int = setting(4, help="units of an optimizer step; from scratch 2")
+    memory_cap_seconds: float = setting(40.0, help="padded audio that one GPU holds at once; changes the speed only")
+    epochs: float = setting(3.0, help="length of the run")
+    max_steps: int = setting(0, help="length of the run in steps, instead of --epochs; from scratch 4000")
+
+    learning_rate: float = setting(1e-4, help="peak; from scratch 3e-3")
+    schedule: Literal["linear", "cosine"] = setting(
+        "linear", help="after warm-up: linear to 0, or constant to 30 % of the run and cosine to 2 % (from scratch)"
+    )
+    warmup_steps: int = setting(500, help="steps to the peak; from scratch 100")
+    weight_decay: float = setting(0.005, help="AdamW's; from scratch 0.01")
+    adam_beta2: float = setting(0.999, help="AdamW's; from scratch 0.98")
+    max_gradient_norm: float = setting(1.0, help="gradients are clipped to this norm")
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", help="auto: bf16 or fp16 on a GPU, else fp32")
+    freeze_feature_encoder: bool = setting(True, help="keep the convolutional stem as it is; from scratch false")
+    activation_checkpointing: bool = setting(
+        True, help="recompute activations instead of storing them; from scratch false"
+    )
+    dropout: float | None = setting(None, help="every dropout of the model; none: the checkpoint's own")
+    mask_time_prob: float = setting(0.05, help="SpecAugment over time; from scratch 0")
+    mask_feature_prob: float = setting(0.0, help="SpecAugment over feature channels")
+    max_unknown_fraction: float = setting(0.01, help="most of the characters that the vocabulary may miss")
+
+    log_steps: int = setting(20, help="steps between lines of metrics.jsonl")
+    eval_steps: int = setting(500, help="steps between evaluations")
+    eval_utterances: int = setting(500, help="size of the fixed subset for evaluations while training")
+    save_steps: int = setting(500, help="steps between checkpoints")
+    save_total_limit: int = setting(2, help="checkpoints to keep beside the best")
+    patience: int = setting(3, help="stop after so many evaluations without a better WER; 0: never")
+    decode_threads: int = setting(2, help="threads of each rank that read and decode")
+    wandb: Literal["auto", "offline", "online", "off"] = setting("auto", help="auto: online if you are logged in")
+    wandb_project: str = setting("asrscale", help="W&B project")
+
+
+def train_config(**given: Any) -> TrainConfig:
+    """The settings of a run from those that were given; defaults fit the model.
+
+    Without data, it is the demo's data and model.
+
+    Raises:
+        CliError: A value out of range, flags that exclude or need each other, or no demo data where it is needed.
+    """
+    if "epochs" in given and "max_steps" in given:
+        raise CliError("--epochs and --max_steps both say how long the run is: give one")
+    if ("train" in given) != ("valid" in given):
+        missing = "valid" if "train" in given else "train"
+        raise CliError(f"missing flag --{missing}: give both --train and --valid, or neither for the demo's data")
+    if "train" not in given:
+        if not Path(DEMO_DATA, "train", "dataset.json").is_file():
+            raise CliError(f"no --train and --valid given, and no demo data in {DEMO_DATA}: 'make demo' makes it")
+        given = {"model": DEMO_MODEL} | given
+    defaults = FROM_SCRATCH if given.get("model") == DEMO_MODEL else {}
+    if "epochs" in given:
+        defaults = {name: value for name, value in defaults.items() if name != "max_steps"}
+    config = TrainConfig(**defaults | given)
+    _check_ranges(config)
+    return config
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes JSON that is never seen half written."""
+    partial = Path(f"{os.fspath(path)}.partial")
+    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """The settings as JSON has them."""
+    loaded: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return loaded
+
+
+# Settings that decide what the next step computes: they must not change when a run is resumed.
+FIXED_BY_THE_RUN = ("train", "model", "seed", "batch_seconds", "units_per_step", "epochs", "max_steps", "learning_rate",
+                    "schedule", "warmup_steps", "weight_decay", "adam_beta2", "freeze_feature_encoder")  # fmt: skip
+
+
+def check_resumable(config: TrainConfig, folder: Path) -> None:
+    """Compares the settings with those that the run was started with.
+
+    Raises:
+        CliError: One of FIXED_BY_THE_RUN differs.
+    """
+    try:
+        before = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CliError(f"{folder} has checkpoints but no readable config.json: choose another --run") from error
+    for name in FIXED_BY_THE_RUN:
+        now = to_dict(config)[name]
+        if before.get(name) != now:
+            raise CliError(
+                f"{folder} was started with --{name} {before.get(name)}, not {now}: go on with the old value, or "
+                "choose another --run"
+            )
+
+
+_POSITIVE = ("batch_seconds", "units_per_step", "memory_cap_seconds", "epochs", "learning_rate",
+             "max_gradient_norm", "log_steps", "eval_steps", "eval_utterances", "save_steps", "save_total_limit",
+             "decode_threads")  # fmt: skip
+_NOT_NEGATIVE = ("max_steps", "warmup_steps", "weight_decay", "patience", "seed")
+_SHARES = ("adam_beta2", "dropout", "mask_time_prob", "mask_feature_prob", "max_unknown_fraction")
+
+
+def _check_ranges(config: TrainConfig) -> None:
+    """Raises CliError naming the first flag that is out of range."""
+    for name in (*_POSITIVE, *_NOT_NEGATIVE, *_SHARES):
+        value = getattr(config, name)
+        if value is None:
+            continue
+        if value < 0 or (name in _POSITIVE and value == 0) or (name in _SHARES and value >= 1):
+            rule = "above 0" if name in _POSITIVE else "from 0 to below 1" if name in _SHARES else "of 0 or more"
+            raise CliError(f"--{name} {value:g}: give a value {rule}")

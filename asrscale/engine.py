@@ -1,0 +1,348 @@
+"""Everything that knows DeepSpeed: launcher environment, collectives, precision, steps, full states.
+
+We decide when to step: DeepSpeed's own bookkeeping is told micro-batch 1 and accumulation 1, backward only
+accumulates, and the caller scales the loss so that the sum over all passes of all ranks is the mean over
+the utterances of the step.
+"""
+
+import glob
+import json
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from asrscale.errors import CliError
+
+# DeepSpeed picks its accelerator when it is imported, with a warning where nobody chose.
+os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+warnings.filterwarnings("ignore", "`torch.distributed.*is deprecated", FutureWarning)  # DeepSpeed's calls, not ours
+
+import deepspeed  # noqa: E402
+from deepspeed.utils import (  # noqa: E402
+    safe_get_full_fp32_param,
+    safe_get_full_optimizer_state,
+    safe_set_full_fp32_param,
+    safe_set_full_optimizer_state,
+    safe_set_local_fp32_param,
+    safe_set_local_optimizer_state,
+)
+
+deepspeed.utils.logger.setLevel(logging.WARNING)
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Engine: TypeAlias = Any  # deepspeed.DeepSpeedEngine; DeepSpeed ships no types
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+# Keys of a DeepSpeed configuration that asrscale sets itself, and what to use instead.
+_OWNED_KEYS = {
+    "train_batch_size": "--batch_seconds and --units_per_step",
+    "train_micro_batch_size_per_gpu": "--batch_seconds and --memory_cap_seconds",
+    "gradient_accumulation_steps": "--units_per_step",
+    "managed_gradient_accumulation": "--units_per_step",
+    "gradient_clipping": "--max_gradient_norm",
+    "optimizer": "--learning_rate, --weight_decay and --adam_beta2",
+    "scheduler": "--schedule and --warmup_steps",
+    "data_efficiency": "--batch_seconds",
+    "curriculum_learning": "--batch_seconds",
+    "communication_data_type": "--precision",
+    "data_types": "--precision",
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """Who this process is among the ranks."""
+
+    rank: int
+    local_rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this rank writes files and talks to people."""
+        return self.rank == 0
+
+
+def start() -> World:
+    """Joins the ranks that deepspeed or torchrun started, or makes a world of one for plain python.
+
+    Raises:
+        CliError: GPUs that cannot be used, or an environment that is only half set.
+    """
+    use_gpu = torch.cuda.is_available()
+    if not use_gpu and glob.glob("/dev/nvidia[0-9]*") and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
+        raise CliError(
+            f"this machine has NVIDIA devices, but torch {torch.__version__} cannot use them: check nvidia-smi and the "
+            "driver, or set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU"
+        )
+    environment = _launcher_environment()
+    os.environ.update(environment)
+    rank, local_rank, world_size = (int(environment[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
+    local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or 1)
+    if use_gpu and local_world_size > torch.cuda.device_count():
+        raise CliError(f"{local_world_size} ranks were started for {torch.cuda.device_count()} GPUs: start one a GPU")
+    if use_gpu:
+        torch.cuda.set_device(local_rank)
+    elif "OMP_NUM_THREADS" not in os.environ:  # deepspeed's launcher leaves every rank all cores
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world_size))
+    # Its shared-memory all-reduce serves inference only, and is compiled at the first start.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    try:
+        deepspeed.init_distributed("nccl" if use_gpu else "gloo", auto_mpi_discovery=False, verbose=False)
+    except torch.distributed.DistNetworkError as error:
+        address = f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
+        raise CliError(
+            f"the ranks cannot meet at {address} ({str(error).splitlines()[0]}): if another run uses the port, "
+            "choose one with --master_port before launch/train.py"
+        ) from error
+    return World(rank, local_rank, world_size, torch.device("cuda", local_rank) if use_gpu else torch.device("cpu"))
+
+
+def stop() -> None:
+    """Leaves the ranks."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def barrier() -> None:
+    """Waits for every rank."""
+    torch.distributed.barrier()
+
+
+def all_reduce_sum(values: Iterable[float], world: World) -> list[float]:
+    """Sums a few numbers over the ranks, in float64."""
+    total = torch.tensor(list(values), dtype=torch.float64, device=world.device)
+    torch.distributed.all_reduce(total)
+    return [float(value) for value in total]
+
+
+def gather_objects(value: Any, world: World) -> list[Any]:
+    """One small picklable value of each rank, on every rank; never data from a shard's author."""
+    gathered: list[Any] = [None] * world.world_size
+    torch.distributed.all_gather_object(gathered, value)
+    return gathered
+
+
+def resolve_precision(precision: Precision, world: World) -> Precision:
+    """What `auto` means here: bf16 on Ampere and later GPUs, fp16 on earlier ones, fp32 on a CPU.
+
+    Raises:
+        CliError: fp16 on a CPU.
+    """
+    if world.device.type == "cpu":
+        if precision == "fp16":
+            raise CliError("--precision fp16 needs a GPU: use fp32 or bf16 on a CPU")
+        return "fp32" if precision == "auto" else precision
+    if precision == "auto":
+        return "bf16" if torch.cuda.get_device_capability(world.device) >= (8, 0) else "fp16"
+    return precision
+
+
+def read_ds_config(path: str) -> dict[str, Any]:
+    """Reads a DeepSpeed configuration and refuses what would fight asrscale.
+
+    Raises:
+        CliError: No file, no JSON object, or a concrete value for something that is a flag here.
+    """
+    try:
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CliError(f"--config {path}: {error.strerror}: choose one of ds_configs/") from error
+    except ValueError as error:
+        raise CliError(f"--config {path} is not valid JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise CliError(f"--config {path} holds no JSON object")
+    for key, flag in _OWNED_KEYS.items():
+        if config.get(key, "auto") != "auto":
+            raise CliError(f'--config {path}: "{key}" must be "auto" or absent: use {flag}')
+    for key in ("bf16", "fp16"):
+        section = config.get(key, {})
+        if not isinstance(section, dict) or section.get("enabled", "auto") != "auto":
+            raise CliError(f'--config {path}: "{key}" must be an object whose "enabled" is "auto": use --precision')
+    zero = config.get("zero_optimization", {})
+    if not isinstance(zero, dict) or zero.get("stage", 0) not in (0, 1, 2, 3):
+        raise CliError(f'--config {path}: "zero_optimization" needs a "stage" of 0, 1, 2 or 3')
+    return config
+
+
+def resolve_ds_config(
+    config: dict[str, Any], *, precision: Precision, max_gradient_norm: float, device: torch.device
+) -> dict[str, Any]:
+    """The configuration that DeepSpeed gets: the file's, with every "auto" replaced.
+
+    Raises:
+        CliError: ZeRO stage 0 in 16 bits, which could not accumulate gradients in fp32.
+    """
+    zero = {"stage": 0} | dict(config.get("zero_optimization", {}))
+    if zero["stage"] == 0 and precision != "fp32":
+        raise CliError(f"ZeRO stage 0 cannot add up {precision} gradients in fp32: use ds_configs/zero1.json")
+    if zero.get("overlap_comm", "auto") == "auto":
+        # Overlap needs a GPU's streams; with steps of our own DeepSpeed allows it from stage 2 on.
+        zero["overlap_comm"] = device.type == "cuda" and zero["stage"] >= 2
+    kept = {key: value for key, value in config.items() if key not in _OWNED_KEYS}
+    return kept | {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "managed_gradient_accumulation": False,
+        "gradient_clipping": max_gradient_norm,
+        "bf16": dict(config.get("bf16", {})) | {"enabled": precision == "bf16"},
+        "fp16": dict(config.get("fp16", {})) | {"enabled": precision == "fp16"},
+        "zero_optimization": zero,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 10**9,
+        "data_types": {"grad_accum_dtype": "fp32"},
+        "communication_data_type": "fp32",
+    }
+
+
+def initialize(model: nn.Module, ds_config: dict[str, Any], *, weight_decay: float, adam_beta2: float) -> Engine:
+    """Wraps the trainable parameters of `model` in DeepSpeed with AdamW; the learning rate comes with each step.
+
+    Biases, norms and the convolutional stem are not decayed.
+    """
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (kept if parameter.ndim < 2 or "feature_extractor." in name else decayed).append(parameter)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, adam_beta2), fused=True)
+    engine: Engine = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)[0]
+    return engine
+
+
+def backward(engine: Engine, loss: Tensor, world: World) -> None:
+    """Adds the gradient of this pass's share of the step's loss; DeepSpeed averages over the ranks, we sum."""
+    engine.backward(loss * world.world_size, scale_wrt_gas=False)
+
+
+def take_step(engine: Engine, learning_rate: float) -> float | None:
+    """Reduces, clips and applies what `backward` added up.
+
+    Returns:
+        The norm of the whole gradient before clipping; None at stage 0, where DeepSpeed does not tell.
+    """
+    for group in engine.optimizer.param_groups:
+        group["lr"] = learning_rate
+    engine.step()
+    norm = engine.get_global_grad_norm()
+    return None if norm is None else float(norm)
+
+
+def gather_weights(engine: Engine, frozen: dict[str, Tensor], world: World) -> dict[str, Tensor]:
+    """All weights in fp32 on the CPU of rank 0, the frozen ones as they were loaded; nothing on other ranks.
+
+    A collective: every rank calls it.
+    """
+    weights = {name: tensor for name, tensor in frozen.items() if world.is_main}
+    for name, parameter in _trainable(engine):
+        full = safe_get_full_fp32_param(parameter) if _is_partitioned(engine) else parameter.data
+        if world.is_main:
+            weights[name] = full.detach().float().cpu().clone()
+    return weights
+
+
+def gather_moments(engine: Engine, world: World) -> dict[str, Tensor]:
+    """Both Adam moments of every trainable parameter, as `exp_avg/NAME`, and the number of Adam steps.
+
+    A collective like `gather_weights`.
+    """
+    moments: dict[str, Tensor] = {}
+    _link_moments(engine)
+    for name, parameter in _trainable(engine):
+        for moment in MOMENTS:
+            if _is_partitioned(engine):
+                full = safe_get_full_optimizer_state(parameter, moment)
+            else:  # a parameter that never had a gradient has no state yet
+                full = engine.optimizer.state.get(parameter, {}).get(moment, torch.zeros_like(parameter))
+            if world.is_main:
+                moments[f"{moment}/{name}"] = full.detach().float().cpu().clone()
+    steps = max((int(state["step"]) for state in engine.basic_optimizer.state.values()), default=0)
+    return moments | {"adam_steps": torch.tensor(steps)} if world.is_main else {}
+
+
+def restore_state(engine: Engine, weights: dict[str, Tensor], moments: dict[str, Tensor], world: World) -> None:
+    """Sets fp32 weights and moments as gathered, at any stage and number of ranks.
+
+    The model must have been given the same weights before `initialize`, and the engine must have taken one
+    step at learning rate 0, which makes the moments exist.
+    """
+    _link_moments(engine)
+    for name, parameter in _trainable(engine):
+        values = {None: weights[name]} | {moment: moments[f"{moment}/{name}"] for moment in MOMENTS}
+        for moment, value in values.items():
+            _set_full(engine, parameter, value.to(world.device), moment, world)
+    for state in engine.basic_optimizer.state.values():
+        state["step"].fill_(int(moments["adam_steps"]))
+
+
+def _link_moments(engine: Engine) -> None:
+    """Lets DeepSpeed's safe_* functions find the moments of every parameter group.
+
+    At stages 1 and 2 it links all groups after the first one's first step, when the others have none yet.
+    """
+    if hasattr(engine.optimizer, "_hp_optimizer_states_linked"):
+        engine.optimizer._hp_optimizer_states_linked = False
+        engine.optimizer._lazy_init_hp_params_optimizer_state()
+
+
+def _set_full(engine: Engine, parameter: nn.Parameter, value: Tensor, moment: str | None, world: World) -> None:
+    """Sets a weight (`moment` None) or a moment from its full value."""
+    if not _is_partitioned(engine):
+        target = parameter.data if moment is None else engine.optimizer.state[parameter].get(moment)
+        if target is not None:
+            target.copy_(value)
+    elif engine.zero_optimization_stage() == 3:
+        # Partitions are padded to equal sizes, which safe_set_full_* does not do.
+        size = parameter.ds_tensor.numel()  # type: ignore[attr-defined]
+        padded = nn.functional.pad(value.flatten(), (0, size * world.world_size - value.numel()))
+        part = padded[size * world.rank : size * (world.rank + 1)]
+        if moment is None:
+            safe_set_local_fp32_param(parameter, part)
+        else:
+            safe_set_local_optimizer_state(parameter, part, moment)
+    elif moment is None:
+        safe_set_full_fp32_param(parameter, value)
+    else:
+        safe_set_full_optimizer_state(parameter, value, moment)
+
+
+def _trainable(engine: Engine) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((name, parameter) for name, parameter in engine.module.named_parameters() if parameter.requires_grad)
+
+
+def _is_partitioned(engine: Engine) -> bool:
+    """Whether fp32 weights and moments live in DeepSpeed's own buffers; at stage 0 they are the model's."""
+    return bool(engine.zero_optimization_stage() > 0)
+
+
+def _launcher_environment() -> dict[str, str]:
+    """RANK and its kin as the launcher set them, or those of a world of one.
+
+    Raises:
+        CliError: Some are set and some are not, or one is no number.
+    """
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    found = {name: os.environ[name] for name in names if os.environ.get(name)}
+    if not {"RANK", "WORLD_SIZE"} & set(found):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        return {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise CliError(f"the environment sets {', '.join(found)} but not {', '.join(missing)}: start with deepspeed, "
+                       "torchrun or plain python, or unset them")  # fmt: skip
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"):
+        if not found[name].isdigit():
+            raise CliError(f"the environment variable {name}={found[name]} is no whole number: unset it")
+    return found

@@ -1,0 +1,24 @@
+"""The errors a person meets, and the exit codes a program meets.
+
+Everything else that is raised is a fault of ours and keeps its traceback.
+"""
+
+EXIT_COMPLETE = 0
+EXIT_USAGE = 2  # bad input or settings: change something before trying again
+EXIT_STOPPED = 75  # stopped on request after a whole checkpoint: run me again (EX_TEMPFAIL of sysexits.h)
+
+
+class AsrscaleError(Exception):
+    """Base of the errors that asrscale raises on purpose."""
+
+
+class CliError(AsrscaleError):
+    """Bad input or settings: one line that names the file, row, key or flag, and the cure."""
+
+
+class AudioError(AsrscaleError):
+    """One recording cannot be used; the message is the reason, as it stands in rejected.jsonl."""
+
+
+class DataError(AsrscaleError):
+    """A shard does not hold what its index promises; names shard and key."""

@@ -1,0 +1,227 @@
+"""WER and CER of a model on data sets: each utterance once, whatever the number of ranks.
+
+python -m asrscale.evaluate --model runs/demo/model --data data/demo/shards/test,data/demo/shards/voices
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from asrscale import cli
+from asrscale import engine as ds
+from asrscale.audio import SAMPLE_RATE_HZ
+from asrscale.batching import Ids, cut_step, hash_keys, plan_epoch
+from asrscale.engine import World
+from asrscale.errors import CliError
+from asrscale.index import Index, read_index
+from asrscale.loader import Batch, load_steps
+from asrscale.metrics import ErrorCounts, count_errors
+from asrscale.model import Recognizer, count_frames, ctc_losses, forward_logits, greedy_texts, load_recognizer
+from asrscale.progress import progress
+from asrscale.text import normalise
+
+# Units of similar length; a few of them together are long enough to deal evenly to the ranks.
+UNIT_SECONDS = 40.0
+UNITS_PER_STEP = 8
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Transcribes data sets with a fine-tuned model and prints its word and character error rates.
+
+    Runs on one process; `torchrun -m asrscale.evaluate …` deals the utterances to several.
+    """
+
+    model: str = cli.setting(help="model folder or Hugging Face id")
+    data: tuple[str, ...] = cli.setting(help="data set folders, one line of the table each")
+    out: str | None = cli.setting(None, help="folder for the predictions; default: eval beside the model folder")
+    memory_cap_seconds: float = cli.setting(40.0, help="padded audio that one GPU holds at once")
+    threads: int = cli.setting(2, help="threads of each rank that read and decode")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was recognised of one utterance, and what was said."""
+
+    key: str
+    seconds: float
+    reference: str
+    hypothesis: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result on one set of utterances, the same on every rank but for `predictions`.
+
+    Attributes:
+        errors: Summed over all utterances.
+        loss: Mean CTC loss per label of the utterances long enough for their transcript; None without any.
+        predictions: Of all utterances in their order; on rank 0 only.
+    """
+
+    errors: ErrorCounts
+    loss: float | None
+    predictions: list[Prediction]
+
+
+def evaluate(
+    forward: nn.Module,
+    recognizer: Recognizer,
+    index: Index,
+    world: World,
+    *,
+    memory_cap_seconds: float,
+    threads: int,
+    title: str | None,
+) -> Evaluation:
+    """Transcribes every utterance of `index` once, dealt to the ranks as a training step is.
+
+    A collective: every rank calls it, with the same index.
+
+    Args:
+        forward: The model, or the engine that wraps it; left in evaluation mode.
+        recognizer: The model's processor and vocabulary.
+        index: What to transcribe.
+        world: Who we are.
+        memory_cap_seconds: Padded audio of a pass.
+        threads: Decoding threads.
+        title: Of the progress bar; None shows none.
+    """
+    forward.eval()
+    # An utterance longer than the cap is a pass of its own.
+    cap_samples = max(int(memory_cap_seconds * SAMPLE_RATE_HZ), int(index.num_samples.max()))
+    plan = plan_epoch(
+        index.num_samples,
+        seed=0,
+        epoch=0,
+        batch_samples=int(UNIT_SECONDS * SAMPLE_RATE_HZ),
+        units_per_step=UNITS_PER_STEP,
+    )
+    found: list[tuple[int, str]] = []
+    loss_sum, loss_count = 0.0, 0
+
+    def own_passes() -> Iterator[list[Ids]]:
+        for number in range(plan.num_steps):
+            units = plan.step(number)
+            passes = cut_step(units, index.num_samples, memory_cap_samples=cap_samples, world_size=world.world_size)
+            yield passes[world.rank]
+
+    pin = world.device.type == "cuda"
+    shown = world.is_main and title is not None
+    with progress(len(index), title or "", "utterances", enabled=shown) as bar, torch.no_grad():
+        batches = load_steps(index, recognizer.vocabulary, own_passes(), threads=threads, pin=pin)
+        for number, step in enumerate(batches):
+            for batch in step:
+                texts, losses = transcribe_batch(forward, recognizer, batch.to(world.device))
+                found += zip(map(int, batch.utterances), texts, strict=True)
+                loss_sum += sum(losses)
+                loss_count += len(losses)
+            bar.advance(sum(map(len, plan.step(number))))
+
+    references = [index.texts[i].as_py() for i, _ in found]
+    errors = count_errors(references, [normalise(text) for _, text in found])
+    *counts, loss_sum, num_losses = ds.all_reduce_sum([*errors.to_list(), loss_sum, loss_count], world)
+    gathered = ds.gather_objects(found, world)
+    everything = sorted(pair for part in gathered for pair in part) if world.is_main else []
+    predictions = [
+        Prediction(index.keys[i].as_py(), index.num_samples[i] / SAMPLE_RATE_HZ, index.texts[i].as_py(), text)
+        for i, text in everything
+    ]
+    total = ErrorCounts.from_list([round(count) for count in counts])
+    return Evaluation(total, loss_sum / num_losses if num_losses else None, predictions)
+
+
+def transcribe_batch(forward: nn.Module, recognizer: Recognizer, batch: Batch) -> tuple[list[str], list[float]]:
+    """Texts of a pass, and the finite ones of its losses; neither for an empty pass, which is only run."""
+    logits = forward_logits(forward, recognizer, batch.waveforms, batch.num_samples)
+    if not len(batch.utterances):
+        return [], []
+    num_frames = count_frames(recognizer.model, batch.num_samples)
+    labelled = batch.num_labels > 0
+    losses = ctc_losses(
+        logits[labelled],
+        num_frames[labelled],
+        batch.labels[labelled],
+        batch.num_labels[labelled],
+        recognizer.vocabulary.blank_id,
+    ).tolist()
+    return greedy_texts(recognizer, logits, num_frames), [loss for loss in losses if math.isfinite(loss)]
+
+
+def choose_subset(index: Index, size: int) -> Index:
+    """A fixed sample of an index, the same on every rank and in every run; the whole where it is small."""
+    if len(index) <= size:
+        return index
+    mixed = np.argsort(hash_keys(len(index), 0), kind="stable")
+    return index.take(np.sort(mixed[:size]))
+
+
+def write_predictions(path: Path, predictions: list[Prediction]) -> None:
+    """Writes one JSON object a line: key, seconds, reference, hypothesis."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for prediction in predictions:
+            file.write(json.dumps(vars(prediction), ensure_ascii=False) + "\n")
+
+
+def table(rows: dict[str, tuple[Index, Evaluation]]) -> str:
+    """The results of several data sets as text, a line each."""
+    width = max(len("data"), *map(len, rows))
+    lines = [f"{'data':{width}}  utterances   hours     WER     CER   sub   del   ins"]
+    for name, (index, result) in rows.items():
+        e = result.errors
+        lines.append(
+            f"{name:{width}}  {e.utterances:>10,}  {index.hours:>6.2f}  {e.wer:>6.2%}  {e.cer:>6.2%}  "
+            f"{e.word_substitutions:>4}  {e.word_deletions:>4}  {e.word_insertions:>4}"
+        )
+    return "\n".join(lines)
+
+
+def run(options: EvaluateOptions) -> None:
+    """What the command does.
+
+    Raises:
+        CliError: The model or a data set cannot be used.
+    """
+    indexes = {folder: read_index([folder]) for folder in options.data}
+    if options.memory_cap_seconds <= 0 or options.threads < 1:
+        raise CliError("--memory_cap_seconds and --threads must be above 0")
+    recognizer = load_recognizer(options.model)
+    world = ds.start()
+    try:
+        model = recognizer.model.to(world.device)
+        rows: dict[str, tuple[Index, Evaluation]] = {}
+        out = Path(options.out) if options.out else Path(options.model).absolute().parent / "eval"
+        for folder, index in indexes.items():
+            result = evaluate(
+                model,
+                recognizer,
+                index,
+                world,
+                memory_cap_seconds=options.memory_cap_seconds,
+                threads=options.threads,
+                title=f"transcribing {folder}",
+            )
+            rows[folder] = (index, result)
+            if world.is_main:
+                write_predictions(out / f"{data_set_name(folder)}.jsonl", result.predictions)
+        if world.is_main:
+            print(table(rows))
+            print(f"predictions: {out}/*.jsonl")
+    finally:
+        ds.stop()
+
+
+def data_set_name(folder: str) -> str:
+    """A file name for a data set folder: its last two parts, so that cv/test and orders/test stay apart."""
+    return "-".join(Path(folder).absolute().parts[-2:])
+
+
+if __name__ == "__main__":
+    cli.main(EvaluateOptions, run)

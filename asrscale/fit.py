@@ -1,0 +1,286 @@
+"""The training loop: steps, evaluations, checkpoints."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asrscale import engine as ds
+from asrscale.audio import SAMPLE_RATE_HZ
+from asrscale.batching import Ids, cut_step, hash_keys, padded_samples, plan_epoch
+from asrscale.checkpoint import RunState, restore_engine, save_checkpoint
+from asrscale.config import TrainConfig
+from asrscale.engine import Engine, World
+from asrscale.evaluate import evaluate
+from asrscale.index import Index
+from asrscale.loader import Batch, collate, load_steps
+from asrscale.model import Recognizer, count_frames, ctc_losses, forward_logits
+from asrscale.progress import Progress, progress
+from asrscale.schedule import learning_rate_at
+from asrscale.tracking import Tracker
+
+SAMPLE_PREDICTIONS = 20  # recorded after each evaluation
+
+
+@dataclass(frozen=True)
+class Job:
+    """What stays the same from the first step to the last.
+
+    Attributes:
+        config: Resolved settings.
+        world: Who this process is.
+        folder: The run folder.
+        recognizer: The model being trained, which the engine wraps.
+        train: Utterances to train on, unusable ones left out.
+        valid: The subset that is transcribed while training.
+        steps_per_epoch: The same in every epoch.
+        total_steps: Length of the run.
+    """
+
+    config: TrainConfig
+    world: World
+    folder: Path
+    recognizer: Recognizer
+    train: Index
+    valid: Index
+    steps_per_epoch: int
+    total_steps: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step: what all ranks compute together, and this rank's share of it.
+
+    Attributes:
+        number: 0-based, over all epochs.
+        utterances: How many there are on all ranks.
+        audio_samples: Their samples.
+        padded_samples: What is computed on for them.
+        batches: This rank's passes.
+        waiting_seconds: How long this rank waited for them.
+    """
+
+    number: int
+    utterances: int
+    audio_samples: int
+    padded_samples: int
+    batches: list[Batch]
+    waiting_seconds: float
+
+
+@dataclass
+class Meter:
+    """Adds up what one line of metrics.jsonl tells."""
+
+    loss: Tensor | float = 0.0
+    gradient_norm: float | None = None
+    steps: int = 0
+    audio_samples: int = 0
+    padded_samples: int = 0
+    waiting_seconds: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    def add(self, step: Step, loss: Tensor, gradient_norm: float | None) -> None:
+        """Counts a step; `loss` is this rank's share of it."""
+        self.loss = self.loss + loss
+        self.gradient_norm = gradient_norm
+        self.steps += 1
+        self.audio_samples += step.audio_samples
+        self.padded_samples += step.padded_samples
+        self.waiting_seconds += step.waiting_seconds
+
+    def values(self, job: Job, steps_done: int) -> dict[str, float | None]:
+        """The numbers since the meter was made; a collective."""
+        seconds = time.perf_counter() - self.started
+        loss, waiting_seconds = ds.all_reduce_sum([float(self.loss), self.waiting_seconds], job.world)
+        return {
+            "train/loss": loss / self.steps,
+            "train/learning_rate": learning_rate(job, steps_done - 1),
+            "train/gradient_norm": self.gradient_norm,
+            "train/epoch": steps_done / job.steps_per_epoch,
+            "train/audio_seconds_per_second": self.audio_samples / SAMPLE_RATE_HZ / seconds,
+            "train/padding": 1 - self.audio_samples / self.padded_samples,
+            "train/waiting": waiting_seconds / job.world.world_size / seconds,
+        }
+
+
+def is_over(job: Job, state: RunState) -> bool:
+    """Whether the run has had all its steps, or has stopped improving."""
+    return state.step >= job.total_steps or 0 < job.config.patience <= state.stale_evaluations
+
+
+def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, Any], tracker: Tracker) -> None:
+    """Trains from `state` to the end, evaluating and saving on the way.
+
+    Args:
+        job: The run.
+        state: Where it stands.
+        resumed: The checkpoint that `state` comes from; the model has its weights already.
+        ds_config: What DeepSpeed gets.
+        tracker: Takes the numbers.
+    """
+    config, world, model = job.config, job.world, job.recognizer.model
+    # DeepSpeed casts frozen weights too; checkpoints keep them as they were.
+    frozen = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
+    engine = ds.initialize(
+        model.to(world.device), ds_config, weight_decay=config.weight_decay, adam_beta2=config.adam_beta2
+    )
+    if resumed is not None:
+        take_empty_step(engine, job)
+        restore_engine(engine, resumed, world)
+    with progress(job.total_steps, "training", "steps", done=state.step, enabled=world.is_main) as bar:
+        engine.train()
+        meter, note = Meter(), ""
+        for step in steps_from(job, state.step):
+            loss, gradient_norm = train_step(engine, job, step)
+            meter.add(step, loss, gradient_norm)
+            state = replace(state, step=step.number + 1)
+            if state.step % config.log_steps == 0 or is_over(job, state):
+                values = meter.values(job, state.step)
+                tracker.log(state.step, values)
+                note = f"loss {values['train/loss']:.3f}, {values['train/audio_seconds_per_second']:.0f}× real time"
+                meter = Meter()
+            bar.advance(note=note)
+            paused = time.perf_counter()
+            if state.step % config.eval_steps == 0 or is_over(job, state):
+                state = evaluate_and_judge(engine, job, state, tracker, bar)
+            if state.step % config.save_steps == 0 or state.step == state.best_step or is_over(job, state):
+                save_checkpoint(engine, frozen, state, job.folder, keep=config.save_total_limit, world=world)
+            meter.started += time.perf_counter() - paused
+            if is_over(job, state):
+                break
+        if state.step < job.total_steps:
+            bar.write(f"no better WER in {config.patience} evaluations: stopped early after step {state.step:,}")
+    engine.destroy()
+
+
+def steps_from(job: Job, first: int) -> Iterator[Step]:
+    """Every step of the run from `first` on, with this rank's batches."""
+    while first < job.total_steps:
+        epoch = first // job.steps_per_epoch
+        end = min((epoch + 1) * job.steps_per_epoch, job.total_steps)
+        yield from epoch_steps(job, epoch, range(first, end))
+        first = end
+
+
+def epoch_steps(job: Job, epoch: int, numbers: range) -> Iterator[Step]:
+    """Some steps of one epoch."""
+    config, world, lengths = job.config, job.world, job.train.num_samples
+    plan = plan_epoch(
+        lengths,
+        seed=config.seed,
+        epoch=epoch,
+        batch_samples=int(config.batch_seconds * SAMPLE_RATE_HZ),
+        units_per_step=config.units_per_step,
+    )
+    cap_samples = int(config.memory_cap_seconds * SAMPLE_RATE_HZ)
+
+    def cut(number: int) -> list[list[Ids]]:
+        units = plan.step(number - epoch * job.steps_per_epoch)
+        return cut_step(units, lengths, memory_cap_samples=cap_samples, world_size=world.world_size)
+
+    loaded = load_steps(
+        job.train,
+        job.recognizer.vocabulary,
+        (cut(number)[world.rank] for number in numbers),
+        threads=config.decode_threads,
+        pin=world.device.type == "cuda",
+    )
+    for number in numbers:
+        asked = time.perf_counter()
+        batches = next(loaded)
+        waiting_seconds = time.perf_counter() - asked
+        passes = [utterances for own in cut(number) for utterances in own]
+        yield Step(
+            number,
+            utterances=sum(map(len, passes)),
+            audio_samples=sum(int(lengths[utterances].sum()) for utterances in passes),
+            padded_samples=sum(padded_samples(utterances, lengths) for utterances in passes),
+            batches=batches,
+            waiting_seconds=waiting_seconds,
+        )
+
+
+def train_step(engine: Engine, job: Job, step: Step) -> tuple[Tensor, float | None]:
+    """One optimizer step.
+
+    Returns:
+        This rank's share of the step's loss (their sum is the mean over its utterances), and the gradient's norm.
+
+    Raises:
+        FloatingPointError: The gradient is not finite, where no loss scale is being searched for.
+    """
+    total = torch.zeros((), device=job.world.device)
+    for batch in step.batches:
+        seed_pass(job.config.seed, step.number, batch.utterances)
+        share = loss_sum(engine, job.recognizer, batch.to(job.world.device)) / step.utterances
+        ds.backward(engine, share, job.world)
+        total += share.detach()
+    norm = ds.take_step(engine, learning_rate(job, step.number))
+    if norm is not None and not math.isfinite(norm) and job.config.precision != "fp16":
+        raise FloatingPointError(f"the gradient of step {step.number} is not finite; nothing of it was saved")
+    return total, norm
+
+
+def take_empty_step(engine: Engine, job: Job) -> None:
+    """A step that changes no weight but makes the optimizer's states exist."""
+    nobody = collate(job.train, job.recognizer.vocabulary, np.zeros(0, np.int64), {})
+    ds.backward(engine, loss_sum(engine, job.recognizer, nobody.to(job.world.device)), job.world)
+    ds.take_step(engine, 0.0)
+
+
+def loss_sum(engine: Engine, recognizer: Recognizer, batch: Batch) -> Tensor:
+    """The summed loss of a pass: CTC loss over label length of each utterance; 0 for an empty pass."""
+    logits = forward_logits(engine, recognizer, batch.waveforms, batch.num_samples)
+    num_frames = count_frames(recognizer.model, batch.num_samples)
+    losses = ctc_losses(logits, num_frames, batch.labels, batch.num_labels, recognizer.vocabulary.blank_id)
+    return losses.sum() * (1.0 if len(batch.utterances) else 0.0)
+
+
+def seed_pass(seed: int, step: int, utterances: Ids) -> None:
+    """Makes dropout and SpecAugment of a pass a function of (seed, step, its first utterance)."""
+    first = int(utterances[0]) if len(utterances) else -1
+    drawn = int(hash_keys(1, seed, step, first)[0])
+    torch.manual_seed(drawn)
+    np.random.seed(drawn % 2**32)  # transformers draws SpecAugment's masks from numpy's global generator
+
+
+def learning_rate(job: Job, step: int) -> float:
+    """The learning rate of a step."""
+    config = job.config
+    return learning_rate_at(
+        step,
+        schedule=config.schedule,
+        peak=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        total_steps=job.total_steps,
+    )
+
+
+def evaluate_and_judge(engine: Engine, job: Job, state: RunState, tracker: Tracker, bar: Progress) -> RunState:
+    """Transcribes the validation subset, records the result, and compares it with the best so far."""
+    result = evaluate(
+        engine,
+        job.recognizer,
+        job.valid,
+        job.world,
+        memory_cap_seconds=job.config.memory_cap_seconds,
+        threads=job.config.decode_threads,
+        title=None,
+    )
+    engine.train()
+    wer = result.errors.wer
+    score = (wer, result.errors.cer, math.inf if result.loss is None else result.loss)
+    better = state.best is None or score < state.best
+    tracker.log(state.step, {"valid/wer": wer, "valid/cer": result.errors.cer, "valid/loss": result.loss})
+    tracker.log_predictions(state.step, [vars(prediction) for prediction in result.predictions[:SAMPLE_PREDICTIONS]])
+    bar.write(f"step {state.step:,}: WER {wer:.2%}, CER {result.errors.cer:.2%}{', the best so far' if better else ''}")
+    if better:
+        return replace(state, best=score, best_step=state.step, stale_evaluations=0)
+    return replace(state, stale_evaluations=state.stale_evaluations + 1)

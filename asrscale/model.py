@@ -1,0 +1,297 @@
+"""The recogniser: a stock `Wav2Vec2ForCTC`, its processor, its vocabulary, and the arithmetic around it.
+
+Shapes: B utterances of a pass, T samples, F frames, L labels, V vocabulary.
+"""
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import (
+    Wav2Vec2Config,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
+    Wav2Vec2Processor,
+)
+
+from asrscale.audio import PCM_SCALE, SAMPLE_RATE_HZ
+from asrscale.errors import CliError
+from asrscale.text import Vocabulary, build_vocabulary, vocabulary_from_dict
+
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+
+# Small architectures that start from random weights, by name. `tiny` learns a small-vocabulary corpus on a
+# laptop's CPU in minutes: its stem of two wide convolutions (30 ms frames) is what makes it fast, and layer
+# normalisation makes its output independent of padding.
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "tiny": dict(
+        hidden_size=96, num_hidden_layers=2, num_attention_heads=4, intermediate_size=384,
+        conv_dim=[128, 96], conv_kernel=[400, 3], conv_stride=[160, 3], num_feat_extract_layers=2,
+        feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=True,
+        num_conv_pos_embeddings=31, num_conv_pos_embedding_groups=8,
+        hidden_dropout=0.0, activation_dropout=0.0, attention_dropout=0.0, feat_proj_dropout=0.0, final_dropout=0.0,
+        apply_spec_augment=False, mask_time_prob=0.0,
+    ),
+}  # fmt: skip
+
+_DROPOUTS = ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout")
+
+
+@dataclass(frozen=True)
+class Recognizer:
+    """A model with all that is needed to feed it and to read it."""
+
+    model: Wav2Vec2ForCTC
+    processor: Wav2Vec2Processor
+    vocabulary: Vocabulary
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes a stock Hugging Face model folder with safetensors weights."""
+        self.model.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+
+
+def is_from_scratch(name: str) -> bool:
+    """Whether `--model name` starts from random weights."""
+    return name in ARCHITECTURES
+
+
+def build_recognizer(
+    name: str,
+    characters: Iterable[str],
+    *,
+    seed: int = 0,
+    mask_time_prob: float = 0.0,
+    mask_feature_prob: float = 0.0,
+    dropout: float | None = None,
+) -> Recognizer:
+    """Makes the model that a run trains.
+
+    Args:
+        name: A name of `ARCHITECTURES`, a Hugging Face id, or a model folder.
+        characters: The characters of the training transcripts, for a model without a vocabulary of its own.
+        seed: Seeds whatever weights are drawn at random; the global generator is seeded with it.
+        mask_time_prob: SpecAugment: share of frames to mask, as transformers counts it.
+        mask_feature_prob: SpecAugment: share of feature channels to mask.
+        dropout: Sets every dropout of the model; None keeps what the checkpoint has.
+
+    Raises:
+        CliError: The model cannot be found, or its vocabulary is not usable.
+    """
+    settings: dict[str, Any] = {
+        # A layer dropped on one rank only corrupts the gradients of ZeRO-1 and 2, without an error.
+        "layerdrop": 0.0,
+        "mask_time_prob": mask_time_prob,
+        "mask_feature_prob": mask_feature_prob,
+        "apply_spec_augment": mask_time_prob > 0 or mask_feature_prob > 0,
+        "ctc_loss_reduction": "mean",
+    }
+    if dropout is not None:
+        settings |= dict.fromkeys(_DROPOUTS, dropout)
+    torch.manual_seed(seed)
+    if is_from_scratch(name):
+        vocabulary = build_vocabulary(characters)
+        config = Wav2Vec2Config(**ARCHITECTURES[name] | settings | _vocabulary_config(vocabulary))
+        return Recognizer(Wav2Vec2ForCTC(config), _new_processor(vocabulary, config), vocabulary)
+    config = _load(Wav2Vec2Config, name)
+    own = _own_processor(name, config)
+    if own is not None:
+        processor, vocabulary = own
+    else:
+        vocabulary = build_vocabulary(characters)
+        processor = _new_processor(vocabulary, config)
+        settings |= _vocabulary_config(vocabulary)
+    # Rows of a head that was trained on other letters must not be taken for ours because their number fits.
+    model = _load(Wav2Vec2ForCTC, name, **settings, **({} if own else {"ignore_mismatched_sizes": True}))
+    if own is None:
+        model.lm_head.reset_parameters()
+    return Recognizer(model, processor, vocabulary)
+
+
+def load_recognizer(folder: str) -> Recognizer:
+    """Loads a fine-tuned model, a folder or a Hugging Face id, with the vocabulary it was trained with.
+
+    Raises:
+        CliError: It cannot be found, or has no vocabulary.
+    """
+    config = _load(Wav2Vec2Config, folder)
+    own = _own_processor(folder, config)
+    if own is None:
+        raise CliError(f"{folder} has no vocabulary (vocab.json), so it cannot transcribe: fine-tune it first")
+    return Recognizer(_load(Wav2Vec2ForCTC, folder).eval(), *own)
+
+
+def freeze_feature_encoder(model: Wav2Vec2ForCTC) -> None:
+    """Keeps the convolutional stem as it is: its gradients are never computed."""
+    model.freeze_feature_encoder()
+
+
+def checkpoint_activations(model: Wav2Vec2ForCTC) -> None:
+    """Recomputes each transformer layer in the backward pass instead of storing its activations."""
+    model.activation_checkpointing_enable({"use_reentrant": False})
+
+
+def count_frames(model: Wav2Vec2ForCTC, num_samples: Tensor) -> Tensor:
+    """(B,) frames of utterances of (B,) samples, by the model's own convolutions."""
+    frames: Tensor = model._get_feat_extract_output_lengths(num_samples)
+    return frames
+
+
+def normalise_waveforms(waveforms: Tensor, num_samples: Tensor) -> Tensor:
+    """fp32 (B, T) with zero mean and unit variance over each utterance's own samples, and padding 0.
+
+    What `Wav2Vec2FeatureExtractor` does with `do_normalize`, epsilon 1e-7 included, for a whole pass at once.
+    """
+    real = torch.arange(waveforms.shape[1], device=waveforms.device) < num_samples[:, None]
+    count = num_samples[:, None].to(torch.float32)
+    mean = (waveforms * real).sum(1, keepdim=True) / count
+    variance = ((waveforms - mean).square() * real).sum(1, keepdim=True) / count
+    return (waveforms - mean) / torch.sqrt(variance + 1e-7) * real
+
+
+def forward_logits(model: nn.Module, recognizer: Recognizer, waveforms: Tensor, num_samples: Tensor) -> Tensor:
+    """Logits (B, F, V) of int16 waveforms (B, T).
+
+    Args:
+        model: The model, or the engine that wraps it.
+        recognizer: Says how the model wants its input.
+        waveforms: (B, T) int16, zero after each utterance's end.
+        num_samples: (B,) true lengths.
+    """
+    extractor = recognizer.processor.feature_extractor
+    x = waveforms.to(torch.float32) / PCM_SCALE
+    if extractor.do_normalize:
+        x = normalise_waveforms(x, num_samples)
+    mask = None
+    if recognizer.model.config.feat_extract_norm == "layer":
+        # Group-norm checkpoints were trained on zero-padded input without a mask.
+        mask = (torch.arange(x.shape[1], device=x.device) < num_samples[:, None]).long()
+    logits: Tensor = model(x.to(recognizer.model.dtype), attention_mask=mask).logits
+    return logits
+
+
+def ctc_losses(logits: Tensor, num_frames: Tensor, labels: Tensor, num_labels: Tensor, blank: int) -> Tensor:
+    """(B,) CTC loss of each utterance divided by its label length, in fp32.
+
+    Args:
+        logits: (B, F, V) in any precision.
+        num_frames: (B,) true frames.
+        labels: (B, L), anything beyond each row's true length.
+        num_labels: (B,) true label lengths, each at least 1.
+        blank: Id of the CTC blank.
+    """
+    log_probs = torch.log_softmax(logits.float(), dim=-1).transpose(0, 1)
+    with torch.backends.cudnn.flags(enabled=False):  # cuDNN's CTC has returned wrong gradients (pytorch#21680)
+        losses = nn.functional.ctc_loss(log_probs, labels, num_frames, num_labels, blank=blank, reduction="none")
+    return losses / num_labels
+
+
+def greedy_texts(recognizer: Recognizer, logits: Tensor, num_frames: Tensor) -> list[str]:
+    """The best path of each utterance as text: argmax on the device, cut to its true length, collapsed."""
+    paths, lengths = logits.argmax(-1).cpu(), num_frames.tolist()
+    tokenizer = recognizer.processor.tokenizer
+    return [tokenizer.decode(path[:frames].tolist()) for path, frames in zip(paths, lengths, strict=True)]
+
+
+def _load(kind: type[Any], name: str, **settings: Any) -> Any:
+    """`kind.from_pretrained(name)`, with one line for a person when that fails."""
+    if not Path(name).is_dir() and (name.count("/") != 1 or name[0] in "./~"):
+        raise CliError(f"--model {name}: no such folder, and neither an id such as facebook/wav2vec2-base-960h "
+                       f"nor one of the architectures {', '.join(ARCHITECTURES)}")  # fmt: skip
+    try:
+        loaded = kind.from_pretrained(name, **settings)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CliError(f"--model {name} cannot be loaded: {reason}") from error
+    if loaded is not None and getattr(loaded, "model_type", "wav2vec2") != "wav2vec2":
+        raise CliError(f"--model {name} is a {loaded.model_type} model, not wav2vec2")
+    return loaded
+
+
+def _own_processor(name: str, config: Wav2Vec2Config) -> tuple[Wav2Vec2Processor, Vocabulary] | None:
+    """The processor and vocabulary that came with a checkpoint, or None when it has no vocabulary."""
+    try:
+        tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(name)
+    except (OSError, TypeError, ValueError):
+        return None
+    vocabulary = vocabulary_from_dict(
+        tokenizer.get_vocab(),
+        blank=tokenizer.pad_token,
+        unknown=tokenizer.unk_token,
+        word_delimiter=tokenizer.word_delimiter_token,
+    )
+    if len(vocabulary.tokens) != config.vocab_size or vocabulary.blank_id != config.pad_token_id:
+        raise CliError(
+            f"--model {name}: its vocabulary has {len(vocabulary.tokens)} tokens with blank {vocabulary.blank_id}, its "
+            f"head {config.vocab_size} with blank {config.pad_token_id}; they do not belong together"
+        )
+    try:
+        extractor = Wav2Vec2FeatureExtractor.from_pretrained(name)
+    except OSError:
+        extractor = _new_extractor(config)
+    if extractor.sampling_rate != SAMPLE_RATE_HZ:
+        raise CliError(f"--model {name} hears {extractor.sampling_rate} Hz, the shards hold {SAMPLE_RATE_HZ} Hz")
+    return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer), vocabulary
+
+
+def _vocabulary_config(vocabulary: Vocabulary) -> dict[str, Any]:
+    return {
+        "vocab_size": len(vocabulary.tokens),
+        "pad_token_id": vocabulary.blank_id,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
+
+
+def _new_extractor(config: Wav2Vec2Config) -> Wav2Vec2FeatureExtractor:
+    return Wav2Vec2FeatureExtractor(
+        feature_size=1,
+        sampling_rate=SAMPLE_RATE_HZ,
+        padding_value=0.0,
+        do_normalize=True,
+        return_attention_mask=config.feat_extract_norm == "layer",
+    )
+
+
+def _new_processor(vocabulary: Vocabulary, config: Wav2Vec2Config) -> Wav2Vec2Processor:
+    """A stock processor for a vocabulary built here.
+
+    Without <s> and </s>: the tokenizer would append them, and its size would differ from the head's.
+    """
+    with tempfile.TemporaryDirectory() as folder:  # the tokenizer only reads from files
+        vocab_file = Path(folder, "vocab.json")
+        vocab_file.write_text(json.dumps({token: number for number, token in enumerate(vocabulary.tokens)}))
+        tokenizer = Wav2Vec2CTCTokenizer(
+            str(vocab_file),
+            bos_token=None,
+            eos_token=None,
+            unk_token=vocabulary.unknown,
+            pad_token=vocabulary.blank,
+            word_delimiter_token=vocabulary.word_delimiter,
+        )
+    return Wav2Vec2Processor(feature_extractor=_new_extractor(config), tokenizer=tokenizer)
+
+
+def describe(recognizer: Recognizer) -> dict[str, Any]:
+    """What is worth recording about a model: revision, attention, sizes, vocabulary."""
+    model = recognizer.model
+    trainable: Sequence[int] = [p.numel() for p in model.parameters() if p.requires_grad]
+    return {
+        "name_or_path": model.config._name_or_path or None,
+        "revision": getattr(model.config, "_commit_hash", None),
+        "attention": model.config._attn_implementation,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "trainable_parameters": sum(trainable),
+        "vocabulary": list(recognizer.vocabulary.tokens),
+    }

@@ -1,0 +1,53 @@
+"""The README.md of an exported model folder, as the Hugging Face hub reads it."""
+
+import json
+from typing import Any
+
+from asrscale.metrics import ErrorCounts
+
+
+def model_card(settings: dict[str, Any], train_hours: float, train_utterances: int, errors: ErrorCounts) -> str:
+    """A model card with data, settings and WER.
+
+    Args:
+        settings: Every setting of the run as resolved.
+        train_hours: Hours of the training data.
+        train_utterances: Utterances of the training data.
+        errors: Of the exported model on all validation data.
+    """
+    train, valid = (", ".join(f"`{folder}`" for folder in settings[name]) for name in ("train", "valid"))
+    base = "" if settings["model"] == "tiny" else f"base_model: {settings['model']}\n"
+    return f"""---
+library_name: transformers
+pipeline_tag: automatic-speech-recognition
+tags:
+- wav2vec2
+- ctc
+- asrscale
+{base}---
+
+# {settings["model"]} fine-tuned with asrscale
+
+| | |
+|---|---|
+| started from | `{settings["model"]}` |
+| trained on | {train}: {train_utterances:,} utterances, {train_hours:.2f} h |
+| validated on | {valid}: {errors.utterances:,} utterances |
+| word error rate | {errors.wer:.2%} |
+| character error rate | {errors.cer:.2%} |
+
+Greedy CTC decoding of 16 kHz mono audio, no language model; transcripts and hypotheses were compared in lower case
+without punctuation.
+
+```python
+from transformers import pipeline
+
+print(pipeline("automatic-speech-recognition", "PATH_OF_THIS_FOLDER")("speech.wav")["text"])
+```
+
+## Settings
+
+```json
+{json.dumps(settings, indent=2, ensure_ascii=False)}
+```
+"""

@@ -1,0 +1,116 @@
+"""Transcripts to normalised text, normalised text to labels."""
+
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from asrscale.errors import CliError
+
+Case = Literal["upper", "lower", "as_is"]
+
+NORMALISATION_STEPS = (
+    "apostrophe_variants_to_ascii",
+    "unicode_nfkc",
+    "lower_case",
+    "keep_letters_marks_digits_apostrophe",
+    "collapse_white_space",
+)
+
+# Curly quotes, modifier letter, grave and acute accent, full width. Mapped before NFKC, which would make a space and a
+# combining mark of the acute accent; and so must U+0149, an n with its apostrophe in one character.
+_APOSTROPHES = str.maketrans({**dict.fromkeys("\u2019\u2018\u02bc`\u00b4\uff07", "'"), "\u0149": "'n"})
+
+
+def normalise(text: str) -> str:
+    """Applies NORMALISATION_STEPS in their order; doing so twice changes nothing."""
+    text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).lower()
+    kept = (character if character == "'" or unicodedata.category(character)[0] in "LMN" else " " for character in text)
+    return " ".join("".join(kept).split())
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The tokens of a CTC head; a token's id is its position.
+
+    Attributes:
+        tokens: One character each, except for the special ones.
+        blank: CTC's blank, which Hugging Face tokenizers call the pad token.
+        unknown: Stands for every character that has no token.
+        word_delimiter: Stands for the space.
+    """
+
+    tokens: tuple[str, ...]
+    blank: str = "[PAD]"
+    unknown: str = "[UNK]"
+    word_delimiter: str = "|"
+
+    @cached_property
+    def blank_id(self) -> int:
+        """The id of `blank`."""
+        return self.tokens.index(self.blank)
+
+    @cached_property
+    def unknown_id(self) -> int:
+        """The id of `unknown`."""
+        return self.tokens.index(self.unknown)
+
+    @cached_property
+    def case(self) -> Case:
+        """The one case of its letters, or as_is where it has both or neither."""
+        letters = [token for token in self._character_ids if token.lower() != token.upper()]
+        if letters and all(letter == letter.upper() for letter in letters):
+            return "upper"
+        if letters and all(letter == letter.lower() for letter in letters):
+            return "lower"
+        return "as_is"
+
+    def encode(self, text: str) -> list[int]:
+        """Labels of normalised `text`: cased as the vocabulary is, one id a character."""
+        ids, unknown_id = self._character_ids, self.unknown_id
+        return [ids.get(character, unknown_id) for character in self._cased(text)]
+
+    def unknown_characters(self, text: str) -> Counter[str]:
+        """Counts the characters of `text`, cased as the vocabulary is, that have no token."""
+        return Counter(character for character in self._cased(text) if character not in self._character_ids)
+
+    @cached_property
+    def _character_ids(self) -> dict[str, int]:
+        """Text characters to ids. Blank is none of them, even where a checkpoint spells it as one character."""
+        ids = {token: id for id, token in enumerate(self.tokens) if len(token) == 1}
+        for special in (self.blank, self.unknown, self.word_delimiter):
+            ids.pop(special, None)
+        return {**ids, " ": self.tokens.index(self.word_delimiter)}
+
+    def _cased(self, text: str) -> str:
+        return {"upper": text.upper, "lower": text.lower, "as_is": text.__str__}[self.case]()
+
+
+def build_vocabulary(characters: Iterable[str]) -> Vocabulary:
+    """The apostrophe and a-z always, further characters in code point order, then `|`, `[UNK]`, `[PAD]`.
+
+    So a small corpus still gets the standard vocabulary, and ids run from 0 without gaps.
+    """
+    standard = "'" + string.ascii_lowercase
+    further = sorted(set("".join(characters)) - set(standard) - {" ", "|"})
+    return Vocabulary((*standard, *further, "|", "[UNK]", "[PAD]"))
+
+
+def vocabulary_from_dict(token_to_id: Mapping[str, int], blank: str, unknown: str, word_delimiter: str) -> Vocabulary:
+    """The vocabulary of a checkpoint's vocab.json.
+
+    Raises:
+        CliError: The ids are not 0..n-1, each once, or a special token is missing.
+    """
+    if set(token_to_id.values()) != set(range(len(token_to_id))):
+        raise CliError(
+            f"the vocabulary has {len(token_to_id)} tokens but their ids are not 0 to {len(token_to_id) - 1}, "
+            "each once: a label would train another letter's row; repair its vocab.json"
+        )
+    for role, token in (("blank", blank), ("unknown", unknown), ("word delimiter", word_delimiter)):
+        if token not in token_to_id:
+            raise CliError(f"the vocabulary has no token '{token}' for {role}: add it to its vocab.json")
+    return Vocabulary(tuple(sorted(token_to_id, key=token_to_id.__getitem__)), blank, unknown, word_delimiter)

@@ -1,0 +1,238 @@
+"""The training run: from settings to a fine-tuned model folder. Functions, in the order in which they run."""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from asrscale import __version__
+from asrscale import checkpoint as checkpoints
+from asrscale import engine as ds
+from asrscale.audio import SAMPLE_RATE_HZ, num_frames
+from asrscale.batching import num_steps
+from asrscale.checkpoint import RunState
+from asrscale.config import DEMO_DATA, TrainConfig, check_resumable, to_dict, write_json
+from asrscale.engine import World
+from asrscale.errors import EXIT_COMPLETE, CliError
+from asrscale.evaluate import Evaluation, choose_subset, evaluate, table, write_predictions
+from asrscale.fit import Job, fit, is_over
+from asrscale.index import Index, read_index
+from asrscale.model import (
+    Recognizer,
+    build_recognizer,
+    checkpoint_activations,
+    describe,
+    freeze_feature_encoder,
+    load_recognizer,
+)
+from asrscale.modelcard import model_card
+from asrscale.text import Vocabulary
+from asrscale.tracking import open_tracker, plot_metrics
+
+
+def train(config: TrainConfig) -> int:
+    """Runs a training job to its end, or goes on with one that was interrupted.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        CliError: Bad settings or data, before any work.
+    """
+    ds_config = ds.read_ds_config(config.config)
+    train_index, valid_index = read_index(config.train), read_index(config.valid)
+    world = ds.start()
+    try:
+        if config.train[0].startswith(DEMO_DATA):
+            _say(world, f"training on the demo's data, {config.train[0]}; --train and --valid choose yours")
+        config = replace(config, precision=ds.resolve_precision(config.precision, world))
+        ds_config = ds.resolve_ds_config(
+            ds_config, precision=config.precision, max_gradient_norm=config.max_gradient_norm, device=world.device
+        )
+        return _run(config, ds_config, train_index, valid_index, world)
+    finally:
+        ds.stop()
+
+
+def _run(config: TrainConfig, ds_config: dict[str, Any], train_index: Index, valid_index: Index, world: World) -> int:
+    """Everything after the ranks have met."""
+    folder = Path(config.run)
+    recognizer = _new_recognizer(config, train_index)
+    usable = _usable_utterances(config, recognizer, train_index, world)
+    steps_per_epoch = num_steps(usable.num_samples, int(config.batch_seconds * SAMPLE_RATE_HZ), config.units_per_step)
+    total_steps = config.max_steps or max(1, round(config.epochs * steps_per_epoch))
+    if config.warmup_steps >= total_steps:
+        raise CliError(
+            f"--warmup_steps {config.warmup_steps}, but the run has {total_steps} steps ({steps_per_epoch} an epoch of "
+            f"{usable.hours:.2f} h): give fewer, or more --epochs, or smaller steps with --units_per_step"
+        )
+    resumed = checkpoints.latest_checkpoint(folder)
+    state = RunState()
+    if resumed is not None:
+        check_resumable(config, folder)
+        state = checkpoints.read_state(resumed)
+        checkpoints.load_weights(recognizer, resumed)
+    if config.freeze_feature_encoder:
+        freeze_feature_encoder(recognizer.model)
+    if config.activation_checkpointing:
+        checkpoint_activations(recognizer.model)
+    subset = choose_subset(valid_index, config.eval_utterances)
+    job = Job(config, world, folder, recognizer, usable, subset, steps_per_epoch, total_steps)
+    if is_over(job, state) and (folder / "model" / "README.md").is_file():
+        _say(world, f"{folder} is complete: the model is in {folder / 'model'}; choose another --run for a new one")
+        return EXIT_COMPLETE
+    environment = _environment(job)
+    ds.barrier()  # nobody writes before everybody has checked
+    if world.is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "config.json", to_dict(config))
+        write_json(folder / "ds_config.json", ds_config)
+        write_json(folder / "environment.json", environment)
+    _say(world, _opening(job, state))
+    with open_tracker(
+        folder,
+        project=config.wandb_project,
+        name=folder.absolute().name,
+        config=to_dict(config) | {"deepspeed": ds_config, "environment": environment},
+        wandb_mode=config.wandb,
+        resume_step=state.step if resumed else None,
+        enabled=world.is_main,
+    ) as tracker:
+        if not is_over(job, state):
+            fit(job, state, resumed, ds_config, tracker)
+        result = _export_and_evaluate(job, train_index, valid_index)
+        final = {"final/wer": result.errors.wer, "final/cer": result.errors.cer, "final/loss": result.loss}
+        tracker.log(total_steps, final)
+    if world.is_main:
+        plot_metrics(folder)
+        print(table({",".join(config.valid): (valid_index, result)}))
+        print(f"model: {folder / 'model'}   curves: {folder / 'metrics.png'}   settings: {folder / 'config.json'}")
+    return EXIT_COMPLETE
+
+
+def _new_recognizer(config: TrainConfig, index: Index) -> Recognizer:
+    """The model before training; the same whenever it is built."""
+    return build_recognizer(
+        config.model,
+        set("".join(index.texts.to_pylist())),
+        seed=config.seed,
+        mask_time_prob=config.mask_time_prob,
+        mask_feature_prob=config.mask_feature_prob,
+        dropout=config.dropout,
+    )
+
+
+def _usable_utterances(config: TrainConfig, recognizer: Recognizer, index: Index, world: World) -> Index:
+    """The utterances that can be trained on; what is left out is counted and said.
+
+    Raises:
+        CliError: The vocabulary misses too many characters, an utterance exceeds the memory cap, or none is left.
+    """
+    texts = index.texts.to_pylist()
+    unknown = recognizer.vocabulary.unknown_characters("".join(texts))
+    worst = ", ".join(f"'{character}' ×{count:,}" for character, count in unknown.most_common(5))
+    share = sum(unknown.values()) / max(1, sum(map(len, texts)))
+    if share > config.max_unknown_fraction:
+        raise CliError(
+            f"the vocabulary of --model {config.model} misses {share:.1%} of the transcripts' characters ({worst}): "
+            "correct the transcripts, choose another model, or raise --max_unknown_fraction"
+        )
+    if unknown:
+        _say(world, f"{sum(unknown.values()):,} characters become {recognizer.vocabulary.unknown}: {worst}")
+    feasible = feasible_utterances(index, recognizer)
+    if not feasible.any():
+        raise CliError("no utterance can be trained on: each is too short for its transcript, or has none")
+    if not feasible.all():
+        first = index.name(int(np.flatnonzero(~feasible)[0]))
+        _say(world, f"{int((~feasible).sum()):,} utterances left out, too short for their transcript: first {first}")
+    usable = index.take(np.flatnonzero(feasible))
+    longest = int(usable.num_samples.argmax())
+    if usable.num_samples[longest] > config.memory_cap_seconds * SAMPLE_RATE_HZ:
+        raise CliError(
+            f"--memory_cap_seconds {config.memory_cap_seconds:g} is below the longest utterance, "
+            f"{usable.num_samples[longest] / SAMPLE_RATE_HZ:.1f} s in {usable.name(longest)}: raise it, or build the "
+            "shards with a lower --max_seconds"
+        )
+    return usable
+
+
+def feasible_utterances(index: Index, recognizer: Recognizer) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """(N,) whether CTC can emit the transcript: a frame for each label, one more between equal neighbours."""
+    stem = recognizer.model.config
+    have = num_frames(index.num_samples, stem.conv_kernel, stem.conv_stride)
+    needed = np.fromiter(_frames_needed(index, recognizer.vocabulary), np.int64, len(index))
+    return (needed > 0) & (needed <= have)
+
+
+def _frames_needed(index: Index, vocabulary: Vocabulary) -> Iterator[int]:
+    for labels in map(vocabulary.encode, index.texts.to_pylist()):
+        yield len(labels) + sum(a == b for a, b in pairwise(labels))
+
+
+def _export_and_evaluate(job: Job, train_index: Index, valid_index: Index) -> Evaluation:
+    """Writes RUN/model from the best checkpoint and evaluates that folder on all validation data."""
+    config, world, folder = job.config, job.world, job.folder
+    if world.is_main:
+        best = checkpoints.best_checkpoint(folder)
+        assert best is not None, "every run ends with an evaluation"
+        checkpoints.export_model(_new_recognizer(config, train_index), best, folder / "model")
+    ds.barrier()
+    exported = load_recognizer(str(folder / "model"))
+    result = evaluate(
+        exported.model.to(world.device),
+        exported,
+        valid_index,
+        world,
+        memory_cap_seconds=config.memory_cap_seconds,
+        threads=config.decode_threads,
+        title="transcribing all validation data",
+    )
+    if world.is_main:
+        write_predictions(folder / "eval" / "valid.jsonl", result.predictions)
+        card = model_card(to_dict(config), train_index.hours, len(train_index), result.errors)
+        (folder / "model" / "README.md").write_text(card, encoding="utf-8")
+    return result
+
+
+def _environment(job: Job) -> dict[str, Any]:
+    """What ran: versions, commit, devices, model."""
+    packages = ("torch", "deepspeed", "transformers", "webdataset", "soundfile", "numpy")
+    here = Path(__file__).parent
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    on_gpu = job.world.device.type == "cuda"
+    return {
+        "versions": {"asrscale": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in packages},
+        "commit": commit.stdout.strip() or None,
+        "command": sys.argv,
+        "world_size": job.world.world_size,
+        "device": torch.cuda.get_device_name(job.world.device) if on_gpu else platform.machine(),
+        "cpu_cores": os.cpu_count(),
+        "model": describe(job.recognizer),
+    }
+
+
+def _opening(job: Job, state: RunState) -> str:
+    """What a person wants to know before the bar starts."""
+    config, model = job.config, describe(job.recognizer)
+    resuming = f"going on from step {state.step:,}; " if state.step else ""
+    return (
+        f"{resuming}{config.model}: {model['trainable_parameters']:,} of {model['parameters']:,} parameters trained "
+        f"in {config.precision} on {job.world.world_size} × {job.world.device.type}\n"
+        f"{len(job.train):,} utterances, {job.train.hours:.2f} h; {job.total_steps:,} steps of "
+        f"{config.batch_seconds * config.units_per_step:g} s, {job.steps_per_epoch:,} an epoch; run folder {job.folder}"
+    )
+
+
+def _say(world: World, line: str) -> None:
+    if world.is_main:
+        print(line, file=sys.stderr, flush=True)

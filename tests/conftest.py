@@ -1,0 +1,77 @@
+"""A corpus that needs no download: each letter is a tone, each word a few of them."""
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+REPOSITORY = Path(__file__).parent.parent
+TONES_HZ = {letter: 300.0 * 1.35**number for number, letter in enumerate("abdegiou")}
+WORDS = ("bad", "dog", "big", "age", "die", "god", "bee", "gab")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread_a_process() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["PYTHONPATH"] = str(REPOSITORY)
+
+
+def speak(text: str, seed: int) -> np.ndarray:
+    """(T,) 16 kHz: 80 ms a letter, silence for a space, a little noise."""
+    rng = np.random.default_rng(seed)
+    time_seconds = np.arange(1280) / 16_000
+    window = np.hanning(1280)
+    letters = [np.sin(2 * np.pi * TONES_HZ.get(letter, 0.0) * time_seconds) * window for letter in text]
+    waveform = 0.3 * np.concatenate([np.zeros(800), *letters, np.zeros(800)])
+    return (waveform + 0.003 * rng.standard_normal(len(waveform))).astype(np.float32)
+
+
+def write_corpus(folder: Path, utterances: int, seed: int = 0) -> Path:
+    """A Common Voice shaped folder: corpus.csv and 16 kHz wav files; returns the CSV."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    with (folder / "corpus.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["filename", "text", "up_votes", "accent"])
+        for number in range(utterances):
+            text = " ".join(rng.choice(WORDS, size=rng.integers(1, 6)))
+            soundfile.write(folder / f"clip-{number:04d}.wav", speak(text, number), 16_000)
+            writer.writerow([f"clip-{number:04d}.wav", text, 1, "tones"])
+    return folder / "corpus.csv"
+
+
+@pytest.fixture(scope="session")
+def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a command as a user would, in the repository, with this Python's scripts first on PATH."""
+
+    def run(*words: object, cwd: Path = REPOSITORY, **environment: str) -> subprocess.CompletedProcess[str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return subprocess.run(
+            [str(word) for word in words],
+            cwd=cwd,
+            env=os.environ | {"PATH": path} | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tone_shards(tmp_path_factory: pytest.TempPathFactory, run_command: Callable[..., object]) -> Path:
+    """A data set root with train and valid folders, built by the real command."""
+    root = tmp_path_factory.mktemp("tones")
+    csv_file = write_corpus(root / "corpus", utterances=120)
+    done = run_command(
+        sys.executable, "-m", "asrscale.shard", "--csv", csv_file, "--out", root / "shards", "--shard_utterances", 30
+    )
+    assert done.returncode == 0, done.stderr
+    return root / "shards"

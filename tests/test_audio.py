@@ -1,0 +1,163 @@
+"""Audio in and out: formats, damage, resampling accuracy, frame arithmetic."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asrscale import audio
+from asrscale.errors import AudioError
+
+WAV2VEC2_KERNELS, WAV2VEC2_STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
+
+
+def sine(frequency_hz: float, rate_hz: int, seconds: float = 1.0, level: float = 0.5) -> np.ndarray:
+    time_seconds = np.arange(int(seconds * rate_hz)) / rate_hz
+    return (level * np.sin(2 * np.pi * frequency_hz * time_seconds)).astype(np.float32)
+
+
+def encoded(waveform: np.ndarray, rate_hz: int, format: str) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, waveform, rate_hz, format=format)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "MP3", "OGG"])
+@pytest.mark.parametrize("rate_hz", [8_000, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_every_format_rate_and_channel_count(tmp_path: Path, format: str, rate_hz: int, channels: int) -> None:
+    tone = sine(300, rate_hz)
+    path = tmp_path / f"clip.{format.lower()}"
+    path.write_bytes(encoded(np.stack([tone] * channels, axis=1), rate_hz, format))
+    for source in (path, str(path), io.BytesIO(path.read_bytes())):
+        waveform, rate = audio.decode(source, max_seconds=2)
+        assert (rate, waveform.dtype.name, waveform.ndim) == (rate_hz, "float32", 1)
+        assert abs(len(waveform) - rate_hz) <= audio.TRUNCATION_TOLERANCE_FRAMES
+        assert np.abs(np.abs(waveform).max() - 0.5) < 0.05
+
+
+def test_channels_are_averaged() -> None:
+    left, right = sine(300, 16_000), sine(500, 16_000)
+    waveform, _ = audio.decode(io.BytesIO(encoded(np.stack([left, right], axis=1), 16_000, "WAV")), 2)
+    assert np.allclose(waveform, (left + right) / 2, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("format", "reason"),
+    [("WAV", "truncated"), ("AIFF", "truncated"), ("MP3", "truncated"), ("FLAC", "unreadable")],
+)
+def test_half_a_file_is_refused(format: str, reason: str) -> None:
+    data = encoded(sine(300, 48_000, 2), 48_000, format)
+    with pytest.raises(AudioError, match=f"^{reason}: [^\n]+$"):
+        audio.decode(io.BytesIO(data[: len(data) // 2]), 20)
+
+
+def test_a_wav_streamed_to_a_pipe_is_no_truncated_one() -> None:
+    data = bytearray(encoded(sine(300, 16_000), 16_000, "WAV"))
+    data[4:8] = data[40:44] = b"\xff\xff\xff\xff"  # the placeholder for both lengths
+    waveform, _ = audio.decode(io.BytesIO(bytes(data)), 2)
+    assert len(waveform) == 16_000
+
+
+def test_common_voice_mp3s_whose_header_is_a_little_off() -> None:
+    clips = sorted((Path(__file__).parents[2] / "shared/data/common_voice_v1/clips").glob("*.mp3"))
+    if not clips:
+        pytest.skip("../shared/data is not here")
+    for clip in clips:
+        waveform, rate = audio.decode(clip, 20)
+        promised = soundfile.info(clip).frames
+        assert rate == 48_000
+        assert 0 < promised - len(waveform) <= audio.TRUNCATION_TOLERANCE_FRAMES
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "unreadable"),
+        (b"no audio at all", "unreadable"),
+        (b"ID3" + bytes(2_000), "unreadable"),
+        (encoded(np.zeros(0, np.float32), 16_000, "WAV"), "empty"),
+        (encoded(np.zeros(16_000, np.float32), 500, "WAV"), "unreadable"),
+    ],
+)
+def test_what_is_no_recording_is_refused_in_one_line(data: bytes, reason: str) -> None:
+    with pytest.raises(AudioError, match=f"^{reason}: [^\n]+$"):
+        audio.decode(io.BytesIO(data), 20)
+
+
+@pytest.mark.parametrize("name", ["absent.wav", ".", "headerless.raw"])
+def test_paths_that_hold_no_recording(tmp_path: Path, name: str) -> None:
+    (tmp_path / "headerless.raw").write_bytes(bytes(100))
+    with pytest.raises(AudioError, match=r"^unreadable: "):
+        audio.decode(tmp_path / name, 20)
+
+
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "MP3", "OGG"])
+def test_too_long_is_refused_and_the_limit_itself_is_not(format: str) -> None:
+    data = encoded(sine(300, 16_000, 2), 16_000, format)
+    assert len(audio.decode(io.BytesIO(data), 2.2)[0]) >= 32_000 - audio.TRUNCATION_TOLERANCE_FRAMES
+    with pytest.raises(AudioError, match=r"^too long: more than 1\.5 s"):
+        audio.decode(io.BytesIO(data), 1.5)
+    if format in ("WAV", "FLAC"):
+        assert len(audio.decode(io.BytesIO(data), 2.0)[0]) == 32_000
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 22_050, 44_100, 48_000])
+def test_resampling_keeps_frequency_and_level(rate_hz: int) -> None:
+    resampled = audio.resample(sine(1_000, rate_hz), rate_hz)
+    assert resampled.dtype == np.float32
+    assert abs(len(resampled) - audio.SAMPLE_RATE_HZ) <= 1
+    middle = slice(1_000, 15_000)  # a filter rings at the ends
+    expected = sine(1_000, audio.SAMPLE_RATE_HZ)[: len(resampled)]
+    assert np.abs(resampled - expected)[middle].max() < 1e-3
+
+
+@pytest.mark.parametrize("frequency_hz", [8_500, 10_000, 15_000])
+def test_what_would_alias_is_60_db_down(frequency_hz: int) -> None:
+    resampled = audio.resample(sine(frequency_hz, 48_000), 48_000)
+    level = np.abs(resampled[1_000:15_000]).max() / 0.5
+    assert 20 * np.log10(level + 1e-12) < -60
+
+
+def test_16_khz_is_left_alone() -> None:
+    waveform = sine(300, 16_000)
+    assert audio.resample(waveform, 16_000) is waveform
+
+
+def test_pcm16_rounds_and_clips() -> None:
+    waveform = np.array([0, 0.5, 1, 7, -1, -7, 0.6 / 32_768, -0.6 / 32_768], np.float32)
+    assert audio.to_pcm16(waveform).tolist() == [0, 16_384, 32_767, 32_767, -32_768, -32_768, 1, -1]
+
+
+def test_flac_is_lossless_and_repeatable() -> None:
+    pcm = np.random.default_rng(0).integers(-32_768, 32_768, 5_000).astype(np.int16)
+    data = audio.encode_flac(pcm)
+    assert np.array_equal(audio.decode_flac(data), pcm)
+    assert audio.encode_flac(pcm) == data
+    assert np.array_equal(audio.to_pcm16(audio.decode(io.BytesIO(data), 1)[0]), pcm)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "unreadable"),
+        (audio.encode_flac(audio.to_pcm16(sine(300, 16_000)))[:5_000], "unreadable|truncated"),
+        (encoded(sine(300, 48_000), 48_000, "FLAC"), "wrong format"),
+        (encoded(np.zeros((160, 2), np.float32), 16_000, "FLAC"), "wrong format"),
+        (audio.encode_flac(np.zeros(0, np.int16)), "unreadable|truncated"),
+    ],
+)
+def test_damaged_payloads_are_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(AudioError, match=f"^({reason}): "):
+        audio.decode_flac(data)
+
+
+def test_num_frames_of_wav2vec2() -> None:
+    # one second is 49 frames, and 400 samples are the shortest input with a frame
+    for samples, frames in ((16_000, 49), (400, 1), (399, 0), (9, 0), (0, 0)):
+        assert audio.num_frames(samples, WAV2VEC2_KERNELS, WAV2VEC2_STRIDES) == frames
+    samples_array = np.array([16_000, 400, 399, 0])
+    assert audio.num_frames(samples_array, WAV2VEC2_KERNELS, WAV2VEC2_STRIDES).tolist() == [49, 1, 0, 0]
+    assert samples_array.tolist() == [16_000, 400, 399, 0]

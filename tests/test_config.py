@@ -1,0 +1,70 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from asrscale.config import FROM_SCRATCH, check_resumable, to_dict, train_config, write_json
+from asrscale.errors import CliError
+
+DATA = dict(train=("a",), valid=("b",))
+
+
+def test_defaults_fit_the_model() -> None:
+    fine_tuning, from_scratch = train_config(**DATA), train_config(**DATA, model="tiny")
+    assert (fine_tuning.learning_rate, fine_tuning.weight_decay, fine_tuning.epochs) == (1e-4, 0.005, 3)
+    assert fine_tuning.freeze_feature_encoder and not from_scratch.freeze_feature_encoder
+    assert {name: getattr(from_scratch, name) for name in FROM_SCRATCH} == FROM_SCRATCH
+
+
+def test_what_is_given_wins_over_defaults() -> None:
+    assert train_config(**DATA, model="tiny", learning_rate=1.0).learning_rate == 1.0
+    assert train_config(**DATA, model="tiny", epochs=2.0).max_steps == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (dict(epochs=1.0, max_steps=5), "--epochs and --max_steps"),
+        (dict(learning_rate=0.0), "--learning_rate 0: give a value above 0"),
+        (dict(units_per_step=-1), "--units_per_step -1"),
+        (dict(mask_time_prob=1.0), "--mask_time_prob 1: give a value from 0 to below 1"),
+        (dict(warmup_steps=-3), "--warmup_steps -3: give a value of 0 or more"),
+    ],
+)
+def test_bad_values_are_named(given: dict[str, object], message: str) -> None:
+    with pytest.raises(CliError, match=message):
+        train_config(**DATA, **given)
+
+
+def test_half_given_data_is_refused() -> None:
+    with pytest.raises(CliError, match="missing flag --valid"):
+        train_config(train=("a",))
+
+
+def test_without_data_the_demo_is_used_or_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CliError, match="'make demo' makes it"):
+        train_config()
+    folder = tmp_path / "data" / "demo" / "shards" / "train"
+    folder.mkdir(parents=True)
+    (folder / "dataset.json").write_text("{}")
+    config = train_config()
+    assert config.model == "tiny" and config.train == ("data/demo/shards/train",)
+
+
+def test_a_run_is_only_resumed_with_the_settings_that_made_it(tmp_path: Path) -> None:
+    config = train_config(**DATA)
+    write_json(tmp_path / "config.json", to_dict(config))
+    check_resumable(config, tmp_path)
+    check_resumable(train_config(**DATA, log_steps=7, memory_cap_seconds=99.0), tmp_path)
+    with pytest.raises(CliError, match="was started with --seed 42, not 43"):
+        check_resumable(train_config(**DATA, seed=43), tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CliError, match=r"no readable config\.json"):
+        check_resumable(config, tmp_path)
+
+
+def test_write_json_leaves_no_partial_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "x.json", {"a": "ü"})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": "ü"}
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]

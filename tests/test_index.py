@@ -1,0 +1,158 @@
+"""The index: what is written is read back, and what is damaged is named."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from asrscale.errors import CliError
+from asrscale.index import DATASET_FILE, INDEX_FILE, SCHEMA_VERSION, Record, read_index, write_index
+
+PAYLOAD_BYTES = 100
+
+
+def make_folder(folder: Path, counts: tuple[int, ...]) -> Path:
+    """A data set folder whose shards hold `counts` utterances of 1, 2, 3 … seconds, and no audio."""
+    folder.mkdir(parents=True)
+    tables, shards, number = [], [], 0
+    for shard_number, count in enumerate(counts):
+        name = f"{folder.name}-{shard_number:06d}.tar"
+        records = []
+        for position in range(count):
+            number += 1
+            speaker = "ann" if number % 2 else None
+            key, offset = f"{folder.name}-{number:08d}", position * PAYLOAD_BYTES
+            crc32 = 2**32 - number
+            records.append(Record(key, name, offset, PAYLOAD_BYTES, crc32, number * 16_000, f"text {number}", speaker))
+        tables.append(records)
+        (folder / name).write_bytes(bytes(count * PAYLOAD_BYTES))
+        shards.append({"file": name, "bytes": count * PAYLOAD_BYTES, "utterances": count})
+    write_index(folder / INDEX_FILE, tables)
+    (folder / DATASET_FILE).write_text(json.dumps({"schema_version": SCHEMA_VERSION, "shards": shards}))
+    return folder
+
+
+def test_folders_are_joined_in_the_order_given(tmp_path: Path) -> None:
+    b, a = make_folder(tmp_path / "b", (2, 3)), make_folder(tmp_path / "a", (1,))
+    index = read_index([str(b), str(a)])
+    assert len(index) == 6
+    assert index.folders == (str(b), str(a))
+    assert index.shards == (str(b / "b-000000.tar"), str(b / "b-000001.tar"), str(a / "a-000000.tar"))
+    assert index.shard_ids.tolist() == [0, 0, 1, 1, 1, 2]
+    assert index.offsets.tolist() == [0, 100, 0, 100, 200, 0]
+    assert index.sizes.tolist() == [100] * 6
+    assert index.crc32.tolist() == [2**32 - number for number in (1, 2, 3, 4, 5, 1)]
+    assert index.num_samples.tolist() == [16_000 * number for number in (1, 2, 3, 4, 5, 1)]
+    assert index.texts.to_pylist() == [f"text {number}" for number in (1, 2, 3, 4, 5, 1)]
+    assert index.speakers.to_pylist() == ["ann", None, "ann", None, "ann", "ann"]
+    assert index.hours == pytest.approx(16 / 3600)
+    assert index.name(3) == f"{b / 'b-000001.tar'}:b-00000004"
+    dtypes = [column.dtype for column in (index.shard_ids, index.offsets, index.sizes, index.crc32, index.num_samples)]
+    assert dtypes == [np.int32, np.int64, np.int64, np.uint32, np.int64]
+
+
+def test_take_keeps_the_order_asked_for(tmp_path: Path) -> None:
+    index = read_index([str(make_folder(tmp_path / "a", (2, 3)))])
+    part = index.take(np.array([4, 0, 2]))
+    assert part.keys.to_pylist() == ["a-00000005", "a-00000001", "a-00000003"]
+    assert [part.name(i) for i in range(3)] == [index.name(i) for i in (4, 0, 2)]
+    assert part.num_samples.tolist() == [80_000, 16_000, 48_000]
+    assert part.texts.to_pylist() == ["text 5", "text 1", "text 3"]
+    assert len(index.take(np.array([], np.int64))) == 0
+
+
+def test_relative_folders_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_folder(tmp_path / "a", (1,))
+    monkeypatch.chdir(tmp_path)
+    assert read_index(["a"]).shards == (str(tmp_path / "a/a-000000.tar"),)
+
+
+def test_one_row_group_a_shard_and_the_version_in_the_metadata(tmp_path: Path) -> None:
+    file = pq.ParquetFile(make_folder(tmp_path / "a", (2, 3)) / INDEX_FILE)
+    assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [2, 3]
+    assert file.schema_arrow.metadata[b"asrscale_schema_version"] == str(SCHEMA_VERSION).encode()
+    names = "key shard offset size crc32 num_samples text speaker"
+    assert file.schema_arrow.names == names.split()
+
+
+def test_a_shard_whose_rows_were_all_rejected(tmp_path: Path) -> None:
+    index = read_index([str(make_folder(tmp_path / "a", (1, 0, 2)))])
+    assert index.shard_ids.tolist() == [0, 2, 2]
+
+
+def refusal(*folders: Path) -> str:
+    with pytest.raises(CliError) as caught:
+        read_index([str(folder) for folder in folders])
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_no_folder_missing_folder_and_empty_folder(tmp_path: Path) -> None:
+    assert "no data set folder" in refusal()
+    assert f"{tmp_path / 'absent'}: no such folder" in refusal(tmp_path / "absent")
+    assert f"no {INDEX_FILE} here: build it first" in refusal(tmp_path)
+
+
+def test_the_folder_above_names_the_data_sets_in_it(tmp_path: Path) -> None:
+    make_folder(tmp_path / "cv/train", (1,))
+    make_folder(tmp_path / "cv/valid", (1,))
+    assert "give one of cv/train, cv/valid" in refusal(tmp_path / "cv")
+
+
+def test_an_interrupted_build_is_no_data_set(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "a", (1,))
+    (folder / DATASET_FILE).unlink()
+    assert "interrupted" in refusal(folder)
+
+
+def test_zero_utterances(tmp_path: Path) -> None:
+    assert "holds no utterance" in refusal(make_folder(tmp_path / "a", (0,)))
+
+
+@pytest.mark.parametrize("where", [INDEX_FILE, DATASET_FILE])
+def test_another_schema_version(tmp_path: Path, where: str) -> None:
+    folder = make_folder(tmp_path / "a", (1,))
+    if where == DATASET_FILE:
+        dataset = json.loads((folder / where).read_text())
+        (folder / where).write_text(json.dumps({**dataset, "schema_version": 99}))
+    else:
+        table = pq.read_table(folder / where)
+        metadata = {"asrscale_schema_version": "99"}
+        pq.write_table(table.replace_schema_metadata(metadata), folder / where)
+    assert re.search(r"schema version .*99.*: build the folder again", refusal(folder))
+
+
+@pytest.mark.parametrize("where", [INDEX_FILE, DATASET_FILE])
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"{}", b"[]"])
+def test_damaged_files(tmp_path: Path, where: str, content: bytes) -> None:
+    folder = make_folder(tmp_path / "a", (1,))
+    (folder / where).write_bytes(content)
+    assert f"{folder}: {INDEX_FILE} or {DATASET_FILE} is damaged" in refusal(folder)
+
+
+def test_a_parquet_that_is_no_index(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "a", (1,))
+    pq.write_table(pa.table({"key": ["a"]}), folder / INDEX_FILE)
+    assert "damaged" in refusal(folder)
+
+
+def test_index_and_dataset_that_disagree(tmp_path: Path) -> None:
+    a, b = make_folder(tmp_path / "a", (1,)), make_folder(tmp_path / "b", (2,))
+    (a / INDEX_FILE).write_bytes((b / INDEX_FILE).read_bytes())
+    assert "does not hold what" in refusal(a)
+    c = make_folder(tmp_path / "c", (1,))
+    (a / INDEX_FILE).write_bytes((c / INDEX_FILE).read_bytes())
+    assert "disagree" in refusal(a)
+
+
+def test_a_shard_that_is_missing_or_of_another_size(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "a", (1, 2))
+    shard = folder / "a-000001.tar"
+    shard.write_bytes(bytes(150))
+    assert f"{shard}: the shard has 150 bytes, not 200" in refusal(folder)
+    shard.unlink()
+    assert f"{shard}: the shard is missing" in refusal(folder)

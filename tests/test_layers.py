@@ -1,0 +1,82 @@
+"""Imports point strictly downwards, each heavy library has its owner, and nothing grows without being noticed."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+FILES = {path.stem: path for path in (ROOT / "asrscale").glob("*.py")}
+MAX_FILE_LINES, MAX_PACKAGE_LINES = 400, 4500
+
+LAYERS = [
+    {"errors"},
+    {"cli", "progress", "audio", "text"},
+    {"config", "sources", "index", "batching", "schedule", "metrics", "tracking"},
+    {"pack", "loader", "model", "modelcard"},
+    {"shard", "engine"},
+    {"checkpoint", "demo"},
+    {"evaluate"},
+    {"fit"},
+    {"train"},
+]
+OWNERS = {
+    "ctypes": {"demo"},
+    "deepspeed": {"engine"},
+    "espeakng_loader": {"demo"},
+    "fire": {"cli"},
+    "jiwer": {"metrics"},
+    "matplotlib": {"tracking"},
+    "pyarrow": {"index"},
+    "safetensors": {"checkpoint"},
+    "soundfile": {"audio", "demo"},  # the demo writes mp3, which nothing else does
+    "soxr": {"audio", "demo"},
+    "tqdm": {"progress"},
+    "transformers": {"model"},
+    "wandb": {"tracking"},
+    "webdataset": {"pack"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    """What a file imports, inside functions too: `asrscale.module` for our own, else the library's name."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {".".join(name.split(".")[: 2 if name.startswith("asrscale.") else 1]) for name in names}
+
+
+def test_every_module_is_in_one_layer() -> None:
+    assert sorted(module for layer in LAYERS for module in layer) == sorted(FILES.keys() - {"__init__"})
+
+
+def test_imports_point_downwards() -> None:
+    below = {"asrscale.__version__"}
+    for layer in LAYERS:
+        for module in layer:
+            own = {name for name in imported(FILES[module]) if name.startswith("asrscale")}
+            assert own <= below, f"{module} may not import {sorted(own - below)}"
+        below |= {f"asrscale.{module}" for module in layer}
+
+
+def test_each_heavy_library_is_imported_by_its_owner_only() -> None:
+    used = {module: imported(path) for module, path in FILES.items()}
+    for library, owners in OWNERS.items():
+        assert {module for module in used if library in used[module]} == owners, library
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    assert imported(FILES["__init__"]) == set()
+
+
+def test_launch_imports_the_package_and_no_heavy_library() -> None:
+    for path in (ROOT / "launch").glob("*.py"):
+        assert not imported(path) & OWNERS.keys(), path
+
+
+def test_files_and_package_stay_small() -> None:
+    lines = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in FILES.items()}
+    assert {module: count for module, count in lines.items() if count > MAX_FILE_LINES} == {}
+    assert sum(lines.values()) <= MAX_PACKAGE_LINES

@@ -1,0 +1,170 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoProcessor, Wav2Vec2Config, Wav2Vec2ForCTC, Wav2Vec2ForPreTraining
+
+from asrscale.audio import num_frames
+from asrscale.errors import CliError
+from asrscale.model import (
+    Recognizer,
+    build_recognizer,
+    checkpoint_activations,
+    count_frames,
+    ctc_losses,
+    describe,
+    forward_logits,
+    freeze_feature_encoder,
+    greedy_texts,
+    load_recognizer,
+)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Recognizer:
+    recognizer = build_recognizer("tiny", "abc", seed=3)
+    recognizer.model.eval()
+    return recognizer
+
+
+def noise(*lengths: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """int16 (B, T) padded with zeros, and (B,) lengths."""
+    rng = np.random.default_rng(0)
+    waveforms = torch.zeros(len(lengths), max(lengths), dtype=torch.int16)
+    for row, length in enumerate(lengths):
+        waveforms[row, :length] = torch.from_numpy(rng.integers(-3000, 3000, length, dtype=np.int16))
+    return waveforms, torch.tensor(lengths)
+
+
+def test_the_same_seed_gives_the_same_weights(tiny: Recognizer) -> None:
+    again, other = build_recognizer("tiny", "abc", seed=3), build_recognizer("tiny", "abc", seed=4)
+    name = "wav2vec2.encoder.layers.0.attention.k_proj.weight"
+    assert torch.equal(tiny.model.state_dict()[name], again.model.state_dict()[name])
+    assert not torch.equal(tiny.model.state_dict()[name], other.model.state_dict()[name])
+
+
+def test_head_tokenizer_and_vocabulary_agree(tiny: Recognizer) -> None:
+    assert tiny.model.lm_head.out_features == len(tiny.processor.tokenizer) == len(tiny.vocabulary.tokens)
+    assert tiny.processor.tokenizer.get_vocab() == {token: i for i, token in enumerate(tiny.vocabulary.tokens)}
+    text = "hello it's a dog"
+    assert tiny.processor.tokenizer(text).input_ids == tiny.vocabulary.encode(text)
+
+
+def test_padding_does_not_change_logits_and_alone_they_are_stock(tiny: Recognizer) -> None:
+    waveforms, lengths = noise(30_000, 16_000, 9_000)
+    logits = forward_logits(tiny.model, tiny, waveforms, lengths)
+    frames = count_frames(tiny.model, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        alone = forward_logits(tiny.model, tiny, waveforms[row : row + 1, :length], lengths[row : row + 1])
+        inputs = tiny.processor(
+            waveforms[row, :length].numpy() / 32768.0, sampling_rate=16_000, return_tensors="pt"
+        ).input_values
+        stock = tiny.model(inputs.float()).logits
+        assert torch.allclose(alone, stock, atol=1e-5)
+        assert torch.allclose(logits[row, : frames[row]], alone[0], atol=1e-4)
+
+
+def test_frames_are_counted_alike(tiny: Recognizer) -> None:
+    config = tiny.model.config
+    lengths = np.array([9_000, 16_000, 16_001, 123_456])
+    ours = num_frames(lengths, config.conv_kernel, config.conv_stride)
+    assert ours.tolist() == count_frames(tiny.model, torch.from_numpy(lengths)).tolist()
+
+
+def test_ctc_equals_float64_and_is_divided_by_label_length() -> None:
+    torch.manual_seed(0)
+    logits, frames = torch.randn(3, 20, 6), torch.tensor([20, 15, 9])
+    labels, num_labels = torch.tensor([[1, 2, 2], [3, 1, -100], [4, -100, -100]]), torch.tensor([3, 2, 1])
+    losses = ctc_losses(logits, frames, labels, num_labels, blank=5)
+    for row in range(3):
+        log_probs = logits[row : row + 1, : frames[row]].double().log_softmax(-1).transpose(0, 1)
+        expected = torch.nn.functional.ctc_loss(
+            log_probs, labels[row : row + 1], frames[row : row + 1], num_labels[row : row + 1], blank=5, reduction="sum"
+        )
+        assert losses[row].item() == pytest.approx(expected.item() / num_labels[row].item(), rel=1e-5)
+
+
+def test_greedy_text_is_cut_to_true_length(tiny: Recognizer) -> None:
+    tokens, blank = tiny.vocabulary.tokens, tiny.vocabulary.blank_id
+    path = [tokens.index(token) for token in "hheel"] + [blank] + [tokens.index(token) for token in "lo|x"]
+    logits = torch.nn.functional.one_hot(torch.tensor([path]), len(tokens)).float()
+    assert greedy_texts(tiny, logits, torch.tensor([9])) == ["hello"]
+    assert greedy_texts(tiny, logits, torch.tensor([10])) == ["hello x"]
+
+
+def test_a_saved_folder_is_stock_and_comes_back(tiny: Recognizer, tmp_path: Path) -> None:
+    tiny.save(tmp_path / "model")
+    again = load_recognizer(str(tmp_path / "model"))
+    assert again.vocabulary == tiny.vocabulary
+    stock = Wav2Vec2ForCTC.from_pretrained(tmp_path / "model").state_dict()
+    assert all(torch.equal(value, stock[name]) for name, value in tiny.model.state_dict().items())
+    assert AutoProcessor.from_pretrained(tmp_path / "model").tokenizer.get_vocab()["a"] == 1
+
+
+def test_a_fine_tuned_checkpoint_keeps_its_vocabulary_and_head(tiny: Recognizer, tmp_path: Path) -> None:
+    tiny.save(tmp_path / "model")
+    again = build_recognizer(str(tmp_path / "model"), "xyzé", seed=9)
+    assert again.vocabulary == tiny.vocabulary
+    assert torch.equal(again.model.lm_head.weight, tiny.model.lm_head.weight)
+
+
+def test_a_pretrained_checkpoint_gets_a_new_head(tmp_path: Path) -> None:
+    config = Wav2Vec2Config(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=[16] * 7,
+        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, layerdrop=0.1, 
+        codevector_dim=16, proj_codevector_dim=16,
+    )  # fmt: skip
+    pretrained = Wav2Vec2ForPreTraining(config)
+    pretrained.save_pretrained(tmp_path)
+    recognizer = build_recognizer(str(tmp_path), "abcé", seed=1)
+    assert recognizer.model.config.layerdrop == 0.0
+    assert recognizer.model.lm_head.out_features == len(recognizer.vocabulary.tokens)
+    assert "é" in recognizer.vocabulary.tokens
+    name = "encoder.layers.0.attention.k_proj.weight"
+    assert torch.equal(recognizer.model.wav2vec2.state_dict()[name], pretrained.wav2vec2.state_dict()[name])
+
+
+def test_freezing_and_checkpointing_leave_the_other_gradients_alone(tiny: Recognizer) -> None:
+    gradients = []
+    for enabled in (False, True):
+        recognizer = build_recognizer("tiny", "abc", seed=3)
+        freeze_feature_encoder(recognizer.model)
+        if enabled:
+            checkpoint_activations(recognizer.model)
+        recognizer.model.train()
+        waveforms, lengths = noise(16_000, 9_000)
+        forward_logits(recognizer.model, recognizer, waveforms, lengths).square().mean().backward()
+        gradients.append({name: p.grad for name, p in recognizer.model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    assert not any("feature_extractor" in name for name in gradients[0])
+    assert all(torch.allclose(gradients[0][name], gradients[1][name], atol=1e-7) for name in gradients[0])
+    trainable = describe(recognizer)["trainable_parameters"]
+    assert 0 < trainable < describe(recognizer)["parameters"]
+
+
+@pytest.mark.parametrize("name", ["nosuchmodel", "./nosuch/folder", "/nosuch"])
+def test_an_unknown_model_is_named(name: str) -> None:
+    with pytest.raises(CliError, match=f"--model {name}: no such folder"):
+        build_recognizer(name, "abc")
+
+
+def test_a_hub_model_that_cannot_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CliError, match="--model nobody/nothing cannot be loaded") as caught:
+        build_recognizer("nobody/nothing", "abc")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_head_that_does_not_fit_its_vocabulary_is_refused(tiny: Recognizer, tmp_path: Path) -> None:
+    tiny.save(tmp_path / "model")
+    vocab = tmp_path / "model" / "vocab.json"
+    vocab.write_text(vocab.read_text().replace('"a": 1', '"a": 1, "é": 30'))
+    with pytest.raises(CliError, match="do not belong together"):
+        load_recognizer(str(tmp_path / "model"))
+
+
+def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "vocab_size": 5}')
+    with pytest.raises(CliError, match="is a bert model, not wav2vec2"):
+        build_recognizer(str(tmp_path), "abc")

@@ -1,0 +1,372 @@
+"""Shard building through its real command line."""
+
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asrscale import audio, cli
+from asrscale.index import read_index
+from asrscale.shard import EXIT_INTERRUPTED, ShardOptions, build
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared/data"
+COMMAND = [sys.executable, "-m", "asrscale.shard"]
+
+
+def shard(*flags: object, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*COMMAND, *map(str, flags)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == expect, done.stderr
+    return done
+
+
+def refusal(*flags: object) -> str:
+    """The one line of a refused command, less the progress line that work in between may print."""
+    lines = [line for line in shard(*flags, expect=2).stderr.splitlines() if not line.startswith("sharding: ")]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def write_clip(path: Path, seconds: float = 0.5, rate_hz: int = 48_000, channels: int = 1, level: float = 0.5) -> None:
+    """A tone of its own for every file name."""
+    frequency_hz = 200 + zlib.crc32(path.name.encode()) % 500
+    tone = level * np.sin(2 * np.pi * frequency_hz * np.arange(int(seconds * rate_hz)) / rate_hz)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.stack([tone.astype(np.float32)] * channels, axis=1), rate_hz)
+
+
+def write_csv(path: Path, rows: Sequence[tuple[str, ...]], header: str = "filename,text") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([header, *(",".join(row) for row in rows), ""]))
+    return path
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A CSV of 23 sound clips of many kinds."""
+    rows = []
+    for number in range(23):
+        name = f"clips/{number}.{('wav', 'mp3', 'flac', 'ogg')[number % 4]}"
+        rate_hz = (48_000, 44_100, 8_000)[number % 3]
+        write_clip(tmp_path / name, 0.3 + number / 20, rate_hz, channels=1 + number % 2)
+        rows.append((name, f"Sentence, number {number}!".replace(",", ""), "3", "" if number % 2 else f"s{number % 5}"))
+    return write_csv(tmp_path / "corpus.csv", rows, "filename,text,up_votes,client_id")
+
+
+def rejected(out: Path) -> list[dict[str, object]]:
+    with (out / "rejected.jsonl").open() as file:
+        return [json.loads(line) for line in file]
+
+
+def read_member(tar: tarfile.TarFile, name: str) -> bytes:
+    member = tar.extractfile(name)
+    assert member is not None
+    return member.read()
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_a_build_from_end_to_end(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = shard("--csv", corpus, "--out", out, "--shard_utterances", 5)
+    index = read_index([str(out / "train"), str(out / "valid")])
+    assert len(index) == 23
+    assert rejected(out) == []
+    assert len(read_index([str(out / "train")]).shards) == -(-len(read_index([str(out / "train")])) // 5)
+
+    lines = corpus.read_text().splitlines()
+    for i in range(len(index)):
+        path = index.shards[index.shard_ids[i]]
+        with open(path, "rb") as file:
+            file.seek(index.offsets[i])
+            payload = file.read(index.sizes[i])
+        assert zlib.crc32(payload) == index.crc32[i]
+        pcm = audio.decode_flac(payload)
+        assert len(pcm) == index.num_samples[i]
+        with tarfile.open(path) as tar:
+            key = index.keys[i].as_py()
+            flac, text, about_json = (read_member(tar, f"{key}.{name}") for name in ("flac", "txt", "json"))
+        assert flac == payload
+        assert text.decode() == index.texts[i].as_py()
+        about = json.loads(about_json)
+        name, sentence, votes, speaker = lines[int(key.rpartition("-")[2]) - 1].split(",")
+        assert index.texts[i].as_py() == sentence.lower().removesuffix("!")
+        assert (about["source"], about["audio"], about["up_votes"]) == (str(corpus), name, votes)
+        assert about["speaker"] == index.speakers[i].as_py() == (speaker or None)
+        waveform, rate = audio.decode(corpus.parent / name, 20)
+        assert np.array_equal(audio.to_pcm16(audio.resample(waveform, rate)), pcm)
+
+    dataset = json.loads((out / "train/dataset.json").read_text())
+    train = read_index([str(out / "train")])
+    assert dataset["utterances"] == len(train) == sum(part["utterances"] for part in dataset["shards"])
+    assert dataset["hours"] == pytest.approx(train.hours)
+    assert dataset["characters"]["s"] == sum(text.count("s") for text in train.texts.to_pylist())
+    for part in dataset["shards"]:
+        data = (out / "train" / part["file"]).read_bytes()
+        assert (part["bytes"], part["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+
+    assert f"{len(train)} utterances" in done.stdout
+    assert "sentences shared between splits: 0" in done.stdout
+    assert "23/23 clips" in done.stderr
+
+
+def test_plain_webdataset_reads_the_shards(corpus: Path, tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    shard("--csv", corpus, "--out", tmp_path / "out", "--valid_fraction", 0, "--shard_utterances", 10)
+    index = read_index([str(tmp_path / "out/train")])
+    samples = list(webdataset.WebDataset(list(index.shards), shardshuffle=False))
+    assert [sample["__key__"] for sample in samples] == index.keys.to_pylist()
+    assert [sample["txt"].decode() for sample in samples] == index.texts.to_pylist()
+    for sample, num_samples in zip(samples, index.num_samples, strict=True):
+        pcm, rate = soundfile.read(io.BytesIO(sample["flac"]), dtype="int16")
+        assert (rate, pcm.shape) == (16_000, (num_samples,))
+
+
+def test_output_is_the_same_for_one_worker_and_many(corpus: Path, tmp_path: Path) -> None:
+    with corpus.open("a") as file:
+        file.write("clips/absent.wav,gone,,\n")
+    for workers in (1, 3):
+        flags = ("--shard_utterances", 4, "--workers", workers)
+        shard("--csv", corpus, "--out", tmp_path / f"out{workers}", *flags)
+    assert checksums(tmp_path / "out1") == checksums(tmp_path / "out3")
+    assert "train/train-000003.tar" in checksums(tmp_path / "out1")
+
+
+def test_every_kind_of_reject_is_listed_with_its_reason(tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    for name in ("good1.wav", "good2.wav", "blank.wav"):
+        write_clip(clips / name)
+    write_clip(clips / "cut.mp3", 2)
+    (clips / "cut.mp3").write_bytes((clips / "cut.mp3").read_bytes()[:5_000])
+    (clips / "noise.mp3").write_bytes(b"this is no mp3")
+    write_clip(clips / "none.wav", 0)
+    write_clip(clips / "short.wav", 0.05)
+    write_clip(clips / "long.wav", 3)
+    write_clip(clips / "silent.wav", level=1e-4)
+    soundfile.write(clips / "constant.wav", np.full(8_000, 0.25, np.float32), 16_000)
+    broken = np.full(8_000, 0.1, np.float32)
+    broken[100] = np.nan
+    soundfile.write(clips / "nan.wav", broken, 16_000, subtype="FLOAT")
+    write_clip(tmp_path / "outside.wav")
+    expected = {
+        "cut.mp3": "truncated",
+        "noise.mp3": "unreadable",
+        "none.wav": "empty",
+        "short.wav": "too short",
+        "long.wav": "too long",
+        "silent.wav": "silent",
+        "constant.wav": "silent",
+        "nan.wav": "non-finite",
+        "blank.wav": "empty transcript",
+        "absent.wav": "missing file",
+        "../outside.wav": "path outside the audio root",
+    }
+    rows = [("good1.wav", "One."), *((name, "!?" if name == "blank.wav" else "Two") for name in expected)]
+    csv = write_csv(tmp_path / "a.csv", [*rows, ("good2.wav", "three")])
+    flags = ("--audio_root", clips, "--valid_fraction", 0, "--max_seconds", 2.5)
+    done = shard("--csv", csv, "--out", tmp_path / "out", *flags)
+
+    rejects = rejected(tmp_path / "out")
+    assert {reject["audio"]: reject["reason"] for reject in rejects} == expected
+    assert [reject["line"] for reject in rejects] == list(range(3, 14))
+    assert rejects[0]["text"] == "Two"
+    assert all(reject["source"] == str(csv) and reject["detail"] for reject in rejects)
+    assert read_index([str(tmp_path / "out/train")]).texts.to_pylist() in (["one", "three"], ["three", "one"])
+    dataset = json.loads((tmp_path / "out/train/dataset.json").read_text())
+    assert dataset["rejected"]["silent"] == 2
+    assert dataset["rows"] == dataset["utterances"] + sum(dataset["rejected"].values()) == 13
+    assert "rejected: 11 of 13 rows  empty 1, empty transcript 1, missing file 1" in done.stdout
+
+
+def test_rejects_do_not_move_the_other_rows(corpus: Path, tmp_path: Path) -> None:
+    flags = ("--valid_fraction", 0, "--shard_utterances", 6)
+    shard("--csv", corpus, "--out", tmp_path / "whole", *flags)
+    (tmp_path / "clips/4.wav").write_bytes(b"damaged")
+    shard("--csv", corpus, "--out", tmp_path / "holed", *flags)
+    whole, holed = read_index([str(tmp_path / "whole/train")]), read_index([str(tmp_path / "holed/train")])
+    lost = f"train-{4 + 2:08d}"
+    kept = [(key, id) for key, id in zip(whole.keys.to_pylist(), whole.shard_ids, strict=True) if key != lost]
+    assert kept == list(zip(holed.keys.to_pylist(), holed.shard_ids, strict=True))
+
+
+def test_named_splits_and_sentences_in_two_of_them(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav", "c.wav"):
+        write_clip(tmp_path / name)
+    train = write_csv(tmp_path / "t.csv", [("a.wav", "Same words!"), ("b.wav", "other words")])
+    test = write_csv(tmp_path / "e.csv", [("c.wav", "same words"), ("c.wav", "new words")])
+    done = shard("--csv", f"train={train},test-clean={test}", "--out", tmp_path / "out")
+    assert "warning: 1 sentences of test-clean are in train too" in done.stdout
+    assert "sentences shared between splits: 1" in done.stdout
+    assert read_index([str(tmp_path / "out/test-clean")]).keys[0].as_py().startswith("test-clean-0000000")
+
+
+def refusal_in_process(capsys: pytest.CaptureFixture[str], *flags: object) -> str:
+    """As `refusal`, without the seconds that a process takes to start."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(ShardOptions, build, [str(flag) for flag in flags])
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_a_second_build_does_nothing_and_other_options_are_refused(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shard("--csv", corpus, "--out", out)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    assert "already built" in shard("--csv", corpus, "--out", out).stdout
+    for changed in (("--seed", 7), ("--max_seconds", 10)):
+        line = refusal_in_process(capsys, "--csv", corpus, "--out", out, *changed)
+        assert "--out" in line and changed[0].removeprefix("--") in line
+    with corpus.open("a") as file:
+        file.write("clips/0.wav,one more,,\n")
+    assert "csv_sha256" in refusal_in_process(capsys, "--csv", corpus, "--out", out)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_a_damaged_folder_is_built_again_and_the_rejects_of_the_others_stay(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with corpus.open("a") as file:
+        file.writelines(f"clips/absent{number}.wav,gone\u2028{number},,\n" for number in range(9))
+    shard("--csv", corpus, "--out", out)
+    before = checksums(out)
+    assert {reject["split"] for reject in rejected(out)} == {"train", "valid"}
+    (out / "valid/valid-000000.tar").write_bytes(b"damaged")
+    (out / "valid/valid-000007.tar.tmp").write_bytes(b"left over")
+    done = shard("--csv", corpus, "--out", out)
+    assert "building" in done.stderr and "train: already built" in done.stdout
+    assert checksums(out) == before
+
+
+def start_long_build(tmp_path: Path) -> tuple["subprocess.Popen[str]", Path]:
+    """A build of minutes, well under way."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 48_000 * 15).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", noise, 48_000)
+    csv = write_csv(tmp_path / "a.csv", [("a.wav", f"sentence {number}") for number in range(5_000)])
+    command = [*COMMAND, "--csv", str(csv), "--out", str(tmp_path / "out"), "--workers", "2", "--valid_fraction", "0"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline_seconds = time.monotonic() + 60
+    while not any(path.stat().st_size for path in tmp_path.glob("out/train/*.tmp")):
+        assert process.poll() is None and time.monotonic() < deadline_seconds
+        time.sleep(0.05)
+    return process, tmp_path / "out/train"
+
+
+def sizes(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_size for path in folder.iterdir()}
+
+
+def test_ctrl_c_ends_every_process_in_one_line(tmp_path: Path) -> None:
+    process, folder = start_long_build(tmp_path)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == EXIT_INTERRUPTED
+    assert [line for line in stderr.splitlines() if "sharding" not in line] == [
+        f"interrupted: run the same command again to finish {tmp_path / 'out'}"
+    ]
+    assert not (folder / "dataset.json").exists()
+
+
+def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
+    process, folder = start_long_build(tmp_path)
+    process.kill()
+    process.communicate(timeout=30)  # ends when the last worker has closed its end of the pipe
+    before = sizes(folder)
+    time.sleep(1)
+    assert sizes(folder) == before
+
+
+def test_bad_input_through_the_real_command_line(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.wav")
+    good = write_csv(tmp_path / "good.csv", [("a.wav", "one"), ("a.wav", "two")])
+    empty = tmp_path / "empty.csv"
+    empty.touch()
+    out = ("--out", tmp_path / "out", "--valid_fraction", 0)
+    absent = tmp_path / "absent"
+    for flags, words in (
+        (("--csv", absent, *out), f"{absent}: No such file"),
+        (("--csv", empty, *out), f"{empty}: the file is empty"),
+        (("--csv", good, *out, "--shards", 3), "unknown flag --shards"),
+        (("--csv", good, *out, "--audio_root", absent), f"--audio_root {absent}: no such folder"),
+        (("--csv", good, *out, "--audio_root", "/usr"), "set --audio_root to the folder that 'a.wav' is in"),
+    ):
+        line = refusal(*flags)
+        assert line.startswith("error: ") and words in line, line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("", "missing flag --csv"),
+        ("--csv {good}", "missing flag --out"),
+        ("--csv {good} --out {out} --seed x", "--seed x: give a whole number"),
+        ("--csv {good} --out {out} --valid_fraction 1", "--valid_fraction 1.0"),
+        ("--csv {good} --out {out} --valid_fraction 0.0001", "leaves no row"),
+        ("--csv {good} --out {out} --min_seconds 30", "--min_seconds 30.0"),
+        ("--csv {good} --out {out} --min_seconds 0", "--min_seconds 0.0"),
+        ("--csv {good} --out {out} --workers 0", "--workers 0"),
+        ("--csv {good} --out {out} --shard_utterances 0", "--shard_utterances 0"),
+        ("--csv {good},{good} --out {out}", "--csv: give one file"),
+        ("--csv train={good},train={good} --out {out}", "--csv: give one file"),
+        ("--csv train={good},{good} --out {out}", "--csv: give one file"),
+        ("--csv {good} --out {good}", "is a file"),
+        ("--csv train={good} --out /proc/out", "give a folder that can be written to"),
+    ],
+)
+def test_bad_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: str, words: str) -> None:
+    write_clip(tmp_path / "a.wav")
+    good = write_csv(tmp_path / "good.csv", [("a.wav", "one"), ("a.wav", "two")])
+    assert words in refusal_in_process(capsys, *flags.format(good=good, out=tmp_path / "out").split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_split_whose_rows_are_all_rejected(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.wav")
+    (tmp_path / "b.mp3").write_bytes(b"this is no mp3")
+    train = write_csv(tmp_path / "t.csv", [("a.wav", "one")])
+    test = write_csv(tmp_path / "e.csv", [("b.mp3", "one"), ("a.wav", "...")])
+    line = refusal("--csv", f"train={train},test={test}", "--out", tmp_path / "out")
+    assert "for test was rejected (empty transcript 1, unreadable 1)" in line
+    assert str(tmp_path / "out/rejected.jsonl") in line
+    assert len(rejected(tmp_path / "out")) == 2
+    assert not list(tmp_path.glob("out/*/dataset.json"))
+
+
+def test_it_starts_without_torch() -> None:
+    code = "import sys, asrscale.shard; sys.exit('torch' in sys.modules or 'webdataset' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not here")
+def test_real_recordings(tmp_path: Path) -> None:
+    done = shard("--csv", f"dev={SHARED}/orders/cv-valid-dev.csv", "--out", tmp_path / "out")
+    index = read_index([str(tmp_path / "out/dev")])
+    assert len(index) == 50
+    assert "rejected: 0 of 50 rows" in done.stdout
+    assert "sharding: 50/50 clips" in done.stderr and len(done.stderr.splitlines()) == 1  # mpg123 kept quiet
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not here")
+def test_real_rows_without_their_recordings(tmp_path: Path) -> None:
+    csv = SHARED / "common_voice_v1/cv-valid-dev.csv"
+    line = refusal("--csv", csv, "--out", tmp_path / "out")
+    assert f"{csv} line 2: no file {csv.parent}/cv-valid-dev/sample-000000.mp3" in line
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,248 @@
+"""Real launches on gloo ranks; every run here trains the `tiny` model on the tone corpus."""
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import soundfile
+import webdataset
+from conftest import REPOSITORY
+from safetensors.torch import load_file
+from transformers import AutoModelForCTC, AutoProcessor
+
+from asrscale.text import normalise
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+STEPS = 12
+
+
+def launch(ranks: int, shards: Path, run_folder: Path, *flags: object) -> list[str]:
+    """The command of a training run: plain python for one rank, else the deepspeed launcher on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    start = ["deepspeed", "--num_gpus", ranks, "--master_port", port] if ranks > 1 else [sys.executable]
+    data = ["--train", shards / "train", "--valid", shards / "valid", "--run", run_folder, "--model", "tiny"]
+    return [str(word) for word in (*start, "launch/train.py", *data, "--wandb", "off", *flags)]
+
+
+def short(config: object = "ds_configs/zero2.json") -> list[object]:
+    """Flags of a run of a few steps that logs each, and whose units do not fit one pass."""
+    return [
+        "--config", config, "--max_steps", STEPS, "--warmup_steps", 2, "--batch_seconds", 3, "--units_per_step", 3,
+        "--memory_cap_seconds", 2, "--log_steps", 1, "--save_steps", 4, "--eval_steps", STEPS,
+    ]  # fmt: skip
+
+
+def metric(run_folder: Path, name: str) -> dict[int, float]:
+    """Step to value."""
+    rows = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+    return {row["step"]: row[name] for row in rows if name in row}
+
+
+def partitioned_zero3(folder: Path) -> Path:
+    """zero3.json for models so small that DeepSpeed would keep all of their parameters whole."""
+    config = json.loads((REPOSITORY / "ds_configs" / "zero3.json").read_text())
+    config["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+    path = folder / "zero3.json"
+    path.write_text(json.dumps(config))
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tone_shards: Path, tmp_path_factory: pytest.TempPathFactory, run_command: Run) -> Path:
+    """Two ranks, ZeRO-2, from start to end."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    done = run_command(*launch(2, tone_shards, folder, *short()))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.mark.parametrize(("ranks", "stage"), [(1, 1), (2, 0), (2, 1), (2, 3), (3, 2)])
+def test_any_ranks_and_stage_give_the_same_losses_and_weights(
+    ranks: int, stage: int, undisturbed: Path, tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    config = partitioned_zero3(tmp_path) if stage == 3 else f"ds_configs/zero{stage}.json"
+    done = run_command(*launch(ranks, tone_shards, tmp_path / "run", *short(config)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected = metric(undisturbed, "train/loss")
+    assert len(expected) == STEPS and expected[STEPS] < expected[1]
+    assert metric(tmp_path / "run", "train/loss") == pytest.approx(expected, rel=1e-4)
+    weights, other = (load_file(path / "model" / "model.safetensors") for path in (undisturbed, tmp_path / "run"))
+    assert weights.keys() == other.keys()
+    assert max(float((weights[name] - other[name]).abs().max()) for name in weights) < 1e-4
+
+
+@pytest.fixture(scope="module")
+def killed(tone_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run like `undisturbed` whose processes were all killed after a checkpoint."""
+    folder = tmp_path_factory.mktemp("killed") / "run"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    process = subprocess.Popen(
+        launch(2, tone_shards, folder, *short()),
+        cwd=REPOSITORY,
+        env=os.environ | {"PATH": path},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    latest = folder / "checkpoints" / "latest"
+    while not latest.exists() and process.poll() is None:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    # The launcher gives every rank a session of its own.
+    subprocess.run(["pkill", "-9", "-f", str(folder)], check=False)
+    time.sleep(0.5)
+    assert not (folder / "model").exists(), "the run ended before it could be killed"
+    return folder
+
+
+@pytest.mark.parametrize(("ranks", "stage"), [(2, 2), (1, 0), (3, 3)])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    ranks: int, stage: int, killed: Path, undisturbed: Path, tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    run_folder = tmp_path / "run"
+    subprocess.run(["cp", "-r", killed, run_folder], check=True)
+    config = partitioned_zero3(tmp_path) if stage == 3 else f"ds_configs/zero{stage}.json"
+    done = run_command(*launch(ranks, tone_shards, run_folder, *short(config)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "going on from step" in done.stderr
+    weights, other = (load_file(path / "model" / "model.safetensors") for path in (undisturbed, run_folder))
+    expected, losses = metric(undisturbed, "train/loss"), metric(run_folder, "train/loss")
+    if (ranks, stage) == (2, 2):
+        assert losses == expected
+        assert all(weights[name].equal(other[name]) for name in weights)
+    else:
+        assert losses == pytest.approx(expected, rel=1e-4)
+        assert max(float((weights[name] - other[name]).abs().max()) for name in weights) < 1e-4
+
+
+def test_a_finished_run_says_so_again_and_other_settings_are_refused(
+    undisturbed: Path, tone_shards: Path, run_command: Run
+) -> None:
+    again = run_command(*launch(1, tone_shards, undisturbed, *short()))
+    assert again.returncode == 0 and "is complete: the model is in" in again.stderr
+    assert len(metric(undisturbed, "train/loss")) == STEPS
+    other = run_command(*launch(1, tone_shards, undisturbed, *short(), "--seed", 7))
+    assert other.returncode == 2
+    assert "was started with --seed 42, not 7" in other.stderr
+
+
+@pytest.fixture(scope="module")
+def learned(tone_shards: Path, tmp_path_factory: pytest.TempPathFactory, run_command: Run) -> Path:
+    """A run long enough to learn the tones, with W&B offline, in bf16."""
+    folder = tmp_path_factory.mktemp("learned") / "run"
+    flags = ["--max_steps", 150, "--warmup_steps", 20, "--eval_steps", 50, "--precision", "bf16"]
+    words = [*launch(2, tone_shards, folder, *flags), "--wandb", "offline"]
+    done = run_command(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_the_run_folder_holds_what_was_promised(learned: Path) -> None:
+    names = {path.name for path in learned.iterdir()}
+    assert names >= {"config.json", "ds_config.json", "environment.json", "metrics.jsonl", "metrics.png", "checkpoints",
+                     "model", "eval", "wandb"}  # fmt: skip
+    assert min(metric(learned, "valid/wer").values()) < 0.1
+    assert metric(learned, "final/wer")[150] < 0.1
+    first, last = metric(learned, "train/loss")[20], metric(learned, "train/loss")[140]
+    assert last < first / 10
+    environment = json.loads((learned / "environment.json").read_text())
+    assert environment["world_size"] == 2 and environment["model"]["attention"] == "sdpa"
+    assert json.loads((learned / "config.json").read_text())["precision"] == "bf16"
+    assert list((learned / "wandb").glob("offline-run-*")) and (learned / "wandb" / "id.txt").exists()
+    card = (learned / "model" / "README.md").read_text()
+    assert f"{metric(learned, 'final/wer')[150]:.2%}" in card and "learning_rate" in card
+    checkpoints = {path.name for path in (learned / "checkpoints").glob("step-*")}
+    best = (learned / "checkpoints" / "best").read_text().strip()
+    assert best in checkpoints and (learned / "checkpoints" / "latest").read_text().strip() in checkpoints
+
+
+def test_stock_transformers_gives_every_predicted_text(learned: Path, tone_shards: Path) -> None:
+    model = AutoModelForCTC.from_pretrained(learned / "model").eval()
+    processor = AutoProcessor.from_pretrained(learned / "model")
+    shards = sorted(map(str, (tone_shards / "valid").glob("*.tar")))
+    audio = {
+        sample["__key__"]: soundfile.read(io.BytesIO(sample["flac"]), dtype="float32")[0]
+        for sample in webdataset.WebDataset(shards, shardshuffle=False)
+    }
+    rows = [json.loads(line) for line in (learned / "eval" / "valid.jsonl").read_text().splitlines()]
+    assert len(rows) == len(audio) > 10
+    for row in rows:
+        inputs = processor(audio[row["key"]], sampling_rate=16_000, return_tensors="pt")
+        logits = model(inputs.input_values).logits
+        assert processor.batch_decode(logits.argmax(-1))[0] == row["hypothesis"]
+        assert row["reference"] == normalise(row["reference"])
+
+
+def test_evaluate_repeats_the_final_result(learned: Path, tone_shards: Path, tmp_path: Path, run_command: Run) -> None:
+    words = ["-m", "asrscale.evaluate", "--model", learned / "model", "--out", tmp_path]
+    done = run_command(sys.executable, *words, "--data", f"{tone_shards / 'valid'},{tone_shards / 'train'}")
+    assert done.returncode == 0, done.stderr
+    assert f"{metric(learned, 'final/wer')[150]:.2%}" in done.stdout.splitlines()[1]
+    ours = (tmp_path / "shards-valid.jsonl").read_text()
+    assert ours == (learned / "eval" / "valid.jsonl").read_text()
+
+
+def test_early_stopping_ends_a_run_that_does_not_improve(tone_shards: Path, tmp_path: Path, run_command: Run) -> None:
+    flags = ["--max_steps", 500, "--warmup_steps", 1, "--learning_rate", 1e-12, "--eval_steps", 2, "--patience", 2]
+    done = run_command(*launch(1, tone_shards, tmp_path / "run", *flags))
+    assert done.returncode == 0, done.stderr
+    assert "stopped early after step" in done.stderr
+    assert max(metric(tmp_path / "run", "valid/wer")) < 100
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+
+
+BAD_SETTINGS = [
+    (["--epochs", "x"], "--epochs x: give a number"),
+    (["--epoch", "3"], "unknown flag --epoch: did you mean --epochs?"),
+    (["--warmup_steps", "500", "--max_steps", "500"], "--warmup_steps 500, but the run has 500 steps"),
+    (["--memory_cap_seconds", "0.3"], "--memory_cap_seconds 0.3 is below the longest utterance"),
+    (["--config", "nowhere.json"], "--config nowhere.json: No such file"),
+    (["--config", "Makefile"], "--config Makefile is not valid JSON"),
+    (["--precision", "fp16"], "--precision fp16 needs a GPU"),
+    (["--train", "nowhere"], "nowhere: no such folder"),
+    (["--model", "nowhere"], "--model nowhere: no such folder"),
+    (["--schedule", "exponential"], "choose one of linear, cosine"),
+    (["--precision", "bf16", "--config", "ds_configs/zero0.json"], "use ds_configs/zero1.json"),
+    (["3"], "unexpected word '3'"),
+]
+
+
+@pytest.mark.parametrize(("flags", "message"), BAD_SETTINGS, ids=[" ".join(flags) for flags, _ in BAD_SETTINGS])
+def test_bad_settings_are_one_line_and_exit_code_2(
+    flags: list[str], message: str, tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    words = launch(1, tone_shards, tmp_path / "run")
+    done = run_command(*words, *flags)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and message in done.stderr, done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_several_ranks_say_it_once(tone_shards: Path, tmp_path: Path, run_command: Run) -> None:
+    done = run_command(*launch(2, tone_shards, tmp_path / "run", "--warmup_steps", 9000))
+    assert done.returncode == 2
+    assert (done.stdout + done.stderr).count("error: --warmup_steps 9000") == 1
+
+
+def test_a_vocabulary_that_misses_characters_is_refused(
+    learned: Path, tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    model = tmp_path / "model"
+    subprocess.run(["cp", "-r", learned / "model", model], check=True)
+    vocab = json.loads((model / "vocab.json").read_text())
+    vocab["ß"] = vocab.pop("g")
+    (model / "vocab.json").write_text(json.dumps(vocab))
+    done = run_command(*launch(1, tone_shards, tmp_path / "run", "--model", model))
+    assert done.returncode == 2
+    assert "misses" in done.stderr and "'g' ×" in done.stderr
