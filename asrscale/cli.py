@@ -133,9 +133,9 @@ def _convert(name: str, text: str, hint: Any) -> Any:
         if text.lower() not in ("true", "false"):
             raise CliError(f"--{name} {text}: give true or false")
         return text.lower() == "true"
+    if text in ("", "True"):  # fire's value for a flag that stands alone
+        raise CliError(f"--{name} needs a value")
     if hint is str:
-        if text in ("", "True"):  # fire's value for a flag that stands alone
-            raise CliError(f"--{name} needs a value")
         return text
     try:
         value = hint(text)

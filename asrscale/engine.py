@@ -12,6 +12,7 @@ import os
 import socket
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -72,8 +73,9 @@ class World:
         return self.rank == 0
 
 
-def start() -> World:
-    """Joins the ranks that deepspeed or torchrun started, or makes a world of one for plain python.
+@contextmanager
+def joined_ranks() -> Iterator[World]:
+    """Joins the ranks that deepspeed or torchrun started, or makes a world of one for plain python; leaves them after.
 
     Raises:
         CliError: GPUs that cannot be used, or an environment that is only half set.
@@ -85,7 +87,6 @@ def start() -> World:
             "driver, or set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU"
         )
     environment = _launcher_environment()
-    os.environ.update(environment)
     rank, local_rank, world_size = (int(environment[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
     local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or 1)
     if use_gpu and local_world_size > torch.cuda.device_count():
@@ -96,21 +97,28 @@ def start() -> World:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world_size))
     # Its shared-memory all-reduce serves inference only, and is compiled at the first start.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    added = environment.keys() - os.environ.keys()
+    os.environ.update(environment)
     try:
-        deepspeed.init_distributed("nccl" if use_gpu else "gloo", auto_mpi_discovery=False, verbose=False)
+        _meet("nccl" if use_gpu else "gloo")
+        yield World(rank, local_rank, world_size, torch.device("cuda", local_rank) if use_gpu else torch.device("cpu"))
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        for name in added:
+            del os.environ[name]
+
+
+def _meet(backend: str) -> None:
+    """Opens the process group; raises CliError where the ranks cannot reach each other."""
+    try:
+        deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False)
     except torch.distributed.DistNetworkError as error:
-        address = f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
         raise CliError(
-            f"the ranks cannot meet at {address} ({str(error).splitlines()[0]}): if another run uses the port, "
-            "choose one with --master_port before launch/train.py"
+            f"the ranks cannot meet at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} "
+            f"({str(error).splitlines()[0]}): if another run uses the port, choose one with --master_port before "
+            "launch/train.py"
         ) from error
-    return World(rank, local_rank, world_size, torch.device("cuda", local_rank) if use_gpu else torch.device("cpu"))
-
-
-def stop() -> None:
-    """Leaves the ranks."""
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 def barrier() -> None:

@@ -193,14 +193,13 @@ def run(options: EvaluateOptions) -> None:
     if options.memory_cap_seconds <= 0 or options.threads < 1:
         raise CliError("--memory_cap_seconds and --threads must be above 0")
     recognizer = load_recognizer(options.model)
-    world = ds.start()
-    try:
-        model = recognizer.model.to(world.device)
-        rows: dict[str, tuple[Index, Evaluation]] = {}
-        out = Path(options.out) if options.out else Path(options.model).absolute().parent / "eval"
+    out = Path(options.out) if options.out else Path(options.model).absolute().parent / "eval"
+    rows: dict[str, tuple[Index, Evaluation]] = {}
+    with ds.joined_ranks() as world:
+        recognizer.model.to(device=world.device)
         for folder, index in indexes.items():
             result = evaluate(
-                model,
+                recognizer.model,
                 recognizer,
                 index,
                 world,
@@ -211,11 +210,9 @@ def run(options: EvaluateOptions) -> None:
             rows[folder] = (index, result)
             if world.is_main:
                 write_predictions(out / f"{data_set_name(folder)}.jsonl", result.predictions)
-        if world.is_main:
-            print(table(rows))
-            print(f"predictions: {out}/*.jsonl")
-    finally:
-        ds.stop()
+    if world.is_main:
+        print(table(rows))
+        print(f"predictions: {out}/*.jsonl")
 
 
 def data_set_name(folder: str) -> str:

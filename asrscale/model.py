@@ -145,7 +145,7 @@ def checkpoint_activations(model: Wav2Vec2ForCTC) -> None:
 def count_frames(model: Wav2Vec2ForCTC, num_samples: Tensor) -> Tensor:
     """(B,) frames of utterances of (B,) samples, by the model's own convolutions."""
     frames: Tensor = model._get_feat_extract_output_lengths(num_samples)
-    return frames
+    return frames.clamp(min=0)
 
 
 def normalise_waveforms(waveforms: Tensor, num_samples: Tensor) -> Tensor:

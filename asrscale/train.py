@@ -50,8 +50,7 @@ def train(config: TrainConfig) -> int:
     """
     ds_config = ds.read_ds_config(config.config)
     train_index, valid_index = read_index(config.train), read_index(config.valid)
-    world = ds.start()
-    try:
+    with ds.joined_ranks() as world:
         if config.train[0].startswith(DEMO_DATA):
             _say(world, f"training on the demo's data, {config.train[0]}; --train and --valid choose yours")
         config = replace(config, precision=ds.resolve_precision(config.precision, world))
@@ -59,8 +58,6 @@ def train(config: TrainConfig) -> int:
             ds_config, precision=config.precision, max_gradient_norm=config.max_gradient_norm, device=world.device
         )
         return _run(config, ds_config, train_index, valid_index, world)
-    finally:
-        ds.stop()
 
 
 def _run(config: TrainConfig, ds_config: dict[str, Any], train_index: Index, valid_index: Index, world: World) -> int:

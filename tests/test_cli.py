@@ -67,7 +67,7 @@ def test_a_value_has_the_type_of_its_field(words: str, name: str, value: Any) ->
         ("--run x --epoch 3", "unknown flag --epoch: did you mean --epochs?"),
         ("--run x --zzz 3", "unknown flag --zzz: --help lists the flags"),
         ("--run x --epochs 3.5", "--epochs 3.5: give a whole number"),
-        ("--run x --epochs", "--epochs True: give a whole number"),
+        ("--run x --epochs", "--epochs needs a value"),
         ("--run x --learning_rate fast", "--learning_rate fast: give a number"),
         ("--run x --learning_rate nan", "--learning_rate nan: give a number"),
         ("--run x --learning_rate=-inf", "--learning_rate -inf: give a number"),

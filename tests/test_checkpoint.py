@@ -1,0 +1,100 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from asrscale import checkpoint as checkpoints
+from asrscale import engine as ds
+from asrscale.checkpoint import RunState
+from asrscale.errors import CliError
+from asrscale.model import Recognizer, build_recognizer
+
+WORLD = ds.World(rank=0, local_rank=0, world_size=1, device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def engine_and_recognizer(tmp_path_factory: pytest.TempPathFactory) -> tuple[ds.Engine, Recognizer]:
+    """A real engine in a world of one that has taken a step."""
+    recognizer = build_recognizer("tiny", "abc", seed=1)
+    recognizer.model.freeze_feature_encoder()
+    config = ds.resolve_ds_config(
+        {"zero_optimization": {"stage": 1}}, precision="fp32", max_gradient_norm=1.0, device=WORLD.device
+    )
+    with ds.joined_ranks() as world:
+        engine = ds.initialize(recognizer.model, config, weight_decay=0.0, adam_beta2=0.9)
+        ds.backward(engine, engine(torch.randn(1, 16_000)).logits.square().mean(), world)
+        ds.take_step(engine, 0.1)
+        yield engine, recognizer
+
+
+def save(engine: ds.Engine, recognizer: Recognizer, run: Path, keep: int = 2, **state: object) -> None:
+    frozen = {name: p.detach() for name, p in recognizer.model.named_parameters() if not p.requires_grad}
+    checkpoints.save_checkpoint(engine, frozen, RunState(**state), run, keep=keep, world=WORLD)
+
+
+def test_a_checkpoint_holds_every_weight_and_both_moments(
+    engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
+) -> None:
+    engine, recognizer = engine_and_recognizer
+    save(engine, recognizer, tmp_path, step=3, best=(0.5, 0.2, 1.0), best_step=3)
+    latest = checkpoints.latest_checkpoint(tmp_path)
+    assert latest is not None and latest.name == "step-00000003" and latest == checkpoints.best_checkpoint(tmp_path)
+    assert checkpoints.read_state(latest) == RunState(step=3, best=(0.5, 0.2, 1.0), best_step=3)
+    fresh = build_recognizer("tiny", "abc", seed=2)
+    checkpoints.load_weights(fresh, latest)
+    expected = recognizer.model.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in fresh.model.state_dict().items())
+    moments = ds.gather_moments(engine, WORLD)
+    assert int(moments["adam_steps"]) == 1
+    assert not any("feature_extractor" in name for name in moments)
+    assert all(bool(value.any()) for name, value in moments.items() if name.endswith("lm_head.weight"))
+
+
+def test_old_checkpoints_go_but_never_the_best_or_the_newest(
+    engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
+) -> None:
+    for step in range(1, 6):
+        save(*engine_and_recognizer, tmp_path, step=step, best_step=2, best=(0.1,))
+    names = sorted(path.name for path in (tmp_path / "checkpoints").glob("step-*"))
+    assert names == ["step-00000002", "step-00000004", "step-00000005"]
+    assert checkpoints.latest_checkpoint(tmp_path).name == names[-1]
+
+
+def test_a_save_that_was_cut_short_is_not_seen(
+    engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
+) -> None:
+    save(*engine_and_recognizer, tmp_path, step=1)
+    partial = tmp_path / "checkpoints" / "step-00000002.partial"
+    partial.mkdir()
+    (partial / "model.safetensors").write_bytes(b"half")
+    assert checkpoints.latest_checkpoint(tmp_path).name == "step-00000001"
+    save(*engine_and_recognizer, tmp_path, step=2)
+    assert checkpoints.latest_checkpoint(tmp_path).name == "step-00000002" and not partial.exists()
+
+
+def test_weights_that_are_not_finite_are_never_saved(
+    engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
+) -> None:
+    engine, _ = engine_and_recognizer
+    with pytest.raises(FloatingPointError, match="step 9"):
+        checkpoints.save_checkpoint(
+            engine, {"x": torch.tensor(float("nan"))}, RunState(step=9), tmp_path, keep=1, world=WORLD
+        )
+    assert checkpoints.latest_checkpoint(tmp_path) is None
+
+
+def test_damage_is_named(engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path) -> None:
+    save(*engine_and_recognizer, tmp_path, step=1)
+    latest = checkpoints.latest_checkpoint(tmp_path)
+    weights = latest / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CliError, match=r"model\.safetensors is damaged"):
+        checkpoints.load_weights(build_recognizer("tiny", "abc"), latest)
+    weights.write_bytes(whole)
+    with pytest.raises(CliError, match="holds another model than --model"):
+        checkpoints.load_weights(build_recognizer("tiny", "abcé"), latest)
+    (latest / "state.json").write_text(json.dumps({"step": 1, "surprise": 2}))
+    with pytest.raises(CliError, match=r"state\.json is damaged"):
+        checkpoints.read_state(latest)

@@ -1,0 +1,113 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from asrscale import engine as ds
+from asrscale.engine import World
+from asrscale.evaluate import Evaluation, choose_subset, data_set_name, evaluate, table
+from asrscale.index import read_index
+from asrscale.metrics import ErrorCounts, count_errors
+from asrscale.model import Recognizer, build_recognizer
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    with ds.joined_ranks() as joined:
+        yield joined
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    return build_recognizer("tiny", "abc", seed=5)
+
+
+def result_at(cap_seconds: float, recognizer: Recognizer, shards: Path, world: World) -> Evaluation:
+    index = read_index([str(shards / "valid")])
+    return evaluate(recognizer.model, recognizer, index, world, memory_cap_seconds=cap_seconds, threads=1, title=None)
+
+
+def test_each_utterance_is_counted_once_whatever_the_passes(
+    recognizer: Recognizer, tone_shards: Path, world: World
+) -> None:
+    index = read_index([str(tone_shards / "valid")])
+    alone, together = (result_at(cap, recognizer, tone_shards, world) for cap in (0.1, 40.0))
+    assert [p.key for p in together.predictions] == index.keys.to_pylist()
+    assert [p.reference for p in together.predictions] == index.texts.to_pylist()
+    assert alone.predictions == together.predictions and alone.errors == together.errors
+    assert alone.loss == pytest.approx(together.loss, rel=1e-5)
+    recounted = count_errors(
+        [p.reference for p in together.predictions],
+        [p.hypothesis.replace("[UNK]", "unk") for p in together.predictions],
+    )
+    assert together.errors.utterances == recounted.utterances == len(index)
+    assert not recognizer.model.training
+
+
+def test_the_subset_is_fixed_and_spread(tone_shards: Path) -> None:
+    index = read_index([str(tone_shards / "train")])
+    subset = choose_subset(index, 10)
+    assert subset.keys.to_pylist() == choose_subset(index, 10).keys.to_pylist()
+    assert len(set(subset.keys.to_pylist())) == 10 and len(set(subset.shard_ids.tolist())) > 1
+    assert choose_subset(index, 10_000) is index
+
+
+def test_the_table_has_a_line_a_data_set(tone_shards: Path) -> None:
+    index = read_index([str(tone_shards / "valid")])
+    errors = ErrorCounts(utterances=2, word_hits=8, word_substitutions=1, word_deletions=1, character_hits=10)
+    lines = table({"cv/test": (index, Evaluation(errors, None, []))}).splitlines()
+    assert len(lines) == 2 and "20.00%" in lines[1] and lines[1].startswith("cv/test")
+
+
+def test_names_of_prediction_files_stay_apart() -> None:
+    assert data_set_name("a/cv/test") == "cv-test" != data_set_name("a/orders/test")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "nowhere"], "missing flag --data"),
+        (["--model", "nowhere", "--data", "nowhere"], "nowhere: no such folder"),
+        (["--model", "nowhere", "--data", "SHARDS/valid"], "--model nowhere: no such folder"),
+        (["--model", "nowhere", "--data", "SHARDS"], "give one of"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    flags: list[str], message: str, tone_shards: Path, run_command: Run
+) -> None:
+    words = [flag.replace("SHARDS", str(tone_shards)) for flag in flags]
+    done = run_command(sys.executable, "-m", "asrscale.evaluate", *words)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and message in done.stderr, done.stderr
+
+
+def test_a_model_without_a_vocabulary_cannot_transcribe(
+    recognizer: Recognizer, tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    recognizer.model.save_pretrained(tmp_path)
+    done = run_command(sys.executable, "-m", "asrscale.evaluate", "--model", tmp_path, "--data", tone_shards / "valid")
+    assert done.returncode == 2 and "has no vocabulary" in done.stderr
+
+
+def test_two_ranks_write_the_same_predictions_as_one(
+    recognizer: Recognizer, tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    recognizer.save(tmp_path / "model")
+    words = ["-m", "asrscale.evaluate", "--model", tmp_path / "model", "--data", tone_shards / "valid"]
+    for start, out in (([sys.executable], "one"), (["torchrun", "--standalone", "--nproc_per_node", 2], "two")):
+        done = run_command(*start, *words, "--out", tmp_path / out)
+        assert done.returncode == 0, done.stderr
+    one, two = ((tmp_path / out / "shards-valid.jsonl").read_text() for out in ("one", "two"))
+    assert one == two and len(one.splitlines()) == len([json.loads(line) for line in two.splitlines()])
+
+
+def test_frames_never_go_below_zero(recognizer: Recognizer) -> None:
+    from asrscale.model import count_frames
+
+    assert count_frames(recognizer.model, torch.tensor([10, 16_000])).tolist() == [0, 33 - 1]
