@@ -1,0 +1,66 @@
+"""The commands of the README and of `make demo`, run as written; only models and sizes are made small."""
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, write_corpus
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """An empty working folder that has what a checkout has."""
+    for name in ("launch", "ds_configs", "asrscale"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    return tmp_path
+
+
+def indented_commands(first_word: str) -> list[str]:
+    """The commands in README's indented blocks, continuation lines joined."""
+    blocks = re.sub(r"\\\n\s*", "", README)
+    return [line.strip() for line in blocks.splitlines() if line.startswith(f"    {first_word} ")]
+
+
+def test_the_commands_for_own_recordings_work_as_written(checkout: Path, run_command: Run) -> None:
+    write_corpus(checkout / "cv", utterances=60)
+    os.rename(checkout / "cv" / "corpus.csv", checkout / "cv-valid-train.csv")
+    shard, evaluate = indented_commands("python")
+    (train,) = indented_commands("deepspeed")
+    # No hub, no GPU and a port of its own here; ten seconds instead of days.
+    small = "--model tiny --max_steps 6 --warmup_steps 1 --wandb off"
+    train = train.replace("--model facebook/wav2vec2-base-960h", small)
+    train = train.replace("deepspeed ", "deepspeed --master_port 29571 ")
+    for command in (shard, train, evaluate):
+        done = run_command("bash", "-c", command, cwd=checkout)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    assert "data/cv/valid" in done.stdout and "WER" in done.stdout
+    left = README.split("## What a run leaves")[1].split("##")[0]
+    for name in re.findall(r"^ {4}(?:runs/cv/)? *([\w.]+/?)", left, flags=re.MULTILINE):
+        assert (checkout / "runs" / "cv" / name).exists(), name
+
+
+def test_make_demo_works_from_nothing(checkout: Path, run_command: Run) -> None:
+    pytest.importorskip("espeakng_loader", reason="the demo corpus needs espeakng-loader")
+    printed = run_command("make", "--dry-run", "demo").stdout.splitlines()
+    commands = [line for line in printed if line.startswith(("python -m asrscale", "deepspeed"))]
+    assert [re.search(r"asrscale\.\w+|launch/train", line)[0] for line in commands] == [
+        "asrscale.demo", "asrscale.shard", "launch/train", "asrscale.evaluate",
+    ]  # fmt: skip
+    for command in commands:
+        command += " --utterances 40" * ("asrscale.demo" in command)
+        command += " --max_steps 6 --warmup_steps 1 --wandb off" * ("launch/train" in command)
+        command = command.replace("deepspeed ", "deepspeed --master_port 29572 ")
+        done = run_command("bash", "-c", command, cwd=checkout)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    assert "data/demo/shards/voices" in done.stdout and (checkout / "runs" / "demo" / "model").is_dir()
+
+
+def test_the_two_commands_are_targets_of_make(run_command: Run) -> None:
+    assert indented_commands("make")[0].startswith("make demo") and indented_commands("make")[1].startswith("make test")
+    assert run_command("make", "help").stdout.startswith("make demo")
