@@ -72,7 +72,7 @@ def parse(schema: type[Any], argv: Sequence[str]) -> dict[str, Any]:
             hint = f"did you mean --{near[0]}?" if near else "--help lists the flags"
             raise CliError(f"unknown flag --{name}: {hint}")
         if given.count(name) > 1:
-            raise CliError(f"--{name} is given twice: join several values by commas")
+            raise CliError(f"--{name} is given twice: give it once")
     captured: dict[str, str] = {}
     stray: list[str] = [word for word in argv if word in ("-", "--")]  # fire's own separators
 

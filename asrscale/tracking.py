@@ -31,18 +31,18 @@ WANDB_PATIENCE_SECONDS = 20.0
 class Tracker:
     """Takes a run's numbers; made by `open_tracker`."""
 
-    def __init__(self, run_folder: Path, lines: TextIO | None, wandb_run: Any | None) -> None:
-        self._run_folder, self._lines, self._wandb_run = run_folder, lines, wandb_run
+    def __init__(self, run_folder: Path, lines: TextIO | None, wandb: Any | None) -> None:
+        self._run_folder, self._lines, self._wandb = run_folder, lines, wandb
 
     def log(self, step: int, values: Mapping[str, float | None]) -> None:
         """Records values measured at an optimizer step; what is not finite is written as null."""
         if self._lines is None:
             return
-        numbers = {name: _json_number(value) for name, value in values.items()}
-        self._lines.write(json.dumps({"step": step, "time": round(time.time(), 3), **numbers}, allow_nan=False) + "\n")
+        finite = {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
+        row = {"step": step, "time": round(time.time(), 3)} | dict.fromkeys(values) | finite
+        self._lines.write(json.dumps(row, default=float) + "\n")  # default: scalars of numpy and torch
         self._lines.flush()
-        measured = {name: value for name, value in numbers.items() if value is not None}
-        self._tell_wandb(lambda run: run.log(measured, step=step))
+        self.tell_wandb(lambda wandb: wandb.log(finite, step=step))
 
     def log_predictions(self, step: int, rows: Sequence[Mapping[str, str | int | float]]) -> None:
         """Records what was recognised at a step: rows of the same names, such as key, reference, hypothesis."""
@@ -50,33 +50,19 @@ class Tracker:
             return
         path = self._run_folder / "eval" / f"step-{step:08d}.jsonl"
         path.parent.mkdir(exist_ok=True)
-        _write_whole(path, (json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows))
+        _write_rows(path, rows)
+        columns, data = list(rows[0]), [list(row.values()) for row in rows]
+        self.tell_wandb(lambda wandb: wandb.log({"valid/predictions": wandb.Table(columns, data)}, step=step))
 
-        def log_table(run: Any) -> None:
-            import wandb
-
-            columns: list[str | int] = list(rows[0])
-            table = wandb.Table(columns=columns, data=[list(row.values()) for row in rows])
-            run.log({"valid/predictions": table}, step=step)
-
-        self._tell_wandb(log_table)
-
-    def finish(self, exit_code: int) -> None:
-        """Ends the W&B run; `open_tracker` calls it."""
-        self._tell_wandb(lambda run: run.finish(exit_code=exit_code))
-        if self._wandb_run is not None:
-            _stop_wandb()
-
-    def _tell_wandb(self, action: Callable[[Any], object]) -> None:
-        """Does `action` with the W&B run; the first failure is W&B's last word (its service may have been killed)."""
-        if self._wandb_run is None:
+    def tell_wandb(self, action: Callable[[Any], object]) -> None:
+        """Does `action` with wandb; the first failure is W&B's last word (its service may have been killed)."""
+        if self._wandb is None:
             return
         try:
-            action(self._wandb_run)
+            action(self._wandb)
         except Exception as error:
-            self._wandb_run = None
-            _stop_wandb()
-            _warn(f"W&B stopped ({_first_line(error)}); metrics.jsonl goes on")
+            problem, self._wandb = _give_up(self._wandb, error), None
+            print(f"warning: W&B stopped ({problem}); metrics.jsonl goes on", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -90,17 +76,11 @@ def open_tracker(
     resume_step: int | None = None,
     enabled: bool = True,
 ) -> Iterator[Tracker]:
-    """Opens the run's record; on leaving, W&B is told whether the run failed.
+    """Opens the record of the run in `run_folder`; on leaving, W&B is told whether the run failed.
 
-    Args:
-        run_folder: Holds everything that is written; made if missing.
-        project: W&B project.
-        name: W&B run name.
-        config: Every setting of the run, shown by W&B.
-        wandb_mode: `auto` is online where W&B credentials are found and offline otherwise; `online` insists.
-        resume_step: The step that training goes on from: later lines are dropped, for they will be measured again.
-            None starts a new record and a new W&B run.
-        enabled: False gives a tracker that records nothing: pass `rank == 0`.
+    W&B shows the run under `project` as `name`, with every setting of `config`; `wandb_mode` `auto` is online where W&B
+    credentials are found and offline otherwise, `online` insists. Training goes on after `resume_step`: later lines are
+    dropped, to be measured again; None starts a new record and a new W&B run. Pass `rank == 0` as `enabled`.
 
     Raises:
         CliError: `wandb_mode` is `online` and W&B cannot be reached or has no credentials.
@@ -109,23 +89,29 @@ def open_tracker(
         yield Tracker(run_folder, None, None)
         return
     run_folder.mkdir(parents=True, exist_ok=True)
-    wandb_run = None
+    wandb = None
     if wandb_mode != "off":
-        wandb_run = _start_wandb(run_folder, wandb_mode, _wandb_id(run_folder, resume_step), project, name, config)
+        id_file = run_folder / "wandb" / "id.txt"
+        if resume_step is None or not id_file.exists():
+            id_file.parent.mkdir(exist_ok=True)
+            id_file.write_text(secrets.token_hex(4))
+        run = {"dir": run_folder, "id": id_file.read_text(), "project": project, "name": name, "config": dict(config)}
+        wandb = _start_wandb(wandb_mode, run)
     path = run_folder / "metrics.jsonl"
-    _keep_until(path, resume_step)
+    rows = [] if resume_step is None or not path.exists() else read_metrics(run_folder)
+    _write_rows(path, [row for row in rows if row["step"] <= resume_step])
     with path.open("a", encoding="utf-8") as lines:
-        tracker = Tracker(run_folder, lines, wandb_run)
-        exit_code = 1
+        tracker, exit_code = Tracker(run_folder, lines, wandb), 1
         try:
             yield tracker
             exit_code = 0
         finally:
-            tracker.finish(exit_code)
+            tracker.tell_wandb(lambda wandb: wandb.finish(exit_code=exit_code))
+            tracker.tell_wandb(lambda wandb: wandb.teardown())
 
 
 def read_metrics(run_folder: Path) -> list[dict[str, Any]]:
-    """The rows of RUN/metrics.jsonl, oldest first; a line torn by a kill is left out.
+    """The rows of RUN/metrics.jsonl, oldest first; a line torn by a kill or a power cut is dropped with a warning.
 
     Raises:
         CliError: The folder holds no metrics.jsonl.
@@ -133,151 +119,71 @@ def read_metrics(run_folder: Path) -> list[dict[str, Any]]:
     path = run_folder / "metrics.jsonl"
     if not path.exists():
         raise CliError(f"{path} is missing: give the folder of a run that has trained")
-    return [row for row in map(_parsed, path.read_text(encoding="utf-8", errors="replace").splitlines()) if row]
+    rows, lines = [], path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            rows.append(json.loads(line))
+    if len(rows) < len(lines):
+        print(f"warning: {path}: {len(lines) - len(rows)} torn line(s) dropped", file=sys.stderr)
+    return rows
 
 
 def plot_metrics(run_folder: Path) -> Path:
-    """Draws training loss, learning rate and error rates against the step into RUN/metrics.png.
-
-    Returns:
-        The path of the picture.
-
-    Raises:
-        CliError: The folder holds no metrics.jsonl.
-    """
+    """Draws losses, learning rate and error rates against the step into RUN/metrics.png; CliError as `read_metrics`."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
 
     rows = read_metrics(run_folder)
-    panels = {
-        "loss": {"train/loss": ("training", "-"), "valid/loss": ("validation", "o-")},
-        "learning rate": {"train/learning_rate": ("", "-")},
-        "error rate": {"valid/wer": ("words", "o-"), "valid/cer": ("characters", "o-")},
-    }
     figure = Figure(figsize=(8, 8), layout="constrained")
     figure.suptitle(run_folder.resolve().name)
-    all_axes = figure.subplots(len(panels), sharex=True)
-    for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
-        for metric, (label, style) in curves.items():
-            points = [(row["step"], row[metric]) for row in rows if row.get(metric) is not None]
-            if points:
-                axes.plot(*zip(*points, strict=True), style, label=label, linewidth=1.2, markersize=3)
-        axes.set_ylabel(title)
+    loss, rate, errors = figure.subplots(3, sharex=True)
+    panels = {loss: ("train/loss", "valid/loss"), rate: ("train/learning_rate",), errors: ("valid/wer", "valid/cer")}
+    for axes, metrics in panels.items():
+        for metric in metrics:
+            measured = [row for row in rows if row.get(metric) is not None]
+            points = [row["step"] for row in measured], [row[metric] for row in measured]
+            axes.plot(*points, "o-" if metric.startswith("valid/") else "-", label=metric, linewidth=1.2, markersize=3)
         axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        if len(axes.lines) > 1:
-            axes.legend(frameon=False)
-        if not axes.lines:
-            axes.text(0.5, 0.5, "not measured yet", transform=axes.transAxes, ha="center", va="center", color="gray")
-    if all_axes[0].lines:
-        all_axes[0].set_yscale("log")  # CTC falls from tens to hundredths
-        all_axes[0].yaxis.set_major_formatter("{x:g}")
-    all_axes[-1].set_ylim(bottom=0)
-    all_axes[-1].yaxis.set_major_formatter(PercentFormatter(xmax=1))
-    all_axes[-1].set_xlabel("optimizer step")
-    figure.align_ylabels()
+        axes.legend(frameon=False)
+    loss.set_yscale("log")  # CTC falls from tens to hundredths
+    errors.set(xlabel="optimizer step", ylim=(0, None))
+    errors.yaxis.set_major_formatter("{x:.0%}")
     path = run_folder / "metrics.png"
     figure.savefig(path, dpi=120)
     return path
 
 
-def _start_wandb(
-    run_folder: Path, wandb_mode: WandbMode, run_id: str, project: str, name: str, config: Mapping[str, Any]
-) -> Any | None:
-    """The W&B run, or None with a warning where even offline fails; raises CliError where `online` fails."""
+def _start_wandb(wandb_mode: WandbMode, run: Mapping[str, Any]) -> Any | None:
+    """The module wandb with `run` begun, or None with a warning; raises CliError where `wandb_mode` is `online`."""
     import wandb
 
-    settings = wandb.Settings(
-        silent=True,
-        console="off",  # the progress bar redraws itself: as a captured log it would be megabytes
-        init_timeout=WANDB_PATIENCE_SECONDS,
-        finish_timeout=WANDB_PATIENCE_SECONDS,
-    )
+    settings = wandb.Settings(silent=True, console="off")  # the progress bar as a captured log would be megabytes
+    settings.init_timeout = settings.finish_timeout = WANDB_PATIENCE_SECONDS
     for mode in ("online", "offline") if wandb_mode == "auto" else (wandb_mode,):
+        problem = ""
         try:
             wandb.setup(settings=settings)
-            # Without this wandb.init would ask for a key on the terminal, and the other ranks would wait.
-            if mode == "online" and not wandb.login(prompt=False, verify=False):
-                if wandb_mode == "auto":
-                    continue
-                raise CliError("W&B has no credentials: run 'wandb login', or choose --wandb offline")
-            return wandb.init(
-                dir=run_folder, mode=mode, id=run_id, resume="allow", project=project, name=name, config=dict(config)
-            )
-        except CliError:
-            raise
+            # Without a login wandb.init would ask for a key on the terminal, and the other ranks would wait.
+            if mode == "offline" or wandb.login(prompt=False, verify=False):
+                wandb.init(mode=mode, resume="allow", **run)
+                return wandb
         except Exception as error:
-            _stop_wandb()  # its service still holds the id: the next try would be told that the id is in use
-            if wandb_mode == "online":
-                raise CliError(f"W&B failed ({_first_line(error)}): choose --wandb auto, offline or off") from None
-            _warn(f"W&B failed to start {mode} ({_first_line(error)}); metrics.jsonl is kept all the same")
+            problem = _give_up(wandb, error)
+        if wandb_mode == "online":
+            raise CliError(f"W&B: {problem or 'no login'}; run wandb login, or choose --wandb auto, offline or off")
+        if problem:
+            print(f"warning: W&B failed to start {mode} ({problem})", file=sys.stderr)
     return None
 
 
-def _stop_wandb() -> None:
-    """Ends wandb's service process; left to wandb's exit hook, one that was killed ends in a traceback."""
-    import wandb
-
+def _give_up(wandb: Any, error: Exception) -> str:
+    """Ends wandb's service; returns the first line of `error`."""
     with contextlib.suppress(Exception):
-        wandb.teardown()
-
-
-def _wandb_id(run_folder: Path, resume_step: int | None) -> str:
-    """The run's W&B id: the one in the run folder if the run resumes, else a new one."""
-    path = run_folder / "wandb" / "id.txt"
-    if resume_step is None or not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        _write_whole(path, [secrets.token_hex(4)])
-    return path.read_text(encoding="utf-8").strip()
-
-
-def _keep_until(path: Path, resume_step: int | None) -> None:
-    """Drops the lines after `resume_step`, or all of them; torn lines too, and says how many."""
-    if not path.exists():
-        return
-    torn = 0
-
-    def kept() -> Iterator[str]:
-        nonlocal torn
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                row = _parsed(line)
-                torn += row is None
-                if row is not None and resume_step is not None and row["step"] <= resume_step:
-                    yield line.rstrip("\n") + "\n"  # the last line may have lost its end
-
-    _write_whole(path, kept())
-    if torn:
-        _warn(f"{path}: {torn} torn line(s) dropped")
-
-
-def _parsed(line: str) -> dict[str, Any] | None:
-    """One line of metrics.jsonl, or None if a kill or a power cut tore it."""
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and "step" in row else None
-
-
-def _write_whole(path: Path, lines: Iterator[str] | Sequence[str]) -> None:
-    """Writes a file that is never seen half written."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.writelines(lines)
-    os.replace(partial, path)
-
-
-def _json_number(value: float | None) -> float | int | None:
-    """A plain number (numpy and torch scalars too), or None where JSON has no word for it."""
-    if value is None or not math.isfinite(value):
-        return None
-    return value if type(value) is int else float(value)
-
-
-def _first_line(error: Exception) -> str:
+        wandb.teardown()  # a live service holds the run's id, and a killed one ends wandb's exit hook in a traceback
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def _warn(line: str) -> None:
-    print(f"warning: {line}", file=sys.stderr, flush=True)
+def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a JSONL file that is never seen half written."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    os.replace(partial, path)

@@ -81,7 +81,7 @@ def test_a_value_has_the_type_of_its_field(words: str, name: str, value: Any) ->
         ("--run x y", "unexpected word 'y': every value follows a flag, as in --flag value"),
         ("--run x -- --interactive", "unknown flag --interactive: --help lists the flags"),
         ("--run x --", "unexpected word '--': every value follows a flag, as in --flag value"),
-        ("--run x --run y", "--run is given twice: join several values by commas"),
+        ("--run x --run y", "--run is given twice: give it once"),
         ("--run x --nonsense", "unknown flag --nonsense: --help lists the flags"),
         ("--run x -e 3", "unexpected word '-e': every value follows a flag, as in --flag value"),
         ("--run x --epochs " + "9" * 400, f"--epochs {'9' * 40}: give a whole number"),

@@ -95,10 +95,10 @@ def test_every_voice_is_one_that_espeak_has() -> None:
 
 
 @needs_espeak
-def test_an_unknown_voice_is_an_error_not_another_voice() -> None:
+def test_an_unknown_voice_is_an_error_not_another_voice(tmp_path: Path) -> None:
     utterance = dataclasses.replace(plan_corpus(42, 20)[0], voice="en-gb")
     with pytest.raises(RuntimeError, match=r"cannot speak .* as en-gb"):
-        demo.record(utterance)
+        demo.record(tmp_path, utterance)
 
 
 @needs_espeak
@@ -151,7 +151,7 @@ def test_a_corpus_that_is_there_is_left_alone(corpus: Path, capsys: pytest.Captu
 
 @needs_espeak
 def test_a_corpus_of_other_options_is_refused(corpus: Path) -> None:
-    with pytest.raises(CliError, match=r'holds another demo corpus, .*"utterances": 24'):
+    with pytest.raises(CliError, match="exists and is no demo corpus of these options"):
         make_corpus(DemoOptions(out=str(corpus), utterances=UTTERANCES, seed=7))
 
 
@@ -208,7 +208,7 @@ def test_the_command_makes_a_corpus_and_says_what_comes_next(tmp_path: Path) -> 
     command = [sys.executable, "-m", "asrscale.demo", "--out", str(out), "--utterances", "20", "--seed", "3"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert done.returncode == 0, done.stderr
-    assert f"32 clips, 0.02 hours, 20 voices in {out}" in done.stdout
+    assert f"32 clips, 20 voices in {out}" in done.stdout
     assert (
         f"python -m asrscale.shard --csv train={out}/cv-valid-train.csv,valid={out}/cv-valid-dev.csv,"
         f"test={out}/cv-valid-test.csv,voices={out}/cv-valid-voices.csv --audio_root {out} --out data/demo/shards"

@@ -143,6 +143,21 @@ def test_freezing_and_checkpointing_leave_the_other_gradients_alone(tiny: Recogn
     assert 0 < trainable < describe(recognizer)["parameters"]
 
 
+def test_dropout_and_spec_augment_follow_the_generators_seed() -> None:
+    recognizer = build_recognizer("tiny", "abc", seed=3, mask_time_prob=0.3, mask_feature_prob=0.1, dropout=0.1)
+    recognizer.model.train()
+    waveforms, lengths = noise(16_000, 9_000)
+
+    def logits(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        return forward_logits(recognizer.model, recognizer, waveforms, lengths)
+
+    assert torch.equal(logits(1), logits(1)) and not torch.allclose(logits(1), logits(2), atol=1e-3)
+    recognizer.model.eval()
+    assert torch.equal(logits(1), logits(2))
+
+
 @pytest.mark.parametrize("name", ["nosuchmodel", "./nosuch/folder", "/nosuch"])
 def test_an_unknown_model_is_named(name: str) -> None:
     with pytest.raises(CliError, match=f"--model {name}: no such folder"):

@@ -18,20 +18,23 @@ from conftest import REPOSITORY
 from safetensors.torch import load_file
 from transformers import AutoModelForCTC, AutoProcessor
 
+from asrscale.config import train_config
+from asrscale.errors import CliError
 from asrscale.text import normalise
+from asrscale.train import train
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 STEPS = 12
 
 
-def launch(ranks: int, shards: Path, run_folder: Path, *flags: object) -> list[str]:
+def launch(ranks: int, shards: Path, run_folder: Path, *flags: object, wandb: str = "off") -> list[str]:
     """The command of a training run: plain python for one rank, else the deepspeed launcher on a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     start = ["deepspeed", "--num_gpus", ranks, "--master_port", port] if ranks > 1 else [sys.executable]
     data = ["--train", shards / "train", "--valid", shards / "valid", "--run", run_folder, "--model", "tiny"]
-    return [str(word) for word in (*start, "launch/train.py", *data, "--wandb", "off", *flags)]
+    return [str(word) for word in (*start, "launch/train.py", *data, "--wandb", wandb, *flags)]
 
 
 def short(config: object = "ds_configs/zero2.json") -> list[object]:
@@ -142,8 +145,7 @@ def learned(tone_shards: Path, tmp_path_factory: pytest.TempPathFactory, run_com
     """A run long enough to learn the tones, with W&B offline, in bf16."""
     folder = tmp_path_factory.mktemp("learned") / "run"
     flags = ["--max_steps", 150, "--warmup_steps", 20, "--eval_steps", 50, "--precision", "bf16"]
-    words = [*launch(2, tone_shards, folder, *flags), "--wandb", "offline"]
-    done = run_command(*words)
+    done = run_command(*launch(2, tone_shards, folder, *flags, wandb="offline"))
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -202,31 +204,44 @@ def test_early_stopping_ends_a_run_that_does_not_improve(tone_shards: Path, tmp_
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 
-BAD_SETTINGS = [
-    (["--epochs", "x"], "--epochs x: give a number"),
-    (["--epoch", "3"], "unknown flag --epoch: did you mean --epochs?"),
-    (["--warmup_steps", "500", "--max_steps", "500"], "--warmup_steps 500, but the run has 500 steps"),
-    (["--memory_cap_seconds", "0.3"], "--memory_cap_seconds 0.3 is below the longest utterance"),
-    (["--config", "nowhere.json"], "--config nowhere.json: No such file"),
-    (["--config", "Makefile"], "--config Makefile is not valid JSON"),
-    (["--precision", "fp16"], "--precision fp16 needs a GPU"),
-    (["--train", "nowhere"], "nowhere: no such folder"),
-    (["--model", "nowhere"], "--model nowhere: no such folder"),
-    (["--schedule", "exponential"], "choose one of linear, cosine"),
-    (["--precision", "bf16", "--config", "ds_configs/zero0.json"], "use ds_configs/zero1.json"),
-    (["3"], "unexpected word '3'"),
-]
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (dict(warmup_steps=500, max_steps=500), "--warmup_steps 500, but the run has 500 steps"),
+        (dict(memory_cap_seconds=0.3), "--memory_cap_seconds 0.3 is below the longest utterance"),
+        (dict(config="nowhere.json"), "--config nowhere.json: No such file"),
+        (dict(config="Makefile"), "--config Makefile is not valid JSON"),
+        (dict(precision="fp16"), "--precision fp16 needs a GPU"),
+        (dict(train=("nowhere",)), "nowhere: no such folder"),
+        (dict(model="nowhere"), "--model nowhere: no such folder"),
+        (dict(precision="bf16", config="ds_configs/zero0.json"), "use ds_configs/zero1.json"),
+    ],
+)
+def test_bad_settings_end_before_any_work(
+    given: dict[str, object], message: str, tone_shards: Path, tmp_path: Path
+) -> None:
+    data = dict(train=(str(tone_shards / "train"),), valid=(str(tone_shards / "valid"),), model="tiny")
+    with pytest.raises(CliError) as caught:
+        train(train_config(**data | dict(run=str(tmp_path / "run")) | given))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("flags", "message"), BAD_SETTINGS, ids=[" ".join(flags) for flags, _ in BAD_SETTINGS])
-def test_bad_settings_are_one_line_and_exit_code_2(
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--epoch", "3"], "unknown flag --epoch: did you mean --epochs?"),
+        (["--schedule", "exponential"], "choose one of linear, cosine"),
+        (["3"], "unexpected word '3'"),
+        (["--config", "nowhere.json"], "--config nowhere.json: No such file"),
+    ],
+)
+def test_the_command_says_it_in_one_line_with_exit_code_2(
     flags: list[str], message: str, tone_shards: Path, tmp_path: Path, run_command: Run
 ) -> None:
-    words = launch(1, tone_shards, tmp_path / "run")
-    done = run_command(*words, *flags)
+    done = run_command(*launch(1, tone_shards, tmp_path / "run"), *flags)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and message in done.stderr, done.stderr
-    assert not (tmp_path / "run").exists()
 
 
 def test_several_ranks_say_it_once(tone_shards: Path, tmp_path: Path, run_command: Run) -> None:
@@ -235,14 +250,32 @@ def test_several_ranks_say_it_once(tone_shards: Path, tmp_path: Path, run_comman
     assert (done.stdout + done.stderr).count("error: --warmup_steps 9000") == 1
 
 
-def test_a_vocabulary_that_misses_characters_is_refused(
-    learned: Path, tone_shards: Path, tmp_path: Path, run_command: Run
-) -> None:
+def test_a_vocabulary_that_misses_characters_is_refused(learned: Path, tone_shards: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     subprocess.run(["cp", "-r", learned / "model", model], check=True)
     vocab = json.loads((model / "vocab.json").read_text())
     vocab["ß"] = vocab.pop("g")
     (model / "vocab.json").write_text(json.dumps(vocab))
-    done = run_command(*launch(1, tone_shards, tmp_path / "run", "--model", model))
-    assert done.returncode == 2
-    assert "misses" in done.stderr and "'g' ×" in done.stderr
+    data = dict(train=(str(tone_shards / "train"),), valid=(str(tone_shards / "valid"),))
+    with pytest.raises(CliError, match=r"the vocabulary of --model .* misses .*'g' ×"):
+        train(train_config(**data, model=str(model), run=str(tmp_path / "run")))
+
+
+def test_a_checkpoint_is_fine_tuned_with_its_stem_untouched(
+    learned: Path, tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    flags = ["--model", learned / "model", "--max_steps", 8, "--warmup_steps", 2, "--batch_seconds", 4]
+    words = [word for word in launch(2, tone_shards, tmp_path / "run") if word not in ("--model", "tiny")]
+    done = run_command(*words, *flags, "--precision", "bf16", "--log_steps", 1, "--dropout", "0.1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (
+        settings["freeze_feature_encoder"] and settings["activation_checkpointing"] and settings["mask_time_prob"] > 0
+    )
+    before, after = (load_file(path / "model" / "model.safetensors") for path in (learned, tmp_path / "run"))
+    stem = [name for name in before if "feature_extractor" in name]
+    assert stem and all(before[name].equal(after[name]) for name in stem)
+    changed = [name for name in before if not before[name].equal(after[name])]
+    assert "lm_head.weight" in changed and not set(changed) & set(stem)
+    assert (tmp_path / "run" / "model" / "vocab.json").read_text() == (learned / "model" / "vocab.json").read_text()
+    assert metric(tmp_path / "run", "final/wer")[8] < 0.1
