@@ -62,6 +62,38 @@ class Recognizer:
         self.processor.save_pretrained(folder)
 
 
+class MaskedGroupNorm(nn.GroupNorm):
+    """The first norm of group-norm checkpoints (base, large-960h), with statistics over real frames only.
+
+    Stock group norm averages over the padding too, so that an utterance's text depends on its batch. Parameters and
+    their names are those of the stock module.
+    """
+
+    num_frames: Tensor | None = None  # (B,) of the pass that is being computed
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalises each channel of (B, C, F) over its real frames, in fp32."""
+        if self.num_frames is None:
+            return super().forward(x)
+        count, wide = self.num_frames[:, None, None], x.float()
+        real = torch.arange(x.shape[2], device=x.device) < count
+        mean = (wide * real).sum(2, keepdim=True) / count
+        variance = ((wide - mean).square() * real).sum(2, keepdim=True) / count
+        normalised = (wide - mean) * torch.rsqrt(variance + self.eps)
+        return (normalised * self.weight[:, None] + self.bias[:, None]).to(x.dtype)
+
+
+def ignore_padding(model: Wav2Vec2ForCTC) -> Wav2Vec2ForCTC:
+    """Puts MaskedGroupNorm in the place of a group norm; the other norms see one frame at a time."""
+    first = model.wav2vec2.feature_extractor.conv_layers[0]
+    if model.config.feat_extract_norm == "group":
+        stock = first.layer_norm
+        assert stock.num_groups == stock.num_channels, "transformers normalises each channel by itself"
+        first.layer_norm = MaskedGroupNorm(stock.num_groups, stock.num_channels, stock.eps)
+        first.layer_norm.weight, first.layer_norm.bias = stock.weight, stock.bias
+    return model
+
+
 def is_from_scratch(name: str) -> bool:
     """Whether `--model name` starts from random weights."""
     return name in ARCHITECTURES
@@ -103,7 +135,7 @@ def build_recognizer(
     if is_from_scratch(name):
         vocabulary = build_vocabulary(characters)
         config = Wav2Vec2Config(**ARCHITECTURES[name] | settings | _vocabulary_config(vocabulary))
-        return Recognizer(Wav2Vec2ForCTC(config), _new_processor(vocabulary, config), vocabulary)
+        return Recognizer(ignore_padding(Wav2Vec2ForCTC(config)), _new_processor(vocabulary, config), vocabulary)
     config = _load(Wav2Vec2Config, name)
     own = _own_processor(name, config)
     if own is not None:
@@ -116,7 +148,7 @@ def build_recognizer(
     model = _load(Wav2Vec2ForCTC, name, **settings, **({} if own else {"ignore_mismatched_sizes": True}))
     if own is None:
         model.lm_head.reset_parameters()
-    return Recognizer(model, processor, vocabulary)
+    return Recognizer(ignore_padding(model), processor, vocabulary)
 
 
 def load_recognizer(folder: str) -> Recognizer:
@@ -129,7 +161,7 @@ def load_recognizer(folder: str) -> Recognizer:
     own = _own_processor(folder, config)
     if own is None:
         raise CliError(f"{folder} has no vocabulary (vocab.json), so it cannot transcribe: fine-tune it first")
-    return Recognizer(_load(Wav2Vec2ForCTC, folder).eval(), *own)
+    return Recognizer(ignore_padding(_load(Wav2Vec2ForCTC, folder)).eval(), *own)
 
 
 def freeze_feature_encoder(model: Wav2Vec2ForCTC) -> None:
@@ -161,7 +193,7 @@ def normalise_waveforms(waveforms: Tensor, num_samples: Tensor) -> Tensor:
 
 
 def forward_logits(model: nn.Module, recognizer: Recognizer, waveforms: Tensor, num_samples: Tensor) -> Tensor:
-    """Logits (B, F, V) of int16 waveforms (B, T).
+    """Logits (B, F, V) of int16 waveforms (B, T); those of an utterance's own frames do not depend on its padding.
 
     Args:
         model: The model, or the engine that wraps it.
@@ -173,10 +205,11 @@ def forward_logits(model: nn.Module, recognizer: Recognizer, waveforms: Tensor, 
     x = waveforms.to(torch.float32) / PCM_SCALE
     if extractor.do_normalize:
         x = normalise_waveforms(x, num_samples)
-    mask = None
-    if recognizer.model.config.feat_extract_norm == "layer":
-        # Group-norm checkpoints were trained on zero-padded input without a mask.
-        mask = (torch.arange(x.shape[1], device=x.device) < num_samples[:, None]).long()
+    mask = (torch.arange(x.shape[1], device=x.device) < num_samples[:, None]).long()
+    first = recognizer.model.wav2vec2.feature_extractor.conv_layers[0]
+    if isinstance(first.layer_norm, MaskedGroupNorm):
+        (kernel,), (stride,) = first.conv.kernel_size, first.conv.stride
+        first.layer_norm.num_frames = ((num_samples - kernel) // stride + 1).clamp(min=1)
     logits: Tensor = model(x.to(recognizer.model.dtype), attention_mask=mask).logits
     return logits
 

@@ -51,18 +51,47 @@ def test_head_tokenizer_and_vocabulary_agree(tiny: Recognizer) -> None:
     assert tiny.processor.tokenizer(text).input_ids == tiny.vocabulary.encode(text)
 
 
-def test_padding_does_not_change_logits_and_alone_they_are_stock(tiny: Recognizer) -> None:
-    waveforms, lengths = noise(30_000, 16_000, 9_000)
-    logits = forward_logits(tiny.model, tiny, waveforms, lengths)
-    frames = count_frames(tiny.model, lengths)
+SMALL = dict(
+    hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, conv_dim=[16] * 7,
+    num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, vocab_size=30, pad_token_id=29,
+)  # fmt: skip
+FAMILIES = {
+    "group": dict(feat_extract_norm="group", do_stable_layer_norm=False),  # base, base-960h, large-960h
+    "layer": dict(feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True),  # lv60, XLSR, XLS-R
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_does_not_change_logits_and_alone_they_are_stock(family: str, tiny: Recognizer, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    stock = Wav2Vec2ForCTC(Wav2Vec2Config(**SMALL, **FAMILIES[family])).eval()
+    stem = stock.wav2vec2.feature_extractor.conv_layers[0].layer_norm
+    torch.nn.init.normal_(stem.weight), torch.nn.init.normal_(stem.bias)  # as if trained
+    Recognizer(stock, tiny.processor, tiny.vocabulary).save(tmp_path / "stock")
+    ours = load_recognizer(str(tmp_path / "stock"))
+    waveforms, lengths = noise(48_000, 16_000, 9_000)
+    logits = forward_logits(ours.model, ours, waveforms, lengths)
+    frames = count_frames(ours.model, lengths)
     for row, length in enumerate(lengths.tolist()):
-        alone = forward_logits(tiny.model, tiny, waveforms[row : row + 1, :length], lengths[row : row + 1])
-        inputs = tiny.processor(
-            waveforms[row, :length].numpy() / 32768.0, sampling_rate=16_000, return_tensors="pt"
-        ).input_values
-        stock = tiny.model(inputs.float()).logits
-        assert torch.allclose(alone, stock, atol=1e-5)
-        assert torch.allclose(logits[row, : frames[row]], alone[0], atol=1e-4)
+        alone = forward_logits(ours.model, ours, waveforms[row : row + 1, :length], lengths[row : row + 1])
+        inputs = ours.processor(waveforms[row, :length].numpy() / 32768.0, sampling_rate=16_000, return_tensors="pt")
+        expected = stock(inputs.input_values.float()).logits
+        assert torch.allclose(alone, expected, atol=1e-5)
+        assert torch.allclose(logits[row, : frames[row]], alone[0], atol=1e-4 * alone.abs().max().item())
+    ours.save(tmp_path / "again")
+    again = Wav2Vec2ForCTC.from_pretrained(tmp_path / "again").state_dict()
+    assert again.keys() == stock.state_dict().keys()
+    assert all(torch.equal(value, again[name]) for name, value in stock.state_dict().items())
+
+
+def test_stock_group_norm_does_depend_on_padding() -> None:
+    """What MaskedGroupNorm is for: without it the same utterance has other logits in a batch."""
+    torch.manual_seed(0)
+    stock = Wav2Vec2ForCTC(Wav2Vec2Config(**SMALL, **FAMILIES["group"])).eval()
+    waveform = torch.randn(1, 16_000)
+    padded = torch.nn.functional.pad(waveform, (0, 32_000))
+    alone, in_batch = stock(waveform).logits, stock(padded).logits[:, :49]
+    assert (alone - in_batch).abs().max().item() > 0.05 * alone.abs().max().item()
 
 
 def test_frames_are_counted_alike(tiny: Recognizer) -> None:
