@@ -61,9 +61,7 @@ def real_time_factor(method: Callable[[np.ndarray], np.ndarray]) -> float:
 def main() -> None:
     torch.set_num_threads(1)
     speeds = {name: real_time_factor(method) for name, method in METHODS.items()}
-    print(
-        f"{'resampler':24} {'x real time':>11} {'ratio':>6}   tone (dB) at 7.0, 7.5 kHz | alias of 8.2, 9, 12 kHz"
-    )
+    print(f"{'resampler':24} {'x real time':>11} {'ratio':>6}   tone (dB) at 7.0, 7.5 kHz | alias of 8.2, 9, 12 kHz")
     for name, method in METHODS.items():
         levels = "  ".join(f"{level_db(method, frequency):7.1f}" for frequency in (7_000, 7_500, 8_200, 9_000, 12_000))
         print(f"{name:24} {speeds[name]:11,.0f} {speeds[name] / speeds['soxr HQ']:6.2f}   {levels}")
