@@ -115,7 +115,7 @@ def is_over(job: Job, state: RunState) -> bool:
     return state.step >= job.total_steps or 0 < job.config.patience <= state.stale_evaluations
 
 
-def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, Any], tracker: Tracker) -> None:
+def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, Any], tracker: Tracker) -> RunState:
     """Trains from `state` to the end, evaluating and saving on the way.
 
     Args:
@@ -124,6 +124,9 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
         resumed: The checkpoint that `state` comes from; the model has its weights already.
         ds_config: What DeepSpeed gets.
         tracker: Takes the numbers.
+
+    Returns:
+        Where the run stands at its end.
     """
     config, world, model = job.config, job.world, job.recognizer.model
     # DeepSpeed casts frozen weights too; checkpoints keep them as they were.
@@ -158,6 +161,7 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
         if state.step < job.total_steps:
             bar.write(f"no better WER in {config.patience} evaluations: stopped early after step {state.step:,}")
     engine.destroy()
+    return state
 
 
 def steps_from(job: Job, first: int) -> Iterator[Step]:

@@ -90,7 +90,10 @@ def _run(config: TrainConfig, ds_config: dict[str, Any], train_index: Index, val
     environment = _environment(job)
     ds.barrier()  # nobody writes before everybody has checked
     if world.is_main:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CliError(f"--run {folder} cannot be made: {error.strerror}") from error
         write_json(folder / "config.json", to_dict(config))
         write_json(folder / "ds_config.json", ds_config)
         write_json(folder / "environment.json", environment)
@@ -105,10 +108,10 @@ def _run(config: TrainConfig, ds_config: dict[str, Any], train_index: Index, val
         enabled=world.is_main,
     ) as tracker:
         if not is_over(job, state):
-            fit(job, state, resumed, ds_config, tracker)
+            state = fit(job, state, resumed, ds_config, tracker)
         result = _export_and_evaluate(job, train_index, valid_index)
         final = {"final/wer": result.errors.wer, "final/cer": result.errors.cer, "final/loss": result.loss}
-        tracker.log(total_steps, final)
+        tracker.log(state.step, final)
     if world.is_main:
         plot_metrics(folder)
         print(table({",".join(config.valid): (valid_index, result)}))
