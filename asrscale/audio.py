@@ -6,7 +6,8 @@ Shape legend: T samples.
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -16,6 +17,7 @@ import soxr
 
 from asrscale.errors import AudioError
 
+Source: TypeAlias = str | os.PathLike[str] | io.BytesIO
 Waveform: TypeAlias = npt.NDArray[np.float32]
 Pcm: TypeAlias = npt.NDArray[np.int16]
 Count = TypeVar("Count", int, npt.NDArray[np.int64])
@@ -23,73 +25,55 @@ Count = TypeVar("Count", int, npt.NDArray[np.int64])
 SAMPLE_RATE_HZ = 16_000  # what every public wav2vec2 checkpoint was trained on
 PCM_SCALE = 32_768  # libsndfile divides 16-bit samples by this, so PCM -> float -> PCM is exact
 
-# Resampling from outside this range means a damaged header, not speech: soxr would need a filter of absurd length.
-MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 1_000_000
-
-# What a sound mp3 may lack of the frames its header promises: real Common Voice clips lack 270,
-# and an encoder may pad by one mp3 frame at either end (1,152 samples each).
+MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 1_000_000  # beyond lie damaged headers, and resampling filters of absurd length
+# What a sound mp3 may lack of the frames its header promises: real Common Voice clips lack 270, and an encoder may pad
+# by one mp3 frame of 1,152 samples at either end.
 TRUNCATION_TOLERANCE_FRAMES = 2 * 1_152
-
 # How libsndfile's log tells of a wav or aiff that ends early: "data : 192000 (should be 95978)", in bytes.
 _SHORT_CHUNK = re.compile(r"\b(?:data|SSND) : (\d+) \(should be (\d+)\)")
 STREAMED_CHUNK_BYTES = 0x7FFF_0000  # programs that write wav to a pipe leave a placeholder above this for the length
-
 BLOCK_FRAMES = 1 << 18  # decoded at a time, so that a header that lies cannot make us allocate what it claims
 
 
-def decode(source: str | os.PathLike[str] | io.BytesIO, max_seconds: float) -> tuple[Waveform, int]:
+def decode(source: Source, max_seconds: float) -> tuple[Waveform, int]:
     """Decodes any format that libsndfile reads (wav, flac, mp3, ogg, opus …).
-
-    Args:
-        source: A path, or the bytes of a file.
-        max_seconds: Longer audio is refused, and never held in memory beyond this.
 
     Returns:
         The mean of the channels, float32 (T,) in about [-1, 1], and its own sample rate in Hz.
 
     Raises:
-        AudioError: `category: detail` where the category is unreadable, truncated, empty or too long. Files that do not
-            say how long they are (ogg, opus, an mp3 without a Xing header) cannot be told to be truncated.
+        AudioError: `category: detail`; unreadable, truncated (ogg, opus and an mp3 without a Xing header do not say how
+            long they should be), empty, or too long (for `max_seconds`: no more is ever held in memory).
     """
+    with _opened(source) as file:
+        rate = int(file.samplerate)
+        if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
+            raise AudioError(f"unreadable: a sample rate of {rate:,} Hz")
+        blocks, frames, max_frames = [np.empty(0, np.float32)], 0, int(max_seconds * rate)
+        while len(block := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
+            blocks.append(block[:, 0] if file.channels == 1 else block.mean(axis=1))
+            frames += len(block)
+            if frames > max_frames:
+                raise AudioError(f"too long: more than {max_frames / rate:g} s")
+        missing = int(file.frames) - frames
+        if (short := _SHORT_CHUNK.search(file.extra_info)) and int(short[1]) <= STREAMED_CHUNK_BYTES:
+            missing = max(missing, (int(short[1]) - int(short[2])) // (2 * file.channels))  # about: at 16 bits
+    if missing > TRUNCATION_TOLERANCE_FRAMES:
+        raise AudioError(f"truncated: {frames:,} of {frames + missing:,} frames could be decoded")
+    if not frames:
+        raise AudioError("empty: holds no samples")
+    return np.concatenate(blocks), rate
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[soundfile.SoundFile]:
+    """The open file; what libsndfile says against it, or else soundfile, becomes an AudioError of one line."""
     try:
         with soundfile.SoundFile(source) as file:
-            rate = int(file.samplerate)
-            if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
-                raise AudioError(f"unreadable: a sample rate of {rate:,} Hz")
-            waveform = _read_mono(file, max_frames=int(max_seconds * rate))
-            missing = max(int(file.frames) - len(waveform), _frames_cut_off(file.extra_info, file.channels))
+            yield file
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: soundfile takes *.raw for headerless audio
-        raise AudioError(f"unreadable: {_detail(error)}") from error
-    if missing > TRUNCATION_TOLERANCE_FRAMES:
-        raise AudioError(f"truncated: {len(waveform):,} of {len(waveform) + missing:,} frames could be decoded")
-    if not len(waveform):
-        raise AudioError("empty: holds no samples")
-    return waveform, rate
-
-
-def _frames_cut_off(log: str, channels: int) -> int:
-    """About how many frames a wav or aiff lacks of what its header promises (at 16 bits), by libsndfile's log."""
-    if (match := _SHORT_CHUNK.search(log)) is None:
-        return 0
-    promised_bytes, present_bytes = int(match[1]), int(match[2])
-    return 0 if promised_bytes > STREAMED_CHUNK_BYTES else (promised_bytes - present_bytes) // (2 * channels)
-
-
-def _detail(error: Exception) -> str:
-    """What libsndfile says, or where that is nothing soundfile's own words, in one line."""
-    return " ".join((getattr(error, "error_string", "") or str(error)).split())
-
-
-def _read_mono(file: soundfile.SoundFile, max_frames: int) -> Waveform:
-    """Reads to the end, block by block; raises AudioError past `max_frames`."""
-    blocks: list[Waveform] = [np.empty(0, np.float32)]
-    frames = 0
-    while len(block := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
-        blocks.append(block[:, 0] if block.shape[1] == 1 else block.mean(axis=1))
-        frames += len(block)
-        if frames > max_frames:
-            raise AudioError(f"too long: more than {max_frames / file.samplerate:g} s")
-    return np.concatenate(blocks)
+        detail = getattr(error, "error_string", "") or str(error)
+        raise AudioError(f"unreadable: {' '.join(detail.split())}") from error
 
 
 def resample(waveform: Waveform, sample_rate_hz: int) -> Waveform:
@@ -102,8 +86,7 @@ def resample(waveform: Waveform, sample_rate_hz: int) -> Waveform:
 
 def to_pcm16(waveform: Waveform) -> Pcm:
     """Rounds float (T,) in [-1, 1] to 16-bit samples; what lies beyond is clipped, never wrapped."""
-    scaled = np.rint(waveform * np.float32(PCM_SCALE))
-    pcm: Pcm = np.clip(scaled, -PCM_SCALE, PCM_SCALE - 1).astype(np.int16)
+    pcm: Pcm = np.clip(np.rint(waveform * np.float32(PCM_SCALE)), -PCM_SCALE, PCM_SCALE - 1).astype(np.int16)
     return pcm
 
 
@@ -120,15 +103,12 @@ def decode_flac(data: bytes) -> Pcm:
     Raises:
         AudioError: The bytes are damaged, or are not 16 kHz mono.
     """
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            if (file.samplerate, file.channels) != (SAMPLE_RATE_HZ, 1):
-                raise AudioError(f"wrong format: {file.samplerate} Hz, {file.channels} channels, not 16000 Hz mono")
-            pcm: Pcm = file.read(dtype="int16")
-            if len(pcm) != file.frames or not len(pcm):
-                raise AudioError(f"truncated: {len(pcm):,} of {file.frames:,} samples could be decoded")
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"unreadable: {_detail(error)}") from error
+    with _opened(io.BytesIO(data)) as file:
+        if (file.samplerate, file.channels) != (SAMPLE_RATE_HZ, 1):
+            raise AudioError(f"wrong format: {file.samplerate} Hz, {file.channels} channels, not 16000 Hz mono")
+        pcm: Pcm = file.read(dtype="int16")
+        if len(pcm) != file.frames or not len(pcm):
+            raise AudioError(f"truncated: {len(pcm):,} of {file.frames:,} samples could be decoded")
     return pcm
 
 
@@ -136,6 +116,4 @@ def num_frames(num_samples: Count, kernels: Sequence[int], strides: Sequence[int
     """How many frames a stack of unpadded convolutions makes of `num_samples` (a number or an array of them)."""
     for kernel, stride in zip(kernels, strides, strict=True):
         num_samples = (num_samples - kernel) // stride + 1
-    if isinstance(num_samples, int):
-        return max(num_samples, 0)
-    return np.maximum(num_samples, 0)
+    return max(num_samples, 0) if isinstance(num_samples, int) else np.maximum(num_samples, 0)

@@ -10,8 +10,6 @@ from typing import Literal
 
 from asrscale.errors import CliError
 
-Case = Literal["upper", "lower", "as_is"]
-
 NORMALISATION_STEPS = (
     "apostrophe_variants_to_ascii",
     "unicode_nfkc",
@@ -34,19 +32,12 @@ def normalise(text: str) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The tokens of a CTC head; a token's id is its position.
-
-    Attributes:
-        tokens: One character each, except for the special ones.
-        blank: CTC's blank, which Hugging Face tokenizers call the pad token.
-        unknown: Stands for every character that has no token.
-        word_delimiter: Stands for the space.
-    """
+    """The tokens of a CTC head: a token's id is its position, a character without a token is `unknown`."""
 
     tokens: tuple[str, ...]
-    blank: str = "[PAD]"
+    blank: str = "[PAD]"  # Hugging Face tokenizers call CTC's blank the pad token
     unknown: str = "[UNK]"
-    word_delimiter: str = "|"
+    word_delimiter: str = "|"  # stands for the space
 
     @cached_property
     def blank_id(self) -> int:
@@ -59,7 +50,7 @@ class Vocabulary:
         return self.tokens.index(self.unknown)
 
     @cached_property
-    def case(self) -> Case:
+    def case(self) -> Literal["upper", "lower", "as_is"]:
         """The one case of its letters, or as_is where it has both or neither."""
         letters = [token for token in self._character_ids if token.lower() != token.upper()]
         if letters and all(letter == letter.upper() for letter in letters):
@@ -70,8 +61,7 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Labels of normalised `text`: cased as the vocabulary is, one id a character."""
-        ids, unknown_id = self._character_ids, self.unknown_id
-        return [ids.get(character, unknown_id) for character in self._cased(text)]
+        return [self._character_ids.get(character, self.unknown_id) for character in self._cased(text)]
 
     def unknown_characters(self, text: str) -> Counter[str]:
         """Counts the characters of `text`, cased as the vocabulary is, that have no token."""
@@ -80,20 +70,16 @@ class Vocabulary:
     @cached_property
     def _character_ids(self) -> dict[str, int]:
         """Text characters to ids. Blank is none of them, even where a checkpoint spells it as one character."""
-        ids = {token: id for id, token in enumerate(self.tokens) if len(token) == 1}
-        for special in (self.blank, self.unknown, self.word_delimiter):
-            ids.pop(special, None)
+        special = (self.blank, self.unknown, self.word_delimiter)
+        ids = {token: id for id, token in enumerate(self.tokens) if len(token) == 1 and token not in special}
         return {**ids, " ": self.tokens.index(self.word_delimiter)}
 
     def _cased(self, text: str) -> str:
-        return {"upper": text.upper, "lower": text.lower, "as_is": text.__str__}[self.case]()
+        return text.upper() if self.case == "upper" else text.lower() if self.case == "lower" else text
 
 
 def build_vocabulary(characters: Iterable[str]) -> Vocabulary:
-    """The apostrophe and a-z always, further characters in code point order, then `|`, `[UNK]`, `[PAD]`.
-
-    So a small corpus still gets the standard vocabulary, and ids run from 0 without gaps.
-    """
+    """The apostrophe and a-z always, further characters in code point order, then `|`, `[UNK]`, `[PAD]`."""
     standard = "'" + string.ascii_lowercase
     further = sorted(set("".join(characters)) - set(standard) - {" ", "|"})
     return Vocabulary((*standard, *further, "|", "[UNK]", "[PAD]"))
@@ -106,10 +92,8 @@ def vocabulary_from_dict(token_to_id: Mapping[str, int], blank: str, unknown: st
         CliError: The ids are not 0..n-1, each once, or a special token is missing.
     """
     if set(token_to_id.values()) != set(range(len(token_to_id))):
-        raise CliError(
-            f"the vocabulary has {len(token_to_id)} tokens but their ids are not 0 to {len(token_to_id) - 1}, "
-            "each once: a label would train another letter's row; repair its vocab.json"
-        )
+        ids = f"0 to {len(token_to_id) - 1}, each once"
+        raise CliError(f"the ids of the vocabulary are not {ids}, so letters would mix: repair its vocab.json")
     for role, token in (("blank", blank), ("unknown", unknown), ("word delimiter", word_delimiter)):
         if token not in token_to_id:
             raise CliError(f"the vocabulary has no token '{token}' for {role}: add it to its vocab.json")

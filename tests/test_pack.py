@@ -18,7 +18,7 @@ def make_task(folder: Path, max_seconds: float) -> Task:
 
 
 def test_members_stand_in_the_order_of_the_rows_and_say_nothing_of_who_wrote_them(tmp_path: Path) -> None:
-    (shard,) = build_shards([make_task(tmp_path, max_seconds=20)], workers=1)
+    (part,) = build_shards([make_task(tmp_path, max_seconds=20)], workers=1)
     with tarfile.open(tmp_path / "train-000000.tar") as tar:
         members = tar.getmembers()
     names = [f"train-{line:08d}.{kind}" for line in (5, 3, 9) for kind in ("flac", "json", "txt")]
@@ -26,10 +26,10 @@ def test_members_stand_in_the_order_of_the_rows_and_say_nothing_of_who_wrote_the
     about = {(member.mtime, member.uid, member.gid, member.uname, member.gname, member.mode) for member in members}
     assert about == {(0, 0, 0, "", "", 0o644)}
     payloads = [(member.offset_data, member.size) for member in members if member.name.endswith(".flac")]
-    assert [(record.offset, record.size) for record in shard.records] == payloads
-    assert [record.speaker for record in shard.records] == ["ann"] * 3
-    assert shard.rejects == []
-    assert shard.bytes == (tmp_path / "train-000000.tar").stat().st_size
+    assert [(utterance["offset"], utterance["size"]) for utterance in part["utterances"]] == payloads
+    assert [utterance["speaker"] for utterance in part["utterances"]] == ["ann"] * 3
+    assert part["rejects"] == []
+    assert part["shard"]["bytes"] == (tmp_path / "train-000000.tar").stat().st_size
 
 
 def test_a_fault_names_the_row_and_leaves_no_shard(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 import tarfile
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +121,7 @@ def test_a_build_from_end_to_end(corpus: Path, tmp_path: Path) -> None:
         assert (part["bytes"], part["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
 
     assert f"{len(train)} utterances" in done.stdout
-    assert "sentences shared between splits: 0" in done.stdout
+    assert "are in train too" not in done.stdout
     assert "23/23 clips" in done.stderr
 
 
@@ -211,7 +211,6 @@ def test_named_splits_and_sentences_in_two_of_them(tmp_path: Path) -> None:
     test = write_csv(tmp_path / "e.csv", [("c.wav", "same words"), ("c.wav", "new words")])
     done = shard("--csv", f"train={train},test-clean={test}", "--out", tmp_path / "out")
     assert "warning: 1 sentences of test-clean are in train too" in done.stdout
-    assert "sentences shared between splits: 1" in done.stdout
     assert read_index([str(tmp_path / "out/test-clean")]).keys[0].as_py().startswith("test-clean-0000000")
 
 
@@ -255,18 +254,29 @@ def test_a_damaged_folder_is_built_again_and_the_rejects_of_the_others_stay(corp
     assert checksums(out) == before
 
 
-def start_long_build(tmp_path: Path) -> tuple["subprocess.Popen[str]", Path]:
-    """A build of minutes, well under way."""
+def long_corpus(folder: Path, rows: int) -> Path:
+    """A CSV whose every row takes tens of milliseconds."""
     noise = np.random.default_rng(0).normal(0, 0.1, 48_000 * 15).astype(np.float32)
-    soundfile.write(tmp_path / "a.wav", noise, 48_000)
-    csv = write_csv(tmp_path / "a.csv", [("a.wav", f"sentence {number}") for number in range(5_000)])
-    command = [*COMMAND, "--csv", str(csv), "--out", str(tmp_path / "out"), "--workers", "2", "--valid_fraction", "0"]
+    soundfile.write(folder / "a.wav", noise, 48_000)
+    return write_csv(folder / "a.csv", [("a.wav", f"sentence {number}") for number in range(rows)])
+
+
+def start_build(*flags: object, until: Callable[[], bool]) -> "subprocess.Popen[str]":
+    """A build that has come so far."""
+    command = [*COMMAND, *map(str, flags)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline_seconds = time.monotonic() + 60
-    while not any(path.stat().st_size for path in tmp_path.glob("out/train/*.tmp")):
+    while not until():
         assert process.poll() is None and time.monotonic() < deadline_seconds
-        time.sleep(0.05)
-    return process, tmp_path / "out/train"
+        time.sleep(0.02)
+    return process
+
+
+def start_long_build(tmp_path: Path) -> tuple["subprocess.Popen[str]", Path]:
+    """A build of minutes, well under way."""
+    folder = tmp_path / "out/train"
+    flags = ("--csv", long_corpus(tmp_path, 5_000), "--out", tmp_path / "out", "--workers", 2, "--valid_fraction", 0)
+    return start_build(*flags, until=lambda: any(path.stat().st_size for path in folder.glob("*.tmp"))), folder
 
 
 def sizes(folder: Path) -> dict[Path, int]:
@@ -293,6 +303,38 @@ def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
     assert sizes(folder) == before
 
 
+def test_a_killed_build_goes_on_shard_by_shard_to_the_same_bytes(tmp_path: Path) -> None:
+    flags = ("--csv", long_corpus(tmp_path, 40), "--valid_fraction", 0, "--workers", 1, "--shard_utterances", 4)
+    shard(*flags, "--out", tmp_path / "undisturbed")
+    out, folder = tmp_path / "out", tmp_path / "out/train"
+    process = start_build(*flags, "--out", out, until=lambda: len(list(folder.glob("*.part"))) >= 4)
+    process.kill()
+    process.communicate(timeout=30)
+    finished = sorted(path.with_suffix("") for path in folder.glob("*.part"))
+    assert 4 <= len(finished) < 10 and not (folder / "dataset.json").exists()
+    damaged, torn, lost, *kept = finished
+    damaged.write_bytes(damaged.read_bytes().replace(b"sentence", b"sEntence"))
+    Path(f"{torn}.part").write_text('{"made_of": "')
+    lost.unlink()
+    (folder / "train-000099.tar").write_bytes(b"of an interrupted build with smaller shards")
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    shard(*flags, "--out", out)
+    assert {path: path.stat().st_mtime_ns for path in kept} == before
+    assert checksums(out) == checksums(tmp_path / "undisturbed")
+
+
+def test_what_an_interrupted_build_with_other_options_left_is_not_used(tmp_path: Path) -> None:
+    flags = ("--csv", long_corpus(tmp_path, 40), "--valid_fraction", 0, "--workers", 1, "--shard_utterances", 4)
+    folder = tmp_path / "out/train"
+    process = start_build(*flags, "--out", tmp_path / "out", until=lambda: bool(list(folder.glob("*.part"))))
+    process.kill()
+    process.communicate(timeout=30)
+    assert not (folder / "dataset.json").exists()
+    for out in ("out", "undisturbed"):
+        shard(*flags, "--out", tmp_path / out, "--seed", 7)
+    assert checksums(tmp_path / "out") == checksums(tmp_path / "undisturbed")
+
+
 def test_bad_input_through_the_real_command_line(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.wav")
     good = write_csv(tmp_path / "good.csv", [("a.wav", "one"), ("a.wav", "two")])
@@ -302,9 +344,9 @@ def test_bad_input_through_the_real_command_line(tmp_path: Path) -> None:
     absent = tmp_path / "absent"
     for flags, words in (
         (("--csv", absent, *out), f"{absent}: No such file"),
-        (("--csv", empty, *out), f"{empty}: the file is empty"),
+        (("--csv", empty, *out), f"{empty} line 1: needs one column 'filename'"),
         (("--csv", good, *out, "--shards", 3), "unknown flag --shards"),
-        (("--csv", good, *out, "--audio_root", absent), f"--audio_root {absent}: no such folder"),
+        (("--csv", good, *out, "--audio_root", absent), f"no file {absent / 'a.wav'} (2 of 2 "),
         (("--csv", good, *out, "--audio_root", "/usr"), "set --audio_root to the folder that 'a.wav' is in"),
     ):
         line = refusal(*flags)
@@ -327,7 +369,7 @@ def test_bad_input_through_the_real_command_line(tmp_path: Path) -> None:
         ("--csv {good},{good} --out {out}", "--csv: give one file"),
         ("--csv train={good},train={good} --out {out}", "--csv: give one file"),
         ("--csv train={good},{good} --out {out}", "--csv: give one file"),
-        ("--csv {good} --out {good}", "is a file"),
+        ("--csv train={good} --out {good}", "give a folder that can be written to"),
         ("--csv train={good} --out /proc/out", "give a folder that can be written to"),
     ],
 )
@@ -347,7 +389,10 @@ def test_a_split_whose_rows_are_all_rejected(tmp_path: Path) -> None:
     assert "for test was rejected (empty transcript 1, unreadable 1)" in line
     assert str(tmp_path / "out/rejected.jsonl") in line
     assert len(rejected(tmp_path / "out")) == 2
-    assert not list(tmp_path.glob("out/*/dataset.json"))
+    assert not (tmp_path / "out/test/dataset.json").exists()
+    write_clip(tmp_path / "b.mp3")  # repaired: what is left of the first attempt must not hide it
+    shard("--csv", f"train={train},test={test}", "--out", tmp_path / "out")
+    assert read_index([str(tmp_path / "out/test")]).keys.to_pylist() == ["test-00000002"]
 
 
 def test_it_starts_without_torch() -> None:

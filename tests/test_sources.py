@@ -43,8 +43,8 @@ def test_empty_trailing_columns_of_the_header(tmp_path: Path, row: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "the file is empty"),
-        ("\n \n", "the file is empty"),
+        ("", "line 1: needs one column 'filename', the header has nothing"),
+        ("\n \n", "line 1: needs one column 'filename', the header has nothing"),
         ("filename,text\n", "no rows"),
         ("path,text\na,b\n", "line 1: needs one column 'filename', the header has path, text"),
         ("filename,sentence\na,b\n", "line 1: needs one column 'text'"),
