@@ -65,6 +65,8 @@ class TrainConfig:
     mask_feature_prob: float = setting(0.0, help="SpecAugment over feature channels")
     max_unknown_fraction: float = setting(0.01, help="most of the characters that the vocabulary may miss")
 
+    max_bad_fraction: float = setting(0.01, help="most of the utterances that may turn out damaged while training")
+
     log_steps: int = setting(20, help="steps between lines of metrics.jsonl")
     eval_steps: int = setting(500, help="steps between evaluations")
     eval_utterances: int = setting(500, help="size of the fixed subset for evaluations while training")
@@ -142,7 +144,8 @@ _POSITIVE = ("batch_seconds", "units_per_step", "memory_cap_seconds", "epochs", 
              "max_gradient_norm", "log_steps", "eval_steps", "eval_utterances", "save_steps", "save_total_limit",
              "decode_threads")  # fmt: skip
 _NOT_NEGATIVE = ("max_steps", "warmup_steps", "weight_decay", "patience", "seed")
-_SHARES = ("adam_beta2", "dropout", "mask_time_prob", "mask_feature_prob", "max_unknown_fraction")
+_SHARES = ("adam_beta2", "dropout", "mask_time_prob", "mask_feature_prob", "max_unknown_fraction",
+           "max_bad_fraction")  # fmt: skip
 
 
 def _check_ranges(config: TrainConfig) -> None:

@@ -5,6 +5,7 @@ python -m asrscale.evaluate --model runs/demo/model --data data/demo/shards/test
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from asrscale import engine as ds
 from asrscale.audio import SAMPLE_RATE_HZ
 from asrscale.batching import Ids, cut_step, hash_keys, plan_epoch
 from asrscale.engine import World
-from asrscale.errors import CliError
+from asrscale.errors import CliError, DataError
 from asrscale.index import Index, read_index
 from asrscale.loader import Batch, load_steps
 from asrscale.metrics import ErrorCounts, count_errors
@@ -63,11 +64,13 @@ class Evaluation:
         errors: Summed over all utterances.
         loss: Mean CTC loss per label of the utterances long enough for their transcript; None without any.
         predictions: Of all utterances in their order; on rank 0 only.
+        damaged: How many utterances could not be read and are in none of these.
     """
 
     errors: ErrorCounts
     loss: float | None
     predictions: list[Prediction]
+    damaged: int = 0
 
 
 def evaluate(
@@ -92,6 +95,9 @@ def evaluate(
         memory_cap_seconds: Padded audio of a pass.
         threads: Decoding threads.
         title: Of the progress bar; None shows none.
+
+    Raises:
+        DataError: No utterance could be read, or a shard is gone.
     """
     forward.eval()
     # An utterance longer than the cap is a pass of its own.
@@ -104,6 +110,7 @@ def evaluate(
         units_per_step=UNITS_PER_STEP,
     )
     found: list[tuple[int, str]] = []
+    lost: list[tuple[int, str]] = []
     loss_sum, loss_count = 0.0, 0
 
     def own_passes() -> Iterator[list[Ids]]:
@@ -115,9 +122,10 @@ def evaluate(
     pin = world.device.type == "cuda"
     shown = world.is_main and title is not None
     with progress(len(index), title or "", "utterances", enabled=shown) as bar, torch.no_grad():
-        batches = load_steps(index, recognizer.vocabulary, own_passes(), threads=threads, pin=pin)
-        for number, step in enumerate(batches):
-            for batch in step:
+        steps = load_steps(index, recognizer.vocabulary, own_passes(), threads=threads, pin=pin)
+        for number, step in enumerate(steps):
+            lost += [(one.utterance, one.reason) for one in step.damaged]
+            for batch in step.batches:
                 texts, losses = transcribe_batch(forward, recognizer, batch.to(world.device))
                 found += zip(map(int, batch.utterances), texts, strict=True)
                 loss_sum += sum(losses)
@@ -127,6 +135,11 @@ def evaluate(
     references = [index.texts[i].as_py() for i, _ in found]
     errors = count_errors(references, [normalise(text) for _, text in found])
     *counts, loss_sum, num_losses = ds.all_reduce_sum([*errors.to_list(), loss_sum, loss_count], world)
+    damaged = sorted(pair for part in ds.gather_objects(lost, world) for pair in part)
+    for i, reason in damaged if world.is_main else []:
+        print(f"{index.name(i)} is left out: {reason}", file=sys.stderr, flush=True)
+    if len(damaged) == len(index):
+        raise DataError(f"none of {len(index):,} utterances can be read, such as {index.name(0)}: {damaged[0][1]}")
     gathered = ds.gather_objects(found, world)
     everything = sorted(pair for part in gathered for pair in part) if world.is_main else []
     predictions = [
@@ -134,7 +147,7 @@ def evaluate(
         for i, text in everything
     ]
     total = ErrorCounts.from_list([round(count) for count in counts])
-    return Evaluation(total, loss_sum / num_losses if num_losses else None, predictions)
+    return Evaluation(total, loss_sum / num_losses if num_losses else None, predictions, len(damaged))
 
 
 def transcribe_batch(forward: nn.Module, recognizer: Recognizer, batch: Batch) -> tuple[list[str], list[float]]:
@@ -180,6 +193,9 @@ def table(rows: dict[str, tuple[Index, Evaluation]]) -> str:
             f"{name:{width}}  {e.utterances:>10,}  {index.hours:>6.2f}  {e.wer:>6.2%}  {e.cer:>6.2%}  "
             f"{e.word_substitutions:>4}  {e.word_deletions:>4}  {e.word_insertions:>4}"
         )
+    for name, (_, result) in rows.items():
+        if result.damaged:
+            lines.append(f"{name}: {result.damaged:,} damaged utterances are left out")
     return "\n".join(lines)
 
 

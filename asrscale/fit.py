@@ -1,5 +1,6 @@
 """The training loop: steps, evaluations, checkpoints."""
 
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -17,15 +18,18 @@ from asrscale.batching import Ids, cut_step, hash_keys, padded_samples, plan_epo
 from asrscale.checkpoint import RunState, restore_engine, save_checkpoint
 from asrscale.config import TrainConfig
 from asrscale.engine import Engine, World
+from asrscale.errors import DataError
 from asrscale.evaluate import evaluate
 from asrscale.index import Index
-from asrscale.loader import Batch, collate, load_steps
+from asrscale.loader import Batch, Damaged, collate, load_steps
 from asrscale.model import Recognizer, count_frames, ctc_losses, forward_logits
 from asrscale.progress import Progress, progress
 from asrscale.schedule import learning_rate_at
 from asrscale.tracking import Tracker
 
 SAMPLE_PREDICTIONS = 20  # recorded after each evaluation
+QUARANTINE_FILE = "quarantine.jsonl"
+MIN_DAMAGED = 10  # fewer say nothing about the share of damaged utterances
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,11 @@ class Step:
 
     Attributes:
         number: 0-based, over all epochs.
-        utterances: How many there are on all ranks.
+        utterances: How many there are on all ranks, damaged ones included.
         audio_samples: Their samples.
         padded_samples: What is computed on for them.
         batches: This rank's passes.
+        damaged: The utterances that are missing in them.
         waiting_seconds: How long this rank waited for them.
     """
 
@@ -71,6 +76,7 @@ class Step:
     audio_samples: int
     padded_samples: int
     batches: list[Batch]
+    damaged: tuple[Damaged, ...]
     waiting_seconds: float
 
 
@@ -81,16 +87,18 @@ class Meter:
     loss: Tensor | float = 0.0
     gradient_norm: float | None = None
     steps: int = 0
+    damaged: int = 0
     audio_samples: int = 0
     padded_samples: int = 0
     waiting_seconds: float = 0.0
     started: float = field(default_factory=time.perf_counter)
 
-    def add(self, step: Step, loss: Tensor, gradient_norm: float | None) -> None:
-        """Counts a step; `loss` is this rank's share of it."""
+    def add(self, step: Step, damaged: int, loss: Tensor, gradient_norm: float | None) -> None:
+        """Counts a step with `damaged` utterances on all ranks; `loss` is this rank's share of it."""
         self.loss = self.loss + loss
         self.gradient_norm = gradient_norm
-        self.steps += 1
+        self.steps += damaged < step.utterances  # one without a good utterance has no loss
+        self.damaged += damaged
         self.audio_samples += step.audio_samples
         self.padded_samples += step.padded_samples
         self.waiting_seconds += step.waiting_seconds
@@ -100,12 +108,13 @@ class Meter:
         seconds = time.perf_counter() - self.started
         loss, waiting_seconds = ds.all_reduce_sum([float(self.loss), self.waiting_seconds], job.world)
         return {
-            "train/loss": loss / self.steps,
+            "train/loss": loss / self.steps if self.steps else None,
             "train/learning_rate": learning_rate(job, steps_done - 1),
             "train/gradient_norm": self.gradient_norm,
             "train/epoch": steps_done / job.steps_per_epoch,
             "train/audio_seconds_per_second": self.audio_samples / SAMPLE_RATE_HZ / seconds,
             "train/padding": 1 - self.audio_samples / self.padded_samples,
+            "train/damaged": self.damaged,
             "train/waiting": waiting_seconds / job.world.world_size / seconds,
         }
 
@@ -140,14 +149,20 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
     with progress(job.total_steps, "training", "steps", done=state.step, enabled=world.is_main) as bar:
         engine.train()
         meter, note = Meter(), ""
+        damaged_so_far = open_quarantine(job, state.step)
         for step in steps_from(job, state.step):
-            loss, gradient_norm = train_step(engine, job, step)
-            meter.add(step, loss, gradient_norm)
+            good, damaged = count_utterances(job, step)
+            damaged_so_far += damaged
+            if damaged:
+                quarantine(job, step, damaged_so_far)
+            loss, gradient_norm = train_step(engine, job, step, good)
+            meter.add(step, damaged, loss, gradient_norm)
             state = replace(state, step=step.number + 1)
             if state.step % config.log_steps == 0 or is_over(job, state):
                 values = meter.values(job, state.step)
                 tracker.log(state.step, values)
-                note = f"loss {values['train/loss']:.3f}, {values['train/audio_seconds_per_second']:.0f}× real time"
+                loss_shown = "none" if values["train/loss"] is None else f"{values['train/loss']:.3f}"
+                note = f"loss {loss_shown}, {values['train/audio_seconds_per_second']:.0f}× real time"
                 meter = Meter()
             bar.advance(note=note)
             paused = time.perf_counter()
@@ -198,7 +213,7 @@ def epoch_steps(job: Job, epoch: int, numbers: range) -> Iterator[Step]:
     )
     for number in numbers:
         asked = time.perf_counter()
-        batches = next(loaded)
+        own = next(loaded)
         waiting_seconds = time.perf_counter() - asked
         passes = [utterances for own in cut(number) for utterances in own]
         yield Step(
@@ -206,13 +221,60 @@ def epoch_steps(job: Job, epoch: int, numbers: range) -> Iterator[Step]:
             utterances=sum(map(len, passes)),
             audio_samples=sum(int(lengths[utterances].sum()) for utterances in passes),
             padded_samples=sum(padded_samples(utterances, lengths) for utterances in passes),
-            batches=batches,
+            batches=own.batches,
+            damaged=own.damaged,
             waiting_seconds=waiting_seconds,
         )
 
 
-def train_step(engine: Engine, job: Job, step: Step) -> tuple[Tensor, float | None]:
-    """One optimizer step.
+def count_utterances(job: Job, step: Step) -> tuple[int, int]:
+    """How many utterances of a step are good and how many are damaged, on all ranks; a collective."""
+    good = sum(len(batch.utterances) for batch in step.batches)
+    good, damaged = map(round, ds.all_reduce_sum([good, len(step.damaged)], job.world))
+    return good, damaged
+
+
+def open_quarantine(job: Job, steps_done: int) -> int:
+    """Drops what RUN/quarantine.jsonl says of steps that will be taken again; a collective.
+
+    Returns:
+        How many damaged utterances the steps before have met.
+    """
+    path, rows = job.folder / QUARANTINE_FILE, list[str]()
+    if job.world.is_main and path.exists():
+        whole = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
+        rows = [line for line in whole if json.loads(line)["step"] <= steps_done]
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(rows), encoding="utf-8")
+        partial.replace(path)
+    return round(ds.all_reduce_sum([len(rows)], job.world)[0])
+
+
+def quarantine(job: Job, step: Step, damaged_so_far: int) -> None:
+    """Writes the damaged utterances of a step, of all ranks, to RUN/quarantine.jsonl; a collective.
+
+    Raises:
+        DataError: They are more than --max_bad_fraction of what has been visited.
+    """
+    path, train = job.folder / QUARANTINE_FILE, job.train
+    gathered = ds.gather_objects(step.damaged, job.world)
+    if job.world.is_main:
+        where = {"step": step.number + 1, "epoch": step.number // job.steps_per_epoch}
+        with path.open("a", encoding="utf-8") as file:
+            for number, reason in sorted((one.utterance, one.reason) for part in gathered for one in part):
+                what = {"shard": train.shards[train.shard_ids[number]], "key": train.keys[number].as_py()}
+                file.write(json.dumps(where | what | {"reason": reason}, ensure_ascii=False) + "\n")
+    visited = round((step.number + 1) / job.steps_per_epoch * len(train))  # steps hold much the same
+    if damaged_so_far >= MIN_DAMAGED and damaged_so_far > job.config.max_bad_fraction * visited:
+        ds.barrier()  # the launcher ends the other ranks with the first: let rank 0 finish its lines
+        raise DataError(
+            f"{damaged_so_far:,} of about {visited:,} utterances are damaged, listed in {path}: copy or build their "
+            "shards again, or raise --max_bad_fraction"
+        )
+
+
+def train_step(engine: Engine, job: Job, step: Step, good: int) -> tuple[Tensor, float | None]:
+    """One optimizer step over the `good` utterances of all ranks; without any, no weight is touched.
 
     Returns:
         This rank's share of the step's loss (their sum is the mean over its utterances), and the gradient's norm.
@@ -221,9 +283,11 @@ def train_step(engine: Engine, job: Job, step: Step) -> tuple[Tensor, float | No
         FloatingPointError: The gradient is not finite, where no loss scale is being searched for.
     """
     total = torch.zeros((), device=job.world.device)
+    if not good:
+        return total, None
     for batch in step.batches:
         seed_pass(job.config.seed, step.number, batch.utterances)
-        share = loss_sum(engine, job.recognizer, batch.to(job.world.device)) / step.utterances
+        share = loss_sum(engine, job.recognizer, batch.to(job.world.device)) / good
         ds.backward(engine, share, job.world)
         total += share.detach()
     norm = ds.take_step(engine, learning_rate(job, step.number))

@@ -3,7 +3,6 @@
 Shapes: B utterances of a pass, T samples, L labels.
 """
 
-import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from asrscale.audio import SAMPLE_RATE_HZ, decode_flac
+from asrscale.audio import SAMPLE_RATE_HZ, Pcm, decode_flac
 from asrscale.batching import Ids
-from asrscale.errors import AudioError, DataError
+from asrscale.errors import AudioError
 from asrscale.index import Index
+from asrscale.storage import Range, read_ranges
 from asrscale.text import Vocabulary
 
 # Ranges closer than this are read as one: reading 64 KiB costs a local disk less than another request.
@@ -59,10 +58,34 @@ class Batch:
 _TENSORS = ("waveforms", "num_samples", "labels", "num_labels")
 
 
+@dataclass(frozen=True)
+class Damaged:
+    """An utterance that cannot be used, and why: `category: detail`."""
+
+    utterance: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class LoadedStep:
+    """One rank's share of a step.
+
+    Attributes:
+        batches: One a pass, damaged utterances left out; where none is left, the silent one of an empty pass.
+        damaged: What was left out.
+    """
+
+    batches: list[Batch]
+    damaged: tuple[Damaged, ...]
+
+
 def load_steps(
     index: Index, vocabulary: Vocabulary, steps: Iterable[Sequence[Ids]], *, threads: int, pin: bool = False
-) -> Iterator[list[Batch]]:
+) -> Iterator[LoadedStep]:
     """Yields the batches of each step, while the step after it is read and decoded.
+
+    Three steps are in memory at most, for the moment in which one is handed over: 160 kB for each second of padded
+    audio in a rank's share of a step (3 × 32 kB of int16 batches; 64 kB of the FLAC and samples that become one).
 
     Args:
         index: Where the utterances are.
@@ -72,40 +95,44 @@ def load_steps(
         pin: Page-lock the batches, for a GPU.
 
     Raises:
-        DataError: A shard does not hold what the index promises; names shard and key.
+        DataError: A shard is gone, or cannot be read at all.
     """
     with ThreadPoolExecutor(threads, "decode") as decoders, ThreadPoolExecutor(1, "read-ahead") as reader:
 
-        def load(passes: Sequence[Ids]) -> list[Batch]:
-            waveforms = read_utterances(index, np.concatenate([*passes, np.zeros(0, np.int64)]), decoders)
-            batches = [collate(index, vocabulary, utterances, waveforms) for utterances in passes]
-            return [batch.pin() for batch in batches] if pin else batches
+        def load(passes: Sequence[Ids]) -> LoadedStep:
+            waveforms, damaged = read_utterances(index, np.concatenate([*passes, np.zeros(0, np.int64)]), decoders)
+            batches = []
+            for utterances in passes:
+                good = np.array([u for u in utterances if int(u) in waveforms], np.int64)
+                batches.append(collate(index, vocabulary, good, waveforms))
+            return LoadedStep([batch.pin() for batch in batches] if pin else batches, damaged)
 
         yield from _one_ahead(steps, load, reader)
 
 
-def read_utterances(index: Index, utterances: Ids, decoders: Executor) -> dict[int, NDArray[np.int16]]:
+def read_utterances(index: Index, utterances: Ids, decoders: Executor) -> tuple[dict[int, Pcm], tuple[Damaged, ...]]:
     """Reads, checks and decodes utterances; neighbours in a shard are read at once.
 
     Returns:
-        For each utterance its samples, (T,) int16.
+        For each good utterance its samples, (T,) int16; and the others.
 
     Raises:
-        DataError: Names shard and key of what is damaged.
+        DataError: A shard is gone, or cannot be read at all; names shard and range.
     """
-    order = utterances[np.lexsort((index.offsets[utterances], index.shard_ids[utterances]))]
-    futures: dict[int, Future[NDArray[np.int16]]] = {}
-    for group in _merge_ranges(index, order):
-        start = int(index.offsets[group[0]])
-        data = _read_range(index.shards[index.shard_ids[group[0]]], start, int(_end(index, group[-1])) - start)
-        for utterance in map(int, group):
-            first = int(index.offsets[utterance]) - start
-            payload = data[first : first + int(index.sizes[utterance])]
-            futures[utterance] = decoders.submit(_decode_checked, index, utterance, payload)
-    return {utterance: future.result() for utterance, future in futures.items()}
+    futures: dict[int, Future[Pcm]] = {}
+    for utterance, payload in _read_payloads(index, utterances):
+        futures[utterance] = decoders.submit(_decode_checked, index, utterance, payload)
+    waveforms: dict[int, Pcm] = {}
+    damaged: list[Damaged] = []
+    for utterance, future in futures.items():
+        try:
+            waveforms[utterance] = future.result()
+        except AudioError as error:
+            damaged.append(Damaged(utterance, str(error)))
+    return waveforms, tuple(damaged)
 
 
-def collate(index: Index, vocabulary: Vocabulary, utterances: Ids, waveforms: dict[int, NDArray[np.int16]]) -> Batch:
+def collate(index: Index, vocabulary: Vocabulary, utterances: Ids, waveforms: dict[int, Pcm]) -> Batch:
     """Pads utterances to a batch; without any, to the silent batch of an empty pass."""
     samples = [waveforms[int(utterance)] for utterance in utterances]
     labels = [vocabulary.encode(index.texts[int(utterance)].as_py()) for utterance in utterances]
@@ -121,16 +148,38 @@ def collate(index: Index, vocabulary: Vocabulary, utterances: Ids, waveforms: di
 
 
 def _one_ahead(
-    steps: Iterable[Sequence[Ids]], load: Callable[[Sequence[Ids]], list[Batch]], reader: Executor
-) -> Iterator[list[Batch]]:
+    steps: Iterable[Sequence[Ids]], load: Callable[[Sequence[Ids]], LoadedStep], reader: Executor
+) -> Iterator[LoadedStep]:
     """Loads each step while the one before it is in use."""
-    pending: deque[Future[list[Batch]]] = deque()
+    pending: deque[Future[LoadedStep]] = deque()
     for passes in steps:
         pending.append(reader.submit(load, passes))
         if len(pending) > 1:
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
+
+
+def _read_payloads(index: Index, utterances: Ids) -> Iterator[tuple[int, bytes | Exception]]:
+    """The bytes of each utterance in the order of the shards, or why they cannot be read."""
+    order = utterances[np.lexsort((index.offsets[utterances], index.shard_ids[utterances]))]
+    groups = list(_merge_ranges(index, order))
+    alone: list[Ids] = []
+    for group, found in zip(groups, read_ranges([_range(index, group) for group in groups]), strict=True):
+        if isinstance(found, Exception):
+            alone += np.array_split(group, len(group))
+            continue
+        for utterance in group:
+            first = int(index.offsets[utterance] - index.offsets[group[0]])
+            yield int(utterance), found[first : first + int(index.sizes[utterance])]
+    # No utterance is lost because its neighbour cannot be read.
+    yield from zip((int(one[0]) for one in alone), read_ranges([_range(index, one) for one in alone]), strict=True)
+
+
+def _range(index: Index, group: Ids) -> Range:
+    """From the first utterance's payload to the end of the last one's."""
+    start = int(index.offsets[group[0]])
+    return Range(index.shards[index.shard_ids[group[0]]], start, int(_end(index, group[-1])) - start)
 
 
 def _end(index: Index, utterance: np.int64) -> np.int64:
@@ -152,27 +201,20 @@ def _merge_ranges(index: Index, order: Ids) -> Iterator[Ids]:
             first = i
 
 
-def _read_range(shard: str, offset: int, size: int) -> bytes:
-    """`size` bytes of a local file, or as many as there are."""
-    try:
-        file = os.open(shard, os.O_RDONLY)
-    except OSError as error:
-        raise DataError(f"{shard} cannot be read: {error.strerror}") from error
-    try:
-        return os.pread(file, size, offset)
-    finally:
-        os.close(file)
+def _decode_checked(index: Index, utterance: int, payload: bytes | Exception) -> Pcm:
+    """Decodes a payload that has the size and checksum that the index says, and compares its length.
 
-
-def _decode_checked(index: Index, utterance: int, payload: bytes) -> NDArray[np.int16]:
-    """Decodes a payload after comparing its checksum and its length with the index."""
+    Raises:
+        AudioError: `category: detail`; the utterance cannot be used.
+    """
+    size, length = int(index.sizes[utterance]), int(index.num_samples[utterance])
+    if isinstance(payload, Exception):
+        raise AudioError(f"unreadable: {' '.join(str(payload).split()) or type(payload).__name__}")
+    if len(payload) != size:
+        raise AudioError(f"truncated: its shard holds {len(payload):,} of its {size:,} bytes")
     if zlib.crc32(payload) != int(index.crc32[utterance]):
-        raise DataError(f"{index.name(utterance)} is damaged: its checksum differs from the index")
-    try:
-        waveform = decode_flac(payload)
-    except AudioError as error:
-        raise DataError(f"{index.name(utterance)} is damaged: {error}") from error
-    if len(waveform) != int(index.num_samples[utterance]):
-        promised = int(index.num_samples[utterance])
-        raise DataError(f"{index.name(utterance)} has {len(waveform):,} samples, its index says {promised:,}")
+        raise AudioError("checksum: differs from the index")
+    waveform = decode_flac(payload)
+    if len(waveform) != length:
+        raise AudioError(f"length: {len(waveform):,} samples, the index says {length:,}")
     return waveform

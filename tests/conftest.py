@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
+from asrscale.index import Index
 
 REPOSITORY = Path(__file__).parent.parent
 TONES_HZ = {letter: 300.0 * 1.35**number for number, letter in enumerate("abdegiou")}
@@ -48,6 +51,15 @@ def write_corpus(folder: Path, utterances: int, seed: int = 0) -> Path:
     return folder / "corpus.csv"
 
 
+def flip_bit(index: Index, utterance: int) -> None:
+    """Damages one utterance's audio in its shard, which keeps its size."""
+    with open(index.shards[index.shard_ids[utterance]], "r+b") as file:
+        file.seek(int(index.offsets[utterance]) + int(index.sizes[utterance]) // 2)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+
+
 @pytest.fixture(scope="session")
 def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a command as a user would, in the repository, with this Python's scripts first on PATH."""
@@ -79,3 +91,9 @@ def tone_shards(tmp_path_factory: pytest.TempPathFactory, run_command: Callable[
     )
     assert done.returncode == 0, done.stderr
     return root / "shards"
+
+
+@pytest.fixture
+def own_shards(tone_shards: Path, tmp_path: Path) -> Path:
+    """A copy of `tone_shards` for a test to damage."""
+    return Path(shutil.copytree(tone_shards, tmp_path / "shards"))

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import flip_bit
 
 from asrscale import engine as ds
 from asrscale.engine import World
+from asrscale.errors import DataError
 from asrscale.evaluate import Evaluation, choose_subset, data_set_name, evaluate, table
 from asrscale.index import read_index
 from asrscale.metrics import ErrorCounts, count_errors
@@ -48,6 +50,24 @@ def test_each_utterance_is_counted_once_whatever_the_passes(
     )
     assert together.errors.utterances == recounted.utterances == len(index)
     assert not recognizer.model.training
+
+
+def test_damaged_utterances_are_listed_and_in_no_rate(
+    recognizer: Recognizer, tone_shards: Path, own_shards: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = read_index([str(own_shards / "valid")])
+    flip_bit(index, 2)
+    damaged, intact = (result_at(40.0, recognizer, root, world) for root in (own_shards, tone_shards))
+    assert damaged.damaged == 1 and damaged.errors.utterances == len(index) - 1
+    kept = [p for p in intact.predictions if p.key != index.keys[2].as_py()]
+    assert [p.key for p in damaged.predictions] == [p.key for p in kept]
+    assert f"{index.name(2)} is left out: checksum" in capsys.readouterr().err
+    assert table({"x": (index, damaged)}).splitlines()[-1] == "x: 1 damaged utterances are left out"
+    for number in range(len(index)):
+        if number != 2:
+            flip_bit(index, number)
+    with pytest.raises(DataError, match=f"none of {len(index)} utterances can be read"):
+        result_at(40.0, recognizer, own_shards, world)
 
 
 def test_the_subset_is_fixed_and_spread(tone_shards: Path) -> None:

@@ -1,17 +1,36 @@
 """The parts of the loop that need no launcher; tests/test_train.py runs the whole."""
 
+import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import flip_bit
 
+from asrscale import engine as ds
 from asrscale.batching import num_steps
 from asrscale.checkpoint import RunState
 from asrscale.config import train_config
 from asrscale.engine import World
-from asrscale.fit import Job, is_over, learning_rate, seed_pass, steps_from
+from asrscale.errors import DataError
+from asrscale.fit import (
+    Job,
+    Step,
+    count_utterances,
+    is_over,
+    learning_rate,
+    loss_sum,
+    open_quarantine,
+    quarantine,
+    seed_pass,
+    steps_from,
+    train_step,
+)
 from asrscale.index import read_index
+from asrscale.loader import Damaged, load_steps
 from asrscale.model import build_recognizer
 
 
@@ -75,4 +94,78 @@ def test_a_run_is_over_at_its_end_or_out_of_patience(tone_shards: Path) -> None:
 
 def test_the_learning_rate_follows_the_schedule(tone_shards: Path) -> None:
     running = job(tone_shards, warmup_steps=10)
-    assert learning_rate(running, 10) == pytest.approx(3e-3) > learning_rate(running, 39)
+    assert learning_rate(running, 10) == pytest.approx(3e-3)
+    assert learning_rate(running, 39) < 3e-3
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with ds.joined_ranks() as joined:
+        yield joined
+
+
+def step_of(own: Job, passes: list[np.ndarray], expected: int) -> Step:
+    """What the loader makes of passes of utterances, `expected` of them."""
+    [loaded] = load_steps(own.train, own.recognizer.vocabulary, [passes], threads=1)
+    return Step(0, expected, 1, 1, loaded.batches, loaded.damaged, 0.0)
+
+
+def trained(own: Job, step: Step, good: int) -> tuple[dict[str, torch.Tensor], float]:
+    """The weights after one step at a constant learning rate, and its loss."""
+    config = ds.resolve_ds_config({}, precision="fp32", max_gradient_norm=1.0, device=own.world.device)
+    model = own.recognizer.model.to(own.world.device)
+    engine = ds.initialize(model, config, weight_decay=0.0, adam_beta2=0.98)
+    engine.train()
+    loss, _ = train_step(engine, own, step, good)
+    engine.destroy()
+    return {name: p.detach().cpu().clone() for name, p in model.named_parameters()}, float(loss)
+
+
+def test_a_damaged_utterance_leaves_the_step_of_the_others(tone_shards: Path, own_shards: Path, world: World) -> None:
+    intact, damaged = (replace(job(root, warmup_steps=0), world=world) for root in (tone_shards, own_shards))
+    flip_bit(damaged.train, 4)
+    passes = [np.array([4, 7, 9]), np.array([11, 30])]
+    step = step_of(damaged, passes, 5)
+    assert [one.utterance for one in step.damaged] == [4]
+    assert count_utterances(damaged, step) == (4, 1)
+    weights, loss = trained(damaged, step, 4)
+    expected, expected_loss = trained(intact, step_of(intact, [np.array([7, 9]), np.array([11, 30])], 4), 4)
+    assert loss == expected_loss and all(weights[name].equal(expected[name]) for name in weights)
+
+    fresh = replace(intact, recognizer=build_recognizer("tiny", ""))
+    alone = step_of(fresh, [np.array([number]) for number in (7, 9, 11, 30)], 4)
+    with torch.no_grad():
+        losses = [float(loss_sum(fresh.recognizer.model.eval(), fresh.recognizer, batch)) for batch in alone.batches]
+    assert loss == pytest.approx(sum(losses) / 4, rel=1e-4)
+
+
+def test_a_step_without_a_good_utterance_touches_no_weight(own_shards: Path, world: World) -> None:
+    own = replace(job(own_shards, warmup_steps=0), world=world)
+    before = {name: p.detach().clone() for name, p in own.recognizer.model.named_parameters()}
+    flip_bit(own.train, 4)
+    step = step_of(own, [np.array([4])], 1)
+    assert [len(batch.utterances) for batch in step.batches] == [0] and count_utterances(own, step) == (0, 1)
+    weights, loss = trained(own, step, 0)
+    assert loss == 0 and all(weights[name].equal(before[name].cpu()) for name in weights)
+
+
+def test_the_quarantine_lists_each_and_stops_the_run_above_the_limit(
+    tone_shards: Path, tmp_path: Path, world: World
+) -> None:
+    own = replace(job(tone_shards), world=world, folder=tmp_path)
+    file = tmp_path / "quarantine.jsonl"
+    assert open_quarantine(own, 0) == 0
+    quarantine(own, Step(4, 9, 1, 1, [], (Damaged(8, "checksum: x"), Damaged(3, "truncated: y")), 0.0), 2)
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [row["key"] for row in rows] == own.train.keys.take([3, 8]).to_pylist()
+    assert rows[1]["shard"] == own.train.shards[own.train.shard_ids[8]] and rows[1]["reason"] == "checksum: x"
+    assert rows[0]["step"] == 5 and rows[0]["epoch"] == 4 // own.steps_per_epoch
+
+    quarantine(own, Step(5, 9, 1, 1, [], (Damaged(1, "checksum: z"),), 0.0), 9)  # too few to judge by
+    with pytest.raises(DataError, match=r"quarantine\.jsonl"):
+        quarantine(own, Step(6, 9, 1, 1, [], (Damaged(2, "checksum: z"),), 0.0), 10)
+    assert len(file.read_text().splitlines()) == 4
+
+    with file.open("a") as torn:
+        torn.write('{"step": 5, "ep')
+    assert open_quarantine(own, 5) == 2 and len(file.read_text().splitlines()) == 2

@@ -9,7 +9,7 @@ MAX_FILE_LINES, MAX_PACKAGE_LINES = 400, 4500
 
 LAYERS = [
     {"errors"},
-    {"cli", "progress", "audio", "text"},
+    {"cli", "progress", "audio", "text", "storage"},
     {"config", "sources", "index", "batching", "schedule", "metrics", "tracking"},
     {"pack", "loader", "model", "modelcard"},
     {"shard", "engine"},
@@ -23,6 +23,7 @@ OWNERS = {
     "deepspeed": {"engine"},
     "espeakng_loader": {"demo"},
     "fire": {"cli"},
+    "fsspec": {"storage"},
     "jiwer": {"metrics"},
     "matplotlib": {"tracking"},
     "pyarrow": {"index"},

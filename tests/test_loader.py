@@ -1,4 +1,7 @@
+import os
+import re
 import tarfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import flip_bit
 
 from asrscale.audio import decode_flac
 from asrscale.errors import DataError
@@ -37,8 +41,8 @@ def test_batches_hold_what_the_tars_hold(index: Index) -> None:
     order = np.random.default_rng(0).permutation(len(index)).astype(np.int64)
     steps = [[order[:5], order[5:7]], [order[7:8], order[8:8]], [order[8:]]]
     seen = []
-    for passes, batches in zip(steps, load_steps(index, VOCABULARY, steps, threads=2), strict=True):
-        for utterances, batch in zip(passes, batches, strict=True):
+    for passes, step in zip(steps, load_steps(index, VOCABULARY, steps, threads=2), strict=True):
+        for utterances, batch in zip(passes, step.batches, strict=True):
             assert batch.waveforms.dtype == torch.int16
             for row, utterance in enumerate(utterances):
                 waveform, length = expected[index.keys[int(utterance)].as_py()], int(batch.num_samples[row])
@@ -57,25 +61,68 @@ def test_an_empty_pass_is_a_silent_batch(index: Index) -> None:
     assert len(batch.utterances) == 0
 
 
-def test_a_flipped_byte_is_named(index: Index, tmp_path: Path) -> None:
-    damaged = tmp_path / "copy.tar"
-    content = bytearray(Path(index.shards[index.shard_ids[3]]).read_bytes())
-    content[int(index.offsets[3]) + int(index.sizes[3]) // 2] ^= 1
-    damaged.write_bytes(content)
-    moved = replace(index, shards=(str(damaged),) * len(index.shards))
-    with ThreadPoolExecutor(1) as pool, pytest.raises(DataError, match=f"copy.tar:{index.keys[3].as_py()} is damaged"):
-        read_utterances(moved, np.array([3]), pool)
+def read_all(index: Index) -> tuple[dict[int, np.ndarray], dict[int, str]]:
+    """Samples of the good utterances, reasons of the others."""
+    with ThreadPoolExecutor(2) as pool:
+        waveforms, damaged = read_utterances(index, np.arange(len(index)), pool)
+    return waveforms, {one.utterance: one.reason for one in damaged}
 
 
-def test_a_missing_shard_is_named(index: Index) -> None:
+def test_a_flipped_bit_costs_one_utterance(index: Index, own_shards: Path) -> None:
+    own = read_index([str(own_shards / "train")])
+    flip_bit(own, 3)
+    waveforms, damaged = read_all(own)
+    assert damaged == {3: "checksum: differs from the index"}
+    intact, _ = read_all(index)
+    assert all(np.array_equal(waveforms[number], intact[number]) for number in range(len(index)) if number != 3)
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        ("num_samples", r"length: [\d,]+ samples, the index says 7"),
+        ("crc32", "checksum: differs from the index"),
+        ("sizes", r"checksum: differs from the index"),
+        ("offsets", "checksum: differs from the index"),
+    ],
+)
+def test_an_index_that_does_not_fit_costs_the_utterance(index: Index, column: str, reason: str) -> None:
+    changed = getattr(index, column).copy()
+    changed[3] = 7
+    waveforms, damaged = read_all(replace(index, **{column: changed}))
+    assert list(damaged) == [3] and re.fullmatch(reason, damaged[3]) and len(waveforms) == len(index) - 1
+
+
+def test_a_payload_that_is_no_flac_costs_the_utterance(index: Index, own_shards: Path) -> None:
+    own = read_index([str(own_shards / "train")])
+    with open(own.shards[own.shard_ids[3]], "r+b") as file:
+        file.seek(int(own.offsets[3]))
+        file.write(bytes(int(own.sizes[3])))
+    checksums = own.crc32.copy()
+    checksums[3] = zlib.crc32(bytes(int(own.sizes[3])))
+    _, damaged = read_all(replace(own, crc32=checksums))
+    assert list(damaged) == [3] and damaged[3].startswith("unreadable: ")
+
+
+def test_a_truncated_shard_costs_what_it_lacks(index: Index, own_shards: Path) -> None:
+    own = read_index([str(own_shards / "train")])
+    os.truncate(own.shards[0], int(own.offsets[3]) + 10)
+    waveforms, damaged = read_all(own)
+    lost = (own.shard_ids == 0) & (own.offsets >= own.offsets[3])
+    assert sorted(damaged) == np.flatnonzero(lost).tolist() and len(waveforms) == len(own) - lost.sum()
+    assert damaged[3] == f"truncated: its shard holds 10 of its {own.sizes[3]:,} bytes"
+
+
+def test_a_pass_of_damaged_utterances_is_a_silent_batch(own_shards: Path) -> None:
+    own = read_index([str(own_shards / "train")])
+    flip_bit(own, 3)
+    [step] = load_steps(own, VOCABULARY, [[np.array([3]), np.array([4, 5])]], threads=1)
+    assert [batch.utterances.tolist() for batch in step.batches] == [[], [4, 5]]
+    assert step.batches[0].waveforms.shape == (1, MIN_BATCH_SAMPLES)
+    assert [one.utterance for one in step.damaged] == [3]
+
+
+def test_a_missing_shard_ends_the_run(index: Index) -> None:
     moved = replace(index, shards=("/nowhere/train-000000.tar",) * len(index.shards))
-    with pytest.raises(DataError, match=r"/nowhere/train-000000\.tar cannot be read"):
+    with pytest.raises(DataError, match=r"/nowhere/train-000000\.tar \(bytes .* cannot be read: No such file"):
         list(load_steps(moved, VOCABULARY, [[np.array([0])]], threads=1))
-
-
-def test_a_truncated_shard_is_named(index: Index, tmp_path: Path) -> None:
-    short = tmp_path / "short.tar"
-    short.write_bytes(Path(index.shards[index.shard_ids[3]]).read_bytes()[: int(index.offsets[3]) + 10])
-    moved = replace(index, shards=(str(short),) * len(index.shards))
-    with ThreadPoolExecutor(1) as pool, pytest.raises(DataError, match=r"short.tar:.* is damaged"):
-        read_utterances(moved, np.array([3]), pool)

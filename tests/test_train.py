@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 import soundfile
 import webdataset
-from conftest import REPOSITORY
+from conftest import REPOSITORY, flip_bit
 from safetensors.torch import load_file
 from transformers import AutoModelForCTC, AutoProcessor
 
 from asrscale.config import train_config
 from asrscale.errors import CliError
+from asrscale.index import read_index
 from asrscale.text import normalise
 from asrscale.train import train
 
@@ -82,6 +83,22 @@ def test_any_ranks_and_stage_give_the_same_losses_and_weights(
     weights, other = (load_file(path / "model" / "model.safetensors") for path in (undisturbed, tmp_path / "run"))
     assert weights.keys() == other.keys()
     assert max(float((weights[name] - other[name]).abs().max()) for name in weights) < 1e-4
+
+
+def test_a_damaged_record_costs_the_same_on_any_number_of_ranks(
+    own_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    index = read_index([str(own_shards / "train")])
+    flip_bit(index, 5)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for ranks, folder in enumerate(folders, start=1):
+        done = run_command(*launch(ranks, own_shards, folder, *short()))
+        assert done.returncode == 0, done.stdout + done.stderr
+    one, two = (metric(folder, "train/loss") for folder in folders)
+    assert len(one) == STEPS and two == pytest.approx(one, rel=1e-4)
+    rows, again = ((folder / "quarantine.jsonl").read_text() for folder in folders)
+    assert rows == again and {json.loads(row)["key"] for row in rows.splitlines()} == {index.keys[5].as_py()}
+    assert sum(metric(folders[1], "train/damaged").values()) == len(rows.splitlines()) > 0
 
 
 @pytest.fixture(scope="module")
