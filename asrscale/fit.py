@@ -3,7 +3,6 @@
 import json
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,18 @@ from torch import Tensor
 
 from asrscale import engine as ds
 from asrscale.audio import SAMPLE_RATE_HZ
-from asrscale.batching import Ids, cut_step, hash_keys, padded_samples, plan_epoch
+from asrscale.batching import Ids, hash_keys
 from asrscale.checkpoint import RunState, restore_engine, save_checkpoint
 from asrscale.config import TrainConfig
 from asrscale.engine import Engine, World
 from asrscale.errors import DataError
 from asrscale.evaluate import evaluate
 from asrscale.index import Index
-from asrscale.loader import Batch, Damaged, collate, load_steps
+from asrscale.loader import Batch, collate
 from asrscale.model import Recognizer, count_frames, ctc_losses, forward_logits
 from asrscale.progress import Progress, progress
 from asrscale.schedule import learning_rate_at
+from asrscale.steps import RunPlan, Step, steps_from
 from asrscale.tracking import Tracker
 
 SAMPLE_PREDICTIONS = 20  # recorded after each evaluation
@@ -41,9 +41,8 @@ class Job:
         world: Who this process is.
         folder: The run folder.
         recognizer: The model being trained, which the engine wraps.
-        train: Utterances to train on, unusable ones left out.
+        plan: The training data and their order.
         valid: The subset that is transcribed while training.
-        steps_per_epoch: The same in every epoch.
         total_steps: Length of the run.
     """
 
@@ -51,33 +50,9 @@ class Job:
     world: World
     folder: Path
     recognizer: Recognizer
-    train: Index
+    plan: RunPlan
     valid: Index
-    steps_per_epoch: int
     total_steps: int
-
-
-@dataclass(frozen=True)
-class Step:
-    """One optimizer step: what all ranks compute together, and this rank's share of it.
-
-    Attributes:
-        number: 0-based, over all epochs.
-        utterances: How many there are on all ranks, damaged ones included.
-        audio_samples: Their samples.
-        padded_samples: What is computed on for them.
-        batches: This rank's passes.
-        damaged: The utterances that are missing in them.
-        waiting_seconds: How long this rank waited for them.
-    """
-
-    number: int
-    utterances: int
-    audio_samples: int
-    padded_samples: int
-    batches: list[Batch]
-    damaged: tuple[Damaged, ...]
-    waiting_seconds: float
 
 
 @dataclass
@@ -111,9 +86,9 @@ class Meter:
             "train/loss": loss / self.steps if self.steps else None,
             "train/learning_rate": learning_rate(job, steps_done - 1),
             "train/gradient_norm": self.gradient_norm,
-            "train/epoch": steps_done / job.steps_per_epoch,
+            "train/epoch": steps_done / job.plan.steps_per_epoch,
             "train/audio_seconds_per_second": self.audio_samples / SAMPLE_RATE_HZ / seconds,
-            "train/padding": 1 - self.audio_samples / self.padded_samples,
+            "train/padding": 1 - self.audio_samples / max(1, self.padded_samples),
             "train/damaged": self.damaged,
             "train/waiting": waiting_seconds / job.world.world_size / seconds,
         }
@@ -150,7 +125,17 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
         engine.train()
         meter, note = Meter(), ""
         damaged_so_far = open_quarantine(job, state.step)
-        for step in steps_from(job, state.step):
+        steps = steps_from(
+            job.plan,
+            job.recognizer,
+            range(state.step, job.total_steps),
+            rank=world.rank,
+            world_size=world.world_size,
+            cap_samples=int(config.memory_cap_seconds * SAMPLE_RATE_HZ),
+            threads=config.decode_threads,
+            pin=world.device.type == "cuda",
+        )
+        for step in steps:
             good, damaged = count_utterances(job, step)
             damaged_so_far += damaged
             if damaged:
@@ -177,54 +162,6 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
             bar.write(f"no better WER in {config.patience} evaluations: stopped early after step {state.step:,}")
     engine.destroy()
     return state
-
-
-def steps_from(job: Job, first: int) -> Iterator[Step]:
-    """Every step of the run from `first` on, with this rank's batches."""
-    while first < job.total_steps:
-        epoch = first // job.steps_per_epoch
-        end = min((epoch + 1) * job.steps_per_epoch, job.total_steps)
-        yield from epoch_steps(job, epoch, range(first, end))
-        first = end
-
-
-def epoch_steps(job: Job, epoch: int, numbers: range) -> Iterator[Step]:
-    """Some steps of one epoch."""
-    config, world, lengths = job.config, job.world, job.train.num_samples
-    plan = plan_epoch(
-        lengths,
-        seed=config.seed,
-        epoch=epoch,
-        batch_samples=int(config.batch_seconds * SAMPLE_RATE_HZ),
-        units_per_step=config.units_per_step,
-    )
-    cap_samples = int(config.memory_cap_seconds * SAMPLE_RATE_HZ)
-
-    def cut(number: int) -> list[list[Ids]]:
-        units = plan.step(number - epoch * job.steps_per_epoch)
-        return cut_step(units, lengths, memory_cap_samples=cap_samples, world_size=world.world_size)
-
-    loaded = load_steps(
-        job.train,
-        job.recognizer.vocabulary,
-        (cut(number)[world.rank] for number in numbers),
-        threads=config.decode_threads,
-        pin=world.device.type == "cuda",
-    )
-    for number in numbers:
-        asked = time.perf_counter()
-        own = next(loaded)
-        waiting_seconds = time.perf_counter() - asked
-        passes = [utterances for own in cut(number) for utterances in own]
-        yield Step(
-            number,
-            utterances=sum(map(len, passes)),
-            audio_samples=sum(int(lengths[utterances].sum()) for utterances in passes),
-            padded_samples=sum(padded_samples(utterances, lengths) for utterances in passes),
-            batches=own.batches,
-            damaged=own.damaged,
-            waiting_seconds=waiting_seconds,
-        )
 
 
 def count_utterances(job: Job, step: Step) -> tuple[int, int]:
@@ -256,15 +193,15 @@ def quarantine(job: Job, step: Step, damaged_so_far: int) -> None:
     Raises:
         DataError: They are more than --max_bad_fraction of what has been visited.
     """
-    path, train = job.folder / QUARANTINE_FILE, job.train
+    path, index = job.folder / QUARANTINE_FILE, step.index
     gathered = ds.gather_objects(step.damaged, job.world)
     if job.world.is_main:
-        where = {"step": step.number + 1, "epoch": step.number // job.steps_per_epoch}
+        where = {"step": step.number + 1, "epoch": step.number // job.plan.steps_per_epoch}
         with path.open("a", encoding="utf-8") as file:
             for number, reason in sorted((one.utterance, one.reason) for part in gathered for one in part):
-                what = {"shard": train.shards[train.shard_ids[number]], "key": train.keys[number].as_py()}
+                what = {"shard": index.shards[index.shard_ids[number]], "key": index.keys[number].as_py()}
                 file.write(json.dumps(where | what | {"reason": reason}, ensure_ascii=False) + "\n")
-    visited = round((step.number + 1) / job.steps_per_epoch * len(train))  # steps hold much the same
+    visited = round((step.number + 1) / job.plan.steps_per_epoch * int(job.plan.catalog.utterances.sum()))  # about
     if damaged_so_far >= MIN_DAMAGED and damaged_so_far > job.config.max_bad_fraction * visited:
         ds.barrier()  # the launcher ends the other ranks with the first: let rank 0 finish its lines
         raise DataError(
@@ -298,7 +235,7 @@ def train_step(engine: Engine, job: Job, step: Step, good: int) -> tuple[Tensor,
 
 def take_empty_step(engine: Engine, job: Job) -> None:
     """A step that changes no weight but makes the optimizer's states exist."""
-    nobody = collate(job.train, job.recognizer.vocabulary, np.zeros(0, np.int64), {})
+    nobody = collate(job.valid, job.recognizer.vocabulary, np.zeros(0, np.int64), {})
     ds.backward(engine, loss_sum(engine, job.recognizer, nobody.to(job.world.device)), job.world)
     ds.take_step(engine, 0.0)
 

@@ -1,19 +1,20 @@
 """The index of a data set folder: where every utterance's audio lies and how long it is. Owns pyarrow.
 
-Shape legend: N utterances.
+Shape legend: N utterances, S shards.
 """
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from asrscale.audio import SAMPLE_RATE_HZ
@@ -22,6 +23,7 @@ from asrscale.errors import CliError
 SCHEMA_VERSION = 1  # of index.parquet and dataset.json together
 INDEX_FILE = "index.parquet"
 DATASET_FILE = "dataset.json"  # written last: a folder that has it is whole
+_REBUILD = "build the folder again with asrscale.shard"
 
 _TEXT = pa.large_string()  # large: 2 GiB of text are few hours at internet scale
 _SCHEMA = pa.schema(
@@ -78,52 +80,115 @@ def write_index(path: str | os.PathLike[str], shards: Iterable[list[dict[str, An
             writer.write_table(pa.Table.from_pylist(utterances, _SCHEMA))
 
 
-def read_index(folders: Sequence[str]) -> Index:
-    """Reads and checks data set folders and joins them in the order given; opens no shard.
+@dataclass(frozen=True, eq=False)
+class Catalog:
+    """What data set folders say of themselves, shard by shard: enough to plan a run without reading an index.
+
+    Attributes:
+        shards: (S,) absolute paths; the shard numbers of an Index are positions in it.
+        utterances: (S,) how many each holds.
+        samples: (S,) their length together, at 16 kHz.
+        longest_samples: (S,) the length of the longest.
+        row_groups: (S,) where its rows stand in the index.parquet beside it; -1 for a shard without any.
+        characters: Counts of the characters of all transcripts.
+    """
+
+    shards: tuple[str, ...]
+    utterances: npt.NDArray[np.int64]
+    samples: npt.NDArray[np.int64]
+    longest_samples: npt.NDArray[np.int64]
+    row_groups: npt.NDArray[np.int64]
+    characters: Counter[str]
+
+    @property
+    def hours(self) -> float:
+        """Hours of audio."""
+        return float(self.samples.sum()) / SAMPLE_RATE_HZ / 3600
+
+
+def read_catalog(folders: Sequence[str]) -> Catalog:
+    """Reads and checks what data set folders say of themselves, joined in the order given; opens no shard and no row.
 
     Raises:
         CliError: A folder, index or shard is missing, damaged or of an unknown schema version, or nothing is in it.
     """
-    shards: list[str] = []
-    shard_ids: list[npt.NDArray[np.int32]] = []
-    tables: list[pa.Table] = []
+    paths: list[str] = []
+    sums: list[tuple[int, int, int, int]] = []
+    characters: Counter[str] = Counter()
     for folder in map(os.path.abspath, folders):
-        names, ids, table = _read_folder(Path(folder))
-        shard_ids.append(ids + np.int32(len(shards)))
-        shards.extend(os.path.join(folder, name) for name in names)
+        dataset = _read_dataset(Path(folder))
+        characters.update(dataset["characters"])
+        row_group = 0
+        for shard in dataset["shards"]:
+            paths.append(os.path.join(folder, shard["file"]))
+            group = row_group if shard["utterances"] else -1
+            row_group += group >= 0
+            sums.append((shard["utterances"], shard["samples"], shard["longest_samples"], group))
+    utterances, samples, longest_samples, row_groups = np.array(sums, np.int64).T
+    return Catalog(tuple(paths), utterances, samples, longest_samples, row_groups, characters)
+
+
+def read_shards(catalog: Catalog, numbers: Iterable[int]) -> Index:
+    """The rows of some shards, in the order given.
+
+    Raises:
+        CliError: An index.parquet does not hold what its dataset.json says.
+    """
+    tables, shard_ids = [_SCHEMA.empty_table()], [np.zeros(0, np.int32)]
+    wanted = [int(number) for number in numbers if catalog.utterances[number]]
+    for folder, group in groupby(wanted, key=lambda number: os.path.dirname(catalog.shards[number])):
+        path = os.path.join(folder, INDEX_FILE)
+        shards = list(group)
+        counts = catalog.utterances[shards]
+        try:
+            with pq.ParquetFile(path) as file:
+                table = file.read_row_groups(catalog.row_groups[shards].tolist())
+            names = table["shard"].to_pylist()
+        except (OSError, KeyError, IndexError, pa.ArrowException) as error:
+            why = " ".join(str(error).split())
+            raise CliError(f"{path} is damaged ({why}): {_REBUILD}") from error
+        promised = np.repeat([os.path.basename(catalog.shards[number]) for number in shards], counts).tolist()
+        if not table.schema.equals(_SCHEMA, check_metadata=True) or names != promised:
+            raise CliError(f"{path} does not hold what {DATASET_FILE} beside it says: {_REBUILD}")
         tables.append(table)
+        shard_ids.append(np.repeat(shards, counts).astype(np.int32))
     table = pa.concat_tables(tables)
-    numbers = [table[name].to_numpy() for name in ("offset", "size", "crc32", "num_samples")]
+    columns = [table[name].to_numpy() for name in ("offset", "size", "crc32", "num_samples")]
     strings = [table[name].combine_chunks() for name in ("key", "text", "speaker")]
-    return Index(tuple(shards), np.concatenate(shard_ids), *numbers, *strings)
+    return Index(catalog.shards, np.concatenate(shard_ids), *columns, *strings)
 
 
-def _read_folder(folder: Path) -> tuple[list[str], npt.NDArray[np.int32], pa.Table]:
-    """Shard file names, the shard of each utterance, and the index; checked against dataset.json and the file sizes."""
+def read_index(folders: Sequence[str]) -> Index:
+    """All rows of data set folders; see `read_catalog` and `read_shards` for what is checked."""
+    catalog = read_catalog(folders)
+    return read_shards(catalog, range(len(catalog.shards)))
+
+
+def _read_dataset(folder: Path) -> dict[str, Any]:
+    """A folder's dataset.json, checked against the files that it names."""
     if not (folder / DATASET_FILE).is_file():
         inside = sorted(f"{folder.name}/{path.parent.name}" for path in folder.glob(f"*/{DATASET_FILE}"))
         cure = f"give one of {', '.join(inside)}" if inside else "correct the path, or build it with asrscale.shard"
         found = f"no {DATASET_FILE} here, so no finished data set" if folder.is_dir() else "no such folder"
         raise CliError(f"{folder}: {found}: {cure}")
-    rebuild = "build the folder again with asrscale.shard"
     try:
-        dataset = json.loads((folder / DATASET_FILE).read_bytes())
+        dataset: dict[str, Any] = json.loads((folder / DATASET_FILE).read_bytes())
         if (version := dataset["schema_version"]) != SCHEMA_VERSION:
-            raise CliError(f"{folder}: schema version {version}, this asrscale reads {SCHEMA_VERSION}: {rebuild}")
-        table = pq.ParquetFile(folder / INDEX_FILE).read()
+            raise CliError(f"{folder}: schema version {version}, this asrscale reads {SCHEMA_VERSION}: {_REBUILD}")
+        rows = pq.ParquetFile(folder / INDEX_FILE).metadata.num_rows
         bytes_of = {shard["file"]: shard["bytes"] for shard in dataset["shards"]}
         utterances = sum(shard["utterances"] for shard in dataset["shards"])
-        ids = pc.index_in(table["shard"], value_set=pa.array(list(bytes_of), _TEXT))
+        Counter(dataset["characters"])
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         why = " ".join(str(error).split())
-        raise CliError(f"{folder}: {INDEX_FILE} or {DATASET_FILE} is damaged ({why}): {rebuild}") from error
-    if not table.schema.equals(_SCHEMA, check_metadata=True) or len(table) != utterances or ids.null_count:
-        raise CliError(f"{folder}: {INDEX_FILE} does not hold what {DATASET_FILE} says: {rebuild}")
+        raise CliError(f"{folder}: {INDEX_FILE} or {DATASET_FILE} is damaged ({why}): {_REBUILD}") from error
+    if rows != utterances:
+        raise CliError(f"{folder}: {INDEX_FILE} does not hold what {DATASET_FILE} says: {_REBUILD}")
     if not utterances:
         raise CliError(f"{folder}: the index holds no utterance: see its rejected.jsonl and build it again")
     for name, promised in bytes_of.items():
         size = (folder / name).stat().st_size if (folder / name).is_file() else None
         if size != promised:
             state = "is missing" if size is None else f"has {size:,} bytes, not {promised:,}"
-            raise CliError(f"{folder / name}: the shard {state}: copy it again or {rebuild}")
-    return list(bytes_of), ids.to_numpy(), table
+            raise CliError(f"{folder / name}: the shard {state}: copy it again or {_REBUILD}")
+    return dataset

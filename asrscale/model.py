@@ -48,7 +48,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 _DROPOUTS = ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recognizer:
     """A model with all that is needed to feed it and to read it."""
 

@@ -123,7 +123,8 @@ def build_shard(task: Task) -> Part:
         "bytes": os.path.getsize(temporary),
         "sha256": _sha256(temporary),
         "utterances": len(part["utterances"]),
-        "seconds": sum(utterance["num_samples"] for utterance in part["utterances"]) / audio.SAMPLE_RATE_HZ,
+        "samples": sum(utterance["num_samples"] for utterance in part["utterances"]),
+        "longest_samples": max((utterance["num_samples"] for utterance in part["utterances"]), default=0),
     }
     os.replace(temporary, task.path)
     write_json(f"{task.path}.part", part)

@@ -4,28 +4,26 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import replace
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from asrscale import __version__
 from asrscale import checkpoint as checkpoints
 from asrscale import engine as ds
-from asrscale.audio import SAMPLE_RATE_HZ, num_frames
-from asrscale.batching import num_steps
+from asrscale.audio import SAMPLE_RATE_HZ
+from asrscale.batching import find_step
 from asrscale.checkpoint import RunState
 from asrscale.config import DEMO_DATA, TrainConfig, check_resumable, to_dict, write_json
 from asrscale.engine import World
 from asrscale.errors import EXIT_COMPLETE, CliError
 from asrscale.evaluate import Evaluation, choose_subset, evaluate, table, write_predictions
 from asrscale.fit import Job, fit, is_over
-from asrscale.index import Index, read_index
+from asrscale.index import Catalog, Index, read_catalog, read_index, read_shards
 from asrscale.model import (
     Recognizer,
     build_recognizer,
@@ -35,7 +33,7 @@ from asrscale.model import (
     load_recognizer,
 )
 from asrscale.modelcard import model_card
-from asrscale.text import Vocabulary
+from asrscale.steps import RunPlan, plan_run, read_window
 from asrscale.tracking import open_tracker, plot_metrics
 
 
@@ -49,7 +47,7 @@ def train(config: TrainConfig) -> int:
         CliError: Bad settings or data, before any work.
     """
     ds_config = ds.read_ds_config(config.config)
-    train_index, valid_index = read_index(config.train), read_index(config.valid)
+    catalog, valid_index = read_catalog(config.train), read_index(config.valid)
     with ds.joined_ranks() as world:
         if config.train[0].startswith(DEMO_DATA):
             _say(world, f"training on the demo's data, {config.train[0]}; --train and --valid choose yours")
@@ -57,21 +55,22 @@ def train(config: TrainConfig) -> int:
         ds_config = ds.resolve_ds_config(
             ds_config, precision=config.precision, max_gradient_norm=config.max_gradient_norm, device=world.device
         )
-        return _run(config, ds_config, train_index, valid_index, world)
+        return _run(config, ds_config, catalog, valid_index, world)
 
 
-def _run(config: TrainConfig, ds_config: dict[str, Any], train_index: Index, valid_index: Index, world: World) -> int:
+def _run(config: TrainConfig, ds_config: dict[str, Any], catalog: Catalog, valid_index: Index, world: World) -> int:
     """Everything after the ranks have met."""
     folder = Path(config.run)
-    recognizer = _new_recognizer(config, train_index)
-    usable = _usable_utterances(config, recognizer, train_index, world)
-    steps_per_epoch = num_steps(usable.num_samples, int(config.batch_seconds * SAMPLE_RATE_HZ), config.units_per_step)
-    total_steps = config.max_steps or max(1, round(config.epochs * steps_per_epoch))
+    recognizer = _new_recognizer(config, catalog)
+    _check_data(config, recognizer, catalog, world)
+    plan = plan_run(catalog, seed=config.seed, batch_seconds=config.batch_seconds, units_per_step=config.units_per_step)
+    total_steps = config.max_steps or max(1, round(config.epochs * plan.steps_per_epoch))
     if config.warmup_steps >= total_steps:
         raise CliError(
-            f"--warmup_steps {config.warmup_steps}, but the run has {total_steps} steps ({steps_per_epoch} an epoch of "
-            f"{usable.hours:.2f} h): give fewer, or more --epochs, or smaller steps with --units_per_step"
+            f"--warmup_steps {config.warmup_steps}, but the run has {total_steps} steps ({plan.steps_per_epoch} an "
+            f"epoch of {catalog.hours:.2f} h): give fewer, or more --epochs, or smaller steps with --units_per_step"
         )
+    _check_first_window(plan, recognizer, world)
     resumed = checkpoints.latest_checkpoint(folder)
     state = RunState()
     if resumed is not None:
@@ -83,7 +82,7 @@ def _run(config: TrainConfig, ds_config: dict[str, Any], train_index: Index, val
     if config.activation_checkpointing:
         checkpoint_activations(recognizer.model)
     subset = choose_subset(valid_index, config.eval_utterances)
-    job = Job(config, world, folder, recognizer, usable, subset, steps_per_epoch, total_steps)
+    job = Job(config, world, folder, recognizer, plan, subset, total_steps)
     if is_over(job, state) and (folder / "model" / "README.md").is_file():
         _say(world, f"{folder} is complete: the model is in {folder / 'model'}; choose another --run for a new one")
         return EXIT_COMPLETE
@@ -109,7 +108,7 @@ def _run(config: TrainConfig, ds_config: dict[str, Any], train_index: Index, val
     ) as tracker:
         if not is_over(job, state):
             state = fit(job, state, resumed, ds_config, tracker)
-        result = _export_and_evaluate(job, train_index, valid_index)
+        result = _export_and_evaluate(job, valid_index)
         final = {"final/wer": result.errors.wer, "final/cer": result.errors.cer, "final/loss": result.loss}
         tracker.log(state.step, final)
     if world.is_main:
@@ -119,11 +118,11 @@ def _run(config: TrainConfig, ds_config: dict[str, Any], train_index: Index, val
     return EXIT_COMPLETE
 
 
-def _new_recognizer(config: TrainConfig, index: Index) -> Recognizer:
+def _new_recognizer(config: TrainConfig, catalog: Catalog) -> Recognizer:
     """The model before training; the same whenever it is built."""
     return build_recognizer(
         config.model,
-        set("".join(index.texts.to_pylist())),
+        catalog.characters,
         seed=config.seed,
         mask_time_prob=config.mask_time_prob,
         mask_feature_prob=config.mask_feature_prob,
@@ -131,60 +130,55 @@ def _new_recognizer(config: TrainConfig, index: Index) -> Recognizer:
     )
 
 
-def _usable_utterances(config: TrainConfig, recognizer: Recognizer, index: Index, world: World) -> Index:
-    """The utterances that can be trained on; what is left out is counted and said.
+def _check_data(config: TrainConfig, recognizer: Recognizer, catalog: Catalog, world: World) -> None:
+    """Compares the training data with the vocabulary and the memory cap.
 
     Raises:
-        CliError: The vocabulary misses too many characters, an utterance exceeds the memory cap, or none is left.
+        CliError: The vocabulary misses too many characters, or an utterance exceeds the memory cap.
     """
-    texts = index.texts.to_pylist()
-    unknown = recognizer.vocabulary.unknown_characters("".join(texts))
+    missed = recognizer.vocabulary.unknown_characters
+    unknown = Counter({character: count for character, count in catalog.characters.items() if missed(character)})
     worst = ", ".join(f"'{character}' ×{count:,}" for character, count in unknown.most_common(5))
-    share = sum(unknown.values()) / max(1, sum(map(len, texts)))
+    share = unknown.total() / max(1, catalog.characters.total())
     if share > config.max_unknown_fraction:
         raise CliError(
             f"the vocabulary of --model {config.model} misses {share:.1%} of the transcripts' characters ({worst}): "
             "correct the transcripts, choose another model, or raise --max_unknown_fraction"
         )
     if unknown:
-        _say(world, f"{sum(unknown.values()):,} characters become {recognizer.vocabulary.unknown}: {worst}")
-    feasible = feasible_utterances(index, recognizer)
-    if not feasible.any():
-        raise CliError("no utterance can be trained on: each is too short for its transcript, or has none")
-    if not feasible.all():
-        first = index.name(int(np.flatnonzero(~feasible)[0]))
-        _say(world, f"{int((~feasible).sum()):,} utterances left out, too short for their transcript: first {first}")
-    usable = index.take(np.flatnonzero(feasible))
-    longest = int(usable.num_samples.argmax())
-    if usable.num_samples[longest] > config.memory_cap_seconds * SAMPLE_RATE_HZ:
+        _say(world, f"{unknown.total():,} characters become {recognizer.vocabulary.unknown}: {worst}")
+    longest = int(catalog.longest_samples.argmax())
+    if catalog.longest_samples[longest] > config.memory_cap_seconds * SAMPLE_RATE_HZ:
+        index = read_shards(catalog, [longest])
+        utterance = int(index.num_samples.argmax())
         raise CliError(
             f"--memory_cap_seconds {config.memory_cap_seconds:g} is below the longest utterance, "
-            f"{usable.num_samples[longest] / SAMPLE_RATE_HZ:.1f} s in {usable.name(longest)}: raise it, or build the "
+            f"{index.num_samples[utterance] / SAMPLE_RATE_HZ:.1f} s in {index.name(utterance)}: raise it, or build the "
             "shards with a lower --max_seconds"
         )
-    return usable
 
 
-def feasible_utterances(index: Index, recognizer: Recognizer) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """(N,) whether CTC can emit the transcript: a frame for each label, one more between equal neighbours."""
-    stem = recognizer.model.config
-    have = num_frames(index.num_samples, stem.conv_kernel, stem.conv_stride)
-    needed = np.fromiter(_frames_needed(index, recognizer.vocabulary), np.int64, len(index))
-    return (needed > 0) & (needed <= have)
+def _check_first_window(plan: RunPlan, recognizer: Recognizer, world: World) -> None:
+    """Says what of the first window is left out, which for all but huge data is everything.
+
+    Raises:
+        CliError: Nothing of it can be trained on.
+    """
+    _, window, _ = find_step(plan.steps, 0, seed=plan.seed)
+    usable, short = read_window(plan, window, recognizer)
+    if not len(usable):
+        raise CliError("no utterance can be trained on: each is too short for its transcript, or has none")
+    if len(short):
+        _say(world, f"{len(short):,} utterances left out, too short for their transcript: first {short.name(0)}")
 
 
-def _frames_needed(index: Index, vocabulary: Vocabulary) -> Iterator[int]:
-    for labels in map(vocabulary.encode, index.texts.to_pylist()):
-        yield len(labels) + sum(a == b for a, b in pairwise(labels))
-
-
-def _export_and_evaluate(job: Job, train_index: Index, valid_index: Index) -> Evaluation:
+def _export_and_evaluate(job: Job, valid_index: Index) -> Evaluation:
     """Writes RUN/model from the best checkpoint and evaluates that folder on all validation data."""
-    config, world, folder = job.config, job.world, job.folder
+    config, world, folder, catalog = job.config, job.world, job.folder, job.plan.catalog
     if world.is_main:
         best = checkpoints.best_checkpoint(folder)
         assert best is not None, "every run ends with an evaluation"
-        checkpoints.export_model(_new_recognizer(config, train_index), best, folder / "model")
+        checkpoints.export_model(_new_recognizer(config, catalog), best, folder / "model")
     ds.barrier()
     exported = load_recognizer(str(folder / "model"))
     result = evaluate(
@@ -198,7 +192,7 @@ def _export_and_evaluate(job: Job, train_index: Index, valid_index: Index) -> Ev
     )
     if world.is_main:
         write_predictions(folder / "eval" / "valid.jsonl", result.predictions)
-        card = model_card(to_dict(config), train_index.hours, len(train_index), result.errors)
+        card = model_card(to_dict(config), catalog.hours, int(catalog.utterances.sum()), result.errors)
         (folder / "model" / "README.md").write_text(card, encoding="utf-8")
     return result
 
@@ -223,13 +217,14 @@ def _environment(job: Job) -> dict[str, Any]:
 
 def _opening(job: Job, state: RunState) -> str:
     """What a person wants to know before the bar starts."""
-    config, model = job.config, describe(job.recognizer)
+    config, catalog, model = job.config, job.plan.catalog, describe(job.recognizer)
     resuming = f"going on from step {state.step:,}; " if state.step else ""
     return (
         f"{resuming}{config.model}: {model['trainable_parameters']:,} of {model['parameters']:,} parameters trained "
         f"in {config.precision} on {job.world.world_size} × {job.world.device.type}\n"
-        f"{len(job.train):,} utterances, {job.train.hours:.2f} h; {job.total_steps:,} steps of "
-        f"{config.batch_seconds * config.units_per_step:g} s, {job.steps_per_epoch:,} an epoch; run folder {job.folder}"
+        f"{catalog.utterances.sum():,} utterances, {catalog.hours:.2f} h; {job.total_steps:,} steps of "
+        f"{config.batch_seconds * config.units_per_step:g} s, {job.plan.steps_per_epoch:,} an epoch; "
+        f"run folder {job.folder}"
     )
 
 

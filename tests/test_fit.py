@@ -11,14 +11,12 @@ import torch
 from conftest import flip_bit
 
 from asrscale import engine as ds
-from asrscale.batching import num_steps
 from asrscale.checkpoint import RunState
 from asrscale.config import train_config
 from asrscale.engine import World
 from asrscale.errors import DataError
 from asrscale.fit import (
     Job,
-    Step,
     count_utterances,
     is_over,
     learning_rate,
@@ -26,52 +24,24 @@ from asrscale.fit import (
     open_quarantine,
     quarantine,
     seed_pass,
-    steps_from,
     train_step,
 )
-from asrscale.index import read_index
+from asrscale.index import Index, read_catalog, read_index, read_shards
 from asrscale.loader import Damaged, load_steps
 from asrscale.model import build_recognizer
+from asrscale.steps import Step, plan_run
 
 
-def job(shards: Path, rank: int = 0, world_size: int = 1, **given: object) -> Job:
+def job(shards: Path, **given: object) -> Job:
     settings = dict(batch_seconds=3.0, units_per_step=2, memory_cap_seconds=3.0, max_steps=40) | given
     config = train_config(train=(str(shards / "train"),), valid=(str(shards / "valid"),), model="tiny", **settings)
-    index = read_index(config.train)
-    steps_per_epoch = num_steps(index.num_samples, int(config.batch_seconds * 16_000), config.units_per_step)
-    world = World(rank, rank, world_size, torch.device("cpu"))
-    recognizer = build_recognizer("tiny", "")
-    return Job(config, world, Path("run"), recognizer, index, index, steps_per_epoch, config.max_steps)
+    plan = plan_run(read_catalog(config.train), seed=1, batch_seconds=3.0, units_per_step=2)
+    world, valid = World(0, 0, 1, torch.device("cpu")), read_index(config.valid)
+    return Job(config, world, Path("run"), build_recognizer("tiny", ""), plan, valid, config.max_steps)
 
 
-def test_every_epoch_visits_each_utterance_once_and_any_step_is_found_directly(tone_shards: Path) -> None:
-    whole = job(tone_shards)
-    steps = list(steps_from(whole, 0))
-    assert [step.number for step in steps] == list(range(40))
-    for epoch in range(40 // whole.steps_per_epoch):
-        seen = [
-            int(utterance)
-            for step in steps[epoch * whole.steps_per_epoch : (epoch + 1) * whole.steps_per_epoch]
-            for batch in step.batches
-            for utterance in batch.utterances
-        ]
-        assert sorted(seen) == list(range(len(whole.train)))
-    later = next(iter(steps_from(whole, 17)))
-    assert later.number == 17
-    for batch, expected in zip(later.batches, steps[17].batches, strict=True):
-        assert np.array_equal(batch.utterances, expected.utterances)
-
-
-def test_three_ranks_together_do_the_steps_of_one(tone_shards: Path) -> None:
-    one = list(steps_from(job(tone_shards), 0))
-    ranks = [list(steps_from(job(tone_shards, rank, 3), 0)) for rank in range(3)]
-    for number, step in enumerate(one):
-        parts = [ranks[rank][number] for rank in range(3)]
-        together = np.concatenate([batch.utterances for part in parts for batch in part.batches])
-        alone = np.concatenate([batch.utterances for batch in step.batches])
-        assert sorted(together) == sorted(alone) and len(alone) == step.utterances
-        assert {part.utterances for part in parts} == {step.utterances}
-        assert len({len(part.batches) for part in parts}) == 1
+def train_index(own: Job) -> Index:
+    return read_shards(own.plan.catalog, range(len(own.plan.catalog.shards)))
 
 
 def test_randomness_of_a_pass_depends_on_seed_step_and_utterances_only() -> None:
@@ -106,8 +76,9 @@ def world() -> Iterator[World]:
 
 def step_of(own: Job, passes: list[np.ndarray], expected: int) -> Step:
     """What the loader makes of passes of utterances, `expected` of them."""
-    [loaded] = load_steps(own.train, own.recognizer.vocabulary, [passes], threads=1)
-    return Step(0, expected, 1, 1, loaded.batches, loaded.damaged, 0.0)
+    index = train_index(own)
+    [loaded] = load_steps(index, own.recognizer.vocabulary, [passes], threads=1)
+    return Step(0, expected, 1, 1, loaded.batches, loaded.damaged, index, 0.0)
 
 
 def trained(own: Job, step: Step, good: int) -> tuple[dict[str, torch.Tensor], float]:
@@ -123,7 +94,7 @@ def trained(own: Job, step: Step, good: int) -> tuple[dict[str, torch.Tensor], f
 
 def test_a_damaged_utterance_leaves_the_step_of_the_others(tone_shards: Path, own_shards: Path, world: World) -> None:
     intact, damaged = (replace(job(root, warmup_steps=0), world=world) for root in (tone_shards, own_shards))
-    flip_bit(damaged.train, 4)
+    flip_bit(train_index(damaged), 4)
     passes = [np.array([4, 7, 9]), np.array([11, 30])]
     step = step_of(damaged, passes, 5)
     assert [one.utterance for one in step.damaged] == [4]
@@ -142,7 +113,7 @@ def test_a_damaged_utterance_leaves_the_step_of_the_others(tone_shards: Path, ow
 def test_a_step_without_a_good_utterance_touches_no_weight(own_shards: Path, world: World) -> None:
     own = replace(job(own_shards, warmup_steps=0), world=world)
     before = {name: p.detach().clone() for name, p in own.recognizer.model.named_parameters()}
-    flip_bit(own.train, 4)
+    flip_bit(train_index(own), 4)
     step = step_of(own, [np.array([4])], 1)
     assert [len(batch.utterances) for batch in step.batches] == [0] and count_utterances(own, step) == (0, 1)
     weights, loss = trained(own, step, 0)
@@ -153,17 +124,17 @@ def test_the_quarantine_lists_each_and_stops_the_run_above_the_limit(
     tone_shards: Path, tmp_path: Path, world: World
 ) -> None:
     own = replace(job(tone_shards), world=world, folder=tmp_path)
-    file = tmp_path / "quarantine.jsonl"
+    file, train = tmp_path / "quarantine.jsonl", train_index(own)
     assert open_quarantine(own, 0) == 0
-    quarantine(own, Step(4, 9, 1, 1, [], (Damaged(8, "checksum: x"), Damaged(3, "truncated: y")), 0.0), 2)
+    quarantine(own, Step(4, 9, 1, 1, [], (Damaged(8, "checksum: x"), Damaged(3, "truncated: y")), train, 0.0), 2)
     rows = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [row["key"] for row in rows] == own.train.keys.take([3, 8]).to_pylist()
-    assert rows[1]["shard"] == own.train.shards[own.train.shard_ids[8]] and rows[1]["reason"] == "checksum: x"
-    assert rows[0]["step"] == 5 and rows[0]["epoch"] == 4 // own.steps_per_epoch
+    assert [row["key"] for row in rows] == train.keys.take([3, 8]).to_pylist()
+    assert rows[1]["shard"] == train.shards[train.shard_ids[8]] and rows[1]["reason"] == "checksum: x"
+    assert rows[0]["step"] == 5 and rows[0]["epoch"] == 4 // own.plan.steps_per_epoch
 
-    quarantine(own, Step(5, 9, 1, 1, [], (Damaged(1, "checksum: z"),), 0.0), 9)  # too few to judge by
+    quarantine(own, Step(5, 9, 1, 1, [], (Damaged(1, "checksum: z"),), train, 0.0), 9)  # too few to judge by
     with pytest.raises(DataError, match=r"quarantine\.jsonl"):
-        quarantine(own, Step(6, 9, 1, 1, [], (Damaged(2, "checksum: z"),), 0.0), 10)
+        quarantine(own, Step(6, 9, 1, 1, [], (Damaged(2, "checksum: z"),), train, 0.0), 10)
     assert len(file.read_text().splitlines()) == 4
 
     with file.open("a") as torn:

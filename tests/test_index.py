@@ -31,9 +31,13 @@ def make_folder(folder: Path, counts: tuple[int, ...]) -> Path:
             utterances.append(dict(zip(columns, row, strict=True)))
         tables.append(utterances)
         (folder / name).write_bytes(bytes(count * PAYLOAD_BYTES))
-        shards.append({"file": name, "bytes": count * PAYLOAD_BYTES, "utterances": count})
+        samples = [utterance["num_samples"] for utterance in utterances]
+        sums = {"utterances": count, "samples": sum(samples), "longest_samples": max(samples, default=0)}
+        shards.append({"file": name, "bytes": count * PAYLOAD_BYTES, **sums})
     write_index(folder / INDEX_FILE, tables)
-    (folder / DATASET_FILE).write_text(json.dumps({"schema_version": SCHEMA_VERSION, "shards": shards}))
+    (folder / DATASET_FILE).write_text(
+        json.dumps({"schema_version": SCHEMA_VERSION, "shards": shards, "characters": {"t": number}})
+    )
     return folder
 
 

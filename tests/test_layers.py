@@ -12,7 +12,7 @@ LAYERS = [
     {"cli", "progress", "audio", "text", "storage"},
     {"config", "sources", "index", "batching", "schedule", "metrics", "tracking"},
     {"pack", "loader", "model", "modelcard"},
-    {"shard", "engine"},
+    {"shard", "engine", "steps"},
     {"checkpoint", "demo"},
     {"evaluate"},
     {"fit"},

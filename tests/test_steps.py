@@ -1,0 +1,87 @@
+"""Real shards, planned window by window."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asrscale import steps as steps_module
+from asrscale.index import read_catalog, read_index
+from asrscale.model import Recognizer, build_recognizer
+from asrscale.steps import RunPlan, Step, feasible_utterances, plan_run, read_window, steps_from
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    return build_recognizer("tiny", "")
+
+
+@pytest.fixture(params=[1, 3], ids=["one window", "several windows"])
+def plan(request: pytest.FixtureRequest, tone_shards: Path, monkeypatch: pytest.MonkeyPatch) -> RunPlan:
+    catalog = read_catalog([str(tone_shards / "train")])
+    assert len(catalog.shards) == 3
+    monkeypatch.setattr(steps_module, "WINDOW_HOURS", catalog.hours / request.param * 0.999)
+    made = plan_run(catalog, seed=5, batch_seconds=2.0, units_per_step=2)
+    assert (len(made.windows) > 1) == (request.param > 1)
+    return made
+
+
+def run_steps(
+    plan: RunPlan, recognizer: Recognizer, first: int, last: int, rank: int = 0, ranks: int = 1
+) -> list[Step]:
+    numbers = range(first, last)
+    found = steps_from(plan, recognizer, numbers, rank=rank, world_size=ranks, cap_samples=48_000, threads=1)
+    return list(found)
+
+
+def keys(step: Step) -> list[str]:
+    return sorted(step.index.keys[int(u)].as_py() for batch in step.batches for u in batch.utterances)
+
+
+def test_each_epoch_visits_each_utterance_once(plan: RunPlan, recognizer: Recognizer, tone_shards: Path) -> None:
+    everything = sorted(read_index([str(tone_shards / "train")]).keys.to_pylist())
+    size = plan.steps_per_epoch
+    steps = run_steps(plan, recognizer, 0, 2 * size)
+    epochs = [[keys(step) for step in steps[:size]], [keys(step) for step in steps[size:]]]
+    for epoch in epochs:
+        assert sorted(key for step in epoch for key in step) == everything
+    assert epochs[0] != epochs[1]
+    assert [step.number for step in steps] == list(range(2 * size))
+    assert all(step.utterances == len(keys(step)) for step in steps)
+    assert all(step.padded_samples >= step.audio_samples > 0 for step in steps)
+
+
+def test_a_step_in_the_middle_is_found_by_reading_one_window(
+    plan: RunPlan, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = plan.steps_per_epoch
+    expected = keys(run_steps(plan, recognizer, 0, 2 * size)[size + 3])
+    read: list[list[int]] = []
+    original = steps_module.read_shards
+    monkeypatch.setattr(steps_module, "read_shards", lambda *a: (read.append(list(a[1])), original(*a))[1])
+    read_window.cache_clear()
+    (step,) = run_steps(plan, recognizer, size + 3, size + 4)
+    assert keys(step) == expected
+    assert len(read) == 1 and read[0] in [window.tolist() for window in plan.windows]
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 8])
+def test_any_number_of_ranks_does_the_same_steps(plan: RunPlan, recognizer: Recognizer, ranks: int) -> None:
+    alone = run_steps(plan, recognizer, 0, 6)
+    shares = [run_steps(plan, recognizer, 0, 6, rank, ranks) for rank in range(ranks)]
+    for number, step in enumerate(alone):
+        parts = [share[number] for share in shares]
+        assert sorted(key for part in parts for key in keys(part)) == keys(step)
+        assert {part.utterances for part in parts} == {step.utterances}
+        assert len({len(part.batches) for part in parts}) == 1
+
+
+def test_utterances_too_short_for_their_transcript_are_told_apart(recognizer: Recognizer, tone_shards: Path) -> None:
+    index = read_index([str(tone_shards / "train")])
+    assert feasible_utterances(index, recognizer).all()
+    short = np.minimum(index.num_samples, 4_000)
+    crushed = type(index)(**vars(index) | {"num_samples": short})
+    feasible = feasible_utterances(crushed, recognizer)
+    lengths = [len(text) for text in index.texts.to_pylist()]
+    assert not feasible.any() or max(length for length, good in zip(lengths, feasible, strict=True) if good) <= 8
+    assert not feasible.all()
