@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from asrscale.audio import SAMPLE_RATE_HZ
-from asrscale.errors import CliError
+from asrscale.errors import CliError, DataError
+from asrscale.storage import is_remote, open_binary, read_bytes
 
 SCHEMA_VERSION = 1  # of index.parquet and dataset.json together
 INDEX_FILE = "index.parquet"
@@ -45,7 +46,7 @@ _SCHEMA = pa.schema(
 class Index:
     """Utterances of one or more data set folders; every array has N rows, of which `_SCHEMA` tells more."""
 
-    shards: tuple[str, ...]  # absolute paths
+    shards: tuple[str, ...]  # absolute paths or URLs
     shard_ids: npt.NDArray[np.int32]  # which of `shards` an utterance is in
     offsets: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int64]
@@ -85,7 +86,7 @@ class Catalog:
     """What data set folders say of themselves, shard by shard: enough to plan a run without reading an index.
 
     Attributes:
-        shards: (S,) absolute paths; the shard numbers of an Index are positions in it.
+        shards: (S,) absolute paths or URLs; the shard numbers of an Index are positions in it.
         utterances: (S,) how many each holds.
         samples: (S,) their length together, at 16 kHz.
         longest_samples: (S,) the length of the longest.
@@ -115,8 +116,8 @@ def read_catalog(folders: Sequence[str]) -> Catalog:
     paths: list[str] = []
     sums: list[tuple[int, int, int, int]] = []
     characters: Counter[str] = Counter()
-    for folder in map(os.path.abspath, folders):
-        dataset = _read_dataset(Path(folder))
+    for folder in (folder.rstrip("/") if is_remote(folder) else os.path.abspath(folder) for folder in folders):
+        dataset = _read_dataset(folder)
         characters.update(dataset["characters"])
         row_group = 0
         for shard in dataset["shards"]:
@@ -141,7 +142,7 @@ def read_shards(catalog: Catalog, numbers: Iterable[int]) -> Index:
         shards = list(group)
         counts = catalog.utterances[shards]
         try:
-            with pq.ParquetFile(path) as file:
+            with open_binary(path) as opened, pq.ParquetFile(opened) as file:
                 table = file.read_row_groups(catalog.row_groups[shards].tolist())
             names = table["shard"].to_pylist()
         except (OSError, KeyError, IndexError, pa.ArrowException) as error:
@@ -164,18 +165,14 @@ def read_index(folders: Sequence[str]) -> Index:
     return read_shards(catalog, range(len(catalog.shards)))
 
 
-def _read_dataset(folder: Path) -> dict[str, Any]:
-    """A folder's dataset.json, checked against the files that it names."""
-    if not (folder / DATASET_FILE).is_file():
-        inside = sorted(f"{folder.name}/{path.parent.name}" for path in folder.glob(f"*/{DATASET_FILE}"))
-        cure = f"give one of {', '.join(inside)}" if inside else "correct the path, or build it with asrscale.shard"
-        found = f"no {DATASET_FILE} here, so no finished data set" if folder.is_dir() else "no such folder"
-        raise CliError(f"{folder}: {found}: {cure}")
+def _read_dataset(folder: str) -> dict[str, Any]:
+    """A folder's dataset.json, checked against the files that it names, as far as they are local."""
     try:
-        dataset: dict[str, Any] = json.loads((folder / DATASET_FILE).read_bytes())
+        dataset: dict[str, Any] = json.loads(_read_file(folder, DATASET_FILE))
         if (version := dataset["schema_version"]) != SCHEMA_VERSION:
             raise CliError(f"{folder}: schema version {version}, this asrscale reads {SCHEMA_VERSION}: {_REBUILD}")
-        rows = pq.ParquetFile(folder / INDEX_FILE).metadata.num_rows
+        with open_binary(f"{folder}/{INDEX_FILE}") as opened, pq.ParquetFile(opened) as file:
+            rows = file.metadata.num_rows
         bytes_of = {shard["file"]: shard["bytes"] for shard in dataset["shards"]}
         utterances = sum(shard["utterances"] for shard in dataset["shards"])
         Counter(dataset["characters"])
@@ -186,9 +183,30 @@ def _read_dataset(folder: Path) -> dict[str, Any]:
         raise CliError(f"{folder}: {INDEX_FILE} does not hold what {DATASET_FILE} says: {_REBUILD}")
     if not utterances:
         raise CliError(f"{folder}: the index holds no utterance: see its rejected.jsonl and build it again")
-    for name, promised in bytes_of.items():
-        size = (folder / name).stat().st_size if (folder / name).is_file() else None
+    for name, promised in bytes_of.items() if not is_remote(folder) else ():
+        shard = Path(folder, name)
+        size = shard.stat().st_size if shard.is_file() else None
         if size != promised:
             state = "is missing" if size is None else f"has {size:,} bytes, not {promised:,}"
-            raise CliError(f"{folder / name}: the shard {state}: copy it again or {_REBUILD}")
+            raise CliError(f"{shard}: the shard {state}: copy it again or {_REBUILD}")
     return dataset
+
+
+def _read_file(folder: str, name: str) -> bytes:
+    """A small file of a data set folder.
+
+    Raises:
+        CliError: It is not there, or a remote one cannot be read.
+    """
+    path = Path(folder)
+    if not is_remote(folder) and not (path / name).is_file():
+        inside = sorted(f"{path.name}/{found.parent.name}" for found in path.glob(f"*/{name}"))
+        cure = f"give one of {', '.join(inside)}" if inside else "correct the path, or build it with asrscale.shard"
+        state = f"no {name} here, so no finished data set" if path.is_dir() else "no such folder"
+        raise CliError(f"{folder}: {state}: {cure}")
+    try:
+        return read_bytes(f"{folder}/{name}") if is_remote(folder) else (path / name).read_bytes()
+    except FileNotFoundError as error:
+        raise CliError(f"{folder}: no {name} here: correct the address, or copy the whole folder there") from error
+    except DataError as error:
+        raise CliError(str(error)) from error

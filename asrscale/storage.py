@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import fsspec
 
@@ -57,6 +57,22 @@ def read_bytes(url: str) -> bytes:
     if isinstance(data, Exception):
         raise DataError(f"{url} cannot be read: {_line(data)}") from data
     return data
+
+
+def open_binary(path: str) -> BinaryIO:
+    """A local or remote file, to be read in parts.
+
+    Raises:
+        OSError: It is not there or cannot be opened.
+    """
+    if not is_remote(path):
+        return open(path, "rb")
+    try:
+        return cast(BinaryIO, _file_system(path).open(path, "rb"))
+    except OSError:
+        raise
+    except Exception as error:  # every file system raises errors of its own
+        raise OSError(_line(error)) from error
 
 
 def read_ranges(ranges: Sequence[Range]) -> list[bytes | Exception]:

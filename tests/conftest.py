@@ -2,10 +2,14 @@
 
 import csv
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +101,56 @@ def tone_shards(tmp_path_factory: pytest.TempPathFactory, run_command: Callable[
 def own_shards(tone_shards: Path, tmp_path: Path) -> Path:
     """A copy of `tone_shards` for a test to damage."""
     return Path(shutil.copytree(tone_shards, tmp_path / "shards"))
+
+
+@dataclass
+class Server:
+    """A folder over HTTP on loopback, which can be told to misbehave.
+
+    Attributes:
+        url: Of the folder.
+        failures: How many more requests fail.
+        failure: How: `status 503`, `cut` (half of the body is sent), `whole` (no ranges: all of the file).
+        ranges: Asked for so far.
+    """
+
+    url: str
+    failures: int = 0
+    failure: str = "status 503"
+    ranges: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def http_server(own_shards: Path) -> Iterator[Server]:
+    """`own_shards` over HTTP, byte ranges included."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = own_shards / self.path.lstrip("/")
+            if not path.is_file():
+                return self.send_error(404)
+            content = path.read_bytes()
+            wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+            fails = server.failures > 0
+            server.failures -= fails
+            server.ranges += [wanted[0]] if wanted else []
+            if fails and server.failure.startswith("status"):
+                return self.send_error(int(server.failure.split()[1]))
+            if wanted and server.failure != "whole":
+                if int(wanted[1]) >= len(content):
+                    return self.send_error(416)
+                content = content[int(wanted[1]) : int(wanted[2]) + 1]
+            self.send_response(206 if wanted and server.failure != "whole" else 200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2] if fails and server.failure == "cut" else content)
+            return None
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        server = Server(f"http://127.0.0.1:{listening.server_port}")
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield server
+        listening.shutdown()

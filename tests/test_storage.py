@@ -1,0 +1,160 @@
+"""Shards behind real servers on loopback: HTTP with byte ranges, and S3."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Server, flip_bit
+
+from asrscale import storage
+from asrscale.errors import CliError, DataError
+from asrscale.index import Index, read_index
+from asrscale.loader import Damaged, read_utterances
+from asrscale.storage import Range, read_ranges
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "FIRST_WAIT_SECONDS", 0.01)
+
+
+@pytest.fixture
+def local(own_shards: Path) -> Index:
+    return read_index([str(own_shards / "train")])
+
+
+@pytest.fixture
+def remote(http_server: Server) -> Index:
+    pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'asrscale[remote]'")
+    return read_index([f"{http_server.url}/train/"])
+
+
+def read(index: Index, *utterances: int) -> tuple[dict[int, np.ndarray], tuple[Damaged, ...]]:
+    with ThreadPoolExecutor(2) as pool:
+        return read_utterances(index, np.array(utterances or range(len(index))), pool)
+
+
+def assert_same(index: Index, expected: Index) -> None:
+    (waveforms, damaged), (others, _) = read(index), read(expected)
+    assert not damaged and waveforms.keys() == others.keys()
+    assert all(np.array_equal(waveforms[number], others[number]) for number in waveforms)
+
+
+def test_a_remote_folder_is_read_like_a_local_one(remote: Index, local: Index, http_server: Server) -> None:
+    assert all(shard.startswith(f"{http_server.url}/train/") for shard in remote.shards) and remote.keys.equals(
+        local.keys
+    )
+    http_server.ranges.clear()
+    assert_same(remote, local)
+    assert len(http_server.ranges) == len(set(remote.shards))  # a whole epoch's ranges lie next to each other
+
+
+@pytest.mark.parametrize("failure", ["status 503", "status 429", "cut"])
+def test_a_server_that_stumbles_is_asked_again(failure: str, remote: Index, local: Index, http_server: Server) -> None:
+    http_server.failure, http_server.failures = failure, 3
+    assert_same(remote, local)
+    assert http_server.failures == 0
+    http_server.failures = 3
+    assert len(read_index([f"{http_server.url}/train"])) == len(local)
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [("status 503", "503"), ("cut", "cannot be read"), ("status 403", "403"), ("whole", "sends whole files only")],
+)
+def test_a_server_that_stays_down_ends_the_run(failure: str, message: str, remote: Index, http_server: Server) -> None:
+    http_server.failure, http_server.failures = failure, 10**6
+    http_server.ranges.clear()
+    with pytest.raises(DataError, match=rf"{http_server.url}/train/train-000000\.tar \(bytes [\d,]+ to .*{message}"):
+        read(remote, 3)
+    tries = 1 if failure in ("status 403", "whole") else storage.TRIES
+    assert len(http_server.ranges) == tries + (failure != "whole")  # the last asks whether the file is there at all
+
+
+def test_pauses_between_tries_double(remote: Index, http_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(storage.time, "sleep", pauses.append)
+    http_server.failures = 10**6
+    with pytest.raises(DataError):
+        read(remote, 3)
+    assert pauses == pytest.approx([0.01, 0.02, 0.04, 0.08])
+
+
+def test_a_shard_that_is_gone_ends_the_run(remote: Index, local: Index) -> None:
+    os.remove(local.shards[0])
+    with pytest.raises(DataError, match=r"train-000000\.tar \(bytes [\d,]+ to [\d,]+\) cannot be read"):
+        read(remote)
+
+
+def test_damage_behind_a_server_costs_its_utterances(remote: Index, local: Index) -> None:
+    flip_bit(local, 40)
+    os.truncate(local.shards[0], int(local.offsets[3]) + 10)
+    lost = np.flatnonzero((local.shard_ids == 0) & (local.offsets >= local.offsets[3])).tolist()
+    waveforms, damaged = read(remote)
+    assert {one.utterance for one in damaged} == {40, *lost} and len(waveforms) == len(local) - len(damaged)
+    waveforms, damaged = read(remote, lost[-1])
+    assert not waveforms and damaged[0].reason.startswith("unreadable: 416")
+
+
+def test_a_local_range_that_cannot_be_read_costs_its_utterance_only(
+    local: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bad sector, in the only place where a test can put one."""
+    pread = os.pread
+
+    def with_bad_sector(file: int, size: int, start: int) -> bytes:
+        if start <= local.offsets[3] + 5 < start + size:
+            raise OSError(5, "Input/output error")
+        return pread(file, size, start)
+
+    monkeypatch.setattr(storage.os, "pread", with_bad_sector)
+    waveforms, damaged = read(local, *np.flatnonzero(local.shard_ids == 0).tolist())
+    assert damaged == (Damaged(3, "unreadable: [Errno 5] Input/output error"),)
+    assert len(waveforms) == (local.shard_ids == 0).sum() - 1
+
+
+def test_ranges_come_back_in_the_order_asked_for(remote: Index, local: Index) -> None:
+    asked = [Range(index.shards[0], start, 7) for start in (700, 20) for index in (remote, local)]
+    content = Path(local.shards[0]).read_bytes()
+    assert read_ranges(asked) == [content[r.start : r.start + r.size] for r in asked]
+
+
+def test_a_remote_folder_that_is_none_is_said(http_server: Server) -> None:
+    pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'asrscale[remote]'")
+    with pytest.raises(CliError, match=r"http://.*/nowhere: no dataset\.json here"):
+        read_index([f"{http_server.url}/nowhere"])
+    with pytest.raises(CliError, match=r"nonsense://x/dataset\.json cannot be opened"):
+        read_index(["nonsense://x"])
+
+
+@pytest.fixture
+def s3_folder(own_shards: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """`own_shards/train` in a bucket of an S3 server on loopback."""
+    moto_server = pytest.importorskip("moto.server", reason="needs moto: pip install 'moto[server]'")
+    s3fs = pytest.importorskip("s3fs", reason="needs s3fs: pip install 'asrscale[remote]'")
+    server = moto_server.ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in dict(ACCESS_KEY_ID="a", SECRET_ACCESS_KEY="b", DEFAULT_REGION="us-east-1").items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    s3fs.S3FileSystem.clear_instance_cache()
+    system = s3fs.S3FileSystem()
+    system.mkdir("bucket")
+    system.put(str(own_shards / "train"), "bucket/data/train", recursive=True)
+    yield "s3://bucket/data/train"
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+def test_a_bucket_is_read_like_a_local_folder(s3_folder: str, local: Index) -> None:
+    remote = read_index([s3_folder])
+    assert remote.shards[0] == f"{s3_folder}/train-000000.tar"
+    assert_same(remote, local)
+    moved = replace(remote, shards=("s3://bucket/data/none.tar",) * len(remote.shards))
+    with pytest.raises(DataError, match=r"s3://bucket/data/none\.tar \(bytes .* cannot be read"):
+        read(moved, 3)
