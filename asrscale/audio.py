@@ -84,6 +84,18 @@ def resample(waveform: Waveform, sample_rate_hz: int) -> Waveform:
     return resampled
 
 
+def change_speed(pcm: Pcm, tenths: int) -> Pcm:
+    """(T,) samples at `tenths`/10 of their speed, pitch included: exactly `perturbed_length(T, tenths)` of them."""
+    length = perturbed_length(len(pcm), tenths)
+    changed: Pcm = soxr.resample(pcm, SAMPLE_RATE_HZ * tenths / 10, SAMPLE_RATE_HZ, quality="HQ")[:length]
+    return np.pad(changed, (0, length - len(changed)))
+
+
+def perturbed_length(num_samples: Count, tenths: Count | int) -> Count:
+    """How many samples remain of `num_samples` (numbers or arrays) at `tenths`/10 of their speed."""
+    return num_samples * 10 // tenths
+
+
 def to_pcm16(waveform: Waveform) -> Pcm:
     """Rounds float (T,) in [-1, 1] to 16-bit samples; what lies beyond is clipped, never wrapped."""
     pcm: Pcm = np.clip(np.rint(waveform * np.float32(PCM_SCALE)), -PCM_SCALE, PCM_SCALE - 1).astype(np.int16)

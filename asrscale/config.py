@@ -63,6 +63,7 @@ class TrainConfig:
     dropout: float | None = setting(None, help="every dropout of the model; none: the checkpoint's own")
     mask_time_prob: float = setting(0.05, help="SpecAugment over time; from scratch 0")
     mask_feature_prob: float = setting(0.0, help="SpecAugment over feature channels")
+    perturb_speed: bool = setting(False, help="hear each utterance at 0.9, 1.0 or 1.1 of its speed, anew each epoch")
     max_unknown_fraction: float = setting(0.01, help="most of the characters that the vocabulary may miss")
 
     max_bad_fraction: float = setting(0.01, help="most of the utterances that may turn out damaged while training")
@@ -74,6 +75,7 @@ class TrainConfig:
     save_total_limit: int = setting(2, help="checkpoints to keep beside the best")
     patience: int = setting(3, help="stop after so many evaluations without a better WER; 0: never")
     decode_threads: int = setting(2, help="threads of each rank that read and decode")
+    ledger: bool = setting(False, help="write the keys of each step's utterances to RUN/ledger")
     wandb: Literal["auto", "offline", "online", "off"] = setting("auto", help="auto: online if you are logged in")
     wandb_project: str = setting("asrscale", help="W&B project")
 
@@ -118,7 +120,8 @@ def to_dict(config: TrainConfig) -> dict[str, Any]:
 
 # Settings that decide what the next step computes: they must not change when a run is resumed.
 FIXED_BY_THE_RUN = ("train", "model", "seed", "batch_seconds", "units_per_step", "epochs", "max_steps", "learning_rate",
-                    "schedule", "warmup_steps", "weight_decay", "adam_beta2", "freeze_feature_encoder")  # fmt: skip
+                    "schedule", "warmup_steps", "weight_decay", "adam_beta2", "freeze_feature_encoder",
+                    "perturb_speed")  # fmt: skip
 
 
 def check_resumable(config: TrainConfig, folder: Path) -> None:

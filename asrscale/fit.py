@@ -28,7 +28,7 @@ from asrscale.steps import RunPlan, Step, steps_from
 from asrscale.tracking import Tracker
 
 SAMPLE_PREDICTIONS = 20  # recorded after each evaluation
-QUARANTINE_FILE = "quarantine.jsonl"
+QUARANTINE_FILE, LEDGER_FOLDER = "quarantine.jsonl", "ledger"
 MIN_DAMAGED = 10  # fewer say nothing about the share of damaged utterances
 
 
@@ -124,7 +124,7 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
     with progress(job.total_steps, "training", "steps", done=state.step, enabled=world.is_main) as bar:
         engine.train()
         meter, note = Meter(), ""
-        damaged_so_far = open_quarantine(job, state.step)
+        damaged_so_far = open_records(job, state.step)
         steps = steps_from(
             job.plan,
             job.recognizer,
@@ -142,6 +142,8 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
                 quarantine(job, step, damaged_so_far)
             loss, gradient_norm = train_step(engine, job, step, good)
             meter.add(step, damaged, loss, gradient_norm)
+            if config.ledger:
+                record_visits(job, step)
             state = replace(state, step=step.number + 1)
             if state.step % config.log_steps == 0 or is_over(job, state):
                 values = meter.values(job, state.step)
@@ -171,20 +173,39 @@ def count_utterances(job: Job, step: Step) -> tuple[int, int]:
     return good, damaged
 
 
-def open_quarantine(job: Job, steps_done: int) -> int:
-    """Drops what RUN/quarantine.jsonl says of steps that will be taken again; a collective.
+def open_records(job: Job, steps_done: int) -> int:
+    """Drops what RUN/quarantine.jsonl and RUN/ledger say of steps that will be taken again; a collective.
 
     Returns:
         How many damaged utterances the steps before have met.
     """
-    path, rows = job.folder / QUARANTINE_FILE, list[str]()
-    if job.world.is_main and path.exists():
-        whole = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
-        rows = [line for line in whole if json.loads(line)["step"] <= steps_done]
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(rows), encoding="utf-8")
-        partial.replace(path)
-    return round(ds.all_reduce_sum([len(rows)], job.world)[0])
+    damaged = 0
+    if job.world.is_main:
+        for path in (job.folder / LEDGER_FOLDER).glob("*.jsonl"):
+            _keep_until(path, steps_done)
+        damaged = _keep_until(job.folder / QUARANTINE_FILE, steps_done)
+    return round(ds.all_reduce_sum([damaged], job.world)[0])
+
+
+def _keep_until(path: Path, steps_done: int) -> int:
+    """Drops the lines of later steps, and one torn by a kill; returns how many are left."""
+    if not path.exists():
+        return 0
+    whole = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
+    rows = [line for line in whole if json.loads(line)["step"] <= steps_done]
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(rows), encoding="utf-8")
+    partial.replace(path)
+    return len(rows)
+
+
+def record_visits(job: Job, step: Step) -> None:
+    """Appends the keys of this rank's utterances to RUN/ledger: proof of what was visited, for whoever asks."""
+    path = job.folder / LEDGER_FOLDER / f"rank-{job.world.rank:05d}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    keys = [step.index.keys[int(number)].as_py() for batch in step.batches for number in batch.utterances]
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step.number + 1, "keys": keys}, ensure_ascii=False) + "\n")
 
 
 def quarantine(job: Job, step: Step, damaged_so_far: int) -> None:

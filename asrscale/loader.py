@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asrscale.audio import SAMPLE_RATE_HZ, Pcm, decode_flac
+from asrscale.audio import SAMPLE_RATE_HZ, Pcm, change_speed, decode_flac
 from asrscale.batching import Ids
 from asrscale.errors import AudioError
 from asrscale.index import Index
@@ -80,7 +80,13 @@ class LoadedStep:
 
 
 def load_steps(
-    index: Index, vocabulary: Vocabulary, steps: Iterable[Sequence[Ids]], *, threads: int, pin: bool = False
+    index: Index,
+    vocabulary: Vocabulary,
+    steps: Iterable[Sequence[Ids]],
+    *,
+    threads: int,
+    pin: bool = False,
+    speeds: Ids | None = None,
 ) -> Iterator[LoadedStep]:
     """Yields the batches of each step, while the step after it is read and decoded.
 
@@ -93,6 +99,7 @@ def load_steps(
         steps: For each step the passes of this rank.
         threads: Decoding threads; libsndfile runs outside the interpreter's lock.
         pin: Page-lock the batches, for a GPU.
+        speeds: (N,) speed of each utterance of the index in tenths; None leaves them as they are.
 
     Raises:
         DataError: A shard is gone, or cannot be read at all.
@@ -100,7 +107,8 @@ def load_steps(
     with ThreadPoolExecutor(threads, "decode") as decoders, ThreadPoolExecutor(1, "read-ahead") as reader:
 
         def load(passes: Sequence[Ids]) -> LoadedStep:
-            waveforms, damaged = read_utterances(index, np.concatenate([*passes, np.zeros(0, np.int64)]), decoders)
+            wanted = np.concatenate([*passes, np.zeros(0, np.int64)])
+            waveforms, damaged = read_utterances(index, wanted, decoders, speeds)
             batches = []
             for utterances in passes:
                 good = np.array([u for u in utterances if int(u) in waveforms], np.int64)
@@ -110,8 +118,10 @@ def load_steps(
         yield from _one_ahead(steps, load, reader)
 
 
-def read_utterances(index: Index, utterances: Ids, decoders: Executor) -> tuple[dict[int, Pcm], tuple[Damaged, ...]]:
-    """Reads, checks and decodes utterances; neighbours in a shard are read at once.
+def read_utterances(
+    index: Index, utterances: Ids, decoders: Executor, speeds: Ids | None = None
+) -> tuple[dict[int, Pcm], tuple[Damaged, ...]]:
+    """Reads, checks and decodes utterances, at their speeds; neighbours in a shard are read at once.
 
     Returns:
         For each good utterance its samples, (T,) int16; and the others.
@@ -121,7 +131,8 @@ def read_utterances(index: Index, utterances: Ids, decoders: Executor) -> tuple[
     """
     futures: dict[int, Future[Pcm]] = {}
     for utterance, payload in _read_payloads(index, utterances):
-        futures[utterance] = decoders.submit(_decode_checked, index, utterance, payload)
+        tenths = 10 if speeds is None else int(speeds[utterance])
+        futures[utterance] = decoders.submit(_decode_checked, index, utterance, payload, tenths)
     waveforms: dict[int, Pcm] = {}
     damaged: list[Damaged] = []
     for utterance, future in futures.items():
@@ -201,7 +212,7 @@ def _merge_ranges(index: Index, order: Ids) -> Iterator[Ids]:
             first = i
 
 
-def _decode_checked(index: Index, utterance: int, payload: bytes | Exception) -> Pcm:
+def _decode_checked(index: Index, utterance: int, payload: bytes | Exception, tenths: int) -> Pcm:
     """Decodes a payload that has the size and checksum that the index says, and compares its length.
 
     Raises:
@@ -217,4 +228,4 @@ def _decode_checked(index: Index, utterance: int, payload: bytes | Exception) ->
     waveform = decode_flac(payload)
     if len(waveform) != length:
         raise AudioError(f"length: {len(waveform):,} samples, the index says {length:,}")
-    return waveform
+    return waveform if tenths == 10 else change_speed(waveform, tenths)

@@ -10,14 +10,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asrscale.audio import SAMPLE_RATE_HZ, num_frames
-from asrscale.batching import Ids, cut_step, find_step, group_windows, padded_samples, plan_window, window_steps
+from asrscale.audio import SAMPLE_RATE_HZ, num_frames, perturbed_length
+from asrscale.batching import (
+    Ids,
+    cut_step,
+    find_step,
+    group_windows,
+    hash_keys,
+    padded_samples,
+    plan_window,
+    relative_time,
+    window_steps,
+)
 from asrscale.index import Catalog, Index, read_shards
 from asrscale.loader import Batch, Damaged, load_steps
 from asrscale.model import Recognizer
 
 # Half a gigabyte of index rows at most, and far more than a step, so that a window is a fair sample of the data.
 WINDOW_HOURS = 300
+
+SPEEDS_TENTHS = (9, 10, 11)  # Ko et al. 2015, "Audio augmentation for speech recognition"
+_SPEED_SALT = 11
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +44,7 @@ class RunPlan:
         seed: The run's seed.
         batch_samples: Padded audio of a unit.
         units_per_step: Units of a step.
+        perturb_speed: Whether an utterance is heard at 0.9, 1.0 or 1.1 of its speed, drawn anew each epoch.
     """
 
     catalog: Catalog
@@ -39,6 +53,7 @@ class RunPlan:
     seed: int
     batch_samples: int
     units_per_step: int
+    perturb_speed: bool
 
     @property
     def steps_per_epoch(self) -> int:
@@ -71,27 +86,30 @@ class Step:
     waiting_seconds: float
 
 
-def plan_run(catalog: Catalog, *, seed: int, batch_seconds: float, units_per_step: int) -> RunPlan:
+def plan_run(
+    catalog: Catalog, *, seed: int, batch_seconds: float, units_per_step: int, perturb_speed: bool = False
+) -> RunPlan:
     """Groups the shards into windows and counts their steps; reads no index."""
     batch_samples = int(batch_seconds * SAMPLE_RATE_HZ)
     window_samples = int(WINDOW_HOURS * 3600) * SAMPLE_RATE_HZ
     windows = group_windows(catalog.samples, seed=seed, window_samples=window_samples)
     steps = window_steps(windows, catalog.samples, catalog.utterances, batch_samples, units_per_step)
-    return RunPlan(catalog, windows, steps, seed, batch_samples, units_per_step)
+    return RunPlan(catalog, windows, steps, seed, batch_samples, units_per_step, perturb_speed)
 
 
 @lru_cache(maxsize=1)  # a run with one window reads it once
 def read_window(plan: RunPlan, window: int, recognizer: Recognizer) -> tuple[Index, Index]:
     """The utterances of a window that can be trained on, and those that are too short for their transcript."""
     index = read_shards(plan.catalog, plan.windows[window])
-    feasible = feasible_utterances(index, recognizer)
+    fastest = SPEEDS_TENTHS[-1] if plan.perturb_speed else 10
+    feasible = feasible_utterances(index, perturbed_length(index.num_samples, fastest), recognizer)
     return index.take(np.flatnonzero(feasible)), index.take(np.flatnonzero(~feasible))
 
 
-def feasible_utterances(index: Index, recognizer: Recognizer) -> NDArray[np.bool_]:
-    """(N,) whether CTC can emit the transcript: a frame for each label, one more between equal neighbours."""
+def feasible_utterances(index: Index, lengths: Ids, recognizer: Recognizer) -> NDArray[np.bool_]:
+    """(N,) whether CTC can emit the transcript in `lengths` samples: a frame a label, one more between equal ones."""
     stem = recognizer.model.config
-    have = num_frames(index.num_samples, stem.conv_kernel, stem.conv_stride)
+    have = num_frames(lengths, stem.conv_kernel, stem.conv_stride)
     labels = map(recognizer.vocabulary.encode, index.texts.to_pylist())
     needed = np.fromiter((len(ids) + sum(a == b for a, b in pairwise(ids)) for ids in labels), np.int64, len(index))
     return (needed > 0) & (needed <= have)
@@ -122,8 +140,10 @@ def steps_from(
         epoch, window, first = find_step(plan.steps, numbers[0], seed=plan.seed)
         count = min(int(plan.steps[window]) - first, len(numbers))
         index, _ = read_window(plan, window, recognizer)
+        speeds = draw_speeds(len(index), plan.seed, epoch, window) if plan.perturb_speed else None
+        lengths = index.num_samples if speeds is None else perturbed_length(index.num_samples, speeds)
         planned = plan_window(
-            index.num_samples,
+            lengths,
             seed=plan.seed,
             epoch=epoch,
             window=window,
@@ -131,15 +151,27 @@ def steps_from(
             units_per_step=plan.units_per_step,
         )
         cuts = (
-            cut_step(planned.step(step), index.num_samples, memory_cap_samples=cap_samples, world_size=world_size)
+            cut_step(planned.step(step), lengths, memory_cap_samples=cap_samples, world_size=world_size)
             for step in range(first, first + count)
         )
-        yield from _loaded(index, recognizer, cuts, numbers[:count], rank, **loading)
+        yield from _loaded(index, lengths, recognizer, cuts, numbers[:count], rank, speeds=speeds, **loading)
         numbers = numbers[count:]
 
 
+def draw_speeds(count: int, seed: int, epoch: int, window: int) -> Ids:
+    """(count,) speed of each utterance of a window in tenths: a function of seed, epoch and utterance."""
+    drawn = hash_keys(count, seed, epoch, window, _SPEED_SALT) % np.uint64(len(SPEEDS_TENTHS))
+    return np.array(SPEEDS_TENTHS, np.int64)[drawn.astype(np.int64)]
+
+
 def _loaded(
-    index: Index, recognizer: Recognizer, cuts: Iterator[list[list[Ids]]], numbers: range, rank: int, **loading: Any
+    index: Index,
+    lengths: Ids,
+    recognizer: Recognizer,
+    cuts: Iterator[list[list[Ids]]],
+    numbers: range,
+    rank: int,
+    **loading: Any,
 ) -> Iterator[Step]:
     """The steps of one window, read a step ahead."""
     ahead: list[list[list[Ids]]] = []  # cuts whose batches are still being read
@@ -158,10 +190,45 @@ def _loaded(
         yield Step(
             number,
             utterances=sum(map(len, passes)),
-            audio_samples=sum(int(index.num_samples[utterances].sum()) for utterances in passes),
-            padded_samples=sum(padded_samples(utterances, index.num_samples) for utterances in passes),
+            audio_samples=sum(int(lengths[utterances].sum()) for utterances in passes),
+            padded_samples=sum(padded_samples(utterances, lengths) for utterances in passes),
             batches=own.batches,
             damaged=own.damaged,
             index=index,
             waiting_seconds=waiting_seconds,
         )
+
+
+def describe_plan(plan: RunPlan, recognizer: Recognizer, *, world_size: int, cap_samples: int) -> str:
+    """What the first window's first epoch will look like: steps, padding, balance, and its units by length, as text."""
+    _, window, _ = find_step(plan.steps, 0, seed=plan.seed)
+    lengths = read_window(plan, window, recognizer)[0].num_samples
+    count = int(plan.steps[window])
+    planned = plan_window(
+        lengths, seed=plan.seed, epoch=0, window=window, steps=count, units_per_step=plan.units_per_step
+    )
+    steps = [planned.step(number) for number in range(planned.num_steps)]
+    longest = np.array([lengths[unit].max() / SAMPLE_RATE_HZ for units in steps for unit in units if len(unit)])
+    audio, padded, work, waited = 0, 0, 0, 0
+    for units in steps[:: max(1, len(steps) // 200)]:  # a sample of the steps is enough
+        ranks = cut_step(units, lengths, memory_cap_samples=cap_samples, world_size=world_size)
+        times = [sum(_pass_time(utterances, lengths) for utterances in passes) for passes in ranks]
+        work, waited = work + sum(times), waited + max(times) * world_size
+        passes = [utterances for own in ranks for utterances in own]
+        audio += sum(int(lengths[utterances].sum()) for utterances in passes)
+        padded += sum(padded_samples(utterances, lengths) for utterances in passes)
+    counts, edges = np.histogram(longest, 8)
+    return "\n".join(
+        [
+            f"{plan.steps_per_epoch:,} steps an epoch in {len(plan.windows):,} windows, {plan.units_per_step} units a "
+            f"step; padding {1 - audio / padded:.1%}, mean/max work of {world_size} ranks {work / waited:.3f}",
+            *(
+                f"  {low:5.1f} to {high:5.1f} s {n:8,} units"
+                for n, (low, high) in zip(counts, pairwise(edges), strict=True)
+            ),
+        ]
+    )
+
+
+def _pass_time(utterances: Ids, lengths: Ids) -> int:
+    return len(utterances) * int(relative_time(lengths[utterances].max(keepdims=True))[0]) if len(utterances) else 0

@@ -15,7 +15,7 @@ import torch
 from asrscale import __version__
 from asrscale import checkpoint as checkpoints
 from asrscale import engine as ds
-from asrscale.audio import SAMPLE_RATE_HZ
+from asrscale.audio import SAMPLE_RATE_HZ, perturbed_length
 from asrscale.batching import find_step
 from asrscale.checkpoint import RunState
 from asrscale.config import DEMO_DATA, TrainConfig, check_resumable, to_dict, write_json
@@ -33,7 +33,7 @@ from asrscale.model import (
     load_recognizer,
 )
 from asrscale.modelcard import model_card
-from asrscale.steps import RunPlan, plan_run, read_window
+from asrscale.steps import SPEEDS_TENTHS, RunPlan, describe_plan, plan_run, read_window
 from asrscale.tracking import open_tracker, plot_metrics
 
 
@@ -63,7 +63,13 @@ def _run(config: TrainConfig, ds_config: dict[str, Any], catalog: Catalog, valid
     folder = Path(config.run)
     recognizer = _new_recognizer(config, catalog)
     _check_data(config, recognizer, catalog, world)
-    plan = plan_run(catalog, seed=config.seed, batch_seconds=config.batch_seconds, units_per_step=config.units_per_step)
+    plan = plan_run(
+        catalog,
+        seed=config.seed,
+        batch_seconds=config.batch_seconds,
+        units_per_step=config.units_per_step,
+        perturb_speed=config.perturb_speed,
+    )
     total_steps = config.max_steps or max(1, round(config.epochs * plan.steps_per_epoch))
     if config.warmup_steps >= total_steps:
         raise CliError(
@@ -148,7 +154,8 @@ def _check_data(config: TrainConfig, recognizer: Recognizer, catalog: Catalog, w
     if unknown:
         _say(world, f"{unknown.total():,} characters become {recognizer.vocabulary.unknown}: {worst}")
     longest = int(catalog.longest_samples.argmax())
-    if catalog.longest_samples[longest] > config.memory_cap_seconds * SAMPLE_RATE_HZ:
+    slowest = SPEEDS_TENTHS[0] if config.perturb_speed else 10
+    if perturbed_length(int(catalog.longest_samples[longest]), slowest) > config.memory_cap_seconds * SAMPLE_RATE_HZ:
         index = read_shards(catalog, [longest])
         utterance = int(index.num_samples.argmax())
         raise CliError(
@@ -223,8 +230,13 @@ def _opening(job: Job, state: RunState) -> str:
         f"{resuming}{config.model}: {model['trainable_parameters']:,} of {model['parameters']:,} parameters trained "
         f"in {config.precision} on {job.world.world_size} × {job.world.device.type}\n"
         f"{catalog.utterances.sum():,} utterances, {catalog.hours:.2f} h; {job.total_steps:,} steps of "
-        f"{config.batch_seconds * config.units_per_step:g} s, {job.plan.steps_per_epoch:,} an epoch; "
-        f"run folder {job.folder}"
+        f"{config.batch_seconds * config.units_per_step:g} s; run folder {job.folder}\n"
+        + describe_plan(
+            job.plan,
+            job.recognizer,
+            world_size=job.world.world_size,
+            cap_samples=int(config.memory_cap_seconds * SAMPLE_RATE_HZ),
+        )
     )
 
 

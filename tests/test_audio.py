@@ -161,3 +161,14 @@ def test_num_frames_of_wav2vec2() -> None:
     samples_array = np.array([16_000, 400, 399, 0])
     assert audio.num_frames(samples_array, WAV2VEC2_KERNELS, WAV2VEC2_STRIDES).tolist() == [49, 1, 0, 0]
     assert samples_array.tolist() == [16_000, 400, 399, 0]
+
+
+@pytest.mark.parametrize("tenths", [9, 11])
+def test_speed_changes_length_and_pitch(tenths: int) -> None:
+    time_seconds = np.arange(16_001) / 16_000
+    tone = (10_000 * np.sin(2 * np.pi * 1_000 * time_seconds)).astype(np.int16)
+    changed = audio.change_speed(tone, tenths)
+    assert changed.dtype == np.int16 and len(changed) == audio.perturbed_length(16_001, tenths) == 160_010 // tenths
+    spectrum = np.abs(np.fft.rfft(changed[1_000:13_000] * np.hanning(12_000)))
+    assert spectrum.argmax() * 16_000 / 12_000 == pytest.approx(1_000 * tenths / 10, abs=2)
+    assert np.abs(changed[1_000:-1_000]).max() == pytest.approx(10_000, rel=0.02)

@@ -21,7 +21,7 @@ from asrscale.fit import (
     is_over,
     learning_rate,
     loss_sum,
-    open_quarantine,
+    open_records,
     quarantine,
     seed_pass,
     train_step,
@@ -125,7 +125,7 @@ def test_the_quarantine_lists_each_and_stops_the_run_above_the_limit(
 ) -> None:
     own = replace(job(tone_shards), world=world, folder=tmp_path)
     file, train = tmp_path / "quarantine.jsonl", train_index(own)
-    assert open_quarantine(own, 0) == 0
+    assert open_records(own, 0) == 0
     quarantine(own, Step(4, 9, 1, 1, [], (Damaged(8, "checksum: x"), Damaged(3, "truncated: y")), train, 0.0), 2)
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert [row["key"] for row in rows] == train.keys.take([3, 8]).to_pylist()
@@ -139,4 +139,4 @@ def test_the_quarantine_lists_each_and_stops_the_run_above_the_limit(
 
     with file.open("a") as torn:
         torn.write('{"step": 5, "ep')
-    assert open_quarantine(own, 5) == 2 and len(file.read_text().splitlines()) == 2
+    assert open_records(own, 5) == 2 and len(file.read_text().splitlines()) == 2

@@ -1,5 +1,7 @@
 """Real shards, planned window by window."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from asrscale import steps as steps_module
 from asrscale.index import read_catalog, read_index
 from asrscale.model import Recognizer, build_recognizer
-from asrscale.steps import RunPlan, Step, feasible_utterances, plan_run, read_window, steps_from
+from asrscale.steps import RunPlan, Step, describe_plan, feasible_utterances, plan_run, read_window, steps_from
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +80,42 @@ def test_any_number_of_ranks_does_the_same_steps(plan: RunPlan, recognizer: Reco
 
 def test_utterances_too_short_for_their_transcript_are_told_apart(recognizer: Recognizer, tone_shards: Path) -> None:
     index = read_index([str(tone_shards / "train")])
-    assert feasible_utterances(index, recognizer).all()
+    assert feasible_utterances(index, index.num_samples, recognizer).all()
     short = np.minimum(index.num_samples, 4_000)
-    crushed = type(index)(**vars(index) | {"num_samples": short})
-    feasible = feasible_utterances(crushed, recognizer)
+    feasible = feasible_utterances(index, short, recognizer)
     lengths = [len(text) for text in index.texts.to_pylist()]
     assert not feasible.any() or max(length for length, good in zip(lengths, feasible, strict=True) if good) <= 8
     assert not feasible.all()
+
+
+def test_the_plan_is_described(plan: RunPlan, recognizer: Recognizer) -> None:
+    text = describe_plan(plan, recognizer, world_size=2, cap_samples=48_000)
+    assert f"{plan.steps_per_epoch} steps an epoch in {len(plan.windows)} windows, 2 units a step" in text
+    padding, balance = re.search(r"padding ([\d.]+)%, mean/max work of 2 ranks ([\d.]+)", text).groups()
+    assert 0 <= float(padding) < 30 and 0.5 < float(balance) <= 1
+    assert len(text.splitlines()) == 9
+
+
+def test_perturbed_speed_is_planned_for_and_drawn_anew(
+    plan: RunPlan, recognizer: Recognizer, tone_shards: Path
+) -> None:
+    perturbed = replace(plan, perturb_speed=True)
+    size = plan.steps_per_epoch
+    heard: list[dict[str, int]] = []
+    for epoch in range(2):
+        steps = run_steps(perturbed, recognizer, epoch * size, (epoch + 1) * size)
+        heard.append({})
+        for step in steps:
+            own = [(int(u), int(n)) for b in step.batches for u, n in zip(b.utterances, b.num_samples, strict=False)]
+            assert sum(samples for _, samples in own) == step.audio_samples
+            heard[-1] |= {step.index.keys[u].as_py(): samples for u, samples in own}
+    index = read_index([str(tone_shards / "train")])
+    original = dict(zip(index.keys.to_pylist(), index.num_samples.tolist(), strict=True))
+    assert heard[0].keys() == heard[1].keys() == original.keys()
+    for epoch_heard in heard:
+        speeds = {round(10 * original[key] / samples) for key, samples in epoch_heard.items()}
+        assert speeds == {9, 10, 11}
+        assert all(samples in {original[key] * 10 // t for t in (9, 10, 11)} for key, samples in epoch_heard.items())
+    assert heard[0] != heard[1]
+    again = run_steps(perturbed, recognizer, size + 2, size + 3)[0]
+    assert {again.index.keys[int(u)].as_py() for b in again.batches for u in b.utterances} <= heard[1].keys()
