@@ -76,6 +76,8 @@ class TrainConfig:
     patience: int = setting(3, help="stop after so many evaluations without a better WER; 0: never")
     decode_threads: int = setting(2, help="threads of each rank that read and decode")
     ledger: bool = setting(False, help="write the keys of each step's utterances to RUN/ledger")
+    cache_dir: str | None = setting(None, help="folder on the node's own disk for copies of shards that lie elsewhere")
+    cache_bytes: int = setting(100_000_000_000, help="size of --cache_dir; the least recently used copies are dropped")
     wandb: Literal["auto", "offline", "online", "off"] = setting("auto", help="auto: online if you are logged in")
     wandb_project: str = setting("asrscale", help="W&B project")
 
@@ -145,7 +147,7 @@ def check_resumable(config: TrainConfig, folder: Path) -> None:
 
 _POSITIVE = ("batch_seconds", "units_per_step", "memory_cap_seconds", "epochs", "learning_rate",
              "max_gradient_norm", "log_steps", "eval_steps", "eval_utterances", "save_steps", "save_total_limit",
-             "decode_threads")  # fmt: skip
+             "decode_threads", "cache_bytes")  # fmt: skip
 _NOT_NEGATIVE = ("max_steps", "warmup_steps", "weight_decay", "patience", "seed")
 _SHARES = ("adam_beta2", "dropout", "mask_time_prob", "mask_feature_prob", "max_unknown_fraction",
            "max_bad_fraction")  # fmt: skip

@@ -25,6 +25,7 @@ from asrscale.model import Recognizer, count_frames, ctc_losses, forward_logits
 from asrscale.progress import Progress, progress
 from asrscale.schedule import learning_rate_at
 from asrscale.steps import RunPlan, Step, steps_from
+from asrscale.storage import Cache
 from asrscale.tracking import Tracker
 
 SAMPLE_PREDICTIONS = 20  # recorded after each evaluation
@@ -134,6 +135,7 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
             cap_samples=int(config.memory_cap_seconds * SAMPLE_RATE_HZ),
             threads=config.decode_threads,
             pin=world.device.type == "cuda",
+            cache=Cache(config.cache_dir, config.cache_bytes) if config.cache_dir else None,
         )
         for step in steps:
             good, damaged = count_utterances(job, step)

@@ -17,7 +17,7 @@ from asrscale.audio import SAMPLE_RATE_HZ, Pcm, change_speed, decode_flac
 from asrscale.batching import Ids
 from asrscale.errors import AudioError
 from asrscale.index import Index
-from asrscale.storage import Range, read_ranges
+from asrscale.storage import Cache, Range, read_ranges, read_ranges_cached
 from asrscale.text import Vocabulary
 
 # Ranges closer than this are read as one: reading 64 KiB costs a local disk less than another request.
@@ -87,6 +87,7 @@ def load_steps(
     threads: int,
     pin: bool = False,
     speeds: Ids | None = None,
+    cache: Cache | None = None,
 ) -> Iterator[LoadedStep]:
     """Yields the batches of each step, while the step after it is read and decoded.
 
@@ -100,6 +101,7 @@ def load_steps(
         threads: Decoding threads; libsndfile runs outside the interpreter's lock.
         pin: Page-lock the batches, for a GPU.
         speeds: (N,) speed of each utterance of the index in tenths; None leaves them as they are.
+        cache: Where whole shards are copied to and read from; None reads them where they are.
 
     Raises:
         DataError: A shard is gone, or cannot be read at all.
@@ -108,7 +110,7 @@ def load_steps(
 
         def load(passes: Sequence[Ids]) -> LoadedStep:
             wanted = np.concatenate([*passes, np.zeros(0, np.int64)])
-            waveforms, damaged = read_utterances(index, wanted, decoders, speeds)
+            waveforms, damaged = read_utterances(index, wanted, decoders, speeds, cache)
             batches = []
             for utterances in passes:
                 good = np.array([u for u in utterances if int(u) in waveforms], np.int64)
@@ -119,7 +121,7 @@ def load_steps(
 
 
 def read_utterances(
-    index: Index, utterances: Ids, decoders: Executor, speeds: Ids | None = None
+    index: Index, utterances: Ids, decoders: Executor, speeds: Ids | None = None, cache: Cache | None = None
 ) -> tuple[dict[int, Pcm], tuple[Damaged, ...]]:
     """Reads, checks and decodes utterances, at their speeds; neighbours in a shard are read at once.
 
@@ -130,7 +132,7 @@ def read_utterances(
         DataError: A shard is gone, or cannot be read at all; names shard and range.
     """
     futures: dict[int, Future[Pcm]] = {}
-    for utterance, payload in _read_payloads(index, utterances):
+    for utterance, payload in _read_payloads(index, utterances, cache):
         tenths = 10 if speeds is None else int(speeds[utterance])
         futures[utterance] = decoders.submit(_decode_checked, index, utterance, payload, tenths)
     waveforms: dict[int, Pcm] = {}
@@ -171,12 +173,13 @@ def _one_ahead(
         yield pending.popleft().result()
 
 
-def _read_payloads(index: Index, utterances: Ids) -> Iterator[tuple[int, bytes | Exception]]:
+def _read_payloads(index: Index, utterances: Ids, cache: Cache | None) -> Iterator[tuple[int, bytes | Exception]]:
     """The bytes of each utterance in the order of the shards, or why they cannot be read."""
     order = utterances[np.lexsort((index.offsets[utterances], index.shard_ids[utterances]))]
     groups = list(_merge_ranges(index, order))
+    ranges = [_range(index, group) for group in groups]
     alone: list[Ids] = []
-    for group, found in zip(groups, read_ranges([_range(index, group) for group in groups]), strict=True):
+    for group, found in zip(groups, read_ranges_cached(ranges, cache) if cache else read_ranges(ranges), strict=True):
         if isinstance(found, Exception):
             alone += np.array_split(group, len(group))
             continue

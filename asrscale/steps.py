@@ -134,7 +134,7 @@ def steps_from(
         rank: Of this process.
         world_size: Number of ranks.
         cap_samples: The most padded samples of a pass.
-        **loading: `threads` and `pin` of `load_steps`.
+        **loading: `threads`, `pin` and `cache` of `load_steps`.
     """
     while numbers:
         epoch, window, first = find_step(plan.steps, numbers[0], seed=plan.seed)

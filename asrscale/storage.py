@@ -4,15 +4,23 @@ A remote file is a URL that fsspec knows: s3://, gs://, http://, https:// … Cr
 environment, as the URL's own tools take them.
 """
 
+import errno
+import fcntl
+import hashlib
+import io
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 
 from asrscale.errors import CliError, DataError
+
+Result = TypeVar("Result")
 
 # Waits of 0.5, 1, 2 and 4 s outlast what is meant by "try again" (throttling, a lost connection), not an outage.
 TRIES, FIRST_WAIT_SECONDS = 5, 0.5
@@ -31,48 +39,98 @@ class Range:
         return f"{self.path} (bytes {self.start:,} to {self.start + self.size:,})"
 
 
+@dataclass(frozen=True)
+class Cache:
+    """A folder of whole shards on the node's own disk, shared by the ranks of the node.
+
+    A copy is known by its shard's address: empty the folder when a data set is built anew under the same one.
+
+    Attributes:
+        folder: Made where it is missing.
+        max_bytes: The least recently used copies are dropped above this; a rank that is copying may be a shard ahead.
+    """
+
+    folder: str
+    max_bytes: int
+
+
 def is_remote(path: str) -> bool:
     """Whether a path is a URL."""
     return "://" in path
 
 
-def read_bytes(url: str) -> bytes:
-    """All of a remote file.
+def read_bytes(path: str) -> bytes:
+    """All of a small file.
 
     Raises:
         FileNotFoundError: It is not there.
-        DataError: It cannot be read, after retries.
+        DataError: It is remote and cannot be read, after retries.
     """
-    system = _file_system(url)
+    if not is_remote(path):
+        return Path(path).read_bytes()
+    system = _file_system(path)
 
-    def read(_: list[int]) -> list[bytes | Exception]:
+    def attempt(_: list[int]) -> list[bytes | Exception]:
         try:
-            return [system.cat_file(url)]
+            return [system.cat_file(path)]
         except Exception as error:  # every file system raises errors of its own
             return [error]
 
-    [data] = _retried(read, 1)
+    [data] = _retried(attempt, 1)
     if isinstance(data, FileNotFoundError):
-        raise data
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from data
     if isinstance(data, Exception):
-        raise DataError(f"{url} cannot be read: {_line(data)}") from data
+        raise DataError(f"{path} cannot be read: {_line(data)}") from data
     return data
 
 
 def open_binary(path: str) -> BinaryIO:
-    """A local or remote file, to be read in parts.
+    """Opens a file for reading here and there; of a remote one only those parts travel that are read.
 
     Raises:
-        OSError: It is not there or cannot be opened.
+        OSError: It is not there or cannot be read.
     """
-    if not is_remote(path):
-        return open(path, "rb")
+    return open(path, "rb") if not is_remote(path) else io.BufferedReader(_RemoteFile(path))
+
+
+class _RemoteFile(io.RawIOBase):
+    """A remote file whose every read is retried like a shard's."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._position = url, 0
+        [size] = _retried(lambda _: [_size(url)], 1)
+        if isinstance(size, Exception):
+            raise size
+        self._size = size
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        self._position = offset + (0, self._position, self._size)[whence]
+        return self._position
+
+    def readinto(self, buffer: Any, /) -> int:
+        wanted = min(len(buffer), self._size - self._position)
+        [data] = read_ranges([Range(self._url, self._position, wanted)]) if wanted > 0 else [b""]
+        if isinstance(data, Exception):
+            raise data
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+
+def _size(url: str) -> int | Exception:
     try:
-        return cast(BinaryIO, _file_system(path).open(path, "rb"))
-    except OSError:
-        raise
+        size: int | None = _file_system(url).size(url)
+        return OSError(f"{url}: its server does not tell its size") if size is None else size
+    except FileNotFoundError as error:  # over HTTP also what is said of a server that fails for a moment
+        return OSError(f"{url}: not found, or its server fails ({_line(error)})")
     except Exception as error:  # every file system raises errors of its own
-        raise OSError(_line(error)) from error
+        return error
 
 
 def read_ranges(ranges: Sequence[Range]) -> list[bytes | Exception]:
@@ -95,12 +153,75 @@ def read_ranges(ranges: Sequence[Range]) -> list[bytes | Exception]:
     return data
 
 
-def _retried(read: Callable[[list[int]], list[bytes | Exception]], count: int) -> list[bytes | Exception]:
-    """What `read` returns for 0 … count-1, asked again with growing pauses for what failed and may yet succeed."""
-    results: dict[int, bytes | Exception] = {}
+def read_ranges_cached(ranges: Sequence[Range], cache: Cache) -> list[bytes | Exception]:
+    """Like `read_ranges`, from copies of the whole shards, which are made where they are missing."""
+    data: dict[Range, bytes | Exception] = {}
+    for path in dict.fromkeys(wanted.path for wanted in ranges):
+        own = [wanted for wanted in ranges if wanted.path == path]
+        copy = _local_copy(path, cache)
+        found = [_read_local(replace(wanted, path=copy)) for wanted in own]
+        if any(isinstance(one, Exception) for one in found):  # another rank needed the room just now
+            found = read_ranges(own)
+        data |= zip(own, found, strict=True)
+    return [data[wanted] for wanted in ranges]
+
+
+def _local_copy(path: str, cache: Cache) -> str:
+    """Where the copy of a shard lies; the shard itself where it is larger than the whole cache.
+
+    Raises:
+        DataError: It cannot be copied.
+    """
+    digest = hashlib.sha256(path.encode()).hexdigest()[:16]  # train/000.tar and valid/000.tar are not the same
+    copy = Path(cache.folder, f"{digest}-{os.path.basename(path)}")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{copy}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one rank copies, the others wait for it; falls with the process
+        if copy.exists():
+            copy.touch()  # used just now
+            return str(copy)
+        [result] = _retried(lambda _: [_copy(path, copy, cache)], 1)
+    if isinstance(result, Exception):
+        raise DataError(f"{path} cannot be copied to {cache.folder}: {_line(result)}") from result
+    return result
+
+
+def _copy(path: str, copy: Path, cache: Cache) -> str | Exception:
+    """One try to copy a whole shard; it appears at once or not at all."""
+    partial, size = f"{copy}.partial", _size(path)
+    if isinstance(size, Exception):
+        return size
+    if size > cache.max_bytes:
+        return path
+    try:
+        _make_room(cache, size)
+        _file_system(path).get_file(path, partial)
+        if (arrived := os.path.getsize(partial)) != size:
+            return OSError(f"{arrived:,} of {size:,} bytes arrived")
+        os.replace(partial, copy)
+        return str(copy)
+    except Exception as error:  # every file system raises errors of its own
+        return OSError(_line(error))
+
+
+def _make_room(cache: Cache, size: int) -> None:
+    """Drops the least recently used copies until `size` bytes more stay below the bound."""
+    files = [(entry.stat(), entry.path) for entry in os.scandir(cache.folder) if not entry.name.endswith(".lock")]
+    total = size + sum(stat.st_size for stat, _ in files)
+    for stat, path in sorted(files, key=lambda file: file[0].st_mtime_ns):
+        if total <= cache.max_bytes or path.endswith(".partial"):
+            continue
+        with suppress(FileNotFoundError):  # another rank was quicker
+            os.remove(path)
+        total -= stat.st_size
+
+
+def _retried(attempt: Callable[[list[int]], list[Result | Exception]], count: int) -> list[Result | Exception]:
+    """What `attempt` returns for 0 … count-1, asked again with growing pauses for what failed and may yet succeed."""
+    results: dict[int, Result | Exception] = {}
     wanted, wait_seconds = list(range(count)), FIRST_WAIT_SECONDS
     for left in reversed(range(TRIES)):
-        results |= zip(wanted, read(wanted), strict=True)
+        results |= zip(wanted, attempt(wanted), strict=True)
         wanted = [i for i in wanted if _is_transient(results[i])]
         if not wanted or not left:
             break
@@ -109,9 +230,9 @@ def _retried(read: Callable[[list[int]], list[bytes | Exception]], count: int) -
     return [results[i] for i in range(count)]
 
 
-def _is_transient(result: bytes | Exception) -> bool:
-    """Whether trying again may help."""
-    if isinstance(result, bytes | FileNotFoundError | PermissionError):
+def _is_transient(result: object) -> bool:
+    """Whether it is an error and trying again may help."""
+    if not isinstance(result, Exception) or isinstance(result, (FileNotFoundError, PermissionError)):
         return False
     status = getattr(result, "status", None)  # of aiohttp's errors
     return status is None or not 400 <= status < 500 or status in RETRIED_STATUS

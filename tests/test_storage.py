@@ -1,6 +1,8 @@
 """Shards behind real servers on loopback: HTTP with byte ranges, and S3."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,7 +16,7 @@ from asrscale import storage
 from asrscale.errors import CliError, DataError
 from asrscale.index import Index, read_index
 from asrscale.loader import Damaged, read_utterances
-from asrscale.storage import Range, read_ranges
+from asrscale.storage import Cache, Range, open_binary, read_ranges
 
 
 @pytest.fixture(autouse=True)
@@ -45,9 +47,7 @@ def assert_same(index: Index, expected: Index) -> None:
 
 
 def test_a_remote_folder_is_read_like_a_local_one(remote: Index, local: Index, http_server: Server) -> None:
-    assert all(shard.startswith(f"{http_server.url}/train/") for shard in remote.shards) and remote.keys.equals(
-        local.keys
-    )
+    assert remote.shards[0] == f"{http_server.url}/train/train-000000.tar" and remote.keys.equals(local.keys)
     http_server.ranges.clear()
     assert_same(remote, local)
     assert len(http_server.ranges) == len(set(remote.shards))  # a whole epoch's ranges lie next to each other
@@ -123,12 +123,93 @@ def test_ranges_come_back_in_the_order_asked_for(remote: Index, local: Index) ->
     assert read_ranges(asked) == [content[r.start : r.start + r.size] for r in asked]
 
 
+def test_a_remote_file_gives_what_is_asked_for(remote: Index, local: Index, http_server: Server) -> None:
+    content = Path(local.shards[0]).read_bytes()
+    http_server.ranges.clear()
+    http_server.failures = 2
+    with open_binary(remote.shards[0]) as file:
+        assert file.seek(-20, os.SEEK_END) == len(content) - 20 and file.read() == content[-20:]
+        assert file.seek(100) == 100 and file.read(50) == content[100:150]
+        file.seek(3, os.SEEK_CUR)
+        assert file.read(9) == content[153:162] and not file.seek(0) and file.read() == content
+
+
 def test_a_remote_folder_that_is_none_is_said(http_server: Server) -> None:
     pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'asrscale[remote]'")
     with pytest.raises(CliError, match=r"http://.*/nowhere: no dataset\.json here"):
         read_index([f"{http_server.url}/nowhere"])
     with pytest.raises(CliError, match=r"nonsense://x/dataset\.json cannot be opened"):
         read_index(["nonsense://x"])
+
+
+def copies(folder: Path) -> set[str]:
+    """The shards whose copies are in a cache."""
+    return {path.name.split("-", 1)[1] for path in folder.iterdir() if path.suffix == ".tar"}
+
+
+def test_the_cache_copies_a_shard_once_and_stays_below_its_bound(
+    remote: Index, local: Index, http_server: Server, tmp_path: Path
+) -> None:
+    sizes = [os.path.getsize(shard) for shard in local.shards]
+    cache = Cache(str(tmp_path / "cache"), sizes[0] + max(sizes[1:]))
+    firsts = [int(np.flatnonzero(local.shard_ids == shard)[0]) for shard in range(3)]
+    with ThreadPoolExecutor(1) as pool:
+
+        def touch(shard: int) -> set[str]:
+            waveforms, damaged = read_utterances(remote, np.array([firsts[shard]]), pool, cache)
+            assert not damaged and np.array_equal(
+                waveforms[firsts[shard]], read(local, firsts[shard])[0][firsts[shard]]
+            )
+            assert sum(path.stat().st_size for path in Path(cache.folder).iterdir()) <= cache.max_bytes
+            return copies(Path(cache.folder))
+
+        http_server.ranges.clear()
+        name = "train-{:06d}.tar".format
+        assert touch(0) == {name(0)}
+        assert touch(1) == {name(0), name(1)}
+        http_server.failure, http_server.failures = "status 503", 10**6
+        assert touch(0) == {name(0), name(1)}  # no request at all
+        http_server.failures = 0
+        assert touch(2) == {name(0), name(2)}
+        small = Cache(cache.folder, min(sizes) - 1)
+        assert not http_server.ranges
+        waveforms, _ = read_utterances(remote, np.array([firsts[1]]), pool, small)
+        assert firsts[1] in waveforms and len(http_server.ranges) == 1  # larger than the cache: read where it is
+
+
+@pytest.mark.parametrize("failure", ["status 503", "cut"])
+def test_a_copy_is_whole_or_not_there(failure: str, remote: Index, http_server: Server, tmp_path: Path) -> None:
+    cache = Cache(str(tmp_path / "cache"), 10**9)
+    http_server.failure, http_server.failures = failure, 3
+    with ThreadPoolExecutor(1) as pool:
+        waveforms, damaged = read_utterances(remote, np.array([0]), pool, cache)
+        assert 0 in waveforms and not damaged
+        http_server.failures = 10**6
+        with pytest.raises(DataError, match=r"train-000002\.tar cannot be copied to .*cache: "):
+            read_utterances(remote, np.array([len(remote) - 1]), pool, cache)
+    assert copies(tmp_path / "cache") == {"train-000000.tar"}
+
+
+def test_ranks_share_a_cache(local: Index, tmp_path: Path) -> None:
+    """Three processes read all shards through a cache that holds one."""
+    bound = max(os.path.getsize(shard) for shard in local.shards)
+    script = (
+        "import sys, numpy as np\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from asrscale.index import read_index\n"
+        "from asrscale.loader import read_utterances\n"
+        "from asrscale.storage import Cache\n"
+        "index = read_index([sys.argv[1]])\n"
+        "with ThreadPoolExecutor(1) as pool:\n"
+        "    for seed in range(20):\n"
+        "        order = np.random.default_rng(seed).permutation(len(index))[:9]\n"
+        "        good, bad = read_utterances(index, order, pool, Cache(sys.argv[2], int(sys.argv[3])))\n"
+        "        assert len(good) == 9 and not bad, bad\n"
+    )
+    words = [sys.executable, "-c", script, os.path.dirname(local.shards[0]), str(tmp_path / "cache"), str(bound)]
+    ranks = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    outcomes = [(rank.communicate(timeout=120)[1], rank.returncode) for rank in ranks]
+    assert outcomes == [("", 0)] * 3
 
 
 @pytest.fixture
