@@ -17,7 +17,7 @@ SPLITS := train=$(CORPUS)/cv-valid-train.csv,valid=$(CORPUS)/cv-valid-dev.csv,te
 # The launcher takes every GPU; without one it would start a single rank.
 RANKS = $$(python -c 'import os, torch; print("" if torch.cuda.is_available() else f"--num_gpus {min(2, os.cpu_count() or 1)}")')
 
-.PHONY: demo test check bench clean help
+.PHONY: demo test slow check bench clean help
 
 demo: .venv/installed  ## speak a corpus, pack it, train on it, measure the word error rate
 	python -m asrscale.demo --out $(CORPUS)
@@ -34,7 +34,11 @@ check: .venv/installed  ## lint, format, types, shell scripts
 	mypy --strict asrscale launch
 	shellcheck .ci/run $(wildcard slurm/*.sh slurm/*.sbatch)
 
+slow: .venv/installed  ## run the slow tests, which repeat others with more ranks and stages
+	pytest -q -m slow
+
 bench: .venv/installed  ## run the benchmarks one after another
+	python -m pip install -q -c constraints.txt -e '.[bench]'
 	for bench in $(wildcard tests/bench_*.py); do python "$$bench"; done
 
 clean:  ## remove the environment and the caches; data/ and runs/ stay
