@@ -1,8 +1,7 @@
 """Everything that knows DeepSpeed: launcher environment, collectives, precision, steps, full states.
 
-We decide when to step: DeepSpeed's own bookkeeping is told micro-batch 1 and accumulation 1, backward only
-accumulates, and the caller scales the loss so that the sum over all passes of all ranks is the mean over
-the utterances of the step.
+We decide when to step: DeepSpeed's own bookkeeping is told micro-batch 1 and accumulation 1, backward only accumulates,
+and the caller scales the loss so that the sum over all passes of all ranks is the mean over the step's utterances.
 """
 
 import glob
@@ -27,16 +26,9 @@ os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else
 warnings.filterwarnings("ignore", "`torch.distributed.*is deprecated", FutureWarning)  # DeepSpeed's calls, not ours
 
 import deepspeed  # noqa: E402
-from deepspeed.utils import (  # noqa: E402
-    safe_get_full_fp32_param,
-    safe_get_full_optimizer_state,
-    safe_set_full_fp32_param,
-    safe_set_full_optimizer_state,
-    safe_set_local_fp32_param,
-    safe_set_local_optimizer_state,
-)
+from deepspeed import utils as ds_utils  # noqa: E402
 
-deepspeed.utils.logger.setLevel(logging.WARNING)
+ds_utils.logger.setLevel(logging.WARNING)
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Engine: TypeAlias = Any  # deepspeed.DeepSpeedEngine; DeepSpeed ships no types
@@ -78,7 +70,7 @@ def joined_ranks() -> Iterator[World]:
     """Joins the ranks that deepspeed or torchrun started, or makes a world of one for plain python; leaves them after.
 
     Raises:
-        CliError: GPUs that cannot be used, or an environment that is only half set.
+        CliError: GPUs that cannot be used, an environment that is only half set, or ranks that do not find each other.
     """
     use_gpu = torch.cuda.is_available()
     if not use_gpu and glob.glob("/dev/nvidia[0-9]*") and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
@@ -114,11 +106,9 @@ def _meet(backend: str) -> None:
     try:
         deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False)
     except torch.distributed.DistNetworkError as error:
-        raise CliError(
-            f"the ranks cannot meet at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} "
-            f"({str(error).splitlines()[0]}): if another run uses the port, choose one with --master_port before "
-            "launch/train.py"
-        ) from error
+        where, why = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}", str(error).splitlines()[0]
+        cure = "if another run uses the port, choose one with --master_port before launch/train.py"
+        raise CliError(f"the ranks cannot meet at {where} ({why}): {cure}") from error
 
 
 def barrier() -> None:
@@ -196,8 +186,7 @@ def resolve_ds_config(
     if zero.get("overlap_comm", "auto") == "auto":
         # Overlap needs a GPU's streams; with steps of our own DeepSpeed allows it from stage 2 on.
         zero["overlap_comm"] = device.type == "cuda" and zero["stage"] >= 2
-    kept = {key: value for key, value in config.items() if key not in _OWNED_KEYS}
-    return kept | {
+    return {key: value for key, value in config.items() if key not in _OWNED_KEYS} | {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "managed_gradient_accumulation": False,
@@ -219,13 +208,11 @@ def initialize(model: nn.Module, ds_config: dict[str, Any], *, weight_decay: flo
     """
     decayed: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            (kept if parameter.ndim < 2 or "feature_extractor." in name else decayed).append(parameter)
+    for name, parameter in _trainable(model):
+        (kept if parameter.ndim < 2 or "feature_extractor." in name else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, adam_beta2), fused=True)
-    engine: Engine = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)[0]
-    return engine
+    return deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)[0]
 
 
 def backward(engine: Engine, loss: Tensor, world: World) -> None:
@@ -247,29 +234,23 @@ def take_step(engine: Engine, learning_rate: float) -> float | None:
 
 
 def gather_weights(engine: Engine, frozen: dict[str, Tensor], world: World) -> dict[str, Tensor]:
-    """All weights in fp32 on the CPU of rank 0, the frozen ones as they were loaded; nothing on other ranks.
-
-    A collective: every rank calls it.
-    """
+    """A collective: all weights in fp32 on the CPU of rank 0, frozen ones as they were loaded; none on other ranks."""
     weights = {name: tensor for name, tensor in frozen.items() if world.is_main}
-    for name, parameter in _trainable(engine):
-        full = safe_get_full_fp32_param(parameter) if _is_partitioned(engine) else parameter.data
+    for name, parameter in _trainable(engine.module):
+        full = ds_utils.safe_get_full_fp32_param(parameter) if _is_partitioned(engine) else parameter.data
         if world.is_main:
             weights[name] = full.detach().float().cpu().clone()
     return weights
 
 
 def gather_moments(engine: Engine, world: World) -> dict[str, Tensor]:
-    """Both Adam moments of every trainable parameter, as `exp_avg/NAME`, and the number of Adam steps.
-
-    A collective like `gather_weights`.
-    """
+    """Both Adam moments of every trainable parameter, as `exp_avg/NAME`, and `adam_steps`; as `gather_weights`."""
     moments: dict[str, Tensor] = {}
     _link_moments(engine)
-    for name, parameter in _trainable(engine):
+    for name, parameter in _trainable(engine.module):
         for moment in MOMENTS:
             if _is_partitioned(engine):
-                full = safe_get_full_optimizer_state(parameter, moment)
+                full = ds_utils.safe_get_full_optimizer_state(parameter, moment)
             else:  # a parameter that never had a gradient has no state yet
                 full = engine.optimizer.state.get(parameter, {}).get(moment, torch.zeros_like(parameter))
             if world.is_main:
@@ -281,23 +262,19 @@ def gather_moments(engine: Engine, world: World) -> dict[str, Tensor]:
 def restore_state(engine: Engine, weights: dict[str, Tensor], moments: dict[str, Tensor], world: World) -> None:
     """Sets fp32 weights and moments as gathered, at any stage and number of ranks.
 
-    The model must have been given the same weights before `initialize`, and the engine must have taken one
-    step at learning rate 0, which makes the moments exist.
+    Before, the model got the same weights, then `initialize`, then a step at learning rate 0 that made the moments.
     """
     _link_moments(engine)
-    for name, parameter in _trainable(engine):
-        values = {None: weights[name]} | {moment: moments[f"{moment}/{name}"] for moment in MOMENTS}
-        for moment, value in values.items():
-            _set_full(engine, parameter, value.to(world.device), moment, world)
+    for name, parameter in _trainable(engine.module):
+        _set_full(engine, parameter, weights[name].to(world.device), None, world)
+        for moment in MOMENTS:
+            _set_full(engine, parameter, moments[f"{moment}/{name}"].to(world.device), moment, world)
     for state in engine.basic_optimizer.state.values():
         state["step"].fill_(int(moments["adam_steps"]))
 
 
 def _link_moments(engine: Engine) -> None:
-    """Lets DeepSpeed's safe_* functions find the moments of every parameter group.
-
-    At stages 1 and 2 it links all groups after the first one's first step, when the others have none yet.
-    """
+    """Lets safe_* find the moments of all groups: stages 1 and 2 link them when only the first group has any."""
     if hasattr(engine.optimizer, "_hp_optimizer_states_linked"):
         engine.optimizer._hp_optimizer_states_linked = False
         engine.optimizer._lazy_init_hp_params_optimizer_state()
@@ -315,17 +292,17 @@ def _set_full(engine: Engine, parameter: nn.Parameter, value: Tensor, moment: st
         padded = nn.functional.pad(value.flatten(), (0, size * world.world_size - value.numel()))
         part = padded[size * world.rank : size * (world.rank + 1)]
         if moment is None:
-            safe_set_local_fp32_param(parameter, part)
+            ds_utils.safe_set_local_fp32_param(parameter, part)
         else:
-            safe_set_local_optimizer_state(parameter, part, moment)
+            ds_utils.safe_set_local_optimizer_state(parameter, part, moment)
     elif moment is None:
-        safe_set_full_fp32_param(parameter, value)
+        ds_utils.safe_set_full_fp32_param(parameter, value)
     else:
-        safe_set_full_optimizer_state(parameter, value, moment)
+        ds_utils.safe_set_full_optimizer_state(parameter, value, moment)
 
 
-def _trainable(engine: Engine) -> Iterator[tuple[str, nn.Parameter]]:
-    return ((name, parameter) for name, parameter in engine.module.named_parameters() if parameter.requires_grad)
+def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
 
 
 def _is_partitioned(engine: Engine) -> bool:
@@ -334,20 +311,15 @@ def _is_partitioned(engine: Engine) -> bool:
 
 
 def _launcher_environment() -> dict[str, str]:
-    """RANK and its kin as the launcher set them, or those of a world of one.
-
-    Raises:
-        CliError: Some are set and some are not, or one is no number.
-    """
+    """RANK and its kin as the launcher set them, or those of a world of one; CliError where they are half set."""
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     found = {name: os.environ[name] for name in names if os.environ.get(name)}
     if not {"RANK", "WORLD_SIZE"} & set(found):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            port = str(probe.getsockname()[1])
-        return {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    missing = [name for name in names if name not in found]
-    if missing:
+            host, port = probe.getsockname()
+        return {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": host, "MASTER_PORT": str(port)}
+    if missing := [name for name in names if name not in found]:
         raise CliError(f"the environment sets {', '.join(found)} but not {', '.join(missing)}: start with deepspeed, "
                        "torchrun or plain python, or unset them")  # fmt: skip
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"):
