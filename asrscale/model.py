@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,7 @@ class Recognizer:
 class MaskedGroupNorm(nn.GroupNorm):
     """The first norm of group-norm checkpoints (base, large-960h), with statistics over real frames only.
 
-    Stock group norm averages over the padding too, so that an utterance's text depends on its batch. Parameters and
-    their names are those of the stock module.
+    Stock group norm averages over the padding too: an utterance's text depends on its batch. The state dict is stock.
     """
 
     num_frames: Tensor | None = None  # (B,) of the pass that is being computed
@@ -75,11 +74,7 @@ class MaskedGroupNorm(nn.GroupNorm):
         """Normalises each channel of (B, C, F) over its real frames, in fp32."""
         if self.num_frames is None:
             return super().forward(x)
-        count, wide = self.num_frames[:, None, None], x.float()
-        real = torch.arange(x.shape[2], device=x.device) < count
-        mean = (wide * real).sum(2, keepdim=True) / count
-        variance = ((wide - mean).square() * real).sum(2, keepdim=True) / count
-        normalised = (wide - mean) * torch.rsqrt(variance + self.eps)
+        normalised = standardise(x.float(), self.num_frames[:, None, None], self.eps)
         return (normalised * self.weight[:, None] + self.bias[:, None]).to(x.dtype)
 
 
@@ -92,11 +87,6 @@ def ignore_padding(model: Wav2Vec2ForCTC) -> Wav2Vec2ForCTC:
         first.layer_norm = MaskedGroupNorm(stock.num_groups, stock.num_channels, stock.eps)
         first.layer_norm.weight, first.layer_norm.bias = stock.weight, stock.bias
     return model
-
-
-def is_from_scratch(name: str) -> bool:
-    """Whether `--model name` starts from random weights."""
-    return name in ARCHITECTURES
 
 
 def build_recognizer(
@@ -132,23 +122,20 @@ def build_recognizer(
     if dropout is not None:
         settings |= dict.fromkeys(_DROPOUTS, dropout)
     torch.manual_seed(seed)
-    if is_from_scratch(name):
+    if name in ARCHITECTURES:
         vocabulary = build_vocabulary(characters)
         config = Wav2Vec2Config(**ARCHITECTURES[name] | settings | _vocabulary_config(vocabulary))
         return Recognizer(ignore_padding(Wav2Vec2ForCTC(config)), _new_processor(vocabulary, config), vocabulary)
     config = _load(Wav2Vec2Config, name)
     own = _own_processor(name, config)
     if own is not None:
-        processor, vocabulary = own
-    else:
-        vocabulary = build_vocabulary(characters)
-        processor = _new_processor(vocabulary, config)
-        settings |= _vocabulary_config(vocabulary)
+        return Recognizer(ignore_padding(_load(Wav2Vec2ForCTC, name, **settings)), *own)
+    vocabulary = build_vocabulary(characters)
+    settings |= _vocabulary_config(vocabulary)
+    model = _load(Wav2Vec2ForCTC, name, **settings, ignore_mismatched_sizes=True)
     # Rows of a head that was trained on other letters must not be taken for ours because their number fits.
-    model = _load(Wav2Vec2ForCTC, name, **settings, **({} if own else {"ignore_mismatched_sizes": True}))
-    if own is None:
-        model.lm_head.reset_parameters()
-    return Recognizer(ignore_padding(model), processor, vocabulary)
+    model.lm_head.reset_parameters()
+    return Recognizer(ignore_padding(model), _new_processor(vocabulary, config), vocabulary)
 
 
 def load_recognizer(folder: str) -> Recognizer:
@@ -180,32 +167,23 @@ def count_frames(model: Wav2Vec2ForCTC, num_samples: Tensor) -> Tensor:
     return frames.clamp(min=0)
 
 
-def normalise_waveforms(waveforms: Tensor, num_samples: Tensor) -> Tensor:
-    """fp32 (B, T) with zero mean and unit variance over each utterance's own samples, and padding 0.
-
-    What `Wav2Vec2FeatureExtractor` does with `do_normalize`, epsilon 1e-7 included, for a whole pass at once.
-    """
-    real = torch.arange(waveforms.shape[1], device=waveforms.device) < num_samples[:, None]
-    count = num_samples[:, None].to(torch.float32)
-    mean = (waveforms * real).sum(1, keepdim=True) / count
-    variance = ((waveforms - mean).square() * real).sum(1, keepdim=True) / count
-    return (waveforms - mean) / torch.sqrt(variance + 1e-7) * real
+def standardise(x: Tensor, count: Tensor, epsilon: float) -> Tensor:
+    """fp32 (…, T), shifted and scaled to zero mean and unit variance over the first `count` (…, 1) of its T values."""
+    real = torch.arange(x.shape[-1], device=x.device) < count
+    mean = (x * real).sum(-1, keepdim=True) / count
+    variance = ((x - mean).square() * real).sum(-1, keepdim=True) / count
+    return (x - mean) * torch.rsqrt(variance + epsilon)
 
 
 def forward_logits(model: nn.Module, recognizer: Recognizer, waveforms: Tensor, num_samples: Tensor) -> Tensor:
-    """Logits (B, F, V) of int16 waveforms (B, T); those of an utterance's own frames do not depend on its padding.
+    """Logits (B, F, V) of int16 waveforms (B, T), zero after each utterance's end, and their (B,) true lengths.
 
-    Args:
-        model: The model, or the engine that wraps it.
-        recognizer: Says how the model wants its input.
-        waveforms: (B, T) int16, zero after each utterance's end.
-        num_samples: (B,) true lengths.
+    Those of an utterance's own frames do not depend on its padding. `model` is `recognizer`'s, or the engine around it.
     """
-    extractor = recognizer.processor.feature_extractor
-    x = waveforms.to(torch.float32) / PCM_SCALE
-    if extractor.do_normalize:
-        x = normalise_waveforms(x, num_samples)
+    x = waveforms.float() / PCM_SCALE
     mask = (torch.arange(x.shape[1], device=x.device) < num_samples[:, None]).long()
+    if recognizer.processor.feature_extractor.do_normalize:  # as Wav2Vec2FeatureExtractor does, epsilon included
+        x = standardise(x, num_samples[:, None], 1e-7) * mask
     first = recognizer.model.wav2vec2.feature_extractor.conv_layers[0]
     if isinstance(first.layer_norm, MaskedGroupNorm):
         (kernel,), (stride,) = first.conv.kernel_size, first.conv.stride
@@ -217,12 +195,8 @@ def forward_logits(model: nn.Module, recognizer: Recognizer, waveforms: Tensor, 
 def ctc_losses(logits: Tensor, num_frames: Tensor, labels: Tensor, num_labels: Tensor, blank: int) -> Tensor:
     """(B,) CTC loss of each utterance divided by its label length, in fp32.
 
-    Args:
-        logits: (B, F, V) in any precision.
-        num_frames: (B,) true frames.
-        labels: (B, L), anything beyond each row's true length.
-        num_labels: (B,) true label lengths, each at least 1.
-        blank: Id of the CTC blank.
+    Of logits (B, F, V) in any precision with (B,) true frames, and labels (B, L) with (B,) true lengths of at least 1;
+    beyond them may stand anything.
     """
     log_probs = torch.log_softmax(logits.float(), dim=-1).transpose(0, 1)
     with torch.backends.cudnn.flags(enabled=False):  # cuDNN's CTC has returned wrong gradients (pytorch#21680)
@@ -258,17 +232,12 @@ def _own_processor(name: str, config: Wav2Vec2Config) -> tuple[Wav2Vec2Processor
         tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(name)
     except (OSError, TypeError, ValueError):
         return None
-    vocabulary = vocabulary_from_dict(
-        tokenizer.get_vocab(),
-        blank=tokenizer.pad_token,
-        unknown=tokenizer.unk_token,
-        word_delimiter=tokenizer.word_delimiter_token,
-    )
-    if len(vocabulary.tokens) != config.vocab_size or vocabulary.blank_id != config.pad_token_id:
-        raise CliError(
-            f"--model {name}: its vocabulary has {len(vocabulary.tokens)} tokens with blank {vocabulary.blank_id}, its "
-            f"head {config.vocab_size} with blank {config.pad_token_id}; they do not belong together"
-        )
+    special = tokenizer.pad_token, tokenizer.unk_token, tokenizer.word_delimiter_token
+    vocabulary = vocabulary_from_dict(tokenizer.get_vocab(), *special)
+    ours, heads = (len(vocabulary.tokens), vocabulary.blank_id), (config.vocab_size, config.pad_token_id)
+    if ours != heads:
+        own, head = (f"{size} tokens with blank {blank}" for size, blank in (ours, heads))
+        raise CliError(f"--model {name}: its vocabulary has {own}, its head {head}; they do not belong together")
     try:
         extractor = Wav2Vec2FeatureExtractor.from_pretrained(name)
     except OSError:
@@ -279,29 +248,17 @@ def _own_processor(name: str, config: Wav2Vec2Config) -> tuple[Wav2Vec2Processor
 
 
 def _vocabulary_config(vocabulary: Vocabulary) -> dict[str, Any]:
-    return {
-        "vocab_size": len(vocabulary.tokens),
-        "pad_token_id": vocabulary.blank_id,
-        "bos_token_id": None,
-        "eos_token_id": None,
-    }
+    special = {"pad_token_id": vocabulary.blank_id, "bos_token_id": None, "eos_token_id": None}
+    return {"vocab_size": len(vocabulary.tokens)} | special
 
 
 def _new_extractor(config: Wav2Vec2Config) -> Wav2Vec2FeatureExtractor:
-    return Wav2Vec2FeatureExtractor(
-        feature_size=1,
-        sampling_rate=SAMPLE_RATE_HZ,
-        padding_value=0.0,
-        do_normalize=True,
-        return_attention_mask=config.feat_extract_norm == "layer",
-    )
+    with_mask = config.feat_extract_norm == "layer"
+    return Wav2Vec2FeatureExtractor(sampling_rate=SAMPLE_RATE_HZ, do_normalize=True, return_attention_mask=with_mask)
 
 
 def _new_processor(vocabulary: Vocabulary, config: Wav2Vec2Config) -> Wav2Vec2Processor:
-    """A stock processor for a vocabulary built here.
-
-    Without <s> and </s>: the tokenizer would append them, and its size would differ from the head's.
-    """
+    """A stock processor for a vocabulary built here, without <s> and </s>, for which the head has no rows."""
     with tempfile.TemporaryDirectory() as folder:  # the tokenizer only reads from files
         vocab_file = Path(folder, "vocab.json")
         vocab_file.write_text(json.dumps({token: number for number, token in enumerate(vocabulary.tokens)}))
@@ -319,12 +276,11 @@ def _new_processor(vocabulary: Vocabulary, config: Wav2Vec2Config) -> Wav2Vec2Pr
 def describe(recognizer: Recognizer) -> dict[str, Any]:
     """What is worth recording about a model: revision, attention, sizes, vocabulary."""
     model = recognizer.model
-    trainable: Sequence[int] = [p.numel() for p in model.parameters() if p.requires_grad]
     return {
         "name_or_path": model.config._name_or_path or None,
         "revision": getattr(model.config, "_commit_hash", None),
         "attention": model.config._attn_implementation,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "trainable_parameters": sum(trainable),
+        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "vocabulary": list(recognizer.vocabulary.tokens),
     }
