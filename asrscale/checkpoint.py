@@ -7,11 +7,10 @@ RUN/checkpoints/
     latest, best                         a name of one of these folders each
 """
 
-import dataclasses
 import json
 import os
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -32,56 +31,48 @@ WEIGHTS_FILE, MOMENTS_FILE, STATE_FILE = "model.safetensors", "optimizer.safeten
 class RunState:
     """Everything about a run that its settings do not tell.
 
-    Attributes:
-        step: Optimizer steps done; the position in the data follows from it.
-        best: (WER, CER, loss) of the best evaluation so far: while a young model still says nothing, and its WER
-            stays at 100 %, the others tell that it learns.
-        best_step: Where that was.
-        stale_evaluations: Evaluations since then, for early stopping.
+    `best` is (WER, CER, loss) of the best evaluation so far: while a young model still says nothing, and its WER stays
+    at 100 %, the others tell that it learns.
     """
 
-    step: int = 0
+    step: int = 0  # optimizer steps done; the position in the data follows from it
     best: tuple[float, ...] | None = None
-    best_step: int | None = None
-    stale_evaluations: int = 0
+    best_step: int | None = None  # where that was
+    stale_evaluations: int = 0  # evaluations since then, for early stopping
 
 
 def save_checkpoint(
     engine: Engine, frozen: dict[str, Tensor], state: RunState, run_folder: Path, *, keep: int, world: World
 ) -> None:
-    """Writes a checkpoint, then points `latest` at it (and `best`, if it is), then drops old ones.
+    """Writes a checkpoint, then points `latest` at it (and `best`, if it is), then drops all but `keep` and the best.
 
-    A collective: every rank calls it; rank 0 writes.
+    A collective: every rank calls it; rank 0 writes. `frozen` are the weights that are not trained, in fp32.
 
-    Args:
-        engine: Gathers its states through `engine`.
-        frozen: Weights that are not trained, in fp32.
-        state: Goes into state.json.
-        run_folder: The run's folder.
-        keep: How many to keep beside the best.
-        world: Who we are.
+    Raises:
+        FloatingPointError: A weight is not finite.
     """
-    weights = ds.gather_weights(engine, frozen, world)
-    moments = ds.gather_moments(engine, world)
+    weights, moments = ds.gather_weights(engine, frozen, world), ds.gather_moments(engine, world)
     if world.is_main:
         if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
             raise FloatingPointError(f"the weights of step {state.step} are not finite; they were not saved")
-        folder = run_folder / "checkpoints"
-        target = folder / f"step-{state.step:08d}"
-        partial = folder / f"{target.name}.partial"
+        folder, name = run_folder / "checkpoints", f"step-{state.step:08d}"
+        partial, target = folder / f"{name}.partial", folder / name
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
         save_file(moments, partial / MOMENTS_FILE)
-        write_json(partial / STATE_FILE, dataclasses.asdict(state))
+        write_json(partial / STATE_FILE, asdict(state))
         for path in (*partial.iterdir(), partial):
             _sync(path)
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
-        _point(folder, "latest", target.name)
+        _point(folder, "latest", name)
         if state.best_step == state.step:
-            _point(folder, "best", target.name)
-        _drop_old(folder, keep)
+            _point(folder, "best", name)
+        best = _pointed(folder, "best")
+        for old in sorted(folder.glob("step-????????"))[:-keep]:
+            if old != best:
+                shutil.rmtree(old)
     ds.barrier()
 
 
@@ -96,11 +87,7 @@ def best_checkpoint(run_folder: Path) -> Path | None:
 
 
 def read_state(checkpoint: Path) -> RunState:
-    """The position at which a checkpoint was written.
-
-    Raises:
-        CliError: The file is damaged.
-    """
+    """The position at which a checkpoint was written; CliError where the file is damaged."""
     try:
         state = RunState(**json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8")))
         return replace(state, best=state.best and tuple(state.best))
@@ -158,14 +145,6 @@ def _pointed(folder: Path, name: str) -> Path | None:
         return None
     target = folder / (folder / name).read_text(encoding="utf-8").strip()
     return target if (target / STATE_FILE).is_file() else None
-
-
-def _drop_old(folder: Path, keep: int) -> None:
-    """Deletes all but the newest `keep` checkpoints and the best."""
-    best = _pointed(folder, "best")
-    for old in sorted(folder.glob("step-????????"))[:-keep]:
-        if old != best:
-            shutil.rmtree(old)
 
 
 def _sync(path: Path) -> None:
