@@ -36,12 +36,12 @@ def main(
 ) -> NoReturn:
     """Parses the command line into `schema`, calls `function` with it, exits with its code.
 
-    A `CliError` becomes one line on stderr (of the first rank of each node) and exit code 2; any other exception
-    keeps its traceback.
+    A `CliError` becomes one line on stderr (of the first rank of each node) and exit code 2; any other exception keeps
+    its traceback. None for an exit code is 0.
 
     Args:
         schema: A frozen dataclass whose fields were made by `setting`.
-        function: Does the work; returns an exit code, or None for 0.
+        function: Does the work.
         argv: The words after the program's name; by default those of this process.
         build: Makes a `schema` of the flags that were given, where their defaults depend on each other.
     """
@@ -90,17 +90,12 @@ def parse(schema: type[Any], argv: Sequence[str]) -> dict[str, Any]:
 
 
 def typed(schema: type[Any], flags: Mapping[str, str]) -> dict[str, Any]:
-    """Converts flags that are still text to the types of their fields of `schema`.
-
-    Raises:
-        CliError: A missing or mistyped flag, named.
-    """
-    fields = {field.name: field for field in dataclasses.fields(schema)}
+    """Converts flags that are still text to the types of their fields; CliError names one missing or mistyped."""
     hints = typing.get_type_hints(schema)
     values = {name: _convert(name, text, hints[name]) for name, text in flags.items()}
-    for name, field in fields.items():
-        if name not in values and field.default is dataclasses.MISSING:
-            raise CliError(f"missing flag --{name}: {field.metadata['help']}")
+    for field in dataclasses.fields(schema):
+        if field.name not in values and field.default is dataclasses.MISSING:
+            raise CliError(f"missing flag --{field.name}: {field.metadata['help']}")
     return values
 
 
@@ -109,8 +104,8 @@ def usage(schema: type[Any]) -> str:
     hints = typing.get_type_hints(schema)
     lines = [(schema.__doc__ or "").strip(), "", "flags:"]
     for field in dataclasses.fields(schema):
-        required = field.default is dataclasses.MISSING
-        default = "required" if required else f"default {_shown(field.default)}"
+        shown = str(field.default).lower() if isinstance(field.default, bool | None) else field.default
+        default = "required" if field.default is dataclasses.MISSING else f"default {shown}"
         lines.append(f"  --{field.name} {_type_name(hints[field.name])}")
         lines.append(f"        {field.metadata['help']} ({default})")
     return "\n".join(lines)
@@ -154,9 +149,3 @@ def _type_name(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "|".join(map(str, get_args(hint)))
     return {int: "N", float: "X", bool: "true|false", str: "TEXT"}[hint]
-
-
-def _shown(default: Any) -> str:
-    if default is None:
-        return "none"
-    return str(default).lower() if isinstance(default, bool) else str(default)
