@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,10 +35,7 @@ class TrainConfig:
     train: tuple[str, ...] = setting((DEMO_DATA + "/train",), help="data set folders to train on")
     valid: tuple[str, ...] = setting((DEMO_DATA + "/valid",), help="data set folders for the WER")
     run: str = setting("runs/demo", help="run folder: settings, metrics, checkpoints, the model")
-    model: str = setting(
-        "facebook/wav2vec2-base-960h",
-        help="Hugging Face id or folder, or 'tiny' to start from scratch as the demo does",
-    )
+    model: str = setting("facebook/wav2vec2-base-960h", help="Hugging Face id or folder; 'tiny' starts from scratch")
     seed: int = setting(42, help="seeds the order of the data, the initial weights, dropout and SpecAugment")
 
     batch_seconds: float = setting(160.0, help="padded audio of a unit; from scratch 6")
@@ -57,15 +55,12 @@ class TrainConfig:
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", help="auto: bf16 or fp16 on a GPU, else fp32")
     freeze_feature_encoder: bool = setting(True, help="keep the convolutional stem as it is; from scratch false")
-    activation_checkpointing: bool = setting(
-        True, help="recompute activations instead of storing them; from scratch false"
-    )
+    activation_checkpointing: bool = setting(True, help="recompute activations to save memory; from scratch false")
     dropout: float | None = setting(None, help="every dropout of the model; none: the checkpoint's own")
     mask_time_prob: float = setting(0.05, help="SpecAugment over time; from scratch 0")
     mask_feature_prob: float = setting(0.0, help="SpecAugment over feature channels")
     perturb_speed: bool = setting(False, help="hear each utterance at 0.9, 1.0 or 1.1 of its speed, anew each epoch")
     max_unknown_fraction: float = setting(0.01, help="most of the characters that the vocabulary may miss")
-
     max_bad_fraction: float = setting(0.01, help="most of the utterances that may turn out damaged while training")
 
     log_steps: int = setting(20, help="steps between lines of metrics.jsonl")
@@ -83,9 +78,7 @@ class TrainConfig:
 
 
 def train_config(**given: Any) -> TrainConfig:
-    """The settings of a run from those that were given; defaults fit the model.
-
-    Without data, it is the demo's data and model.
+    """The settings of a run from those that were given; defaults fit the model, and without data are the demo's.
 
     Raises:
         CliError: A value out of range, flags that exclude or need each other, or no demo data where it is needed.
@@ -127,38 +120,33 @@ FIXED_BY_THE_RUN = ("train", "model", "seed", "batch_seconds", "units_per_step",
 
 
 def check_resumable(config: TrainConfig, folder: Path) -> None:
-    """Compares the settings with those that the run was started with.
-
-    Raises:
-        CliError: One of FIXED_BY_THE_RUN differs.
-    """
+    """Raises CliError where one of FIXED_BY_THE_RUN is not what the run was started with."""
     try:
         before = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CliError(f"{folder} has checkpoints but no readable config.json: choose another --run") from error
     for name in FIXED_BY_THE_RUN:
-        now = to_dict(config)[name]
-        if before.get(name) != now:
-            raise CliError(
-                f"{folder} was started with --{name} {before.get(name)}, not {now}: go on with the old value, or "
-                "choose another --run"
-            )
+        then, now = before.get(name), to_dict(config)[name]
+        if then != now:
+            cure = "go on with the old value, or choose another --run"
+            raise CliError(f"{folder} was started with --{name} {then}, not {now}: {cure}")
 
 
-_POSITIVE = ("batch_seconds", "units_per_step", "memory_cap_seconds", "epochs", "learning_rate",
-             "max_gradient_norm", "log_steps", "eval_steps", "eval_utterances", "save_steps", "save_total_limit",
-             "decode_threads", "cache_bytes")  # fmt: skip
-_NOT_NEGATIVE = ("max_steps", "warmup_steps", "weight_decay", "patience", "seed")
-_SHARES = ("adam_beta2", "dropout", "mask_time_prob", "mask_feature_prob", "max_unknown_fraction",
-           "max_bad_fraction")  # fmt: skip
+# Which values each number may have; None, where a setting has it, is always fine.
+_RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
+    "above 0": (lambda value: value > 0, (
+        "batch_seconds", "units_per_step", "memory_cap_seconds", "epochs", "learning_rate", "max_gradient_norm",
+        "log_steps", "eval_steps", "eval_utterances", "save_steps", "save_total_limit", "decode_threads",
+        "cache_bytes")),
+    "of 0 or more": (lambda value: value >= 0, ("max_steps", "warmup_steps", "weight_decay", "patience", "seed")),
+    "from 0 to below 1": (lambda value: 0 <= value < 1, (
+        "adam_beta2", "dropout", "mask_time_prob", "mask_feature_prob", "max_unknown_fraction", "max_bad_fraction")),
+}  # fmt: skip
 
 
 def _check_ranges(config: TrainConfig) -> None:
     """Raises CliError naming the first flag that is out of range."""
-    for name in (*_POSITIVE, *_NOT_NEGATIVE, *_SHARES):
-        value = getattr(config, name)
-        if value is None:
-            continue
-        if value < 0 or (name in _POSITIVE and value == 0) or (name in _SHARES and value >= 1):
-            rule = "above 0" if name in _POSITIVE else "from 0 to below 1" if name in _SHARES else "of 0 or more"
-            raise CliError(f"--{name} {value:g}: give a value {rule}")
+    for rule, (holds, names) in _RANGES.items():
+        for name in names:
+            if (value := getattr(config, name)) is not None and not holds(value):
+                raise CliError(f"--{name} {value:g}: give a value {rule}")
