@@ -18,10 +18,8 @@ class Progress:
         self._done, self._done_before, self._started_seconds = done, done, time.monotonic()
         self._last_line_seconds = self._started_seconds
         self._note = ""
-        on_terminal = enabled and sys.stderr.isatty()
-        self._bar = (
-            tqdm(total=total, initial=done, desc=title, unit=f" {unit}", dynamic_ncols=True) if on_terminal else None
-        )
+        on_tty = enabled and sys.stderr.isatty()
+        self._bar = tqdm(total=total, initial=done, desc=title, unit=f" {unit}", dynamic_ncols=True) if on_tty else None
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Counts `count` more as done; `note` (such as the loss) is shown beside the bar."""
@@ -48,30 +46,19 @@ class Progress:
             self._print_line()
 
     def _print_line(self) -> None:
-        if not self._enabled:
-            return
         self._last_line_seconds = time.monotonic()
         elapsed = self._last_line_seconds - self._started_seconds
         lately, left = self._done - self._done_before, self._total - self._done
         eta = f", {elapsed / lately * left:.0f} s left" if lately and left else ""
-        print(
-            f"{self._title}: {self._done:,}/{self._total:,} {self._unit} in {elapsed:.0f} s{eta}"
-            + (f"  {self._note}" if self._note else ""),
-            file=sys.stderr,
-            flush=True,
-        )
+        note = f"  {self._note}" if self._note else ""
+        self.write(f"{self._title}: {self._done:,}/{self._total:,} {self._unit} in {elapsed:.0f} s{eta}{note}")
 
 
 @contextmanager
 def progress(total: int, title: str, unit: str, *, done: int = 0, enabled: bool = True) -> Iterator[Progress]:
-    """Shows how far a long job is, on stderr.
+    """Shows on stderr how far a long job, `title`, is: `total` of `unit` (in the plural, `clips`) are the whole.
 
-    Args:
-        total: How many units make the whole.
-        title: What is being done.
-        unit: What is counted, in the plural (`clips`).
-        done: How many were done before, by an earlier attempt.
-        enabled: False shows nothing: pass `rank == 0`.
+    An earlier attempt may have `done` some of them. Where `enabled` is False nothing is shown: pass `rank == 0`.
     """
     bar = Progress(total, title, unit, done, enabled)
     try:
