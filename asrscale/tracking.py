@@ -48,9 +48,7 @@ class Tracker:
         """Records what was recognised at a step: rows of the same names, such as key, reference, hypothesis."""
         if self._lines is None or not rows:
             return
-        path = self._run_folder / "eval" / f"step-{step:08d}.jsonl"
-        path.parent.mkdir(exist_ok=True)
-        _write_rows(path, rows)
+        write_rows(self._run_folder / "eval" / f"step-{step:08d}.jsonl", rows)
         columns, data = list(rows[0]), [list(row.values()) for row in rows]
         self.tell_wandb(lambda wandb: wandb.log({"valid/predictions": wandb.Table(columns, data)}, step=step))
 
@@ -99,7 +97,7 @@ def open_tracker(
         wandb = _start_wandb(wandb_mode, run)
     path = run_folder / "metrics.jsonl"
     rows = [] if resume_step is None or not path.exists() else read_metrics(run_folder)
-    _write_rows(path, [row for row in rows if row["step"] <= resume_step])
+    write_rows(path, [row for row in rows if row["step"] <= resume_step])
     with path.open("a", encoding="utf-8") as lines:
         tracker, exit_code = Tracker(run_folder, lines, wandb), 1
         try:
@@ -111,10 +109,9 @@ def open_tracker(
 
 
 def read_metrics(run_folder: Path) -> list[dict[str, Any]]:
-    """The rows of RUN/metrics.jsonl, oldest first; a line torn by a kill or a power cut is dropped with a warning.
+    """The rows of RUN/metrics.jsonl, oldest first; CliError without one.
 
-    Raises:
-        CliError: The folder holds no metrics.jsonl.
+    A line torn by a kill or a power cut is dropped with a warning.
     """
     path = run_folder / "metrics.jsonl"
     if not path.exists():
@@ -126,6 +123,14 @@ def read_metrics(run_folder: Path) -> list[dict[str, Any]]:
     if len(rows) < len(lines):
         print(f"warning: {path}: {len(lines) - len(rows)} torn line(s) dropped", file=sys.stderr)
     return rows
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a JSONL file that is never seen half written; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    os.replace(partial, path)
 
 
 def plot_metrics(run_folder: Path) -> Path:
@@ -180,10 +185,3 @@ def _give_up(wandb: Any, error: Exception) -> str:
     with contextlib.suppress(Exception):
         wandb.teardown()  # a live service holds the run's id, and a killed one ends wandb's exit hook in a traceback
     return (str(error) or type(error).__name__).splitlines()[0]
-
-
-def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes a JSONL file that is never seen half written."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    os.replace(partial, path)
