@@ -3,10 +3,8 @@
 python -m asrscale.evaluate --model runs/demo/model --data data/demo/shards/test,data/demo/shards/voices
 """
 
-import json
 import math
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from torch import nn
 from asrscale import cli
 from asrscale import engine as ds
 from asrscale.audio import SAMPLE_RATE_HZ
-from asrscale.batching import Ids, cut_step, hash_keys, plan_epoch
+from asrscale.batching import cut_step, hash_keys, plan_epoch
 from asrscale.engine import World
 from asrscale.errors import CliError, DataError
 from asrscale.index import Index, read_index
@@ -26,10 +24,10 @@ from asrscale.metrics import ErrorCounts, count_errors
 from asrscale.model import Recognizer, count_frames, ctc_losses, forward_logits, greedy_texts, load_recognizer
 from asrscale.progress import progress
 from asrscale.text import normalise
+from asrscale.tracking import write_rows
 
-# Units of similar length; a few of them together are long enough to deal evenly to the ranks.
-UNIT_SECONDS = 40.0
-UNITS_PER_STEP = 8
+# Units of 40 s of similar length; a few of them together are long enough to deal evenly to the ranks.
+UNIT_SAMPLES, UNITS_PER_STEP = 40 * SAMPLE_RATE_HZ, 8
 
 
 @dataclass(frozen=True)
@@ -58,19 +56,12 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result on one set of utterances, the same on every rank but for `predictions`.
+    """The result on one set of utterances, the same on every rank but for `predictions`."""
 
-    Attributes:
-        errors: Summed over all utterances.
-        loss: Mean CTC loss per label of the utterances long enough for their transcript; None without any.
-        predictions: Of all utterances in their order; on rank 0 only.
-        damaged: How many utterances could not be read and are in none of these.
-    """
-
-    errors: ErrorCounts
-    loss: float | None
-    predictions: list[Prediction]
-    damaged: int = 0
+    errors: ErrorCounts  # summed over all utterances
+    loss: float | None  # mean CTC loss per label of the utterances long enough for their transcript; None without any
+    predictions: list[Prediction]  # of all utterances in their order; on rank 0 only
+    damaged: int = 0  # utterances that could not be read and are in none of these
 
 
 def evaluate(
@@ -85,16 +76,9 @@ def evaluate(
 ) -> Evaluation:
     """Transcribes every utterance of `index` once, dealt to the ranks as a training step is.
 
-    A collective: every rank calls it, with the same index.
-
-    Args:
-        forward: The model, or the engine that wraps it; left in evaluation mode.
-        recognizer: The model's processor and vocabulary.
-        index: What to transcribe.
-        world: Who we are.
-        memory_cap_seconds: Padded audio of a pass.
-        threads: Decoding threads.
-        title: Of the progress bar; None shows none.
+    A collective: every rank calls it, with the same index. `forward` is the model, or the engine that wraps it, and is
+    left in evaluation mode; `memory_cap_seconds` is the padded audio of a pass, `threads` read and decode, and `title`
+    is the progress bar's, None for no bar.
 
     Raises:
         DataError: No utterance could be read, or a shard is gone.
@@ -102,49 +86,36 @@ def evaluate(
     forward.eval()
     # An utterance longer than the cap is a pass of its own.
     cap_samples = max(int(memory_cap_seconds * SAMPLE_RATE_HZ), int(index.num_samples.max()))
-    plan = plan_epoch(
-        index.num_samples,
-        seed=0,
-        epoch=0,
-        batch_samples=int(UNIT_SECONDS * SAMPLE_RATE_HZ),
-        units_per_step=UNITS_PER_STEP,
+    plan = plan_epoch(index.num_samples, seed=0, epoch=0, batch_samples=UNIT_SAMPLES, units_per_step=UNITS_PER_STEP)
+    cuts = (
+        cut_step(plan.step(number), index.num_samples, memory_cap_samples=cap_samples, world_size=world.world_size)
+        for number in range(plan.num_steps)
     )
+    own_passes = (cut[world.rank] for cut in cuts)
     found: list[tuple[int, str]] = []
     lost: list[tuple[int, str]] = []
-    loss_sum, loss_count = 0.0, 0
-
-    def own_passes() -> Iterator[list[Ids]]:
-        for number in range(plan.num_steps):
-            units = plan.step(number)
-            passes = cut_step(units, index.num_samples, memory_cap_samples=cap_samples, world_size=world.world_size)
-            yield passes[world.rank]
-
-    pin = world.device.type == "cuda"
-    shown = world.is_main and title is not None
+    losses: list[float] = []
+    shown, pin = world.is_main and title is not None, world.device.type == "cuda"
     with progress(len(index), title or "", "utterances", enabled=shown) as bar, torch.no_grad():
-        steps = load_steps(index, recognizer.vocabulary, own_passes(), threads=threads, pin=pin)
-        for number, step in enumerate(steps):
+        for number, step in enumerate(load_steps(index, recognizer.vocabulary, own_passes, threads=threads, pin=pin)):
             lost += [(one.utterance, one.reason) for one in step.damaged]
             for batch in step.batches:
-                texts, losses = transcribe_batch(forward, recognizer, batch.to(world.device))
+                texts, finite_losses = transcribe_batch(forward, recognizer, batch.to(world.device))
                 found += zip(map(int, batch.utterances), texts, strict=True)
-                loss_sum += sum(losses)
-                loss_count += len(losses)
+                losses += finite_losses
             bar.advance(sum(map(len, plan.step(number))))
 
-    references = [index.texts[i].as_py() for i, _ in found]
-    errors = count_errors(references, [normalise(text) for _, text in found])
-    *counts, loss_sum, num_losses = ds.all_reduce_sum([*errors.to_list(), loss_sum, loss_count], world)
+    errors = count_errors([index.texts[i].as_py() for i, _ in found], [normalise(text) for _, text in found])
+    *counts, loss_sum, num_losses = ds.all_reduce_sum([*errors.to_list(), sum(losses), len(losses)], world)
     damaged = sorted(pair for part in ds.gather_objects(lost, world) for pair in part)
     for i, reason in damaged if world.is_main else []:
         print(f"{index.name(i)} is left out: {reason}", file=sys.stderr, flush=True)
     if len(damaged) == len(index):
         raise DataError(f"none of {len(index):,} utterances can be read, such as {index.name(0)}: {damaged[0][1]}")
     gathered = ds.gather_objects(found, world)
-    everything = sorted(pair for part in gathered for pair in part) if world.is_main else []
     predictions = [
         Prediction(index.keys[i].as_py(), index.num_samples[i] / SAMPLE_RATE_HZ, index.texts[i].as_py(), text)
-        for i, text in everything
+        for i, text in sorted(pair for part in gathered if world.is_main for pair in part)
     ]
     total = ErrorCounts.from_list([round(count) for count in counts])
     return Evaluation(total, loss_sum / num_losses if num_losses else None, predictions, len(damaged))
@@ -156,14 +127,9 @@ def transcribe_batch(forward: nn.Module, recognizer: Recognizer, batch: Batch) -
     if not len(batch.utterances):
         return [], []
     num_frames = count_frames(recognizer.model, batch.num_samples)
-    labelled = batch.num_labels > 0
-    losses = ctc_losses(
-        logits[labelled],
-        num_frames[labelled],
-        batch.labels[labelled],
-        batch.num_labels[labelled],
-        recognizer.vocabulary.blank_id,
-    ).tolist()
+    rows = batch.num_labels > 0
+    labelled = logits[rows], num_frames[rows], batch.labels[rows], batch.num_labels[rows]
+    losses = ctc_losses(*labelled, recognizer.vocabulary.blank_id).tolist()
     return greedy_texts(recognizer, logits, num_frames), [loss for loss in losses if math.isfinite(loss)]
 
 
@@ -177,10 +143,7 @@ def choose_subset(index: Index, size: int) -> Index:
 
 def write_predictions(path: Path, predictions: list[Prediction]) -> None:
     """Writes one JSON object a line: key, seconds, reference, hypothesis."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
-        for prediction in predictions:
-            file.write(json.dumps(vars(prediction), ensure_ascii=False) + "\n")
+    write_rows(path, [vars(prediction) for prediction in predictions])
 
 
 def table(rows: dict[str, tuple[Index, Evaluation]]) -> str:
@@ -193,10 +156,8 @@ def table(rows: dict[str, tuple[Index, Evaluation]]) -> str:
             f"{name:{width}}  {e.utterances:>10,}  {index.hours:>6.2f}  {e.wer:>6.2%}  {e.cer:>6.2%}  "
             f"{e.word_substitutions:>4}  {e.word_deletions:>4}  {e.word_insertions:>4}"
         )
-    for name, (_, result) in rows.items():
-        if result.damaged:
-            lines.append(f"{name}: {result.damaged:,} damaged utterances are left out")
-    return "\n".join(lines)
+    lost = {name: result.damaged for name, (_, result) in rows.items() if result.damaged}
+    return "\n".join(lines + [f"{name}: {count:,} damaged utterances are left out" for name, count in lost.items()])
 
 
 def run(options: EvaluateOptions) -> None:
@@ -206,29 +167,24 @@ def run(options: EvaluateOptions) -> None:
         CliError: The model or a data set cannot be used.
     """
     indexes = {folder: read_index([folder]) for folder in options.data}
-    if options.memory_cap_seconds <= 0 or options.threads < 1:
+    cap_seconds, threads = options.memory_cap_seconds, options.threads
+    if cap_seconds <= 0 or threads < 1:
         raise CliError("--memory_cap_seconds and --threads must be above 0")
     recognizer = load_recognizer(options.model)
     out = Path(options.out) if options.out else Path(options.model).absolute().parent / "eval"
     rows: dict[str, tuple[Index, Evaluation]] = {}
     with ds.joined_ranks() as world:
-        recognizer.model.to(device=world.device)
+        model = recognizer.model.to(device=world.device)
         for folder, index in indexes.items():
+            title = f"transcribing {folder}"
             result = evaluate(
-                recognizer.model,
-                recognizer,
-                index,
-                world,
-                memory_cap_seconds=options.memory_cap_seconds,
-                threads=options.threads,
-                title=f"transcribing {folder}",
+                model, recognizer, index, world, memory_cap_seconds=cap_seconds, threads=threads, title=title
             )
-            rows[folder] = (index, result)
+            rows[folder] = index, result
             if world.is_main:
                 write_predictions(out / f"{data_set_name(folder)}.jsonl", result.predictions)
     if world.is_main:
-        print(table(rows))
-        print(f"predictions: {out}/*.jsonl")
+        print(f"{table(rows)}\npredictions: {out}/*.jsonl")
 
 
 def data_set_name(folder: str) -> str:
