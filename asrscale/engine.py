@@ -97,6 +97,7 @@ def joined_ranks() -> Iterator[World]:
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+        deepspeed.utils.groups._WORLD_GROUP = None  # its clone of the world, which a next world must not meet
         for name in added:
             del os.environ[name]
 

@@ -26,7 +26,7 @@ from asrscale.progress import Progress, progress
 from asrscale.schedule import learning_rate_at
 from asrscale.steps import RunPlan, Step, steps_from
 from asrscale.storage import Cache
-from asrscale.tracking import Tracker
+from asrscale.tracking import Tracker, write_rows
 
 SAMPLE_PREDICTIONS = 20  # recorded after each evaluation
 QUARANTINE_FILE, LEDGER_FOLDER = "quarantine.jsonl", "ledger"
@@ -194,10 +194,8 @@ def _keep_until(path: Path, steps_done: int) -> int:
     if not path.exists():
         return 0
     whole = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
-    rows = [line for line in whole if json.loads(line)["step"] <= steps_done]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(rows), encoding="utf-8")
-    partial.replace(path)
+    rows = [row for row in map(json.loads, whole) if row["step"] <= steps_done]
+    write_rows(path, rows)
     return len(rows)
 
 

@@ -142,8 +142,8 @@ def read_shards(catalog: Catalog, numbers: Iterable[int]) -> Index:
         shards = list(group)
         counts = catalog.utterances[shards]
         try:
-            with open_binary(path) as opened, pq.ParquetFile(opened) as file:
-                table = file.read_row_groups(catalog.row_groups[shards].tolist())
+            with _open_index(path) as file:
+                table = file.read_row_groups(catalog.row_groups[shards].tolist(), use_threads=False)
             names = table["shard"].to_pylist()
         except (OSError, KeyError, IndexError, pa.ArrowException) as error:
             why = " ".join(str(error).split())
@@ -171,7 +171,7 @@ def _read_dataset(folder: str) -> dict[str, Any]:
         dataset: dict[str, Any] = json.loads(_read_file(folder, DATASET_FILE))
         if (version := dataset["schema_version"]) != SCHEMA_VERSION:
             raise CliError(f"{folder}: schema version {version}, this asrscale reads {SCHEMA_VERSION}: {_REBUILD}")
-        with open_binary(f"{folder}/{INDEX_FILE}") as opened, pq.ParquetFile(opened) as file:
+        with _open_index(f"{folder}/{INDEX_FILE}") as file:
             rows = file.metadata.num_rows
         bytes_of = {shard["file"]: shard["bytes"] for shard in dataset["shards"]}
         utterances = sum(shard["utterances"] for shard in dataset["shards"])
@@ -190,6 +190,15 @@ def _read_dataset(folder: str) -> dict[str, Any]:
             state = "is missing" if size is None else f"has {size:,} bytes, not {promised:,}"
             raise CliError(f"{shard}: the shard {state}: copy it again or {_REBUILD}")
     return dataset
+
+
+def _open_index(path: str) -> pq.ParquetFile:
+    """An index.parquet, to be read in parts.
+
+    A local one by its name: Arrow's threads free what they read through a Python file after the interpreter is gone,
+    where the process ends just then, and abort it.
+    """
+    return pq.ParquetFile(open_binary(path) if is_remote(path) else path)
 
 
 def _read_file(folder: str, name: str) -> bytes:

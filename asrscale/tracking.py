@@ -25,7 +25,7 @@ WandbMode = Literal["auto", "offline", "online", "off"]
 
 # A compute node without internet must not wait wandb's own 90 s at the start, nor for ever at the end, where
 # SLURM's grace after a SIGTERM is 30 s (KillWait). What was not uploaded stays in RUN/wandb for `wandb sync`.
-WANDB_PATIENCE_SECONDS = 20.0
+START_PATIENCE_SECONDS, END_PATIENCE_SECONDS = 60.0, 20.0  # a start on a busy machine took more than 20 s
 
 
 class Tracker:
@@ -162,7 +162,7 @@ def _start_wandb(wandb_mode: WandbMode, run: Mapping[str, Any]) -> Any | None:
     import wandb
 
     settings = wandb.Settings(silent=True, console="off")  # the progress bar as a captured log would be megabytes
-    settings.init_timeout = settings.finish_timeout = WANDB_PATIENCE_SECONDS
+    settings.init_timeout, settings.finish_timeout = START_PATIENCE_SECONDS, END_PATIENCE_SECONDS
     for mode in ("online", "offline") if wandb_mode == "auto" else (wandb_mode,):
         problem = ""
         try:

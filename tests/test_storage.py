@@ -156,7 +156,7 @@ def test_the_cache_copies_a_shard_once_and_stays_below_its_bound(
     with ThreadPoolExecutor(1) as pool:
 
         def touch(shard: int) -> set[str]:
-            waveforms, damaged = read_utterances(remote, np.array([firsts[shard]]), pool, cache)
+            waveforms, damaged = read_utterances(remote, np.array([firsts[shard]]), pool, cache=cache)
             assert not damaged and np.array_equal(
                 waveforms[firsts[shard]], read(local, firsts[shard])[0][firsts[shard]]
             )
@@ -173,7 +173,7 @@ def test_the_cache_copies_a_shard_once_and_stays_below_its_bound(
         assert touch(2) == {name(0), name(2)}
         small = Cache(cache.folder, min(sizes) - 1)
         assert not http_server.ranges
-        waveforms, _ = read_utterances(remote, np.array([firsts[1]]), pool, small)
+        waveforms, _ = read_utterances(remote, np.array([firsts[1]]), pool, cache=small)
         assert firsts[1] in waveforms and len(http_server.ranges) == 1  # larger than the cache: read where it is
 
 
@@ -182,11 +182,11 @@ def test_a_copy_is_whole_or_not_there(failure: str, remote: Index, http_server: 
     cache = Cache(str(tmp_path / "cache"), 10**9)
     http_server.failure, http_server.failures = failure, 3
     with ThreadPoolExecutor(1) as pool:
-        waveforms, damaged = read_utterances(remote, np.array([0]), pool, cache)
+        waveforms, damaged = read_utterances(remote, np.array([0]), pool, cache=cache)
         assert 0 in waveforms and not damaged
         http_server.failures = 10**6
         with pytest.raises(DataError, match=r"train-000002\.tar cannot be copied to .*cache: "):
-            read_utterances(remote, np.array([len(remote) - 1]), pool, cache)
+            read_utterances(remote, np.array([len(remote) - 1]), pool, cache=cache)
     assert copies(tmp_path / "cache") == {"train-000000.tar"}
 
 
@@ -203,7 +203,7 @@ def test_ranks_share_a_cache(local: Index, tmp_path: Path) -> None:
         "with ThreadPoolExecutor(1) as pool:\n"
         "    for seed in range(20):\n"
         "        order = np.random.default_rng(seed).permutation(len(index))[:9]\n"
-        "        good, bad = read_utterances(index, order, pool, Cache(sys.argv[2], int(sys.argv[3])))\n"
+        "        good, bad = read_utterances(index, order, pool, cache=Cache(sys.argv[2], int(sys.argv[3])))\n"
         "        assert len(good) == 9 and not bad, bad\n"
     )
     words = [sys.executable, "-c", script, os.path.dirname(local.shards[0]), str(tmp_path / "cache"), str(bound)]

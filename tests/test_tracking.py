@@ -128,7 +128,7 @@ def test_online_without_login_is_one_line_and_leaves_the_record_alone(tmp_path: 
 
 def test_online_without_a_server_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setattr("asrscale.tracking.WANDB_PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("asrscale.tracking.START_PATIENCE_SECONDS", 1.0)
     with pytest.raises(CliError, match="choose --wandb auto") as caught, tracker(tmp_path, "online"):
         pass
     assert "\n" not in str(caught.value)
@@ -138,7 +138,7 @@ def test_auto_without_a_server_goes_on_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setattr("asrscale.tracking.WANDB_PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("asrscale.tracking.START_PATIENCE_SECONDS", 1.0)
     with tracker(tmp_path, "auto") as opened:
         opened.log(1, {"train/loss": 1.0})
     assert len(wandb_runs(tmp_path)) == 1
