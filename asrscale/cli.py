@@ -18,7 +18,7 @@ from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 import fire
 from fire.decorators import SetParseFn
 
-from asrscale.errors import EXIT_COMPLETE, EXIT_USAGE, CliError
+from asrscale.errors import EXIT_COMPLETE, EXIT_USAGE, AsrscaleError, CliError
 
 Schema = TypeVar("Schema")
 
@@ -36,8 +36,8 @@ def main(
 ) -> NoReturn:
     """Parses the command line into `schema`, calls `function` with it, exits with its code.
 
-    A `CliError` becomes one line on stderr (of the first rank of each node) and exit code 2; any other exception keeps
-    its traceback. None for an exit code is 0.
+    An `AsrscaleError` becomes one line on stderr (a `CliError` of a node's first rank only) and exit code 2; any
+    other exception keeps its traceback. None for an exit code is 0.
 
     Args:
         schema: A frozen dataclass whose fields were made by `setting`.
@@ -51,8 +51,9 @@ def main(
         sys.exit(EXIT_COMPLETE)
     try:
         code = function((build or schema)(**parse(schema, words)))
-    except CliError as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":
+    except AsrscaleError as error:
+        # Wrong settings are met by every rank alike, damage by one.
+        if os.environ.get("LOCAL_RANK", "0") == "0" or not isinstance(error, CliError):
             print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(EXIT_USAGE)
     sys.exit(EXIT_COMPLETE if code is None else code)

@@ -40,9 +40,11 @@ Greedy CTC decoding of 16 kHz mono audio, no language model; transcripts and hyp
 without punctuation.
 
 ```python
-from transformers import pipeline
+import soundfile, transformers
 
-print(pipeline("automatic-speech-recognition", "PATH_OF_THIS_FOLDER")("speech.wav")["text"])
+audio, sample_rate_hz = soundfile.read("speech.wav", dtype="float32")
+recognise = transformers.pipeline("automatic-speech-recognition", "PATH_OF_THIS_FOLDER")
+print(recognise({{"raw": audio, "sampling_rate": sample_rate_hz}})["text"])
 ```
 
 ## Settings

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asrscale.cli import main, parse, setting, typed, usage
-from asrscale.errors import CliError
+from asrscale.errors import CliError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,3 +203,17 @@ def test_every_program_refuses_a_wrong_flag_before_any_work(module: str) -> None
     done = subprocess.run([sys.executable, "-m", f"asrscale.{module}", "--typo"], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: unknown flag --typo")
+
+
+def test_settings_are_complained_of_once_a_node_but_damage_by_whoever_meets_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    for error, shown in ((CliError("wrong flag"), ""), (DataError("bad shard"), "error: bad shard\n")):
+
+        def fail(_: Options, error: Exception = error) -> None:
+            raise error
+
+        with pytest.raises(SystemExit) as ended:
+            main(Options, fail, ["--run", "x"])
+        assert ended.value.code == 2 and capsys.readouterr().err == shown

@@ -41,7 +41,9 @@ def test_the_commands_for_own_recordings_work_as_written(checkout: Path, run_com
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     assert "data/cv/valid" in done.stdout and "WER" in done.stdout
     left = README.split("## What a run leaves")[1].split("##")[0]
-    for name in re.findall(r"^ {4}(?:runs/cv/)? *([\w.]+/?)", left, flags=re.MULTILINE):
+    names = set(re.findall(r"^ {4}(?:runs/cv/)? *([\w.]+/?)", left, flags=re.MULTILINE)) - {"quarantine.jsonl"}
+    assert len(names) >= 5
+    for name in names:
         assert (checkout / "runs" / "cv" / name).exists(), name
 
 
