@@ -67,9 +67,9 @@ def save_checkpoint(
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
         _point(folder, "latest", name)
-        if state.best_step == state.step:
-            _point(folder, "best", name)
-        best = _pointed(folder, "best")
+        best = best_checkpoint(run_folder)
+        if best is not None:
+            _point(folder, "best", best.name)  # for people: what counts is state.json, which comes with `latest`
         for old in sorted(folder.glob("step-????????"))[:-keep]:
             if old != best:
                 shutil.rmtree(old)
@@ -77,13 +77,21 @@ def save_checkpoint(
 
 
 def latest_checkpoint(run_folder: Path) -> Path | None:
-    """The newest whole checkpoint of a run, or None."""
-    return _pointed(run_folder / "checkpoints", "latest")
+    """The newest checkpoint of a run, or None where there is none yet; CliError where `latest` names no whole one."""
+    latest = run_folder / "checkpoints" / "latest"
+    if not latest.is_file():
+        return None
+    checkpoint = latest.parent / latest.read_text(encoding="utf-8").strip()
+    if not (checkpoint / STATE_FILE).is_file():
+        raise CliError(f"{latest} names {checkpoint.name}, which is not whole: write the name of another into it")
+    return checkpoint
 
 
 def best_checkpoint(run_folder: Path) -> Path | None:
-    """The checkpoint with the lowest WER, or None when nothing was evaluated."""
-    return _pointed(run_folder / "checkpoints", "best")
+    """The checkpoint with the lowest WER as the newest one tells, or None when nothing was evaluated."""
+    latest = latest_checkpoint(run_folder)
+    step = read_state(latest).best_step if latest else None
+    return None if step is None else run_folder / "checkpoints" / f"step-{step:08d}"
 
 
 def read_state(checkpoint: Path) -> RunState:
@@ -138,13 +146,6 @@ def _point(folder: Path, name: str, target: str) -> None:
     _sync(partial)
     os.replace(partial, folder / name)
     _sync(folder)
-
-
-def _pointed(folder: Path, name: str) -> Path | None:
-    if not (folder / name).is_file():
-        return None
-    target = folder / (folder / name).read_text(encoding="utf-8").strip()
-    return target if (target / STATE_FILE).is_file() else None
 
 
 def _sync(path: Path) -> None:

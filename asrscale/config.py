@@ -114,13 +114,14 @@ def to_dict(config: TrainConfig) -> dict[str, Any]:
 
 
 # Settings that decide what the next step computes: they must not change when a run is resumed.
-FIXED_BY_THE_RUN = ("train", "model", "seed", "batch_seconds", "units_per_step", "epochs", "max_steps", "learning_rate",
-                    "schedule", "warmup_steps", "weight_decay", "adam_beta2", "freeze_feature_encoder",
-                    "perturb_speed")  # fmt: skip
+FIXED_BY_THE_RUN = ("train", "valid", "model", "seed", "batch_seconds", "units_per_step", "epochs", "max_steps",
+                    "learning_rate", "schedule", "warmup_steps", "weight_decay", "adam_beta2", "max_gradient_norm",
+                    "freeze_feature_encoder", "dropout", "mask_time_prob", "mask_feature_prob", "perturb_speed",
+                    "eval_utterances")  # fmt: skip
 
 
-def check_resumable(config: TrainConfig, folder: Path) -> None:
-    """Raises CliError where one of FIXED_BY_THE_RUN is not what the run was started with."""
+def check_resumable(config: TrainConfig, folder: Path, data_fingerprint: str) -> None:
+    """Raises CliError where one of FIXED_BY_THE_RUN, or the data, are not what the run was started with."""
     try:
         before = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -130,6 +131,8 @@ def check_resumable(config: TrainConfig, folder: Path) -> None:
         if then != now:
             cure = "go on with the old value, or choose another --run"
             raise CliError(f"{folder} was started with --{name} {then}, not {now}: {cure}")
+    if before.get("data_fingerprint") != data_fingerprint:
+        raise CliError(f"{folder} was started with other data in {', '.join(config.train)}: choose another --run")
 
 
 # Which values each number may have; None, where a setting has it, is always fine.

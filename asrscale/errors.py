@@ -5,7 +5,6 @@ Everything else that is raised is a fault of ours and keeps its traceback.
 
 EXIT_COMPLETE = 0
 EXIT_USAGE = 2  # bad input or settings: change something before trying again
-EXIT_STOPPED = 75  # stopped on request after a whole checkpoint: run me again (EX_TEMPFAIL of sysexits.h)
 
 
 class AsrscaleError(Exception):

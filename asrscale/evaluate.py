@@ -17,9 +17,9 @@ from asrscale import engine as ds
 from asrscale.audio import SAMPLE_RATE_HZ
 from asrscale.batching import cut_step, hash_keys, plan_epoch
 from asrscale.engine import World
-from asrscale.errors import CliError, DataError
+from asrscale.errors import CliError
 from asrscale.index import Index, read_index
-from asrscale.loader import Batch, load_steps
+from asrscale.loader import MIN_BATCH_SAMPLES, Batch, load_steps
 from asrscale.metrics import ErrorCounts, count_errors
 from asrscale.model import Recognizer, count_frames, ctc_losses, forward_logits, greedy_texts, load_recognizer
 from asrscale.progress import progress
@@ -81,14 +81,15 @@ def evaluate(
     is the progress bar's, None for no bar.
 
     Raises:
-        DataError: No utterance could be read, or a shard is gone.
+        CliError: No utterance could be read.
     """
     forward.eval()
     # An utterance longer than the cap is a pass of its own.
-    cap_samples = max(int(memory_cap_seconds * SAMPLE_RATE_HZ), int(index.num_samples.max()))
-    plan = plan_epoch(index.num_samples, seed=0, epoch=0, batch_samples=UNIT_SAMPLES, units_per_step=UNITS_PER_STEP)
+    lengths = np.maximum(index.num_samples, MIN_BATCH_SAMPLES)  # what the loader pads to
+    cap_samples = max(int(memory_cap_seconds * SAMPLE_RATE_HZ), int(lengths.max()))
+    plan = plan_epoch(lengths, seed=0, epoch=0, batch_samples=UNIT_SAMPLES, units_per_step=UNITS_PER_STEP)
     cuts = (
-        cut_step(plan.step(number), index.num_samples, memory_cap_samples=cap_samples, world_size=world.world_size)
+        cut_step(plan.step(number), lengths, memory_cap_samples=cap_samples, world_size=world.world_size)
         for number in range(plan.num_steps)
     )
     own_passes = (cut[world.rank] for cut in cuts)
@@ -111,7 +112,7 @@ def evaluate(
     for i, reason in damaged if world.is_main else []:
         print(f"{index.name(i)} is left out: {reason}", file=sys.stderr, flush=True)
     if len(damaged) == len(index):
-        raise DataError(f"none of {len(index):,} utterances can be read, such as {index.name(0)}: {damaged[0][1]}")
+        raise CliError(f"none of {len(index):,} utterances can be read, such as {index.name(0)}: {damaged[0][1]}")
     gathered = ds.gather_objects(found, world)
     predictions = [
         Prediction(index.keys[i].as_py(), index.num_samples[i] / SAMPLE_RATE_HZ, index.texts[i].as_py(), text)
@@ -170,6 +171,8 @@ def run(options: EvaluateOptions) -> None:
     cap_seconds, threads = options.memory_cap_seconds, options.threads
     if cap_seconds <= 0 or threads < 1:
         raise CliError("--memory_cap_seconds and --threads must be above 0")
+    if len(set(map(data_set_name, indexes))) < len(options.data):
+        raise CliError("--data: two folders would write their predictions to one file: evaluate them one at a time")
     recognizer = load_recognizer(options.model)
     out = Path(options.out) if options.out else Path(options.model).absolute().parent / "eval"
     rows: dict[str, tuple[Index, Evaluation]] = {}
@@ -193,4 +196,4 @@ def data_set_name(folder: str) -> str:
 
 
 if __name__ == "__main__":
-    cli.main(EvaluateOptions, run)
+    cli.run(EvaluateOptions, run)

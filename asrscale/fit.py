@@ -17,7 +17,7 @@ from asrscale.batching import Ids, hash_keys
 from asrscale.checkpoint import RunState, restore_engine, save_checkpoint
 from asrscale.config import TrainConfig
 from asrscale.engine import Engine, World
-from asrscale.errors import DataError
+from asrscale.errors import CliError
 from asrscale.evaluate import evaluate
 from asrscale.index import Index
 from asrscale.loader import Batch, collate
@@ -35,25 +35,15 @@ MIN_DAMAGED = 10  # fewer say nothing about the share of damaged utterances
 
 @dataclass(frozen=True)
 class Job:
-    """What stays the same from the first step to the last.
+    """What stays the same from the first step to the last."""
 
-    Attributes:
-        config: Resolved settings.
-        world: Who this process is.
-        folder: The run folder.
-        recognizer: The model being trained, which the engine wraps.
-        plan: The training data and their order.
-        valid: The subset that is transcribed while training.
-        total_steps: Length of the run.
-    """
-
-    config: TrainConfig
-    world: World
-    folder: Path
-    recognizer: Recognizer
-    plan: RunPlan
-    valid: Index
-    total_steps: int
+    config: TrainConfig  # resolved settings
+    world: World  # who this process is
+    folder: Path  # the run folder
+    recognizer: Recognizer  # the model being trained, which the engine wraps
+    plan: RunPlan  # the training data and their order
+    valid: Index  # the subset that is transcribed while training
+    total_steps: int  # length of the run
 
 
 @dataclass
@@ -69,7 +59,7 @@ class Meter:
     waiting_seconds: float = 0.0
     started: float = field(default_factory=time.perf_counter)
 
-    def add(self, step: Step, damaged: int, loss: Tensor, gradient_norm: float | None) -> None:
+    def add(self, step: Step, damaged: int, loss: Tensor, gradient_norm: float | None, waiting_seconds: float) -> None:
         """Counts a step with `damaged` utterances on all ranks; `loss` is this rank's share of it."""
         self.loss = self.loss + loss
         self.gradient_norm = gradient_norm
@@ -77,7 +67,7 @@ class Meter:
         self.damaged += damaged
         self.audio_samples += step.audio_samples
         self.padded_samples += step.padded_samples
-        self.waiting_seconds += step.waiting_seconds
+        self.waiting_seconds += waiting_seconds
 
     def values(self, job: Job, steps_done: int) -> dict[str, float | None]:
         """The numbers since the meter was made; a collective."""
@@ -137,13 +127,15 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
             pin=world.device.type == "cuda",
             cache=Cache(config.cache_dir, config.cache_bytes) if config.cache_dir else None,
         )
+        asked = time.perf_counter()
         for step in steps:
+            waiting_seconds = time.perf_counter() - asked
             good, damaged = count_utterances(job, step)
             damaged_so_far += damaged
             if damaged:
                 quarantine(job, step, damaged_so_far)
             loss, gradient_norm = train_step(engine, job, step, good)
-            meter.add(step, damaged, loss, gradient_norm)
+            meter.add(step, damaged, loss, gradient_norm, waiting_seconds)
             if config.ledger:
                 record_visits(job, step)
             state = replace(state, step=step.number + 1)
@@ -162,6 +154,7 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
             meter.started += time.perf_counter() - paused
             if is_over(job, state):
                 break
+            asked = time.perf_counter()
         if state.step < job.total_steps:
             bar.write(f"no better WER in {config.patience} evaluations: stopped early after step {state.step:,}")
     engine.destroy()
@@ -212,7 +205,7 @@ def quarantine(job: Job, step: Step, damaged_so_far: int) -> None:
     """Writes the damaged utterances of a step, of all ranks, to RUN/quarantine.jsonl; a collective.
 
     Raises:
-        DataError: They are more than --max_bad_fraction of what has been visited.
+        CliError: They are more than --max_bad_fraction of what has been visited.
     """
     path, index = job.folder / QUARANTINE_FILE, step.index
     gathered = ds.gather_objects(step.damaged, job.world)
@@ -225,7 +218,7 @@ def quarantine(job: Job, step: Step, damaged_so_far: int) -> None:
     visited = round((step.number + 1) / job.plan.steps_per_epoch * int(job.plan.catalog.utterances.sum()))  # about
     if damaged_so_far >= MIN_DAMAGED and damaged_so_far > job.config.max_bad_fraction * visited:
         ds.barrier()  # the launcher ends the other ranks with the first: let rank 0 finish its lines
-        raise DataError(
+        raise CliError(
             f"{damaged_so_far:,} of about {visited:,} utterances are damaged, listed in {path}: copy or build their "
             "shards again, or raise --max_bad_fraction"
         )

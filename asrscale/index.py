@@ -83,23 +83,15 @@ def write_index(path: str | os.PathLike[str], shards: Iterable[list[dict[str, An
 
 @dataclass(frozen=True, eq=False)
 class Catalog:
-    """What data set folders say of themselves, shard by shard: enough to plan a run without reading an index.
+    """What data set folders say of themselves, shard by shard: enough to plan a run without reading an index."""
 
-    Attributes:
-        shards: (S,) absolute paths or URLs; the shard numbers of an Index are positions in it.
-        utterances: (S,) how many each holds.
-        samples: (S,) their length together, at 16 kHz.
-        longest_samples: (S,) the length of the longest.
-        row_groups: (S,) where its rows stand in the index.parquet beside it; -1 for a shard without any.
-        characters: Counts of the characters of all transcripts.
-    """
-
-    shards: tuple[str, ...]
-    utterances: npt.NDArray[np.int64]
-    samples: npt.NDArray[np.int64]
-    longest_samples: npt.NDArray[np.int64]
+    shards: tuple[str, ...]  # (S,) absolute paths or URLs; the shard numbers of an Index are positions in it
+    utterances: npt.NDArray[np.int64]  # (S,) how many each holds
+    samples: npt.NDArray[np.int64]  # (S,) their length together, at 16 kHz
+    longest_samples: npt.NDArray[np.int64]  # (S,) the length of the longest
+    # (S,) where its rows stand in the index.parquet beside it; -1 for a shard without any
     row_groups: npt.NDArray[np.int64]
-    characters: Counter[str]
+    characters: Counter[str]  # counts of the characters of all transcripts
 
     @property
     def hours(self) -> float:

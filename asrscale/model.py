@@ -22,6 +22,7 @@ from transformers import (
     Wav2Vec2ForCTC,
     Wav2Vec2Processor,
 )
+from transformers.utils import cached_file
 
 from asrscale.audio import PCM_SCALE, SAMPLE_RATE_HZ
 from asrscale.errors import CliError
@@ -229,9 +230,13 @@ def _load(kind: type[Any], name: str, **settings: Any) -> Any:
 def _own_processor(name: str, config: Wav2Vec2Config) -> tuple[Wav2Vec2Processor, Vocabulary] | None:
     """The processor and vocabulary that came with a checkpoint, or None when it has no vocabulary."""
     try:
+        # A vocabulary that is there but cannot be had must not be taken for none: that would reset the head.
+        if cached_file(name, "vocab.json", _raise_exceptions_for_missing_entries=False) is None:
+            return None
         tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(name)
-    except (OSError, TypeError, ValueError):
-        return None
+    except (OSError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CliError(f"--model {name}: its vocab.json cannot be loaded: {reason}") from error
     special = tokenizer.pad_token, tokenizer.unk_token, tokenizer.word_delimiter_token
     vocabulary = vocabulary_from_dict(tokenizer.get_vocab(), *special)
     ours, heads = (len(vocabulary.tokens), vocabulary.blank_id), (config.vocab_size, config.pad_token_id)

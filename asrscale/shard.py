@@ -248,4 +248,4 @@ def _counts(rejected: dict[str, int]) -> str:
 
 
 if __name__ == "__main__":
-    cli.main(ShardOptions, build)
+    cli.run(ShardOptions, build)

@@ -1,9 +1,10 @@
 """The steps of a run: catalog, epoch plan and loader put together, one window of shards in memory at a time."""
 
-import time
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
@@ -23,7 +24,7 @@ from asrscale.batching import (
     window_steps,
 )
 from asrscale.index import Catalog, Index, read_shards
-from asrscale.loader import Batch, Damaged, load_steps
+from asrscale.loader import MIN_BATCH_SAMPLES, Batch, Damaged, load_steps
 from asrscale.model import Recognizer
 
 # Half a gigabyte of index rows at most, and far more than a step, so that a window is a fair sample of the data.
@@ -35,25 +36,23 @@ _SPEED_SALT = 11
 
 @dataclass(frozen=True, eq=False)
 class RunPlan:
-    """What decides the order of the data, and nothing of the machine.
+    """What decides the order of the data, and nothing of the machine."""
 
-    Attributes:
-        catalog: The training data.
-        windows: The shard numbers of each window.
-        steps: (W,) optimizer steps of each window.
-        seed: The run's seed.
-        batch_samples: Padded audio of a unit.
-        units_per_step: Units of a step.
-        perturb_speed: Whether an utterance is heard at 0.9, 1.0 or 1.1 of its speed, drawn anew each epoch.
-    """
+    catalog: Catalog  # the training data
+    windows: tuple[Ids, ...]  # the shard numbers of each window
+    steps: Ids  # (W,) optimizer steps of each window
+    seed: int  # the run's seed
+    batch_samples: int  # padded audio of a unit
+    units_per_step: int  # units of a step
+    perturb_speed: bool  # whether an utterance is heard at 0.9, 1.0 or 1.1 of its speed, drawn anew each epoch
 
-    catalog: Catalog
-    windows: tuple[Ids, ...]
-    steps: Ids
-    seed: int
-    batch_samples: int
-    units_per_step: int
-    perturb_speed: bool
+    @property
+    def fingerprint(self) -> str:
+        """Differs where the data do, or anything else that decides their order."""
+        catalog, settings = self.catalog, (self.seed, self.batch_samples, self.units_per_step, self.perturb_speed)
+        names = [os.path.basename(shard) for shard in catalog.shards]
+        content = repr((names, catalog.samples.tolist(), catalog.utterances.tolist(), settings))
+        return sha256(content.encode()).hexdigest()[:16]
 
     @property
     def steps_per_epoch(self) -> int:
@@ -63,27 +62,15 @@ class RunPlan:
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step: what all ranks compute together, and this rank's share of it.
+    """One optimizer step: what all ranks compute together, and this rank's share of it."""
 
-    Attributes:
-        number: 0-based, over all epochs.
-        utterances: How many there are on all ranks, damaged ones included.
-        audio_samples: Their samples.
-        padded_samples: What is computed on for them.
-        batches: This rank's passes.
-        damaged: The utterances that are missing in them.
-        index: What the utterances' numbers mean.
-        waiting_seconds: How long this rank waited for the batches.
-    """
-
-    number: int
-    utterances: int
-    audio_samples: int
-    padded_samples: int
-    batches: list[Batch]
-    damaged: tuple[Damaged, ...]
-    index: Index
-    waiting_seconds: float
+    number: int  # 0-based, over all epochs
+    utterances: int  # how many there are on all ranks, damaged ones included
+    audio_samples: int  # their samples
+    padded_samples: int  # what is computed on for them
+    batches: list[Batch]  # this rank's passes
+    damaged: tuple[Damaged, ...]  # the utterances that are missing in them
+    index: Index  # what the utterances' numbers mean
 
 
 def plan_run(
@@ -142,8 +129,9 @@ def steps_from(
         index, _ = read_window(plan, window, recognizer)
         speeds = draw_speeds(len(index), plan.seed, epoch, window) if plan.perturb_speed else None
         lengths = index.num_samples if speeds is None else perturbed_length(index.num_samples, speeds)
+        computed = np.maximum(lengths, MIN_BATCH_SAMPLES)  # what the loader pads to
         planned = plan_window(
-            lengths,
+            computed,
             seed=plan.seed,
             epoch=epoch,
             window=window,
@@ -151,7 +139,7 @@ def steps_from(
             units_per_step=plan.units_per_step,
         )
         cuts = (
-            cut_step(planned.step(step), lengths, memory_cap_samples=cap_samples, world_size=world_size)
+            cut_step(planned.step(step), computed, memory_cap_samples=cap_samples, world_size=world_size)
             for step in range(first, first + count)
         )
         yield from _loaded(index, lengths, recognizer, cuts, numbers[:count], rank, speeds=speeds, **loading)
@@ -183,26 +171,23 @@ def _loaded(
 
     steps = load_steps(index, recognizer.vocabulary, own_passes(), **loading)
     for number in numbers:
-        asked = time.perf_counter()
         own = next(steps)
-        waiting_seconds = time.perf_counter() - asked
         passes = [utterances for passes in ahead.pop(0) for utterances in passes]
         yield Step(
             number,
             utterances=sum(map(len, passes)),
             audio_samples=sum(int(lengths[utterances].sum()) for utterances in passes),
-            padded_samples=sum(padded_samples(utterances, lengths) for utterances in passes),
+            padded_samples=sum(padded_samples(u, np.maximum(lengths, MIN_BATCH_SAMPLES)) for u in passes),
             batches=own.batches,
             damaged=own.damaged,
             index=index,
-            waiting_seconds=waiting_seconds,
         )
 
 
 def describe_plan(plan: RunPlan, recognizer: Recognizer, *, world_size: int, cap_samples: int) -> str:
     """What the first window's first epoch will look like: steps, padding, balance, and its units by length, as text."""
     _, window, _ = find_step(plan.steps, 0, seed=plan.seed)
-    lengths = read_window(plan, window, recognizer)[0].num_samples
+    lengths = np.maximum(read_window(plan, window, recognizer)[0].num_samples, MIN_BATCH_SAMPLES)
     count = int(plan.steps[window])
     planned = plan_window(
         lengths, seed=plan.seed, epoch=0, window=window, steps=count, units_per_step=plan.units_per_step

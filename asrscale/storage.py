@@ -279,7 +279,8 @@ def _file_system(url: str) -> Any:
     try:
         return fsspec.core.url_to_fs(url)[0]
     except (ImportError, ValueError) as error:
-        raise CliError(f"{url} cannot be opened ({_line(error)}): pip install 'asrscale[remote]'") from error
+        cure = "pip install s3fs for s3://, aiohttp for http://, gcsfs for gs://"
+        raise CliError(f"{url} cannot be opened ({_line(error)}): {cure}") from error
 
 
 def _line(error: Exception) -> str:

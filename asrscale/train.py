@@ -80,7 +80,7 @@ def _run(config: TrainConfig, ds_config: dict[str, Any], catalog: Catalog, valid
     resumed = checkpoints.latest_checkpoint(folder)
     state = RunState()
     if resumed is not None:
-        check_resumable(config, folder)
+        check_resumable(config, folder, plan.fingerprint)
         state = checkpoints.read_state(resumed)
         checkpoints.load_weights(recognizer, resumed)
     if config.freeze_feature_encoder:
@@ -93,13 +93,14 @@ def _run(config: TrainConfig, ds_config: dict[str, Any], catalog: Catalog, valid
         _say(world, f"{folder} is complete: the model is in {folder / 'model'}; choose another --run for a new one")
         return EXIT_COMPLETE
     environment = _environment(job)
-    ds.barrier()  # nobody writes before everybody has checked
+    if len(set(ds.gather_objects((plan.fingerprint, state.step, total_steps), world))) > 1:
+        raise CliError(f"the ranks see different training data or checkpoints in {folder}: put both on a shared disk")
     if world.is_main:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CliError(f"--run {folder} cannot be made: {error.strerror}") from error
-        write_json(folder / "config.json", to_dict(config))
+        write_json(folder / "config.json", to_dict(config) | {"data_fingerprint": plan.fingerprint})
         write_json(folder / "ds_config.json", ds_config)
         write_json(folder / "environment.json", environment)
     _say(world, _opening(job, state))

@@ -19,7 +19,7 @@ def main() -> None:
 
         return train(config)
 
-    cli.main(TrainConfig, start, words, build=train_config)
+    cli.run(TrainConfig, start, words, build=train_config)
 
 
 if __name__ == "__main__":

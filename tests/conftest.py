@@ -20,8 +20,8 @@ from asrscale.index import Index
 
 REPOSITORY = Path(__file__).parent.parent
 TONES_HZ = {letter: 300.0 * 1.35**number for number, letter in enumerate("abdegiou")}
-# A test that joined a world of one must not look like a launcher to the commands it starts.
-LAUNCHER_VARIABLES = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+# A test that joined a world of one, or started W&B's service, must not make the commands it runs believe in them.
+OF_THIS_PROCESS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_", "WANDB_")
 WORDS = ("bad", "dog", "big", "age", "die", "god", "bee", "gab")
 
 
@@ -73,7 +73,7 @@ def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(
             [str(word) for word in words],
             cwd=cwd,
-            env={name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
+            env={name: value for name, value in os.environ.items() if not name.startswith(OF_THIS_PROCESS)}
             | {"PATH": path}
             | environment,
             stdin=subprocess.DEVNULL,

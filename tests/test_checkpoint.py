@@ -55,7 +55,7 @@ def test_old_checkpoints_go_but_never_the_best_or_the_newest(
     engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
 ) -> None:
     for step in range(1, 6):
-        save(*engine_and_recognizer, tmp_path, step=step, best_step=2, best=(0.1,))
+        save(*engine_and_recognizer, tmp_path, step=step, best_step=min(step, 2), best=(0.1,))
     names = sorted(path.name for path in (tmp_path / "checkpoints").glob("step-*"))
     assert names == ["step-00000002", "step-00000004", "step-00000005"]
     assert checkpoints.latest_checkpoint(tmp_path).name == names[-1]
@@ -71,6 +71,29 @@ def test_a_save_that_was_cut_short_is_not_seen(
     assert checkpoints.latest_checkpoint(tmp_path).name == "step-00000001"
     save(*engine_and_recognizer, tmp_path, step=2)
     assert checkpoints.latest_checkpoint(tmp_path).name == "step-00000002" and not partial.exists()
+
+
+def test_a_kill_between_latest_and_best_loses_neither(
+    engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = checkpoints._point
+
+    def killed_before_best(folder: Path, name: str, target: str) -> None:
+        if name == "best":
+            raise KeyboardInterrupt
+        original(folder, name, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(checkpoints, "_point", killed_before_best)
+        save(*engine_and_recognizer, tmp_path, step=12, best_step=12, best=(0.1,))
+    assert checkpoints.best_checkpoint(tmp_path).name == "step-00000012"
+    for step in (13, 14, 15):
+        save(*engine_and_recognizer, tmp_path, step=step, best_step=12, best=(0.1,))
+    assert checkpoints.best_checkpoint(tmp_path).is_dir()
+    assert (tmp_path / "checkpoints" / "best").read_text().strip() == "step-00000012"
+    (tmp_path / "checkpoints" / "latest").write_text("step-99999999")
+    with pytest.raises(CliError, match="names step-99999999, which is not whole"):
+        checkpoints.latest_checkpoint(tmp_path)
 
 
 def test_weights_that_are_not_finite_are_never_saved(

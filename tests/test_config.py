@@ -54,14 +54,22 @@ def test_without_data_the_demo_is_used_or_explained(tmp_path: Path, monkeypatch:
 
 def test_a_run_is_only_resumed_with_the_settings_that_made_it(tmp_path: Path) -> None:
     config = train_config(**DATA)
-    write_json(tmp_path / "config.json", to_dict(config))
-    check_resumable(config, tmp_path)
-    check_resumable(train_config(**DATA, log_steps=7, memory_cap_seconds=99.0), tmp_path)
+    write_json(tmp_path / "config.json", to_dict(config) | {"data_fingerprint": "abc"})
+    check_resumable(config, tmp_path, "abc")
+    check_resumable(train_config(**DATA, log_steps=7, memory_cap_seconds=99.0), tmp_path, "abc")
     with pytest.raises(CliError, match="was started with --seed 42, not 43"):
-        check_resumable(train_config(**DATA, seed=43), tmp_path)
+        check_resumable(train_config(**DATA, seed=43), tmp_path, "abc")
+    others = dict(
+        mask_time_prob=0.1, dropout=0.2, perturb_speed=True, max_gradient_norm=2.0, freeze_feature_encoder=False
+    )
+    for name, value in others.items():
+        with pytest.raises(CliError, match=f"was started with --{name}"):
+            check_resumable(train_config(**DATA, **{name: value}), tmp_path, "abc")
+    with pytest.raises(CliError, match="was started with other data in a"):
+        check_resumable(config, tmp_path, "abd")
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CliError, match=r"no readable config\.json"):
-        check_resumable(config, tmp_path)
+        check_resumable(config, tmp_path, "abc")
 
 
 def test_write_json_leaves_no_partial_file(tmp_path: Path) -> None:

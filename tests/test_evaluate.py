@@ -10,7 +10,7 @@ from conftest import flip_bit
 
 from asrscale import engine as ds
 from asrscale.engine import World
-from asrscale.errors import DataError
+from asrscale.errors import CliError
 from asrscale.evaluate import Evaluation, choose_subset, data_set_name, evaluate, table
 from asrscale.index import read_index
 from asrscale.metrics import ErrorCounts, count_errors
@@ -66,7 +66,7 @@ def test_damaged_utterances_are_listed_and_in_no_rate(
     for number in range(len(index)):
         if number != 2:
             flip_bit(index, number)
-    with pytest.raises(DataError, match=f"none of {len(index)} utterances can be read"):
+    with pytest.raises(CliError, match=f"none of {len(index)} utterances can be read"):
         result_at(40.0, recognizer, own_shards, world)
 
 
@@ -96,6 +96,10 @@ def test_names_of_prediction_files_stay_apart() -> None:
         (["--model", "nowhere", "--data", "nowhere"], "nowhere: no such folder"),
         (["--model", "nowhere", "--data", "SHARDS/valid"], "--model nowhere: no such folder"),
         (["--model", "nowhere", "--data", "SHARDS"], "give one of"),
+        (
+            ["--model", "nowhere", "--data", "SHARDS/valid,SHARDS/../shards/valid"],
+            "to one file",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

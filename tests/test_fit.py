@@ -14,7 +14,7 @@ from asrscale import engine as ds
 from asrscale.checkpoint import RunState
 from asrscale.config import train_config
 from asrscale.engine import World
-from asrscale.errors import DataError
+from asrscale.errors import CliError
 from asrscale.fit import (
     Job,
     count_utterances,
@@ -78,7 +78,7 @@ def step_of(own: Job, passes: list[np.ndarray], expected: int) -> Step:
     """What the loader makes of passes of utterances, `expected` of them."""
     index = train_index(own)
     [loaded] = load_steps(index, own.recognizer.vocabulary, [passes], threads=1)
-    return Step(0, expected, 1, 1, loaded.batches, loaded.damaged, index, 0.0)
+    return Step(0, expected, 1, 1, loaded.batches, loaded.damaged, index)
 
 
 def trained(own: Job, step: Step, good: int) -> tuple[dict[str, torch.Tensor], float]:
@@ -126,15 +126,15 @@ def test_the_quarantine_lists_each_and_stops_the_run_above_the_limit(
     own = replace(job(tone_shards), world=world, folder=tmp_path)
     file, train = tmp_path / "quarantine.jsonl", train_index(own)
     assert open_records(own, 0) == 0
-    quarantine(own, Step(4, 9, 1, 1, [], (Damaged(8, "checksum: x"), Damaged(3, "truncated: y")), train, 0.0), 2)
+    quarantine(own, Step(4, 9, 1, 1, [], (Damaged(8, "checksum: x"), Damaged(3, "truncated: y")), train), 2)
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert [row["key"] for row in rows] == train.keys.take([3, 8]).to_pylist()
     assert rows[1]["shard"] == train.shards[train.shard_ids[8]] and rows[1]["reason"] == "checksum: x"
     assert rows[0]["step"] == 5 and rows[0]["epoch"] == 4 // own.plan.steps_per_epoch
 
-    quarantine(own, Step(5, 9, 1, 1, [], (Damaged(1, "checksum: z"),), train, 0.0), 9)  # too few to judge by
-    with pytest.raises(DataError, match=r"quarantine\.jsonl"):
-        quarantine(own, Step(6, 9, 1, 1, [], (Damaged(2, "checksum: z"),), train, 0.0), 10)
+    quarantine(own, Step(5, 9, 1, 1, [], (Damaged(1, "checksum: z"),), train), 9)  # too few to judge by
+    with pytest.raises(CliError, match=r"quarantine\.jsonl"):
+        quarantine(own, Step(6, 9, 1, 1, [], (Damaged(2, "checksum: z"),), train), 10)
     assert len(file.read_text().splitlines()) == 4
 
     with file.open("a") as torn:

@@ -187,6 +187,13 @@ def test_dropout_and_spec_augment_follow_the_generators_seed() -> None:
     assert torch.equal(logits(1), logits(2))
 
 
+def test_a_vocabulary_that_cannot_be_read_never_resets_the_head(tiny: Recognizer, tmp_path: Path) -> None:
+    tiny.save(tmp_path / "model")
+    (tmp_path / "model" / "vocab.json").write_text("{")
+    with pytest.raises(CliError, match=r"its vocab\.json cannot be loaded"):
+        build_recognizer(str(tmp_path / "model"), "abc")
+
+
 @pytest.mark.parametrize("name", ["nosuchmodel", "./nosuch/folder", "/nosuch"])
 def test_an_unknown_model_is_named(name: str) -> None:
     with pytest.raises(CliError, match=f"--model {name}: no such folder"):

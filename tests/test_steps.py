@@ -9,6 +9,7 @@ import pytest
 
 from asrscale import steps as steps_module
 from asrscale.index import read_catalog, read_index
+from asrscale.loader import MIN_BATCH_SAMPLES
 from asrscale.model import Recognizer, build_recognizer
 from asrscale.steps import RunPlan, Step, describe_plan, feasible_utterances, plan_run, read_window, steps_from
 
@@ -118,4 +119,23 @@ def test_perturbed_speed_is_planned_for_and_drawn_anew(
         assert all(samples in {original[key] * 10 // t for t in (9, 10, 11)} for key, samples in epoch_heard.items())
     assert heard[0] != heard[1]
     again = run_steps(perturbed, recognizer, size + 2, size + 3)[0]
-    assert {again.index.keys[int(u)].as_py() for b in again.batches for u in b.utterances} <= heard[1].keys()
+    found = []
+    for batch in again.batches:  # an empty pass has a length but no utterance
+        samples = batch.num_samples[: len(batch.utterances)].tolist()
+        found += zip(again.index.keys.take(batch.utterances).to_pylist(), samples, strict=True)
+    assert found and set(found) <= set(heard[1].items())
+
+
+def test_no_batch_exceeds_the_cap_even_of_clips_shorter_than_the_shortest_batch(
+    plan: RunPlan, recognizer: Recognizer
+) -> None:
+    cap_samples = 3 * MIN_BATCH_SAMPLES
+    index, _ = read_window(plan, 0, recognizer)
+    lengths = np.maximum(index.num_samples, MIN_BATCH_SAMPLES)
+    assert (index.num_samples < MIN_BATCH_SAMPLES).any()
+    steps = steps_from(plan, recognizer, range(6), rank=0, world_size=1, cap_samples=cap_samples, threads=1)
+    for step in steps:
+        assert step.padded_samples == sum(batch.waveforms.numel() for batch in step.batches)
+        for batch in step.batches:
+            assert batch.waveforms.numel() <= cap_samples or len(batch.utterances) == 1
+    assert lengths.min() == MIN_BATCH_SAMPLES
