@@ -83,6 +83,8 @@ def _run(config: TrainConfig, ds_config: dict[str, Any], catalog: Catalog, valid
         check_resumable(config, folder, plan.fingerprint)
         state = checkpoints.read_state(resumed)
         checkpoints.load_weights(recognizer, resumed)
+    if len(set(ds.gather_objects((plan.fingerprint, state.step, total_steps), world))) > 1:
+        raise CliError(f"the ranks see different training data or checkpoints in {folder}: put both on a shared disk")
     if config.freeze_feature_encoder:
         freeze_feature_encoder(recognizer.model)
     if config.activation_checkpointing:
@@ -93,8 +95,6 @@ def _run(config: TrainConfig, ds_config: dict[str, Any], catalog: Catalog, valid
         _say(world, f"{folder} is complete: the model is in {folder / 'model'}; choose another --run for a new one")
         return EXIT_COMPLETE
     environment = _environment(job)
-    if len(set(ds.gather_objects((plan.fingerprint, state.step, total_steps), world))) > 1:
-        raise CliError(f"the ranks see different training data or checkpoints in {folder}: put both on a shared disk")
     if world.is_main:
         try:
             folder.mkdir(parents=True, exist_ok=True)
