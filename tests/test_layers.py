@@ -5,7 +5,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FILES = {path.stem: path for path in (ROOT / "asrscale").glob("*.py")}
-MAX_FILE_LINES, MAX_PACKAGE_LINES = 400, 4500
+# A file in one sitting, counted as it is read. The package in an afternoon, counted in lines of code: docs/decisions/size.md.
+MAX_FILE_LINES, MAX_CODE_LINES = 400, 4500
 
 LAYERS = [
     {"errors"},
@@ -77,7 +78,24 @@ def test_launch_imports_the_package_and_no_heavy_library() -> None:
         assert not imported(path) & OWNERS.keys(), path
 
 
+def code_lines(source: str) -> int:
+    """Lines that are neither blank, nor comment, nor docstring."""
+    described = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    documented = [node for node in ast.walk(ast.parse(source)) if isinstance(node, described)]
+    docstrings = [node.body[0] for node in documented if node.body and ast.get_docstring(node, clean=False) is not None]
+    skipped = {line for node in docstrings for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
+    lines = enumerate(source.splitlines(), start=1)
+    return sum(bool(line.strip()) and not line.strip().startswith("#") and n not in skipped for n, line in lines)
+
+
+def test_code_lines_leave_out_what_explains() -> None:
+    assert (
+        code_lines('"""Module."""\n\n# why\ndef f() -> int:\n    """Two\n\n    lines."""\n    return 1  # one\n') == 2
+    )
+
+
 def test_files_and_package_stay_small() -> None:
-    lines = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in FILES.items()}
+    sources = {module: path.read_text(encoding="utf-8") for module, path in FILES.items()}
+    lines = {module: len(source.splitlines()) for module, source in sources.items()}
     assert {module: count for module, count in lines.items() if count > MAX_FILE_LINES} == {}
-    assert sum(lines.values()) <= MAX_PACKAGE_LINES
+    assert sum(map(code_lines, sources.values())) <= MAX_CODE_LINES
