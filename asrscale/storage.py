@@ -24,6 +24,8 @@ Result = TypeVar("Result")
 
 # Waits of 0.5, 1, 2 and 4 s outlast what is meant by "try again" (throttling, a lost connection), not an outage.
 TRIES, FIRST_WAIT_SECONDS = 5, 0.5
+# An index.parquet is read a column of a shard at a time, some kilobytes each, which lie together: one request for them.
+REMOTE_BUFFER_BYTES = 128 * 1024
 RETRIED_STATUS = (408, 429)  # of HTTP's 400 to 499, which else say that trying again is no use
 
 
@@ -90,7 +92,7 @@ def open_binary(path: str) -> BinaryIO:
     Raises:
         OSError: It is not there or cannot be read.
     """
-    return open(path, "rb") if not is_remote(path) else io.BufferedReader(_RemoteFile(path))
+    return open(path, "rb") if not is_remote(path) else io.BufferedReader(_RemoteFile(path), REMOTE_BUFFER_BYTES)
 
 
 class _RemoteFile(io.RawIOBase):

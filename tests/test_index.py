@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from asrscale.errors import CliError
-from asrscale.index import DATASET_FILE, INDEX_FILE, SCHEMA_VERSION, read_index, write_index
+from asrscale.index import DATASET_FILE, INDEX_FILE, SCHEMA_VERSION, read_catalog, read_index, read_shards, write_index
 
 PAYLOAD_BYTES = 100
 
@@ -136,7 +136,16 @@ def test_an_index_of_another_schema_version_than_its_dataset(tmp_path: Path) -> 
 def test_damaged_files(tmp_path: Path, where: str, content: bytes) -> None:
     folder = make_folder(tmp_path / "a", (1,))
     (folder / where).write_bytes(content)
-    assert f"{folder}: {INDEX_FILE} or {DATASET_FILE} is damaged" in refusal(folder)
+    assert re.search(rf"{folder}(/|: ){where} is damaged \(.*: build the folder again", refusal(folder))
+
+
+@pytest.mark.parametrize("name", ["file", "bytes", "utterances", "samples", "longest_samples"])
+def test_a_dataset_that_says_too_little_of_a_shard(tmp_path: Path, name: str) -> None:
+    folder = make_folder(tmp_path / "a", (1,))
+    dataset = json.loads((folder / DATASET_FILE).read_text())
+    del dataset["shards"][0][name]
+    (folder / DATASET_FILE).write_text(json.dumps(dataset))
+    assert f"{DATASET_FILE} is damaged ('{name}')" in refusal(folder)
 
 
 def test_a_parquet_that_is_no_index(tmp_path: Path) -> None:
@@ -154,10 +163,45 @@ def test_index_and_dataset_that_disagree(tmp_path: Path) -> None:
     assert "does not hold what" in refusal(a)
 
 
-def test_a_shard_that_is_missing_or_of_another_size(tmp_path: Path) -> None:
+def test_what_is_missing_is_named_before_anything_is_read(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "a", (1, 2, 1))
+    for number in (1, 2):
+        (folder / f"a-00000{number}.tar").unlink()
+    with pytest.raises(CliError, match=r"/a/a-000001\.tar is missing, and 1 more files: copy it again or build"):
+        read_catalog([str(folder)])
+    (make_folder(tmp_path / "b", (1,)) / INDEX_FILE).unlink()
+    with pytest.raises(CliError, match=r"/b/index\.parquet is missing: copy it again or build"):
+        read_catalog([str(tmp_path / "b")])
+
+
+def test_a_shard_of_another_size_is_named_when_it_is_first_needed(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "a", (1, 2))
     shard = folder / "a-000001.tar"
     shard.write_bytes(bytes(150))
-    assert f"{shard}: the shard has 150 bytes, not 200" in refusal(folder)
+    catalog = read_catalog([str(folder)])
+    assert len(read_shards(catalog, [0])) == 1
+    with pytest.raises(CliError, match=rf"{shard}: the shard has 150 bytes, not 200: copy it again"):
+        read_shards(catalog, [0, 1])
     shard.unlink()
-    assert f"{shard}: the shard is missing" in refusal(folder)
+    with pytest.raises(CliError, match=rf"{shard}: the shard is missing: copy it again"):
+        read_shards(catalog, [1])
+
+
+def test_starting_opens_no_index_and_its_footer_is_parsed_once(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "a", (1, 2, 3))
+    path = folder / INDEX_FILE
+    whole = path.read_bytes()
+    path.write_bytes(b"nonsense")
+    catalog = read_catalog([str(folder)])
+    assert catalog.utterances.tolist() == [1, 2, 3] and catalog.shard_bytes.tolist() == [100, 200, 300]
+    path.write_bytes(whole)
+    assert read_shards(catalog, [1]).keys.to_pylist() == ["a-00000002", "a-00000003"]
+    footer_bytes = catalog.footers[str(path)].serialized_size
+    path.write_bytes(whole[: -footer_bytes - 8] + bytes(footer_bytes + 8))
+    assert read_shards(catalog, [2]).keys.to_pylist() == ["a-00000004", "a-00000005", "a-00000006"]
+    assert "damaged" in refusal(folder)
+
+
+def test_a_shard_takes_little_of_the_footer(tmp_path: Path) -> None:
+    path = make_folder(tmp_path / "a", (20,) * 60) / INDEX_FILE
+    assert pq.read_metadata(path).serialized_size < 60 * 500
