@@ -22,6 +22,7 @@ from transformers import (
     Wav2Vec2ForCTC,
     Wav2Vec2Processor,
 )
+from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2FeatureEncoder
 from transformers.utils import cached_file
 
 from asrscale.audio import PCM_SCALE, SAMPLE_RATE_HZ
@@ -45,6 +46,10 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         apply_spec_augment=False, mask_time_prob=0.0,
     ),
 }  # fmt: skip
+
+# Padded audio that the convolutional stem takes at once where it needs no gradient: enough to keep a GPU busy, and an
+# eighth or less of a pass. docs/experiments.md has what it saves and costs.
+SLICE_SAMPLES = 10 * SAMPLE_RATE_HZ
 
 _DROPOUTS = ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout")
 
@@ -79,10 +84,42 @@ class MaskedGroupNorm(nn.GroupNorm):
         return (normalised * self.weight[:, None] + self.bias[:, None]).to(x.dtype)
 
 
+class SlicedFeatureEncoder(Wav2Vec2FeatureEncoder):  # type: ignore[misc]
+    """The convolutional stem; frozen, it takes a few utterances at a time, which changes nothing: no norm sees two.
+
+    Its first layer has 512 channels at 3,200 Hz. With activation checkpointing, that layer of a frozen stem alone was
+    the memory peak of the whole step.
+    """
+
+    num_samples: Tensor | None = None  # (B,) of the pass that is being computed; None: no utterance is padded
+
+    def forward(self, input_values: Tensor) -> Tensor:
+        """Features (B, C, F) of waveforms (B, T)."""
+        if self._requires_grad:
+            return self._features(input_values, slice(None))
+        size = max(1, SLICE_SAMPLES // input_values.shape[1])
+        slices = [slice(start, start + size) for start in range(0, len(input_values), size)]
+        with torch.no_grad():
+            return torch.cat([self._features(input_values, rows) for rows in slices])
+
+    def _features(self, input_values: Tensor, rows: slice) -> Tensor:
+        first = self.conv_layers[0]
+        if isinstance(first.layer_norm, MaskedGroupNorm) and self.num_samples is not None:
+            (kernel,), (stride,) = first.conv.kernel_size, first.conv.stride
+            first.layer_norm.num_frames = ((self.num_samples[rows] - kernel) // stride + 1).clamp(min=1)
+        features: Tensor = super().forward(input_values[rows])
+        return features
+
+
 def ignore_padding(model: Wav2Vec2ForCTC) -> Wav2Vec2ForCTC:
-    """Puts MaskedGroupNorm in the place of a group norm; the other norms see one frame at a time."""
-    first = model.wav2vec2.feature_extractor.conv_layers[0]
+    """Puts MaskedGroupNorm in the place of a group norm, and the sliced stem around it.
+
+    The other norms see one frame at a time.
+    """
+    encoder = model.wav2vec2.feature_extractor
+    encoder.__class__ = SlicedFeatureEncoder
     if model.config.feat_extract_norm == "group":
+        first = encoder.conv_layers[0]
         stock = first.layer_norm
         assert stock.num_groups == stock.num_channels, "transformers normalises each channel by itself"
         first.layer_norm = MaskedGroupNorm(stock.num_groups, stock.num_channels, stock.eps)
@@ -149,12 +186,16 @@ def load_recognizer(folder: str) -> Recognizer:
     own = _own_processor(folder, config)
     if own is None:
         raise CliError(f"{folder} has no vocabulary (vocab.json), so it cannot transcribe: fine-tune it first")
-    return Recognizer(ignore_padding(_load(Wav2Vec2ForCTC, folder)).eval(), *own)
+    model = ignore_padding(_load(Wav2Vec2ForCTC, folder)).eval()
+    freeze_feature_encoder(model)  # for the memory of a sliced stem
+    return Recognizer(model, *own)
 
 
 def freeze_feature_encoder(model: Wav2Vec2ForCTC) -> None:
-    """Keeps the convolutional stem as it is: its gradients are never computed."""
+    """Keeps the convolutional stem as it is: its gradients are never computed, and it runs in slices."""
     model.freeze_feature_encoder()
+    # Ranks cut their passes into different numbers of slices: ZeRO-3 must gather the stem's weights once, not for each.
+    model.wav2vec2.feature_extractor._z3_leaf = True  # what deepspeed.utils.set_z3_leaf_module sets
 
 
 def checkpoint_activations(model: Wav2Vec2ForCTC) -> None:
@@ -185,10 +226,7 @@ def forward_logits(model: nn.Module, recognizer: Recognizer, waveforms: Tensor, 
     mask = (torch.arange(x.shape[1], device=x.device) < num_samples[:, None]).long()
     if recognizer.processor.feature_extractor.do_normalize:  # as Wav2Vec2FeatureExtractor does, epsilon included
         x = standardise(x, num_samples[:, None], 1e-7) * mask
-    first = recognizer.model.wav2vec2.feature_extractor.conv_layers[0]
-    if isinstance(first.layer_norm, MaskedGroupNorm):
-        (kernel,), (stride,) = first.conv.kernel_size, first.conv.stride
-        first.layer_norm.num_frames = ((num_samples - kernel) // stride + 1).clamp(min=1)
+    recognizer.model.wav2vec2.feature_extractor.num_samples = num_samples
     logits: Tensor = model(x.to(recognizer.model.dtype), attention_mask=mask).logits
     return logits
 

@@ -17,6 +17,7 @@ from asrscale.model import (
     forward_logits,
     freeze_feature_encoder,
     greedy_texts,
+    ignore_padding,
     load_recognizer,
 )
 
@@ -59,6 +60,7 @@ FAMILIES = {
     "group": dict(feat_extract_norm="group", do_stable_layer_norm=False),  # base, base-960h, large-960h
     "layer": dict(feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True),  # lv60, XLSR, XLS-R
 }
+SLICED = {(90_000, 48_000, 9_000): 3, (48_000, 64_000, 70_000, 9_000, 800): 3, (9_000, 16_000): 1}  # lengths: slices
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -82,6 +84,23 @@ def test_padding_does_not_change_logits_and_alone_they_are_stock(family: str, ti
     again = Wav2Vec2ForCTC.from_pretrained(tmp_path / "again").state_dict()
     assert again.keys() == stock.state_dict().keys()
     assert all(torch.equal(value, again[name]) for name, value in stock.state_dict().items())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_frozen_stem_in_slices_changes_no_logit(family: str, tiny: Recognizer) -> None:
+    """Slices of one, two and all utterances of a padded pass, and the stem as a whole."""
+    torch.manual_seed(0)
+    model = ignore_padding(Wav2Vec2ForCTC(Wav2Vec2Config(**SMALL, **FAMILIES[family])).eval())
+    ours = Recognizer(model, tiny.processor, tiny.vocabulary)
+    whole = {lengths: forward_logits(model, ours, *noise(*lengths)) for lengths in SLICED}
+    calls = []
+    model.wav2vec2.feature_extractor.conv_layers[0].register_forward_hook(lambda *_: calls.append(1))
+    freeze_feature_encoder(model)
+    for lengths, slices in SLICED.items():
+        calls.clear()
+        logits = forward_logits(model, ours, *noise(*lengths))
+        assert len(calls) == slices
+        assert torch.allclose(logits, whole[lengths], atol=1e-6, rtol=0)
 
 
 def test_stock_group_norm_does_depend_on_padding() -> None:

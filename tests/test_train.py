@@ -312,3 +312,19 @@ def test_a_checkpoint_is_fine_tuned_with_its_stem_untouched(
     assert "lm_head.weight" in changed and not set(changed) & set(stem)
     assert (tmp_path / "run" / "model" / "vocab.json").read_text() == (learned / "model" / "vocab.json").read_text()
     assert metric(tmp_path / "run", "final/wer")[8] < 0.1
+
+
+@pytest.mark.slow
+def test_ranks_may_slice_a_frozen_stem_differently_under_zero3(
+    tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    """Each rank's passes have their own lengths; DeepSpeed must not gather the stem's weights once a slice."""
+    flags = ["--max_steps", 4, "--warmup_steps", 2, "--batch_seconds", 25, "--log_steps", 1, "--eval_steps", 4]
+    flags += ["--freeze_feature_encoder", "true", "--activation_checkpointing", "true"]
+    losses = []
+    for config in ("ds_configs/zero2.json", partitioned_zero3(tmp_path)):
+        folder = tmp_path / Path(config).stem
+        done = run_command(*launch(2, tone_shards, folder, "--config", config, *flags))
+        assert done.returncode == 0, done.stdout + done.stderr
+        losses.append(metric(folder, "train/loss"))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
