@@ -39,6 +39,7 @@ class RunState:
     best: tuple[float, ...] | None = None
     best_step: int | None = None  # where that was
     stale_evaluations: int = 0  # evaluations since then, for early stopping
+    evaluated_step: int = 0  # where the last evaluation was; a stop may have cut one short
 
 
 def save_checkpoint(
@@ -64,8 +65,13 @@ def save_checkpoint(
         write_json(partial / STATE_FILE, asdict(state))
         for path in (*partial.iterdir(), partial):
             _sync(path)
-        shutil.rmtree(target, ignore_errors=True)
+        # A step is saved again when its evaluation was cut short: `latest` names a whole folder all the time but now.
+        replaced = folder / f"{name}.replaced"
+        shutil.rmtree(replaced, ignore_errors=True)
+        if target.exists():
+            target.rename(replaced)
         partial.rename(target)
+        shutil.rmtree(replaced, ignore_errors=True)
         _point(folder, "latest", name)
         best = best_checkpoint(run_folder)
         if best is not None:

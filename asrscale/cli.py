@@ -53,7 +53,8 @@ def main(
         code = function((build or schema)(**parse(schema, words)))
     except AsrscaleError as error:
         # Wrong settings are met by every rank alike, damage by one.
-        if os.environ.get("LOCAL_RANK", "0") == "0" or not isinstance(error, CliError):
+        local_rank = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
+        if local_rank == "0" or not isinstance(error, CliError):
             print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(EXIT_USAGE)
     sys.exit(EXIT_COMPLETE if code is None else code)

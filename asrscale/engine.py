@@ -1,4 +1,4 @@
-"""Everything that knows DeepSpeed: launcher environment, collectives, precision, steps, full states.
+"""Everything that knows DeepSpeed: joining ranks, collectives, precision, steps, full states.
 
 We decide when to step: DeepSpeed's own bookkeeping is told micro-batch 1 and accumulation 1, backward only accumulates,
 and the caller scales the loss so that the sum over all passes of all ranks is the mean over the step's utterances.
@@ -8,7 +8,6 @@ import glob
 import json
 import logging
 import os
-import socket
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from asrscale.errors import CliError
+from asrscale.launcher import rank_environment
 
 # DeepSpeed picks its accelerator when it is imported, with a warning where nobody chose.
 os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
@@ -67,7 +67,7 @@ class World:
 
 @contextmanager
 def joined_ranks() -> Iterator[World]:
-    """Joins the ranks that deepspeed or torchrun started, or makes a world of one for plain python; leaves them after.
+    """Joins the ranks that deepspeed, torchrun or srun started, or makes a world of one for plain python; leaves after.
 
     Raises:
         CliError: GPUs that cannot be used, an environment that is only half set, or ranks that do not find each other.
@@ -78,20 +78,24 @@ def joined_ranks() -> Iterator[World]:
             f"this machine has NVIDIA devices, but torch {torch.__version__} cannot use them: check nvidia-smi and the "
             "driver, or set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU"
         )
-    environment = _launcher_environment()
-    rank, local_rank, world_size = (int(environment[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
-    local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or 1)
-    if use_gpu and local_world_size > torch.cuda.device_count():
-        raise CliError(f"{local_world_size} ranks were started for {torch.cuda.device_count()} GPUs: start one a GPU")
-    if use_gpu:
-        torch.cuda.set_device(local_rank)
-    elif "OMP_NUM_THREADS" not in os.environ:  # deepspeed's launcher leaves every rank all cores
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world_size))
-    # Its shared-memory all-reduce serves inference only, and is compiled at the first start.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    environment = rank_environment()
     added = environment.keys() - os.environ.keys()
     os.environ.update(environment)
     try:
+        rank, local_rank, world_size = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
+        local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or 1)
+        if use_gpu and torch.cuda.device_count() == 1 and "LOCAL_WORLD_SIZE" in added:
+            local_rank, local_world_size = 0, 1  # srun may show each task its own GPU only
+        if use_gpu and local_world_size > torch.cuda.device_count():
+            raise CliError(
+                f"{local_world_size} ranks were started for {torch.cuda.device_count()} GPUs: start one a GPU"
+            )
+        if use_gpu:
+            torch.cuda.set_device(local_rank)
+        elif "OMP_NUM_THREADS" not in os.environ:  # deepspeed's launcher leaves every rank all cores
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world_size))
+        # Its shared-memory all-reduce serves inference only, and is compiled at the first start.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         _meet("nccl" if use_gpu else "gloo")
         yield World(rank, local_rank, world_size, torch.device("cuda", local_rank) if use_gpu else torch.device("cpu"))
     finally:
@@ -309,21 +313,3 @@ def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 def _is_partitioned(engine: Engine) -> bool:
     """Whether fp32 weights and moments live in DeepSpeed's own buffers; at stage 0 they are the model's."""
     return bool(engine.zero_optimization_stage() > 0)
-
-
-def _launcher_environment() -> dict[str, str]:
-    """RANK and its kin as the launcher set them, or those of a world of one; CliError where they are half set."""
-    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    found = {name: os.environ[name] for name in names if os.environ.get(name)}
-    if not {"RANK", "WORLD_SIZE"} & set(found):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            host, port = probe.getsockname()
-        return {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": host, "MASTER_PORT": str(port)}
-    if missing := [name for name in names if name not in found]:
-        raise CliError(f"the environment sets {', '.join(found)} but not {', '.join(missing)}: start with deepspeed, "
-                       "torchrun or plain python, or unset them")  # fmt: skip
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"):
-        if not found[name].isdigit():
-            raise CliError(f"the environment variable {name}={found[name]} is no whole number: unset it")
-    return found

@@ -5,6 +5,7 @@ Everything else that is raised is a fault of ours and keeps its traceback.
 
 EXIT_COMPLETE = 0
 EXIT_USAGE = 2  # bad input or settings: change something before trying again
+EXIT_STOPPED = 75  # stopped on request: the same command goes on (EX_TEMPFAIL of sysexits.h, "try again")
 
 
 class AsrscaleError(Exception):
@@ -21,3 +22,7 @@ class AudioError(AsrscaleError):
 
 class DataError(AsrscaleError):
     """A shard does not hold what its index promises; names shard and key."""
+
+
+class Stopped(Exception):  # no error: somebody asked for it
+    """Somebody asked the run to stop, and all ranks have agreed to."""

@@ -17,7 +17,7 @@ from asrscale import engine as ds
 from asrscale.audio import SAMPLE_RATE_HZ
 from asrscale.batching import cut_step, hash_keys, plan_epoch
 from asrscale.engine import World
-from asrscale.errors import CliError
+from asrscale.errors import CliError, Stopped
 from asrscale.index import Index, read_index
 from asrscale.loader import MIN_BATCH_SAMPLES, Batch, load_steps
 from asrscale.metrics import ErrorCounts, count_errors
@@ -25,6 +25,7 @@ from asrscale.model import Recognizer, count_frames, ctc_losses, forward_logits,
 from asrscale.progress import progress
 from asrscale.text import normalise
 from asrscale.tracking import write_rows
+from asrscale.watch import Watch
 
 # Units of 40 s of similar length; a few of them together are long enough to deal evenly to the ranks.
 UNIT_SAMPLES, UNITS_PER_STEP = 40 * SAMPLE_RATE_HZ, 8
@@ -73,6 +74,7 @@ def evaluate(
     memory_cap_seconds: float,
     threads: int,
     title: str | None,
+    watch: Watch | None = None,
 ) -> Evaluation:
     """Transcribes every utterance of `index` once, dealt to the ranks as a training step is.
 
@@ -82,6 +84,7 @@ def evaluate(
 
     Raises:
         CliError: No utterance could be read.
+        Stopped: `watch` was asked to stop on some rank.
     """
     forward.eval()
     # An utterance longer than the cap is a pass of its own.
@@ -105,6 +108,8 @@ def evaluate(
                 found += zip(map(int, batch.utterances), texts, strict=True)
                 losses += finite_losses
             bar.advance(sum(map(len, plan.step(number))))
+            if watch is not None and any(ds.all_reduce_sum([watch.beat("evaluating")], world)):
+                raise Stopped
 
     errors = count_errors([index.texts[i].as_py() for i, _ in found], [normalise(text) for _, text in found])
     *counts, loss_sum, num_losses = ds.all_reduce_sum([*errors.to_list(), sum(losses), len(losses)], world)

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from asrscale.batching import Ids, hash_keys
 from asrscale.checkpoint import RunState, restore_engine, save_checkpoint
 from asrscale.config import TrainConfig
 from asrscale.engine import Engine, World
-from asrscale.errors import CliError
+from asrscale.errors import CliError, Stopped
 from asrscale.evaluate import evaluate
 from asrscale.index import Index
 from asrscale.loader import Batch, collate
@@ -27,6 +28,7 @@ from asrscale.schedule import learning_rate_at
 from asrscale.steps import RunPlan, Step, steps_from
 from asrscale.storage import Cache
 from asrscale.tracking import Tracker, write_rows
+from asrscale.watch import Watch
 
 SAMPLE_PREDICTIONS = 20  # recorded after each evaluation
 QUARANTINE_FILE, LEDGER_FOLDER = "quarantine.jsonl", "ledger"
@@ -44,6 +46,7 @@ class Job:
     plan: RunPlan  # the training data and their order
     valid: Index  # the subset that is transcribed while training
     total_steps: int  # length of the run
+    watch: Watch  # tells when somebody wants the run to stop
 
 
 @dataclass
@@ -86,8 +89,9 @@ class Meter:
 
 
 def is_over(job: Job, state: RunState) -> bool:
-    """Whether the run has had all its steps, or has stopped improving."""
-    return state.step >= job.total_steps or 0 < job.config.patience <= state.stale_evaluations
+    """Whether the run has had all its steps and evaluations, or has stopped improving."""
+    ended = state.step >= job.total_steps and state.evaluated_step == state.step
+    return ended or 0 < job.config.patience <= state.stale_evaluations
 
 
 def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, Any], tracker: Tracker) -> RunState:
@@ -102,6 +106,9 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
 
     Returns:
         Where the run stands at its end.
+
+    Raises:
+        Stopped: A rank was asked to stop; all are here, and what was done is saved.
     """
     config, world, model = job.config, job.world, job.recognizer.model
     # DeepSpeed casts frozen weights too; checkpoints keep them as they were.
@@ -112,59 +119,100 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
     if resumed is not None:
         take_empty_step(engine, job)
         restore_engine(engine, resumed, world)
+    saved = state
+
+    def save() -> None:
+        nonlocal saved
+        if state != saved:
+            job.watch.beat("saving")
+            save_checkpoint(engine, frozen, state, job.folder, keep=config.save_total_limit, world=world)
+            saved = state
+
     with progress(job.total_steps, "training", "steps", done=state.step, enabled=world.is_main) as bar:
-        engine.train()
-        meter, note = Meter(), ""
-        damaged_so_far = open_records(job, state.step)
-        steps = steps_from(
-            job.plan,
-            job.recognizer,
-            range(state.step, job.total_steps),
-            rank=world.rank,
-            world_size=world.world_size,
-            cap_samples=int(config.memory_cap_seconds * SAMPLE_RATE_HZ),
-            threads=config.decode_threads,
-            pin=world.device.type == "cuda",
-            cache=Cache(config.cache_dir, config.cache_bytes) if config.cache_dir else None,
-        )
-        asked = time.perf_counter()
-        for step in steps:
-            waiting_seconds = time.perf_counter() - asked
-            good, damaged = count_utterances(job, step)
-            damaged_so_far += damaged
-            if damaged:
-                quarantine(job, step, damaged_so_far)
-            loss, gradient_norm = train_step(engine, job, step, good)
-            meter.add(step, damaged, loss, gradient_norm, waiting_seconds)
-            if config.ledger:
-                record_visits(job, step)
-            state = replace(state, step=step.number + 1)
-            if state.step % config.log_steps == 0 or is_over(job, state):
-                values = meter.values(job, state.step)
-                tracker.log(state.step, values)
-                loss_shown = "none" if values["train/loss"] is None else f"{values['train/loss']:.3f}"
-                note = f"loss {loss_shown}, {values['train/audio_seconds_per_second']:.0f}× real time"
-                meter = Meter()
-            bar.advance(note=note)
-            paused = time.perf_counter()
-            if state.step % config.eval_steps == 0 or is_over(job, state):
+        try:
+            if evaluation_is_due(job, state):  # a stop cut it short
                 state = evaluate_and_judge(engine, job, state, tracker, bar)
-            if state.step % config.save_steps == 0 or state.step == state.best_step or is_over(job, state):
-                save_checkpoint(engine, frozen, state, job.folder, keep=config.save_total_limit, world=world)
-            meter.started += time.perf_counter() - paused
-            if is_over(job, state):
-                break
-            asked = time.perf_counter()
+            for reached in take_steps(engine, job, state, tracker, bar):
+                state = reached
+                if evaluation_is_due(job, state):
+                    state = evaluate_and_judge(engine, job, state, tracker, bar)
+                if state.step % config.save_steps == 0 or state.step == state.best_step or is_over(job, state):
+                    save()
+                if is_over(job, state):
+                    break
+            save()
+        except Stopped:
+            save()
+            bar.write(f"stopped on request after step {state.step:,}; the same command goes on")
+            raise
         if state.step < job.total_steps:
             bar.write(f"no better WER in {config.patience} evaluations: stopped early after step {state.step:,}")
     engine.destroy()
     return state
 
 
+def evaluation_is_due(job: Job, state: RunState) -> bool:
+    """Whether the model of this step is to be evaluated, and has not been."""
+    due = state.step % job.config.eval_steps == 0 or state.step >= job.total_steps
+    return due and state.evaluated_step < state.step
+
+
+def take_steps(engine: Engine, job: Job, state: RunState, tracker: Tracker, bar: Progress) -> Iterator[RunState]:
+    """Takes the steps that are left; yields where the run stands after each.
+
+    Raises:
+        Stopped: A rank was asked to stop; told before a step is begun, on all ranks alike.
+    """
+    config, world = job.config, job.world
+    meter, note = Meter(), ""
+    damaged_so_far = open_records(job, state.step)
+    steps = steps_from(
+        job.plan,
+        job.recognizer,
+        range(state.step, job.total_steps),
+        rank=world.rank,
+        world_size=world.world_size,
+        cap_samples=int(config.memory_cap_seconds * SAMPLE_RATE_HZ),
+        threads=config.decode_threads,
+        pin=world.device.type == "cuda",
+        cache=Cache(config.cache_dir, config.cache_bytes) if config.cache_dir else None,
+    )
+    engine.train()
+    asked = time.perf_counter()
+    for step in steps:
+        waiting_seconds = time.perf_counter() - asked
+        good, damaged = count_utterances(job, step)
+        damaged_so_far += damaged
+        if damaged:
+            quarantine(job, step, damaged_so_far)
+        loss, gradient_norm = train_step(engine, job, step, good)
+        meter.add(step, damaged, loss, gradient_norm, waiting_seconds)
+        if config.ledger:
+            record_visits(job, step)
+        state = replace(state, step=step.number + 1)
+        if state.step % config.log_steps == 0 or state.step == job.total_steps:
+            values = meter.values(job, state.step)
+            tracker.log(state.step, values)
+            loss_shown = "none" if values["train/loss"] is None else f"{values['train/loss']:.3f}"
+            note = f"loss {loss_shown}, {values['train/audio_seconds_per_second']:.0f}× real time"
+            meter = Meter()
+        bar.advance(note=note)
+        asked = time.perf_counter()
+        yield state
+        meter.started += time.perf_counter() - asked
+        asked = time.perf_counter()
+
+
 def count_utterances(job: Job, step: Step) -> tuple[int, int]:
-    """How many utterances of a step are good and how many are damaged, on all ranks; a collective."""
-    good = sum(len(batch.utterances) for batch in step.batches)
-    good, damaged = map(round, ds.all_reduce_sum([good, len(step.damaged)], job.world))
+    """How many utterances of a step are good and how many are damaged, on all ranks; a collective.
+
+    Raises:
+        Stopped: A rank was asked to stop.
+    """
+    own = sum(len(batch.utterances) for batch in step.batches), len(step.damaged), job.watch.beat("training")
+    good, damaged, stopping = map(round, ds.all_reduce_sum(own, job.world))
+    if stopping:
+        raise Stopped
     return good, damaged
 
 
@@ -292,6 +340,7 @@ def evaluate_and_judge(engine: Engine, job: Job, state: RunState, tracker: Track
         memory_cap_seconds=job.config.memory_cap_seconds,
         threads=job.config.decode_threads,
         title=None,
+        watch=job.watch,
     )
     engine.train()
     wer = result.errors.wer
@@ -301,5 +350,5 @@ def evaluate_and_judge(engine: Engine, job: Job, state: RunState, tracker: Track
     tracker.log_predictions(state.step, [vars(prediction) for prediction in result.predictions[:SAMPLE_PREDICTIONS]])
     bar.write(f"step {state.step:,}: WER {wer:.2%}, CER {result.errors.cer:.2%}{', the best so far' if better else ''}")
     if better:
-        return replace(state, best=score, best_step=state.step, stale_evaluations=0)
-    return replace(state, stale_evaluations=state.stale_evaluations + 1)
+        return replace(state, best=score, best_step=state.step, stale_evaluations=0, evaluated_step=state.step)
+    return replace(state, stale_evaluations=state.stale_evaluations + 1, evaluated_step=state.step)

@@ -20,7 +20,7 @@ from asrscale.batching import find_step
 from asrscale.checkpoint import RunState
 from asrscale.config import DEMO_DATA, TrainConfig, check_resumable, to_dict, write_json
 from asrscale.engine import World
-from asrscale.errors import EXIT_COMPLETE, CliError
+from asrscale.errors import EXIT_COMPLETE, EXIT_STOPPED, CliError, Stopped
 from asrscale.evaluate import Evaluation, choose_subset, evaluate, table, write_predictions
 from asrscale.fit import Job, fit, is_over
 from asrscale.index import Catalog, Index, read_catalog, read_index, read_shards
@@ -35,10 +35,11 @@ from asrscale.model import (
 from asrscale.modelcard import model_card
 from asrscale.steps import SPEEDS_TENTHS, RunPlan, describe_plan, plan_run, read_window
 from asrscale.tracking import open_tracker, plot_metrics
+from asrscale.watch import PREEMPTED_FILE, Watch
 
 
-def train(config: TrainConfig) -> int:
-    """Runs a training job to its end, or goes on with one that was interrupted.
+def train(config: TrainConfig, watch: Watch) -> int:
+    """Runs a training job to its end, or goes on with one that was interrupted; `watch` tells when to stop.
 
     Returns:
         The exit code.
@@ -55,10 +56,12 @@ def train(config: TrainConfig) -> int:
         ds_config = ds.resolve_ds_config(
             ds_config, precision=config.precision, max_gradient_norm=config.max_gradient_norm, device=world.device
         )
-        return _run(config, ds_config, catalog, valid_index, world)
+        return _run(config, ds_config, catalog, valid_index, world, watch)
 
 
-def _run(config: TrainConfig, ds_config: dict[str, Any], catalog: Catalog, valid_index: Index, world: World) -> int:
+def _run(
+    config: TrainConfig, ds_config: dict[str, Any], catalog: Catalog, valid_index: Index, world: World, watch: Watch
+) -> int:
     """Everything after the ranks have met."""
     folder = Path(config.run)
     recognizer = _new_recognizer(config, catalog)
@@ -90,7 +93,9 @@ def _run(config: TrainConfig, ds_config: dict[str, Any], catalog: Catalog, valid
     if config.activation_checkpointing:
         checkpoint_activations(recognizer.model)
     subset = choose_subset(valid_index, config.eval_utterances)
-    job = Job(config, world, folder, recognizer, plan, subset, total_steps)
+    job = Job(config, world, folder, recognizer, plan, subset, total_steps, watch)
+    if world.is_main:
+        (folder / PREEMPTED_FILE).unlink(missing_ok=True)
     if is_over(job, state) and (folder / "model" / "README.md").is_file():
         _say(world, f"{folder} is complete: the model is in {folder / 'model'}; choose another --run for a new one")
         return EXIT_COMPLETE
@@ -113,11 +118,20 @@ def _run(config: TrainConfig, ds_config: dict[str, Any], catalog: Catalog, valid
         resume_step=state.step if resumed else None,
         enabled=world.is_main,
     ) as tracker:
-        if not is_over(job, state):
-            state = fit(job, state, resumed, ds_config, tracker)
-        result = _export_and_evaluate(job, valid_index)
-        final = {"final/wer": result.errors.wer, "final/cer": result.errors.cer, "final/loss": result.loss}
-        tracker.log(state.step, final)
+        try:
+            if not is_over(job, state):
+                state = fit(job, state, resumed, ds_config, tracker)
+            result = _export_and_evaluate(job, valid_index)
+            final = {"final/wer": result.errors.wer, "final/cer": result.errors.cer, "final/loss": result.loss}
+            tracker.log(state.step, final)
+        except Stopped:
+            if world.is_main:
+                watch.mark_preempted()
+            result = None
+    watch.beat("ending")
+    ds.barrier()  # a launcher ends the other ranks with the first: rank 0 has finished its files by now
+    if result is None:
+        return EXIT_STOPPED
     if world.is_main:
         plot_metrics(folder)
         print(table({",".join(config.valid): (valid_index, result)}))
@@ -197,6 +211,7 @@ def _export_and_evaluate(job: Job, valid_index: Index) -> Evaluation:
         memory_cap_seconds=config.memory_cap_seconds,
         threads=config.decode_threads,
         title="transcribing all validation data",
+        watch=job.watch,
     )
     if world.is_main:
         write_predictions(folder / "eval" / "valid.jsonl", result.predictions)

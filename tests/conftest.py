@@ -21,7 +21,7 @@ from asrscale.index import Index
 REPOSITORY = Path(__file__).parent.parent
 TONES_HZ = {letter: 300.0 * 1.35**number for number, letter in enumerate("abdegiou")}
 # A test that joined a world of one, or started W&B's service, must not make the commands it runs believe in them.
-OF_THIS_PROCESS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_", "WANDB_")
+OF_THIS_PROCESS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_", "SLURM_", "WANDB_")
 WORDS = ("bad", "dog", "big", "age", "die", "god", "bee", "gab")
 
 
@@ -95,6 +95,21 @@ def tone_shards(tmp_path_factory: pytest.TempPathFactory, run_command: Callable[
     )
     assert done.returncode == 0, done.stderr
     return root / "shards"
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    tone_shards: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    run_command: Callable[..., subprocess.CompletedProcess[str]],
+) -> Path:
+    """Two ranks, ZeRO-2, from start to end."""
+    from training import launch, short
+
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    done = run_command(*launch(2, tone_shards, folder, *short()))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
 
 
 @pytest.fixture

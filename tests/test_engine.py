@@ -65,27 +65,6 @@ def test_precision_on_a_cpu() -> None:
         ds.resolve_precision("fp16", WORLD)
 
 
-@pytest.mark.parametrize(
-    ("environment", "message"),
-    [
-        ({"RANK": "0"}, "sets RANK but not LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT"),
-        (
-            {"WORLD_SIZE": "2", "RANK": "x", "LOCAL_RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "1"},
-            "RANK=x is no whole",
-        ),
-    ],
-)
-def test_a_half_set_environment_is_refused(
-    environment: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(CliError, match=message), ds.joined_ranks():
-        pass
-
-
 def test_a_machine_with_gpus_that_torch_cannot_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ds.torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(ds.glob, "glob", lambda pattern: ["/dev/nvidia0"])

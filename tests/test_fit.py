@@ -30,6 +30,7 @@ from asrscale.index import Index, read_catalog, read_index, read_shards
 from asrscale.loader import Damaged, load_steps
 from asrscale.model import build_recognizer
 from asrscale.steps import Step, plan_run
+from asrscale.watch import Watch
 
 
 def job(shards: Path, **given: object) -> Job:
@@ -37,7 +38,9 @@ def job(shards: Path, **given: object) -> Job:
     config = train_config(train=(str(shards / "train"),), valid=(str(shards / "valid"),), model="tiny", **settings)
     plan = plan_run(read_catalog(config.train), seed=1, batch_seconds=3.0, units_per_step=2)
     world, valid = World(0, 0, 1, torch.device("cpu")), read_index(config.valid)
-    return Job(config, world, Path("run"), build_recognizer("tiny", ""), plan, valid, config.max_steps)
+    return Job(
+        config, world, Path("run"), build_recognizer("tiny", ""), plan, valid, config.max_steps, Watch(Path("run"))
+    )
 
 
 def train_index(own: Job) -> Index:
@@ -58,7 +61,10 @@ def test_randomness_of_a_pass_depends_on_seed_step_and_utterances_only() -> None
 def test_a_run_is_over_at_its_end_or_out_of_patience(tone_shards: Path) -> None:
     patient, endless = job(tone_shards, patience=2), job(tone_shards, patience=0)
     assert not is_over(patient, RunState(step=39, stale_evaluations=1))
-    assert is_over(patient, RunState(step=40)) and is_over(patient, RunState(step=1, stale_evaluations=2))
+    assert is_over(patient, RunState(step=40, evaluated_step=40)) and is_over(
+        patient, RunState(step=1, stale_evaluations=2)
+    )
+    assert not is_over(patient, RunState(step=40, evaluated_step=20))  # stopped in its last evaluation
     assert not is_over(endless, RunState(step=1, stale_evaluations=9))
 
 

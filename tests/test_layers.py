@@ -10,8 +10,8 @@ MAX_FILE_LINES, MAX_CODE_LINES = 400, 4500
 
 LAYERS = [
     {"errors"},
-    {"cli", "progress", "audio", "text", "storage"},
-    {"config", "sources", "index", "batching", "schedule", "metrics", "tracking"},
+    {"cli", "progress", "audio", "text", "storage", "launcher"},
+    {"config", "sources", "index", "batching", "schedule", "metrics", "tracking", "watch"},
     {"pack", "loader", "model", "modelcard"},
     {"shard", "engine", "steps"},
     {"checkpoint", "demo"},

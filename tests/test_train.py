@@ -4,7 +4,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import soundfile
 import webdataset
 from conftest import REPOSITORY, flip_bit
 from safetensors.torch import load_file
+from training import STEPS, launch, metric, partitioned_zero3, short, visited
 from transformers import AutoModelForCTC, AutoProcessor
 
 from asrscale.config import train_config
@@ -23,65 +23,14 @@ from asrscale.errors import CliError
 from asrscale.index import read_index
 from asrscale.text import normalise
 from asrscale.train import train
+from asrscale.watch import Watch
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-STEPS = 12
 
 
 def slow(*values: object) -> object:
     """A case that repeats what others show on other numbers of ranks."""
     return pytest.param(*values, marks=pytest.mark.slow)
-
-
-def launch(ranks: int, shards: Path, run_folder: Path, *flags: object, wandb: str = "off") -> list[str]:
-    """The command of a training run: plain python for one rank, else the deepspeed launcher on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    start = ["deepspeed", "--num_gpus", ranks, "--master_port", port] if ranks > 1 else [sys.executable]
-    data = ["--train", shards / "train", "--valid", shards / "valid", "--run", run_folder, "--model", "tiny"]
-    return [str(word) for word in (*start, "launch/train.py", *data, "--wandb", wandb, *flags)]
-
-
-def short(config: object = "ds_configs/zero2.json") -> list[object]:
-    """Flags of a run of a few steps that logs each, and whose units do not fit one pass."""
-    return [
-        "--config", config, "--max_steps", STEPS, "--warmup_steps", 2, "--batch_seconds", 3, "--units_per_step", 3,
-        "--memory_cap_seconds", 2, "--log_steps", 1, "--save_steps", 4, "--eval_steps", STEPS, "--ledger", "true",
-    ]  # fmt: skip
-
-
-def metric(run_folder: Path, name: str) -> dict[int, float]:
-    """Step to value."""
-    rows = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
-    return {row["step"]: row[name] for row in rows if name in row}
-
-
-def visited(run_folder: Path) -> dict[int, list[str]]:
-    """Step to the keys that all ranks of all attempts visited in it; a step taken twice shows keys twice."""
-    keys: dict[int, list[str]] = {}
-    for path in (run_folder / "ledger").glob("rank-*.jsonl"):
-        for row in map(json.loads, path.read_text().splitlines()):
-            keys.setdefault(row["step"], []).extend(row["keys"])
-    return {step: sorted(keys[step]) for step in sorted(keys)}
-
-
-def partitioned_zero3(folder: Path) -> Path:
-    """zero3.json for models so small that DeepSpeed would keep all of their parameters whole."""
-    config = json.loads((REPOSITORY / "ds_configs" / "zero3.json").read_text())
-    config["zero_optimization"]["stage3_param_persistence_threshold"] = 0
-    path = folder / "zero3.json"
-    path.write_text(json.dumps(config))
-    return path
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tone_shards: Path, tmp_path_factory: pytest.TempPathFactory, run_command: Run) -> Path:
-    """Two ranks, ZeRO-2, from start to end."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    done = run_command(*launch(2, tone_shards, folder, *short()))
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
 
 
 @pytest.mark.parametrize(("ranks", "stage"), [(1, 1), (2, 0), (2, 3), slow(2, 1), slow(3, 2)])
@@ -255,7 +204,7 @@ def test_bad_settings_end_before_any_work(
 ) -> None:
     data = dict(train=(str(tone_shards / "train"),), valid=(str(tone_shards / "valid"),), model="tiny")
     with pytest.raises(CliError) as caught:
-        train(train_config(**data | dict(run=str(tmp_path / "run")) | given))
+        train(train_config(**data | dict(run=str(tmp_path / "run")) | given), Watch(tmp_path))
     assert message in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
@@ -291,7 +240,7 @@ def test_a_vocabulary_that_misses_characters_is_refused(learned: Path, tone_shar
     (model / "vocab.json").write_text(json.dumps(vocab))
     data = dict(train=(str(tone_shards / "train"),), valid=(str(tone_shards / "valid"),))
     with pytest.raises(CliError, match=r"the vocabulary of --model .* misses .*'g' ×"):
-        train(train_config(**data, model=str(model), run=str(tmp_path / "run")))
+        train(train_config(**data, model=str(model), run=str(tmp_path / "run")), Watch(tmp_path))
 
 
 def test_a_checkpoint_is_fine_tuned_with_its_stem_untouched(

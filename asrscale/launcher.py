@@ -1,0 +1,93 @@
+"""What started this process: deepspeed, torchrun, srun, or a person with plain python."""
+
+import os
+import re
+import socket
+from pathlib import Path
+
+from asrscale.errors import CliError
+
+_NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_LAUNCHERS = {"deepspeed", "torchrun", "deepspeed.launcher.launch", "torch.distributed.run"}
+
+
+def rank_environment() -> dict[str, str]:
+    """RANK and its kin as deepspeed, torchrun or srun set them, or those of a world of one.
+
+    Raises:
+        CliError: They are half set, or are no numbers.
+    """
+    found = {name: os.environ[name] for name in _NAMES if os.environ.get(name)}
+    if not {"RANK", "WORLD_SIZE"} & set(found):
+        if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+            return _slurm_environment() | found
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            host, port = probe.getsockname()
+        return {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": host, "MASTER_PORT": str(port)}
+    if missing := [name for name in _NAMES if name not in found]:
+        raise CliError(f"the environment sets {', '.join(found)} but not {', '.join(missing)}: start with deepspeed, "
+                       "torchrun, srun or plain python, or unset them")  # fmt: skip
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"):
+        if not found[name].isdigit():
+            raise CliError(f"the environment variable {name}={found[name]} is no whole number: unset it")
+    return found
+
+
+def _slurm_environment() -> dict[str, str]:
+    """The same from srun's variables, which only a job step has: the shell of sbatch or salloc is a world of one.
+
+    The ranks meet on the first node of the step, at a port of the job and its attempt (ports of 20,000 to 30,000 are
+    below those that Linux gives to clients).
+    """
+    # "gpu[07-08,11],fat3" → gpu07; "2(x3),1" → 2, 2, 2, 1 tasks on the nodes.
+    first = re.match(r"([^\[,]+)(?:\[(\d+))?", os.environ["SLURM_STEP_NODELIST"])
+    tasks = [
+        count
+        for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", os.environ["SLURM_STEP_TASKS_PER_NODE"])
+        for _ in range(int(times or 1))
+    ]
+    attempt = [int(os.environ.get(name, 0)) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")]
+    return {
+        "RANK": os.environ["SLURM_PROCID"],
+        "LOCAL_RANK": os.environ["SLURM_LOCALID"],
+        "WORLD_SIZE": os.environ["SLURM_STEP_NUM_TASKS"],
+        "LOCAL_WORLD_SIZE": tasks[int(os.environ["SLURM_NODEID"])],
+        "MASTER_ADDR": "".join(part or "" for part in first.groups()) if first else "",
+        "MASTER_PORT": str(
+            20_000 + sum(count * factor for count, factor in zip(attempt, (97, 11, 1), strict=True)) % 10_000
+        ),
+    }
+
+
+def find_launchers() -> list[tuple[int, str]]:
+    """The launcher processes right above this one, as (process id, start time): none under srun or a shell."""
+    found = []
+    pid = os.getppid()
+    while (words := _words(pid)) and any(Path(word).name in _LAUNCHERS for word in words[:5]):
+        parent, started = _parent_and_start(pid)
+        found.append((pid, started))
+        pid = parent
+    return found
+
+
+def is_running(process: tuple[int, str]) -> bool:
+    """Whether a process found earlier is still that one, and no zombie."""
+    return _parent_and_start(process[0])[1] == process[1]
+
+
+def _words(pid: int) -> list[str]:
+    """The command line of a process; none where it is gone, or where there is no /proc."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+    except OSError:
+        return []
+
+
+def _parent_and_start(pid: int) -> tuple[int, str]:
+    """Parent and start time (in the kernel's ticks) of a process; (0, "") where it is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return 0, ""
+    return (0, "") if fields[0] in "ZX" else (int(fields[1]), fields[19])

@@ -1,0 +1,185 @@
+"""Requests to stop, from everyone who may ask."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import OF_THIS_PROCESS, REPOSITORY
+from safetensors.torch import load_file
+from training import launch, metric, short, visited
+
+from asrscale.errors import EXIT_STOPPED
+from asrscale.launcher import find_launchers, is_running
+from asrscale.watch import PREEMPTED_FILE, TICK_SECONDS, watching
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., subprocess.Popen[str]]
+PATIENCE_SECONDS = 240.0  # on a busy machine
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+    """Returns once `condition` holds; fails where it does not, or where `process` ends before."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def ranks_of(run_folder: Path) -> list[int]:
+    """Process ids of the ranks that train in `run_folder`; launchers and zombies are left out."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_text().split("\0")
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        launches = {Path(word).name for word in words[:5]} & {"deepspeed", "torchrun", "deepspeed.launcher.launch"}
+        if str(run_folder) in words and not launches and state not in "ZX":
+            found.append(int(folder.name))
+    return sorted(found)
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a command in the background, as a user would; what is left of it is killed at the end."""
+    started = []
+
+    def start(words: list[str], **environment: str) -> subprocess.Popen[str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(OF_THIS_PROCESS)}
+        process = subprocess.Popen(
+            words, cwd=REPOSITORY, env=clean | {"PATH": path} | environment, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        started.append((process, Path(words[words.index("--run") + 1])))
+        return process
+
+    yield start
+    for process, run_folder in started:
+        process.kill()
+        for pid in ranks_of(run_folder):
+            os.kill(pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
+def same_as(undisturbed: Path, run_folder: Path) -> None:
+    """Fails unless a run took the steps of `undisturbed` to the very same weights."""
+    assert visited(run_folder) == visited(undisturbed)
+    assert metric(run_folder, "train/loss") == metric(undisturbed, "train/loss")
+    assert metric(run_folder, "valid/wer") == metric(undisturbed, "valid/wer")
+    weights, other = (load_file(folder / "model" / "model.safetensors") for folder in (undisturbed, run_folder))
+    assert all(weights[name].equal(other[name]) for name in weights)
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+# Whom the signal hits: one rank, or one of the launchers above it; and whether the ranks can say 75 through it.
+@pytest.mark.parametrize(
+    ("number", "target"),
+    [
+        (signal.SIGTERM, "rank"),
+        (signal.SIGKILL, "runner"),
+        pytest.param(signal.SIGUSR1, "rank", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "rank", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, "launch", marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, "launch", marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, "launch", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, "runner", marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, "runner", marks=pytest.mark.slow),
+    ],
+)
+def test_a_stop_under_deepspeed_saves_and_the_run_goes_on_to_the_same_weights(
+    number: signal.Signals, target: str, start: Start, undisturbed: Path, tone_shards: Path, tmp_path: Path,
+    run_command: Run,
+) -> None:  # fmt: skip
+    folder = tmp_path / "run"
+    words = launch(2, tone_shards, folder, *short(saves=100))
+    process = start(words)
+    wait_for(lambda: (folder / "ledger").is_dir(), process)  # in its first steps
+    rank = ranks_of(folder)[-1]
+    os.kill({"rank": rank, "launch": parent(rank), "runner": parent(parent(rank))}[target], number)
+    wait_for(lambda: not ranks_of(folder))
+    process.wait(PATIENCE_SECONDS)
+    if target == "rank":
+        assert process.returncode == EXIT_STOPPED, process.communicate()
+    assert (folder / PREEMPTED_FILE).exists() and not (folder / "model").exists()
+    [checkpoint] = (folder / "checkpoints").glob("step-*")  # none was due
+    done = run_command(*launch(2, tone_shards, folder, *short()))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"going on from step {int(checkpoint.name[5:])};" in done.stderr
+    assert not (folder / PREEMPTED_FILE).exists()
+    same_as(undisturbed, folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_stop_in_start_up_or_evaluation_is_quick_and_loses_nothing(
+    number: signal.Signals, start: Start, undisturbed: Path, tone_shards: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    words = launch(1, tone_shards, folder, *short())
+
+    def handled() -> bool:  # the watch has taken over the signals
+        pending = Path(f"/proc/{process.pid}/status").read_text()
+        caught = int(pending.split("SigCgt:")[1].split()[0], 16)
+        return bool(caught >> (number - 1) & 1)
+
+    process = start(words)
+    wait_for(handled, process)
+    process.send_signal(number)
+    assert process.wait(PATIENCE_SECONDS) == EXIT_STOPPED
+    assert "while starting" in process.communicate()[0]
+    assert {path.name for path in folder.iterdir()} == {PREEMPTED_FILE}
+
+    process = start(words)
+    wait_for(lambda: (folder / "checkpoints" / "step-00000008").exists(), process)
+    process.send_signal(number)  # within its last steps, or its evaluations
+    assert process.wait(PATIENCE_SECONDS) == EXIT_STOPPED, process.communicate()
+    process = start(words)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert visited(folder) == visited(undisturbed)
+    assert metric(folder, "valid/wer") == pytest.approx(metric(undisturbed, "valid/wer"))
+
+
+def test_a_stop_is_only_a_flag_once_training_has_begun(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGUSR1)
+    with watching(tmp_path) as watch:
+        assert not watch.beat("training")
+        os.kill(os.getpid(), signal.SIGUSR1)
+        wait_for(lambda: watch.stopping)
+        assert watch.beat("evaluating")
+        time.sleep(2 * TICK_SECONDS)
+    assert signal.getsignal(signal.SIGUSR1) == before and not list(tmp_path.iterdir())
+
+
+def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
+    try:
+        with watching(tmp_path) as watch:
+            watch.beat("training")
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(2 * TICK_SECONDS)
+            assert not watch.stopping
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_launcher_is_told_from_a_shell_whose_command_mentions_one(tmp_path: Path) -> None:
+    code = "import sys; from asrscale.launcher import find_launchers; print(len(find_launchers()))"
+    for command, expected in (("bash", 0), ("torchrun", 1)):
+        link = tmp_path / command
+        link.symlink_to("/bin/bash")
+        words = [str(link), "-c", f"{sys.executable} -c '{code}'; : torchrun deepspeed"]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert int(done.stdout) == expected, done.stdout
+    assert find_launchers() == [] and not is_running((os.getpid(), "0"))
