@@ -32,7 +32,7 @@ check: .venv/installed  ## lint, format, types, shell scripts
 	ruff check
 	ruff format --check
 	mypy --strict asrscale launch
-	shellcheck .ci/run $(wildcard slurm/*.sh slurm/*.sbatch)
+	shellcheck .ci/run $(wildcard slurm/*.sh slurm/*.sbatch tests/*.sh)
 
 slow: .venv/installed  ## run the slow tests, which repeat others with more ranks and stages
 	pytest -q -m slow
