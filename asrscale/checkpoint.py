@@ -128,14 +128,33 @@ def restore_engine(engine: Engine, checkpoint: Path, world: World) -> None:
     ds.restore_state(engine, _load(checkpoint / WEIGHTS_FILE), _load(checkpoint / MOMENTS_FILE), world)
 
 
-def export_model(recognizer: Recognizer, checkpoint: Path, folder: Path) -> None:
-    """Writes a stock Hugging Face model folder with the weights of a checkpoint."""
+def export_model(recognizer: Recognizer, checkpoint: Path, folder: Path, dtype: torch.dtype) -> None:
+    """Writes a stock Hugging Face model folder with the weights of a checkpoint, in `dtype`.
+
+    Raises:
+        RuntimeError: What was written is not, name by name and bit by bit, what the model holds.
+    """
     load_weights(recognizer, checkpoint)
+    weights = recognizer.model.to(dtype).state_dict()
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     recognizer.save(partial)
+    written = _load(partial / WEIGHTS_FILE)
+    if written.keys() != weights.keys():
+        raise RuntimeError(f"{partial}: missing or foreign weights {sorted(written.keys() ^ weights.keys())}")
+    for name, value in weights.items():
+        if written[name].dtype != dtype or not torch.equal(written[name], value):
+            raise RuntimeError(f"{partial}: {name} was not written as it is")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
+
+
+def is_exported(folder: Path, dtype: torch.dtype) -> bool:
+    """Whether a model folder is finished (its card is written last) and in `dtype`."""
+    if not (folder / "README.md").is_file():
+        return False
+    saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))["dtype"]
+    return bool(saved == str(dtype).removeprefix("torch."))
 
 
 def _load(path: Path) -> dict[str, Tensor]:

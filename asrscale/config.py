@@ -73,6 +73,8 @@ class TrainConfig:
     ledger: bool = setting(False, help="write the keys of each step's utterances to RUN/ledger")
     cache_dir: str | None = setting(None, help="folder on the node's own disk for copies of shards that lie elsewhere")
     cache_bytes: int = setting(100_000_000_000, help="size of --cache_dir; the least recently used copies are dropped")
+    export_dtype: Literal["fp32", "bf16"] = setting("fp32", help="numbers of the exported model; bf16 halves its size")
+    push_to_hub: str | None = setting(None, help="Hugging Face id to upload the model to; made public unless it exists")
     wandb: Literal["auto", "offline", "online", "off"] = setting("auto", help="auto: online if you are logged in")
     wandb_project: str = setting("asrscale", help="W&B project")
 

@@ -164,6 +164,7 @@ def build_recognizer(
         vocabulary = build_vocabulary(characters)
         config = Wav2Vec2Config(**ARCHITECTURES[name] | settings | _vocabulary_config(vocabulary))
         return Recognizer(ignore_padding(Wav2Vec2ForCTC(config)), _new_processor(vocabulary, config), vocabulary)
+    settings["dtype"] = torch.float32  # a checkpoint's own may be bf16, which is not to be trained in
     config = _load(Wav2Vec2Config, name)
     own = _own_processor(name, config)
     if own is not None:

@@ -1,6 +1,7 @@
 """The README.md of an exported model folder, as the Hugging Face hub reads it."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from asrscale.metrics import ErrorCounts
@@ -16,7 +17,9 @@ def model_card(settings: dict[str, Any], train_hours: float, train_utterances: i
         errors: Of the exported model on all validation data.
     """
     train, valid = (", ".join(f"`{folder}`" for folder in settings[name]) for name in ("train", "valid"))
-    base = "" if settings["model"] == "tiny" else f"base_model: {settings['model']}\n"
+    # The hub refuses a card whose base_model is no id.
+    is_id = settings["model"].count("/") == 1 and not Path(settings["model"]).exists()
+    base = f"base_model: {settings['model']}\n" if is_id else ""
     return f"""---
 library_name: transformers
 pipeline_tag: automatic-speech-recognition
@@ -43,7 +46,7 @@ without punctuation.
 import soundfile, transformers
 
 audio, sample_rate_hz = soundfile.read("speech.wav", dtype="float32")
-recognise = transformers.pipeline("automatic-speech-recognition", "PATH_OF_THIS_FOLDER")
+recognise = transformers.pipeline("automatic-speech-recognition", "{settings["push_to_hub"] or "PATH_OF_THIS_FOLDER"}")
 print(recognise({{"raw": audio, "sampling_rate": sample_rate_hz}})["text"])
 ```
 

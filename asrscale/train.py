@@ -23,6 +23,7 @@ from asrscale.engine import World
 from asrscale.errors import EXIT_COMPLETE, EXIT_STOPPED, CliError, Stopped
 from asrscale.evaluate import Evaluation, choose_subset, evaluate, table, write_predictions
 from asrscale.fit import Job, fit, is_over
+from asrscale.hub import check_login, push_model
 from asrscale.index import Catalog, Index, read_catalog, read_index, read_shards
 from asrscale.model import (
     Recognizer,
@@ -37,6 +38,8 @@ from asrscale.steps import SPEEDS_TENTHS, RunPlan, describe_plan, plan_run, read
 from asrscale.tracking import open_tracker, plot_metrics
 from asrscale.watch import PREEMPTED_FILE, Watch
 
+EXPORT_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
 
 def train(config: TrainConfig, watch: Watch) -> int:
     """Runs a training job to its end, or goes on with one that was interrupted; `watch` tells when to stop.
@@ -47,6 +50,8 @@ def train(config: TrainConfig, watch: Watch) -> int:
     Raises:
         CliError: Bad settings or data, before any work.
     """
+    if config.push_to_hub:
+        check_login(config.push_to_hub)
     ds_config = ds.read_ds_config(config.config)
     catalog, valid_index = read_catalog(config.train), read_index(config.valid)
     with ds.joined_ranks() as world:
@@ -96,8 +101,10 @@ def _run(
     job = Job(config, world, folder, recognizer, plan, subset, total_steps, watch)
     if world.is_main:
         (folder / PREEMPTED_FILE).unlink(missing_ok=True)
-    if is_over(job, state) and (folder / "model" / "README.md").is_file():
+    if is_over(job, state) and checkpoints.is_exported(folder / "model", EXPORT_DTYPES[config.export_dtype]):
         _say(world, f"{folder} is complete: the model is in {folder / 'model'}; choose another --run for a new one")
+        if config.push_to_hub and world.is_main:
+            push_model(folder / "model", config.push_to_hub)
         return EXIT_COMPLETE
     environment = _environment(job)
     if world.is_main:
@@ -136,6 +143,8 @@ def _run(
         plot_metrics(folder)
         print(table({",".join(config.valid): (valid_index, result)}))
         print(f"model: {folder / 'model'}   curves: {folder / 'metrics.png'}   settings: {folder / 'config.json'}")
+        if config.push_to_hub:
+            push_model(folder / "model", config.push_to_hub)
     return EXIT_COMPLETE
 
 
@@ -200,7 +209,8 @@ def _export_and_evaluate(job: Job, valid_index: Index) -> Evaluation:
     if world.is_main:
         best = checkpoints.best_checkpoint(folder)
         assert best is not None, "every run ends with an evaluation"
-        checkpoints.export_model(_new_recognizer(config, catalog), best, folder / "model")
+        model, dtype = _new_recognizer(config, catalog), EXPORT_DTYPES[config.export_dtype]
+        checkpoints.export_model(model, best, folder / "model", dtype)
     ds.barrier()
     exported = load_recognizer(str(folder / "model"))
     result = evaluate(

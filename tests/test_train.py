@@ -243,18 +243,21 @@ def test_a_vocabulary_that_misses_characters_is_refused(learned: Path, tone_shar
         train(train_config(**data, model=str(model), run=str(tmp_path / "run")), Watch(tmp_path))
 
 
+@pytest.mark.parametrize(("stage", "precision"), [(2, "bf16"), slow(0, "fp32"), slow(1, "bf16"), slow(3, "bf16")])
 def test_a_checkpoint_is_fine_tuned_with_its_stem_untouched(
-    learned: Path, tone_shards: Path, tmp_path: Path, run_command: Run
+    stage: int, precision: str, learned: Path, tone_shards: Path, tmp_path: Path, run_command: Run
 ) -> None:
     flags = ["--model", learned / "model", "--max_steps", 8, "--warmup_steps", 2, "--batch_seconds", 4]
     words = [word for word in launch(2, tone_shards, tmp_path / "run") if word not in ("--model", "tiny")]
-    done = run_command(*words, *flags, "--precision", "bf16", "--log_steps", 1, "--dropout", "0.1")
+    flags += ["--config", partitioned_zero3(tmp_path) if stage == 3 else f"ds_configs/zero{stage}.json"]
+    done = run_command(*words, *flags, "--precision", precision, "--log_steps", 1, "--dropout", "0.1")
     assert done.returncode == 0, done.stdout + done.stderr
     settings = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (
         settings["freeze_feature_encoder"] and settings["activation_checkpointing"] and settings["mask_time_prob"] > 0
     )
     before, after = (load_file(path / "model" / "model.safetensors") for path in (learned, tmp_path / "run"))
+    assert after.keys() - before.keys() == {"wav2vec2.masked_spec_embed"} and not before.keys() - after.keys()
     stem = [name for name in before if "feature_extractor" in name]
     assert stem and all(before[name].equal(after[name]) for name in stem)
     changed = [name for name in before if not before[name].equal(after[name])]
