@@ -1,9 +1,10 @@
 """Every setting of a training run: one frozen dataclass, its flags, its checks, its file."""
 
 import json
+import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,13 +15,22 @@ DEMO_DATA = "data/demo/shards"
 DEMO_MODEL = "tiny"
 
 # The defaults below are for fine-tuning: the values of the notebook this project began with (learning rate, weight
-# decay, warm-up, epochs), units of 160 s so that ranks balance, SpecAugment at transformers' default. These are for a
+# decay, warm-up, epochs), units of 160 s so that ranks balance. These are for a
 # model that starts from random weights; docs/experiments.md has the curves.
 FROM_SCRATCH: dict[str, Any] = dict(
     learning_rate=3e-3, weight_decay=0.01, adam_beta2=0.98, warmup_steps=100, schedule="cosine", max_steps=4000,
     batch_seconds=6.0, units_per_step=2, freeze_feature_encoder=False, activation_checkpointing=False,
-    mask_time_prob=0.0,
+    mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0,
 )  # fmt: skip
+
+# SpecAugment over time and over features, and LayerDrop, up to so many hours of training data: fairseq's fine-tuning
+# recipes base_1h, base_10h, base_100h and base_960h (examples/wav2vec/config/finetuning).
+REGULARISATION_BY_HOURS = (
+    (3, 0.65, 0.25, 0.1),
+    (30, 0.65, 0.5, 0.05),
+    (300, 0.65, 0.5, 0.1),
+    (math.inf, 0.5, 0.1, 0.1),
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,10 @@ class TrainConfig:
     valid: tuple[str, ...] = setting((DEMO_DATA + "/valid",), help="data set folders for the WER")
     run: str = setting("runs/demo", help="run folder: settings, metrics, checkpoints, the model")
     model: str = setting("facebook/wav2vec2-base-960h", help="Hugging Face id or folder; 'tiny' starts from scratch")
+    vocab: str | None = setting(None, help="shards, or a vocab.json: another vocabulary than the checkpoint's own")
+    attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = setting(
+        "auto", help="auto: as transformers does"
+    )
     seed: int = setting(42, help="seeds the order of the data, the initial weights, dropout and SpecAugment")
 
     batch_seconds: float = setting(160.0, help="padded audio of a unit; from scratch 6")
@@ -45,8 +59,10 @@ class TrainConfig:
     max_steps: int = setting(0, help="length of the run in steps, instead of --epochs; from scratch 4000")
 
     learning_rate: float = setting(1e-4, help="peak; from scratch 3e-3")
-    schedule: Literal["linear", "cosine"] = setting(
-        "linear", help="after warm-up: linear to 0, or constant to 30 % of the run and cosine to 2 % (from scratch)"
+    schedule: Literal["linear", "cosine", "tri_stage"] = setting(
+        "linear",
+        help="after warm-up: linear to 0; constant to 30 % of the run and cosine to 2 % (from scratch); or constant to "
+        "half of the run and exponential to 5 %",
     )
     warmup_steps: int = setting(500, help="steps to the peak; from scratch 100")
     weight_decay: float = setting(0.005, help="AdamW's; from scratch 0.01")
@@ -57,8 +73,10 @@ class TrainConfig:
     freeze_feature_encoder: bool = setting(True, help="keep the convolutional stem as it is; from scratch false")
     activation_checkpointing: bool = setting(True, help="recompute activations to save memory; from scratch false")
     dropout: float | None = setting(None, help="every dropout of the model; none: the checkpoint's own")
-    mask_time_prob: float = setting(0.05, help="SpecAugment over time; from scratch 0")
-    mask_feature_prob: float = setting(0.0, help="SpecAugment over feature channels")
+    freeze_steps: int = setting(0, help="train the head only for so many steps at first")
+    mask_time_prob: float | None = setting(None, help="SpecAugment over time; none: by hours of data; from scratch 0")
+    mask_feature_prob: float | None = setting(None, help="SpecAugment over features; as --mask_time_prob")
+    layerdrop: float | None = setting(None, help="share of layers skipped in a step; as --mask_time_prob")
     perturb_speed: bool = setting(False, help="hear each utterance at 0.9, 1.0 or 1.1 of its speed, anew each epoch")
     max_unknown_fraction: float = setting(0.01, help="most of the characters that the vocabulary may miss")
     max_bad_fraction: float = setting(0.01, help="most of the utterances that may turn out damaged while training")
@@ -102,6 +120,13 @@ def train_config(**given: Any) -> TrainConfig:
     return config
 
 
+def regularised(config: TrainConfig, hours: float) -> TrainConfig:
+    """The settings with what REGULARISATION_BY_HOURS says where they say nothing."""
+    _, *rates = next(row for row in REGULARISATION_BY_HOURS if hours <= row[0])
+    chosen: dict[str, Any] = dict(zip(("mask_time_prob", "mask_feature_prob", "layerdrop"), rates, strict=True))
+    return replace(config, **{name: rate for name, rate in chosen.items() if getattr(config, name) is None})
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes JSON that is never seen half written."""
     partial = Path(f"{os.fspath(path)}.partial")
@@ -116,10 +141,10 @@ def to_dict(config: TrainConfig) -> dict[str, Any]:
 
 
 # Settings that decide what the next step computes: they must not change when a run is resumed.
-FIXED_BY_THE_RUN = ("train", "valid", "model", "seed", "batch_seconds", "units_per_step", "epochs", "max_steps",
-                    "learning_rate", "schedule", "warmup_steps", "weight_decay", "adam_beta2", "max_gradient_norm",
-                    "freeze_feature_encoder", "dropout", "mask_time_prob", "mask_feature_prob", "perturb_speed",
-                    "eval_utterances")  # fmt: skip
+FIXED_BY_THE_RUN = ("train", "valid", "model", "vocab", "seed", "batch_seconds", "units_per_step", "epochs",
+                    "max_steps", "learning_rate", "schedule", "warmup_steps", "weight_decay", "adam_beta2",
+                    "max_gradient_norm", "freeze_feature_encoder", "freeze_steps", "dropout", "mask_time_prob",
+                    "mask_feature_prob", "layerdrop", "perturb_speed", "eval_utterances")  # fmt: skip
 
 
 def check_resumable(config: TrainConfig, folder: Path, data_fingerprint: str) -> None:
@@ -143,9 +168,11 @@ _RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
         "batch_seconds", "units_per_step", "memory_cap_seconds", "epochs", "learning_rate", "max_gradient_norm",
         "log_steps", "eval_steps", "eval_utterances", "save_steps", "save_total_limit", "decode_threads",
         "cache_bytes")),
-    "of 0 or more": (lambda value: value >= 0, ("max_steps", "warmup_steps", "weight_decay", "patience", "seed")),
+    "of 0 or more": (lambda value: value >= 0, (
+        "max_steps", "warmup_steps", "weight_decay", "patience", "seed", "freeze_steps")),
     "from 0 to below 1": (lambda value: 0 <= value < 1, (
-        "adam_beta2", "dropout", "mask_time_prob", "mask_feature_prob", "max_unknown_fraction", "max_bad_fraction")),
+        "adam_beta2", "dropout", "mask_time_prob", "mask_feature_prob", "layerdrop", "max_unknown_fraction",
+        "max_bad_fraction")),
 }  # fmt: skip
 
 

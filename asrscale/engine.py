@@ -209,14 +209,14 @@ def resolve_ds_config(
 def initialize(model: nn.Module, ds_config: dict[str, Any], *, weight_decay: float, adam_beta2: float) -> Engine:
     """Wraps the trainable parameters of `model` in DeepSpeed with AdamW; the learning rate comes with each step.
 
-    Biases, norms and the convolutional stem are not decayed.
+    Biases, norms and the convolutional stem are not decayed. The head has groups of its own, for `take_step`.
     """
-    decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
+    groups: dict[tuple[bool, float], dict[str, Any]] = {}
     for name, parameter in _trainable(model):
-        (kept if parameter.ndim < 2 or "feature_extractor." in name else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, adam_beta2), fused=True)
+        is_head, decay = name.startswith("lm_head."), parameter.ndim >= 2 and "feature_extractor." not in name
+        kind = {"params": [], "is_head": is_head, "weight_decay": weight_decay if decay else 0.0}
+        groups.setdefault((is_head, decay), kind)["params"].append(parameter)
+    optimizer = torch.optim.AdamW(list(groups.values()), lr=0.0, betas=(0.9, adam_beta2), fused=True)
     return deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)[0]
 
 
@@ -225,14 +225,16 @@ def backward(engine: Engine, loss: Tensor, world: World) -> None:
     engine.backward(loss * world.world_size, scale_wrt_gas=False)
 
 
-def take_step(engine: Engine, learning_rate: float) -> float | None:
-    """Reduces, clips and applies what `backward` added up.
+def take_step(engine: Engine, learning_rate: float, *, head_only: bool = False) -> float | None:
+    """Reduces, clips and applies what `backward` added up; `head_only` keeps all weights but the head's as they are.
+
+    Their moments are kept up meanwhile: begun at 0 later, they would make Adam's first steps three times too long.
 
     Returns:
         The norm of the whole gradient before clipping; None at stage 0, where DeepSpeed does not tell.
     """
     for group in engine.optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate if group["is_head"] or not head_only else 0.0
     engine.step()
     norm = engine.get_global_grad_norm()
     return None if norm is None else float(norm)

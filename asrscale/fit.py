@@ -14,7 +14,6 @@ from torch import Tensor
 
 from asrscale import engine as ds
 from asrscale.audio import SAMPLE_RATE_HZ
-from asrscale.batching import Ids, hash_keys
 from asrscale.checkpoint import RunState, restore_engine, save_checkpoint
 from asrscale.config import TrainConfig
 from asrscale.engine import Engine, World
@@ -24,6 +23,7 @@ from asrscale.index import Index
 from asrscale.loader import Batch, collate
 from asrscale.model import Recognizer, count_frames, ctc_losses, forward_logits
 from asrscale.progress import Progress, progress
+from asrscale.regularise import Regulariser, prepare_pass
 from asrscale.schedule import learning_rate_at
 from asrscale.steps import RunPlan, Step, steps_from
 from asrscale.storage import Cache
@@ -43,6 +43,7 @@ class Job:
     world: World  # who this process is
     folder: Path  # the run folder
     recognizer: Recognizer  # the model being trained, which the engine wraps
+    regulariser: Regulariser  # of that model
     plan: RunPlan  # the training data and their order
     valid: Index  # the subset that is transcribed while training
     total_steps: int  # length of the run
@@ -285,11 +286,12 @@ def train_step(engine: Engine, job: Job, step: Step, good: int) -> tuple[Tensor,
     if not good:
         return total, None
     for batch in step.batches:
-        seed_pass(job.config.seed, step.number, batch.utterances)
+        prepare_pass(job.regulariser, job.recognizer.model, batch, seed=job.config.seed, step=step.number)
         share = loss_sum(engine, job.recognizer, batch.to(job.world.device)) / good
         ds.backward(engine, share, job.world)
         total += share.detach()
-    norm = ds.take_step(engine, learning_rate(job, step.number))
+    head_only = step.number < job.config.freeze_steps
+    norm = ds.take_step(engine, learning_rate(job, step.number), head_only=head_only)
     if norm is not None and not math.isfinite(norm) and job.config.precision != "fp16":
         raise FloatingPointError(f"the gradient of step {step.number} is not finite; nothing of it was saved")
     return total, norm
@@ -298,6 +300,7 @@ def train_step(engine: Engine, job: Job, step: Step, good: int) -> tuple[Tensor,
 def take_empty_step(engine: Engine, job: Job) -> None:
     """A step that changes no weight but makes the optimizer's states exist."""
     nobody = collate(job.valid, job.recognizer.vocabulary, np.zeros(0, np.int64), {})
+    prepare_pass(job.regulariser, job.recognizer.model, nobody, seed=job.config.seed, step=0)
     ds.backward(engine, loss_sum(engine, job.recognizer, nobody.to(job.world.device)), job.world)
     ds.take_step(engine, 0.0)
 
@@ -308,14 +311,6 @@ def loss_sum(engine: Engine, recognizer: Recognizer, batch: Batch) -> Tensor:
     num_frames = count_frames(recognizer.model, batch.num_samples)
     losses = ctc_losses(logits, num_frames, batch.labels, batch.num_labels, recognizer.vocabulary.blank_id)
     return losses.sum() * (1.0 if len(batch.utterances) else 0.0)
-
-
-def seed_pass(seed: int, step: int, utterances: Ids) -> None:
-    """Makes dropout and SpecAugment of a pass a function of (seed, step, its first utterance)."""
-    first = int(utterances[0]) if len(utterances) else -1
-    drawn = int(hash_keys(1, seed, step, first)[0])
-    torch.manual_seed(drawn)
-    np.random.seed(drawn % 2**32)  # transformers draws SpecAugment's masks from numpy's global generator
 
 
 def learning_rate(job: Job, step: int) -> float:

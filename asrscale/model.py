@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
@@ -23,11 +23,11 @@ from transformers import (
     Wav2Vec2Processor,
 )
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2FeatureEncoder
-from transformers.utils import cached_file
+from transformers.utils import cached_file, is_flash_attn_2_available
 
 from asrscale.audio import PCM_SCALE, SAMPLE_RATE_HZ
 from asrscale.errors import CliError
-from asrscale.text import Vocabulary, build_vocabulary, vocabulary_from_dict
+from asrscale.text import Vocabulary, build_vocabulary, read_vocabulary, vocabulary_from_dict
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -50,6 +50,8 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 # Padded audio that the convolutional stem takes at once where it needs no gradient: enough to keep a GPU busy, and an
 # eighth or less of a pass. docs/experiments.md has what it saves and costs.
 SLICE_SAMPLES = 10 * SAMPLE_RATE_HZ
+
+Attention = Literal["auto", "sdpa", "flash_attention_2", "eager"]
 
 _DROPOUTS = ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout")
 
@@ -132,6 +134,8 @@ def build_recognizer(
     characters: Iterable[str],
     *,
     seed: int = 0,
+    vocab: str | None = None,
+    attention: Attention = "auto",
     mask_time_prob: float = 0.0,
     mask_feature_prob: float = 0.0,
     dropout: float | None = None,
@@ -142,39 +146,64 @@ def build_recognizer(
         name: A name of `ARCHITECTURES`, a Hugging Face id, or a model folder.
         characters: The characters of the training transcripts, for a model without a vocabulary of its own.
         seed: Seeds whatever weights are drawn at random; the global generator is seeded with it.
-        mask_time_prob: SpecAugment: share of frames to mask, as transformers counts it.
-        mask_feature_prob: SpecAugment: share of feature channels to mask.
+        vocab: `shards` builds a vocabulary from `characters`, else the path of a vocab.json; a trained head keeps its
+            rows of the characters that both know. None is the checkpoint's own.
+        attention: The implementation in transformers; `auto` is its own choice.
+        mask_time_prob: SpecAugment over time is wanted, so the model needs its mask vector; `regularise` applies it.
+        mask_feature_prob: SpecAugment over features is wanted.
         dropout: Sets every dropout of the model; None keeps what the checkpoint has.
 
     Raises:
         CliError: The model cannot be found, or its vocabulary is not usable.
     """
     settings: dict[str, Any] = {
-        # A layer dropped on one rank only corrupts the gradients of ZeRO-1 and 2, without an error.
+        # transformers' own draws differ between ranks, which corrupts ZeRO's gradients without an error (LayerDrop),
+        # and depend on the batch (SpecAugment): `regularise` does both.
         "layerdrop": 0.0,
+        "apply_spec_augment": False,
         "mask_time_prob": mask_time_prob,
         "mask_feature_prob": mask_feature_prob,
-        "apply_spec_augment": mask_time_prob > 0 or mask_feature_prob > 0,
         "ctc_loss_reduction": "mean",
+        "attn_implementation": _attention(attention),
     }
     if dropout is not None:
         settings |= dict.fromkeys(_DROPOUTS, dropout)
+    wanted = None if vocab is None else build_vocabulary(characters) if vocab == "shards" else read_vocabulary(vocab)
     torch.manual_seed(seed)
     if name in ARCHITECTURES:
-        vocabulary = build_vocabulary(characters)
+        vocabulary = wanted or build_vocabulary(characters)
         config = Wav2Vec2Config(**ARCHITECTURES[name] | settings | _vocabulary_config(vocabulary))
         return Recognizer(ignore_padding(Wav2Vec2ForCTC(config)), _new_processor(vocabulary, config), vocabulary)
     settings["dtype"] = torch.float32  # a checkpoint's own may be bf16, which is not to be trained in
     config = _load(Wav2Vec2Config, name)
     own = _own_processor(name, config)
     if own is not None:
-        return Recognizer(ignore_padding(_load(Wav2Vec2ForCTC, name, **settings)), *own)
-    vocabulary = build_vocabulary(characters)
+        recognizer = Recognizer(ignore_padding(_load(Wav2Vec2ForCTC, name, **settings)), *own)
+        return move_head(recognizer, wanted) if wanted else recognizer
+    vocabulary = wanted or build_vocabulary(characters)
     settings |= _vocabulary_config(vocabulary)
     model = _load(Wav2Vec2ForCTC, name, **settings, ignore_mismatched_sizes=True)
     # Rows of a head that was trained on other letters must not be taken for ours because their number fits.
     model.lm_head.reset_parameters()
     return Recognizer(ignore_padding(model), _new_processor(vocabulary, config), vocabulary)
+
+
+def move_head(recognizer: Recognizer, vocabulary: Vocabulary) -> Recognizer:
+    """The same recogniser for another vocabulary: rows of tokens that both have keep their weights, others are drawn.
+
+    Sizes are never compared: a vocabulary of the same size with other letters would fit without a word.
+    """
+    model, old = recognizer.model, recognizer.model.lm_head
+    head = nn.Linear(old.in_features, len(vocabulary.tokens))
+    twins = vocabulary.twins(recognizer.vocabulary)
+    with torch.no_grad():
+        head.weight[list(twins)] = old.weight[list(twins.values())]
+        head.bias[list(twins)] = old.bias[list(twins.values())]
+    model.lm_head = head
+    model.config.update(_vocabulary_config(vocabulary))
+    processor = _new_processor(vocabulary, model.config)
+    processor.feature_extractor = recognizer.processor.feature_extractor
+    return Recognizer(model, processor, vocabulary)
 
 
 def load_recognizer(folder: str) -> Recognizer:
@@ -289,6 +318,13 @@ def _own_processor(name: str, config: Wav2Vec2Config) -> tuple[Wav2Vec2Processor
     if extractor.sampling_rate != SAMPLE_RATE_HZ:
         raise CliError(f"--model {name} hears {extractor.sampling_rate} Hz, the shards hold {SAMPLE_RATE_HZ} Hz")
     return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer), vocabulary
+
+
+def _attention(attention: Attention) -> str | None:
+    """Transformers' name for it; CliError where FlashAttention is asked for and not there."""
+    if attention == "flash_attention_2" and not is_flash_attn_2_available():
+        raise CliError("--attention flash_attention_2 needs a GPU and the flash-attn package: choose auto or sdpa")
+    return None if attention == "auto" else attention
 
 
 def _vocabulary_config(vocabulary: Vocabulary) -> dict[str, Any]:

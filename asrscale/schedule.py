@@ -3,25 +3,30 @@
 import math
 from typing import Literal
 
-Schedule = Literal["linear", "cosine"]
+Schedule = Literal["linear", "cosine", "tri_stage"]
 
 # The from-scratch recipe: constant to 30 % of the run, then half a cosine down to 2 % of the peak.
 HOLD_FRACTION = 0.3
 FINAL_FRACTION = 0.02
+
+# fairseq's tri_stage as its wav2vec 2.0 recipes set it: warm-up, constant to half of the run, exponential to 5 %.
+TRI_STAGE_HOLD_FRACTION, TRI_STAGE_FINAL_FRACTION = 0.5, 0.05
 
 
 def learning_rate_at(step: int, *, schedule: Schedule, peak: float, warmup_steps: int, total_steps: int) -> float:
     """The learning rate of step `step` (0-based) of `total_steps`.
 
     Linear warm-up reaches `peak` at step `warmup_steps`; then `linear` falls to 0 at the end, `cosine` stays
-    at the peak until HOLD_FRACTION of the run and falls to FINAL_FRACTION of the peak.
+    at the peak until HOLD_FRACTION of the run and falls to FINAL_FRACTION of the peak, `tri_stage` does the same with
+    its own fractions, exponentially.
     """
     if step < warmup_steps:
         return peak * (step + 1) / (warmup_steps + 1)
     if schedule == "linear":
         return peak * (total_steps - step) / max(1, total_steps - warmup_steps)
-    hold_until = max(warmup_steps, HOLD_FRACTION * total_steps)
-    if step < hold_until:
-        return peak
-    done = (step - hold_until) / max(1.0, total_steps - hold_until)
-    return peak * (FINAL_FRACTION + (1 - FINAL_FRACTION) * (1 + math.cos(math.pi * min(1.0, done))) / 2)
+    tri_stage = schedule == "tri_stage"
+    hold_until = max(warmup_steps, (TRI_STAGE_HOLD_FRACTION if tri_stage else HOLD_FRACTION) * total_steps)
+    done = min(1.0, max(0.0, (step - hold_until) / max(1.0, total_steps - hold_until)))
+    if tri_stage:
+        return peak * float(TRI_STAGE_FINAL_FRACTION**done)
+    return peak * (FINAL_FRACTION + (1 - FINAL_FRACTION) * (1 + math.cos(math.pi * done)) / 2)

@@ -1,11 +1,13 @@
 """Transcripts to normalised text, normalised text to labels."""
 
+import json
 import string
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 from asrscale.errors import CliError
@@ -67,6 +69,14 @@ class Vocabulary:
         """Counts the characters of `text`, cased as the vocabulary is, that have no token."""
         return Counter(character for character in self._cased(text) if character not in self._character_ids)
 
+    def twins(self, other: "Vocabulary") -> dict[int, int]:
+        """The ids of tokens that `other` has too, case folded and by role for the special ones, to their ids there."""
+        roles = ("blank", "unknown", "word_delimiter")
+        special = {self.tokens.index(getattr(self, r)): other.tokens.index(getattr(other, r)) for r in roles}
+        known = {id: other.encode(character) for character, id in self._character_ids.items() if character != " "}
+        missing = [other.unknown_id]
+        return {id: ids[0] for id, ids in known.items() if len(ids) == 1 and ids != missing} | special
+
     @cached_property
     def _character_ids(self) -> dict[str, int]:
         """Text characters to ids. Blank is none of them, even where a checkpoint spells it as one character."""
@@ -83,6 +93,23 @@ def build_vocabulary(characters: Iterable[str]) -> Vocabulary:
     standard = "'" + string.ascii_lowercase
     further = sorted(set("".join(characters)) - set(standard) - {" ", "|"})
     return Vocabulary((*standard, *further, "|", "[UNK]", "[PAD]"))
+
+
+def read_vocabulary(path: str) -> Vocabulary:
+    """The vocabulary of a vocab.json, in which blank is `[PAD]` or `<pad>`, unknown `[UNK]` or `<unk>`, and space `|`.
+
+    Raises:
+        CliError: No such file, no JSON object of tokens and ids, or a special token is missing.
+    """
+    try:
+        ids = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CliError(f"--vocab {path} cannot be read ({error}): give shards, or the path of a vocab.json") from error
+    if not isinstance(ids, dict) or not all(isinstance(id, int) for id in ids.values()):
+        raise CliError(f"--vocab {path} holds no JSON object of tokens and their ids")
+    # The first spellings are those of transformers' documentation, the second fairseq's.
+    blank, unknown = ("[PAD]" if "[PAD]" in ids else "<pad>"), ("[UNK]" if "[UNK]" in ids else "<unk>")
+    return vocabulary_from_dict(ids, blank, unknown, "|")
 
 
 def vocabulary_from_dict(token_to_id: Mapping[str, int], blank: str, unknown: str, word_delimiter: str) -> Vocabulary:

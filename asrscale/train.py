@@ -18,7 +18,7 @@ from asrscale import engine as ds
 from asrscale.audio import SAMPLE_RATE_HZ, perturbed_length
 from asrscale.batching import find_step
 from asrscale.checkpoint import RunState
-from asrscale.config import DEMO_DATA, TrainConfig, check_resumable, to_dict, write_json
+from asrscale.config import DEMO_DATA, TrainConfig, check_resumable, regularised, to_dict, write_json
 from asrscale.engine import World
 from asrscale.errors import EXIT_COMPLETE, EXIT_STOPPED, CliError, Stopped
 from asrscale.evaluate import Evaluation, choose_subset, evaluate, table, write_predictions
@@ -34,6 +34,7 @@ from asrscale.model import (
     load_recognizer,
 )
 from asrscale.modelcard import model_card
+from asrscale.regularise import attach_regulariser
 from asrscale.steps import SPEEDS_TENTHS, RunPlan, describe_plan, plan_run, read_window
 from asrscale.tracking import open_tracker, plot_metrics
 from asrscale.watch import PREEMPTED_FILE, Watch
@@ -57,7 +58,7 @@ def train(config: TrainConfig, watch: Watch) -> int:
     with ds.joined_ranks() as world:
         if config.train[0].startswith(DEMO_DATA):
             _say(world, f"training on the demo's data, {config.train[0]}; --train and --valid choose yours")
-        config = replace(config, precision=ds.resolve_precision(config.precision, world))
+        config = replace(regularised(config, catalog.hours), precision=ds.resolve_precision(config.precision, world))
         ds_config = ds.resolve_ds_config(
             ds_config, precision=config.precision, max_gradient_norm=config.max_gradient_norm, device=world.device
         )
@@ -97,8 +98,10 @@ def _run(
         freeze_feature_encoder(recognizer.model)
     if config.activation_checkpointing:
         checkpoint_activations(recognizer.model)
+    rates = {name: getattr(config, name) or 0.0 for name in ("mask_time_prob", "mask_feature_prob", "layerdrop")}
+    regulariser = attach_regulariser(recognizer.model, **rates)
     subset = choose_subset(valid_index, config.eval_utterances)
-    job = Job(config, world, folder, recognizer, plan, subset, total_steps, watch)
+    job = Job(config, world, folder, recognizer, regulariser, plan, subset, total_steps, watch)
     if world.is_main:
         (folder / PREEMPTED_FILE).unlink(missing_ok=True)
     if is_over(job, state) and checkpoints.is_exported(folder / "model", EXPORT_DTYPES[config.export_dtype]):
@@ -154,8 +157,10 @@ def _new_recognizer(config: TrainConfig, catalog: Catalog) -> Recognizer:
         config.model,
         catalog.characters,
         seed=config.seed,
-        mask_time_prob=config.mask_time_prob,
-        mask_feature_prob=config.mask_feature_prob,
+        vocab=config.vocab,
+        attention=config.attention,
+        mask_time_prob=config.mask_time_prob or 0.0,
+        mask_feature_prob=config.mask_feature_prob or 0.0,
         dropout=config.dropout,
     )
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from asrscale.config import FROM_SCRATCH, check_resumable, to_dict, train_config, write_json
+from asrscale.config import FROM_SCRATCH, check_resumable, regularised, to_dict, train_config, write_json
 from asrscale.errors import CliError
 
 DATA = dict(train=("a",), valid=("b",))
@@ -14,6 +14,18 @@ def test_defaults_fit_the_model() -> None:
     assert (fine_tuning.learning_rate, fine_tuning.weight_decay, fine_tuning.epochs) == (1e-4, 0.005, 3)
     assert fine_tuning.freeze_feature_encoder and not from_scratch.freeze_feature_encoder
     assert {name: getattr(from_scratch, name) for name in FROM_SCRATCH} == FROM_SCRATCH
+
+
+def test_regularisation_fits_the_hours_unless_it_is_given() -> None:
+    rates = {h: regularised(train_config(**DATA), h) for h in (1.0, 10.0, 100.0, 960.0)}
+    assert [(c.mask_time_prob, c.mask_feature_prob, c.layerdrop) for c in rates.values()] == [
+        (0.65, 0.25, 0.1),
+        (0.65, 0.5, 0.05),
+        (0.65, 0.5, 0.1),
+        (0.5, 0.1, 0.1),
+    ]
+    assert regularised(train_config(**DATA, mask_time_prob=0.0), 1.0).mask_time_prob == 0.0
+    assert regularised(train_config(**DATA, model="tiny"), 1.0).layerdrop == 0.0
 
 
 def test_what_is_given_wins_over_defaults() -> None:

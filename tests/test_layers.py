@@ -13,7 +13,7 @@ LAYERS = [
     {"cli", "progress", "audio", "text", "storage", "launcher"},
     {"config", "sources", "index", "batching", "schedule", "metrics", "tracking", "watch"},
     {"pack", "loader", "model", "modelcard"},
-    {"shard", "engine", "steps", "hub"},
+    {"shard", "engine", "steps", "hub", "regularise"},
     {"checkpoint", "demo"},
     {"evaluate"},
     {"fit"},
@@ -33,7 +33,7 @@ OWNERS = {
     "soundfile": {"audio", "demo"},  # the demo writes mp3, which nothing else does
     "soxr": {"audio", "demo"},
     "tqdm": {"progress"},
-    "transformers": {"model"},
+    "transformers": {"model", "regularise"},
     "wandb": {"tracking"},
     "webdataset": {"pack"},
 }

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ from asrscale.model import (
     greedy_texts,
     ignore_padding,
     load_recognizer,
+    move_head,
 )
+from asrscale.text import Vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -191,19 +194,83 @@ def test_freezing_and_checkpointing_leave_the_other_gradients_alone(tiny: Recogn
     assert 0 < trainable < describe(recognizer)["parameters"]
 
 
-def test_dropout_and_spec_augment_follow_the_generators_seed() -> None:
-    recognizer = build_recognizer("tiny", "abc", seed=3, mask_time_prob=0.3, mask_feature_prob=0.1, dropout=0.1)
-    recognizer.model.train()
+def spoken(recognizer: Recognizer) -> tuple[list[str], float]:
+    """The texts of some noise, and its loss for a fixed sentence."""
+    waveforms, lengths = noise(16_000, 24_000)
+    logits = forward_logits(recognizer.model, recognizer, waveforms, lengths)
+    frames = count_frames(recognizer.model, lengths)
+    ids = [recognizer.vocabulary.encode(text) for text in ("cab it's", "a bee is")]
+    losses = ctc_losses(logits, frames, torch.tensor(ids), torch.tensor([8, 8]), recognizer.vocabulary.blank_id)
+    return [text.lower() for text in greedy_texts(recognizer, logits, frames)], losses.sum().item()
+
+
+def write_upper_case_checkpoint(folder: Path) -> Recognizer:
+    """As facebook/wav2vec2-base-960h: 32 tokens, <pad> first, upper-case letters; with a head that speaks."""
+    order = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
+    letters = Vocabulary(tuple(order), "<pad>", "<unk>", "|")
+    recognizer = move_head(build_recognizer("tiny", "", seed=3), letters)
+    torch.manual_seed(5)
+    torch.nn.init.normal_(recognizer.model.lm_head.weight, std=2.0)
+    recognizer.model.lm_head.weight.data[1:4] = 0.0  # <s>, </s> and <unk> are never said
+    recognizer.model.lm_head.bias.data[1:4] = -1e4
+    recognizer.save(folder)
+    return load_recognizer(str(folder))
+
+
+def test_a_trained_head_keeps_its_letters_in_another_vocabulary(tmp_path: Path) -> None:
+    """Against the notebook's way: a lower-case vocabulary of 32 tokens, which the 32-row head fits without a word."""
+    before = write_upper_case_checkpoint(tmp_path / "upper")
+    own = [*"abcdefghijklmnopqrstuvwxyz'", "|", "[UNK]", "[PAD]", "<s>", "</s>"]
+    (tmp_path / "vocab.json").write_text(json.dumps({token: id for id, token in enumerate(own)}))
+    moved = build_recognizer(str(tmp_path / "upper"), "", vocab=str(tmp_path / "vocab.json"))
+    moved.model.eval()
+    moved.model.lm_head.bias.data[-2:] = -1e4  # newly drawn rows, which the test must not hear by chance
+    texts, loss = spoken(before)
+    assert any(texts) and moved.vocabulary.tokens == tuple(own)
+    assert spoken(moved)[0] == texts and spoken(moved)[1] == pytest.approx(loss, rel=1e-5)
+
+    notebook = Recognizer(before.model, moved.processor, moved.vocabulary)
+    assert spoken(notebook)[0] != texts and spoken(notebook)[1] > 2 * loss
+
+    moved.save(tmp_path / "moved")
+    assert spoken(load_recognizer(str(tmp_path / "moved"))) == spoken(moved)
+    assert moved.processor.feature_extractor.do_normalize == before.processor.feature_extractor.do_normalize
+
+
+def test_a_vocabulary_of_the_shards_keeps_known_rows_and_adds_new_ones(tmp_path: Path) -> None:
+    before = write_upper_case_checkpoint(tmp_path)
+    moved = build_recognizer(str(tmp_path), "héllo", vocab="shards")
+    rows = {token: moved.model.lm_head.weight[id] for id, token in enumerate(moved.vocabulary.tokens)}
+    old = {token: before.model.lm_head.weight[id] for id, token in enumerate(before.vocabulary.tokens)}
+    assert all(torch.equal(rows[letter], old[letter.upper()]) for letter in "abcxyz'|")
+    assert torch.equal(rows["[PAD]"], old["<pad>"]) and torch.equal(rows["[UNK]"], old["<unk>"])
+    assert not any(torch.equal(rows["é"], row) for row in old.values())
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"a": 0, "|": 1}'])
+def test_a_vocabulary_file_that_is_none_is_named(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "vocab.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(CliError, match=r"vocab\.json|the vocabulary has no token"):
+        build_recognizer("tiny", "", vocab=str(path))
+
+
+def test_attention_implementations_agree_and_are_recorded(tmp_path: Path) -> None:
+    build_recognizer("tiny", "abc", seed=3).save(tmp_path)
     waveforms, lengths = noise(16_000, 9_000)
+    found = {}
+    for attention in ("auto", "sdpa", "eager"):
+        recognizer = build_recognizer(str(tmp_path), "abc", attention=attention)  # type: ignore[arg-type]
+        recognizer.model.eval()
+        found[describe(recognizer)["attention"]] = forward_logits(recognizer.model, recognizer, waveforms, lengths)
+    assert found.keys() == {"sdpa", "eager"}
+    assert torch.allclose(found["sdpa"], found["eager"], atol=1e-5)
 
-    def logits(seed: int) -> torch.Tensor:
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        return forward_logits(recognizer.model, recognizer, waveforms, lengths)
 
-    assert torch.equal(logits(1), logits(1)) and not torch.allclose(logits(1), logits(2), atol=1e-3)
-    recognizer.model.eval()
-    assert torch.equal(logits(1), logits(2))
+def test_flash_attention_without_its_package_is_one_line() -> None:
+    with pytest.raises(CliError, match="flash_attention_2 needs a GPU and the flash-attn package"):
+        build_recognizer("tiny", "abc", attention="flash_attention_2")
 
 
 def test_a_vocabulary_that_cannot_be_read_never_resets_the_head(tiny: Recognizer, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from asrscale.schedule import learning_rate_at
 
 
-@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "tri_stage"])
 def test_warm_up_rises_to_the_peak_and_the_rest_falls(schedule: str) -> None:
     rates = [
         learning_rate_at(step, schedule=schedule, peak=1.0, warmup_steps=10, total_steps=100) for step in range(100)
@@ -25,3 +25,11 @@ def test_cosine_holds_to_30_percent_and_ends_at_2_percent() -> None:
 
     assert rate(299) == 1.0 and rate(300) == 1.0 and rate(650) == pytest.approx(0.51) and rate(320) < 1
     assert rate(999) == pytest.approx(0.02, abs=1e-4)
+
+
+def test_tri_stage_holds_to_half_of_the_run_and_ends_at_5_percent() -> None:
+    def rate(step: int) -> float:
+        return learning_rate_at(step, schedule="tri_stage", peak=1.0, warmup_steps=100, total_steps=1000)
+
+    assert rate(100) == rate(500) == 1.0 and rate(750) == pytest.approx(0.05**0.5) and rate(600) < 1
+    assert rate(999) == pytest.approx(0.05, rel=0.01)

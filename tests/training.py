@@ -21,10 +21,11 @@ def launch(ranks: int, shards: Path, run_folder: Path, *flags: object, wandb: st
 
 
 def short(config: object = "ds_configs/zero2.json", saves: int = 4) -> list[object]:
-    """Flags of a run of a few steps that logs each, and whose units do not fit one pass."""
+    """Flags of a run of a few steps, with units that do not fit one pass and all that is drawn at random."""
     return [
         "--config", config, "--max_steps", STEPS, "--warmup_steps", 2, "--batch_seconds", 3, "--units_per_step", 3,
         "--memory_cap_seconds", 2, "--log_steps", 1, "--save_steps", saves, "--eval_steps", STEPS, "--ledger", "true",
+        "--mask_time_prob", 0.2, "--mask_feature_prob", 0.1, "--layerdrop", 0.3, "--freeze_steps", 2,
     ]  # fmt: skip
 
 
