@@ -36,6 +36,7 @@ class RunState:
     """
 
     step: int = 0  # optimizer steps done; the position in the data follows from it
+    visited: int = 0  # utterances of these steps, damaged ones included, once for each epoch
     best: tuple[float, ...] | None = None
     best_step: int | None = None  # where that was
     stale_evaluations: int = 0  # evaluations since then, for early stopping

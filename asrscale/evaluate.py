@@ -23,6 +23,7 @@ from asrscale.loader import MIN_BATCH_SAMPLES, Batch, load_steps
 from asrscale.metrics import ErrorCounts, count_errors
 from asrscale.model import Recognizer, count_frames, ctc_losses, forward_logits, greedy_texts, load_recognizer
 from asrscale.progress import progress
+from asrscale.storage import Cache
 from asrscale.text import normalise
 from asrscale.tracking import write_rows
 from asrscale.watch import Watch
@@ -43,6 +44,8 @@ class EvaluateOptions:
     out: str | None = cli.setting(None, help="folder for the predictions; default: eval beside the model folder")
     memory_cap_seconds: float = cli.setting(40.0, help="padded audio that one GPU holds at once")
     threads: int = cli.setting(2, help="threads of each rank that read and decode")
+    cache_dir: str | None = cli.setting(None, help="folder on the node's own disk for copies of shards")
+    cache_bytes: int = cli.setting(100_000_000_000, help="most that --cache_dir may hold")
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,14 @@ def evaluate(
     memory_cap_seconds: float,
     threads: int,
     title: str | None,
+    cache: Cache | None = None,
     watch: Watch | None = None,
 ) -> Evaluation:
     """Transcribes every utterance of `index` once, dealt to the ranks as a training step is.
 
     A collective: every rank calls it, with the same index. `forward` is the model, or the engine that wraps it, and is
-    left in evaluation mode; `memory_cap_seconds` is the padded audio of a pass, `threads` read and decode, and `title`
-    is the progress bar's, None for no bar.
+    left in evaluation mode; `memory_cap_seconds` is the padded audio of a pass, `threads` read and decode, through
+    `cache` where there is one, and `title` is the progress bar's, None for no bar.
 
     Raises:
         CliError: No utterance could be read.
@@ -100,8 +104,9 @@ def evaluate(
     lost: list[tuple[int, str]] = []
     losses: list[float] = []
     shown, pin = world.is_main and title is not None, world.device.type == "cuda"
+    steps = load_steps(index, recognizer.vocabulary, own_passes, threads=threads, pin=pin, cache=cache)
     with progress(len(index), title or "", "utterances", enabled=shown) as bar, torch.no_grad():
-        for number, step in enumerate(load_steps(index, recognizer.vocabulary, own_passes, threads=threads, pin=pin)):
+        for number, step in enumerate(steps):
             lost += [(one.utterance, one.reason) for one in step.damaged]
             for batch in step.batches:
                 texts, finite_losses = transcribe_batch(forward, recognizer, batch.to(world.device))
@@ -174,19 +179,27 @@ def run(options: EvaluateOptions) -> None:
     """
     indexes = {folder: read_index([folder]) for folder in options.data}
     cap_seconds, threads = options.memory_cap_seconds, options.threads
-    if cap_seconds <= 0 or threads < 1:
-        raise CliError("--memory_cap_seconds and --threads must be above 0")
+    if cap_seconds <= 0 or threads < 1 or options.cache_bytes < 1:
+        raise CliError("--memory_cap_seconds, --threads and --cache_bytes must be above 0")
     if len(set(map(data_set_name, indexes))) < len(options.data):
         raise CliError("--data: two folders would write their predictions to one file: evaluate them one at a time")
     recognizer = load_recognizer(options.model)
     out = Path(options.out) if options.out else Path(options.model).absolute().parent / "eval"
+    cache = Cache(options.cache_dir, options.cache_bytes) if options.cache_dir else None
     rows: dict[str, tuple[Index, Evaluation]] = {}
     with ds.joined_ranks() as world:
         model = recognizer.model.to(device=world.device)
         for folder, index in indexes.items():
             title = f"transcribing {folder}"
             result = evaluate(
-                model, recognizer, index, world, memory_cap_seconds=cap_seconds, threads=threads, title=title
+                model,
+                recognizer,
+                index,
+                world,
+                memory_cap_seconds=cap_seconds,
+                threads=threads,
+                title=title,
+                cache=cache,
             )
             rows[folder] = index, result
             if world.is_main:

@@ -48,6 +48,7 @@ class Job:
     valid: Index  # the subset that is transcribed while training
     total_steps: int  # length of the run
     watch: Watch  # tells when somebody wants the run to stop
+    cache: Cache | None = None  # where shards are copied to
 
 
 @dataclass
@@ -134,7 +135,7 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
             if evaluation_is_due(job, state):  # a stop cut it short
                 state = evaluate_and_judge(engine, job, state, tracker, bar)
             for reached in take_steps(engine, job, state, tracker, bar):
-                state = reached
+                state = replace(state, step=reached.step, visited=reached.visited)
                 if evaluation_is_due(job, state):
                     state = evaluate_and_judge(engine, job, state, tracker, bar)
                 if state.step % config.save_steps == 0 or state.step == state.best_step or is_over(job, state):
@@ -159,7 +160,7 @@ def evaluation_is_due(job: Job, state: RunState) -> bool:
 
 
 def take_steps(engine: Engine, job: Job, state: RunState, tracker: Tracker, bar: Progress) -> Iterator[RunState]:
-    """Takes the steps that are left; yields where the run stands after each.
+    """Takes the steps that are left; yields `step` and `visited` of where the run stands after each.
 
     Raises:
         Stopped: A rank was asked to stop; told before a step is begun, on all ranks alike.
@@ -176,7 +177,7 @@ def take_steps(engine: Engine, job: Job, state: RunState, tracker: Tracker, bar:
         cap_samples=int(config.memory_cap_seconds * SAMPLE_RATE_HZ),
         threads=config.decode_threads,
         pin=world.device.type == "cuda",
-        cache=Cache(config.cache_dir, config.cache_bytes) if config.cache_dir else None,
+        cache=job.cache,
     )
     engine.train()
     asked = time.perf_counter()
@@ -185,12 +186,12 @@ def take_steps(engine: Engine, job: Job, state: RunState, tracker: Tracker, bar:
         good, damaged = count_utterances(job, step)
         damaged_so_far += damaged
         if damaged:
-            quarantine(job, step, damaged_so_far)
+            quarantine(job, step, damaged_so_far, state.visited + step.utterances)
         loss, gradient_norm = train_step(engine, job, step, good)
         meter.add(step, damaged, loss, gradient_norm, waiting_seconds)
         if config.ledger:
             record_visits(job, step)
-        state = replace(state, step=step.number + 1)
+        state = replace(state, step=step.number + 1, visited=state.visited + step.utterances)
         if state.step % config.log_steps == 0 or state.step == job.total_steps:
             values = meter.values(job, state.step)
             tracker.log(state.step, values)
@@ -250,11 +251,13 @@ def record_visits(job: Job, step: Step) -> None:
         file.write(json.dumps({"step": step.number + 1, "keys": keys}, ensure_ascii=False) + "\n")
 
 
-def quarantine(job: Job, step: Step, damaged_so_far: int) -> None:
+def quarantine(job: Job, step: Step, damaged_so_far: int, visited: int) -> None:
     """Writes the damaged utterances of a step, of all ranks, to RUN/quarantine.jsonl; a collective.
 
+    `damaged_so_far` and `visited` count the utterances of all steps up to this one, once for each epoch.
+
     Raises:
-        CliError: They are more than --max_bad_fraction of what has been visited.
+        CliError: The damaged are more than --max_bad_fraction of the visited.
     """
     path, index = job.folder / QUARANTINE_FILE, step.index
     gathered = ds.gather_objects(step.damaged, job.world)
@@ -264,11 +267,10 @@ def quarantine(job: Job, step: Step, damaged_so_far: int) -> None:
             for number, reason in sorted((one.utterance, one.reason) for part in gathered for one in part):
                 what = {"shard": index.shards[index.shard_ids[number]], "key": index.keys[number].as_py()}
                 file.write(json.dumps(where | what | {"reason": reason}, ensure_ascii=False) + "\n")
-    visited = round((step.number + 1) / job.plan.steps_per_epoch * int(job.plan.catalog.utterances.sum()))  # about
     if damaged_so_far >= MIN_DAMAGED and damaged_so_far > job.config.max_bad_fraction * visited:
         ds.barrier()  # the launcher ends the other ranks with the first: let rank 0 finish its lines
         raise CliError(
-            f"{damaged_so_far:,} of about {visited:,} utterances are damaged, listed in {path}: copy or build their "
+            f"{damaged_so_far:,} of {visited:,} utterances are damaged, listed in {path}: copy or build their "
             "shards again, or raise --max_bad_fraction"
         )
 
@@ -335,6 +337,7 @@ def evaluate_and_judge(engine: Engine, job: Job, state: RunState, tracker: Track
         memory_cap_seconds=job.config.memory_cap_seconds,
         threads=job.config.decode_threads,
         title=None,
+        cache=job.cache,
         watch=job.watch,
     )
     engine.train()

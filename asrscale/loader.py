@@ -4,10 +4,11 @@ Shapes: B utterances of a pass, T samples, L labels.
 """
 
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from asrscale.errors import AudioError
 from asrscale.index import Index
 from asrscale.storage import Cache, Range, read_ranges, read_ranges_cached
 from asrscale.text import Vocabulary
+
+Item = TypeVar("Item")
 
 # Ranges closer than this are read as one: reading 64 KiB costs a local disk less than another request.
 MERGE_GAP_BYTES = 64 * 1024
@@ -86,13 +89,9 @@ def load_steps(
     *,
     threads: int,
     pin: bool = False,
-    speeds: Ids | None = None,
     cache: Cache | None = None,
 ) -> Iterator[LoadedStep]:
-    """Yields the batches of each step, while the step after it is read and decoded.
-
-    Three steps are in memory at most, for the moment in which one is handed over: 160 kB for each second of padded
-    audio in a rank's share of a step (3 × 32 kB of int16 batches; 64 kB of the FLAC and samples that become one).
+    """Yields the batches of each step of one index, while the step after it is read and decoded.
 
     Args:
         index: Where the utterances are.
@@ -100,24 +99,49 @@ def load_steps(
         steps: For each step the passes of this rank.
         threads: Decoding threads; libsndfile runs outside the interpreter's lock.
         pin: Page-lock the batches, for a GPU.
-        speeds: (N,) speed of each utterance of the index in tenths; None leaves them as they are.
         cache: Where whole shards are copied to and read from; None reads them where they are.
 
     Raises:
         DataError: A shard is gone, or cannot be read at all.
     """
-    with ThreadPoolExecutor(threads, "decode") as decoders, ThreadPoolExecutor(1, "read-ahead") as reader:
+    with ThreadPoolExecutor(threads, "decode") as decoders:
+        yield from one_ahead(load_step(index, vocabulary, own, decoders, pin=pin, cache=cache) for own in steps)
 
-        def load(passes: Sequence[Ids]) -> LoadedStep:
-            wanted = np.concatenate([*passes, np.zeros(0, np.int64)])
-            waveforms, damaged = read_utterances(index, wanted, decoders, speeds, cache)
-            batches = []
-            for utterances in passes:
-                good = np.array([u for u in utterances if int(u) in waveforms], np.int64)
-                batches.append(collate(index, vocabulary, good, waveforms))
-            return LoadedStep([batch.pin() for batch in batches] if pin else batches, damaged)
 
-        yield from _one_ahead(steps, load, reader)
+def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Makes each item in a thread of its own while the one before it is in use.
+
+    Of loaded steps there are three in memory at most, for the moment in which one is handed over: 160 kB for each
+    second of padded audio in a rank's share of a step (3 × 32 kB of int16 batches; 64 kB of the FLAC and samples that
+    become one).
+    """
+    with ThreadPoolExecutor(1, "read-ahead") as reader:
+        pending = reader.submit(list, islice(items, 1))
+        while found := pending.result():
+            pending = reader.submit(list, islice(items, 1))
+            yield found.pop()
+
+
+def load_step(
+    index: Index,
+    vocabulary: Vocabulary,
+    passes: Sequence[Ids],
+    decoders: Executor,
+    *,
+    pin: bool = False,
+    speeds: Ids | None = None,
+    cache: Cache | None = None,
+) -> LoadedStep:
+    """The batches of one step; `speeds` are (N,) tenths for the utterances of the index, None leaves them as they are.
+
+    Raises:
+        DataError: A shard is gone, or cannot be read at all.
+    """
+    wanted = np.concatenate([*passes, np.zeros(0, np.int64)])
+    waveforms, damaged = read_utterances(index, wanted, decoders, speeds, cache)
+    good = [np.array([u for u in utterances if int(u) in waveforms], np.int64) for utterances in passes]
+    batches = [collate(index, vocabulary, utterances, waveforms) for utterances in good]
+    return LoadedStep([batch.pin() for batch in batches] if pin else batches, damaged)
 
 
 def read_utterances(
@@ -160,26 +184,15 @@ def collate(index: Index, vocabulary: Vocabulary, utterances: Ids, waveforms: di
     return Batch(utterances, padded, num_samples, targets, torch.tensor([len(ids) for ids in labels]))
 
 
-def _one_ahead(
-    steps: Iterable[Sequence[Ids]], load: Callable[[Sequence[Ids]], LoadedStep], reader: Executor
-) -> Iterator[LoadedStep]:
-    """Loads each step while the one before it is in use."""
-    pending: deque[Future[LoadedStep]] = deque()
-    for passes in steps:
-        pending.append(reader.submit(load, passes))
-        if len(pending) > 1:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
-
-
 def _read_payloads(index: Index, utterances: Ids, cache: Cache | None) -> Iterator[tuple[int, bytes | Exception]]:
     """The bytes of each utterance in the order of the shards, or why they cannot be read."""
     order = utterances[np.lexsort((index.offsets[utterances], index.shard_ids[utterances]))]
     groups = list(_merge_ranges(index, order))
     ranges = [_range(index, group) for group in groups]
+    sizes = {index.shards[number]: int(index.shard_bytes[number]) for number in np.unique(index.shard_ids[utterances])}
     alone: list[Ids] = []
-    for group, found in zip(groups, read_ranges_cached(ranges, cache) if cache else read_ranges(ranges), strict=True):
+    read = read_ranges_cached(ranges, sizes, cache) if cache else read_ranges(ranges)
+    for group, found in zip(groups, read, strict=True):
         if isinstance(found, Exception):
             alone += np.array_split(group, len(group))
             continue

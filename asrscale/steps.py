@@ -2,17 +2,18 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asrscale.audio import SAMPLE_RATE_HZ, num_frames, perturbed_length
 from asrscale.batching import (
+    EpochPlan,
     Ids,
     cut_step,
     find_step,
@@ -24,11 +25,16 @@ from asrscale.batching import (
     window_steps,
 )
 from asrscale.index import Catalog, Index, read_shards
-from asrscale.loader import MIN_BATCH_SAMPLES, Batch, Damaged, load_steps
+from asrscale.loader import MIN_BATCH_SAMPLES, Batch, Damaged, load_step, one_ahead
 from asrscale.model import Recognizer
+from asrscale.storage import Cache
 
 # Half a gigabyte of index rows at most, and far more than a step, so that a window is a fair sample of the data.
 WINDOW_HOURS = 300
+
+# So long before it is needed the next window is read and planned, which takes seconds: until this one ends, both are in
+# memory.
+WINDOW_AHEAD_STEPS = 100
 
 SPEEDS_TENTHS = (9, 10, 11)  # Ko et al. 2015, "Audio augmentation for speech recognition"
 _SPEED_SALT = 11
@@ -58,6 +64,17 @@ class RunPlan:
     def steps_per_epoch(self) -> int:
         """Optimizer steps of an epoch, the same for every one."""
         return int(self.steps.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """A window in an epoch: who is in it, and when."""
+
+    index: Index  # its N utterances
+    speeds: Ids | None  # (N,) at how many tenths of its speed each is heard; None: as it is
+    heard_samples: Ids  # (N,) the length of each at that speed
+    computed_samples: Ids  # (N,) the length that the loader pads one to that is alone
+    plan: EpochPlan
 
 
 @dataclass(frozen=True)
@@ -110,9 +127,14 @@ def steps_from(
     rank: int,
     world_size: int,
     cap_samples: int,
-    **loading: Any,
+    threads: int,
+    pin: bool = False,
+    cache: Cache | None = None,
 ) -> Iterator[Step]:
     """Some consecutive steps of a run, with this rank's batches; only windows that they are in are read.
+
+    One reader runs through windows and epochs: it has the next step ready while the caller computes, and the next
+    window planned before this one ends.
 
     Args:
         plan: The order of the data.
@@ -121,67 +143,62 @@ def steps_from(
         rank: Of this process.
         world_size: Number of ranks.
         cap_samples: The most padded samples of a pass.
-        **loading: `threads`, `pin` and `cache` of `load_steps`.
+        threads: Decoding threads; libsndfile runs outside the interpreter's lock.
+        pin: Page-lock the batches, for a GPU.
+        cache: Where whole shards are copied to and read from; None reads them where they are.
+
+    Raises:
+        CliError: A window's index does not hold what was promised, or a shard of it is missing.
+        DataError: A shard is gone, or cannot be read at all.
     """
-    while numbers:
-        epoch, window, first = find_step(plan.steps, numbers[0], seed=plan.seed)
-        count = min(int(plan.steps[window]) - first, len(numbers))
-        index, _ = read_window(plan, window, recognizer)
-        speeds = draw_speeds(len(index), plan.seed, epoch, window) if plan.perturb_speed else None
-        lengths = index.num_samples if speeds is None else perturbed_length(index.num_samples, speeds)
-        computed = np.maximum(lengths, MIN_BATCH_SAMPLES)  # what the loader pads to
-        planned = plan_window(
-            computed,
-            seed=plan.seed,
-            epoch=epoch,
-            window=window,
-            steps=int(plan.steps[window]),
-            units_per_step=plan.units_per_step,
-        )
-        cuts = (
-            cut_step(planned.step(step), computed, memory_cap_samples=cap_samples, world_size=world_size)
-            for step in range(first, first + count)
-        )
-        yield from _loaded(index, lengths, recognizer, cuts, numbers[:count], rank, speeds=speeds, **loading)
-        numbers = numbers[count:]
+
+    def read() -> Iterator[Step]:
+        ahead, left = planner.submit(plan_visit, plan, recognizer, numbers[0]), numbers
+        while left:
+            _, window, first = find_step(plan.steps, left[0], seed=plan.seed)
+            own, left = left[: int(plan.steps[window]) - first], left[int(plan.steps[window]) - first :]
+            visit = ahead.result()
+            for place, number in enumerate(own):
+                if left and place == max(0, len(own) - WINDOW_AHEAD_STEPS):
+                    ahead = planner.submit(plan_visit, plan, recognizer, left[0])
+                lengths = visit.computed_samples
+                units = visit.plan.step(first + place)
+                ranks = cut_step(units, lengths, memory_cap_samples=cap_samples, world_size=world_size)
+                loaded = load_step(
+                    visit.index, recognizer.vocabulary, ranks[rank], decoders, pin=pin, speeds=visit.speeds, cache=cache
+                )
+                yield Step(
+                    number,
+                    utterances=sum(map(len, units)),
+                    audio_samples=sum(int(visit.heard_samples[unit].sum()) for unit in units),
+                    padded_samples=sum(padded_samples(one, lengths) for passes in ranks for one in passes),
+                    batches=loaded.batches,
+                    damaged=loaded.damaged,
+                    index=visit.index,
+                )
+
+    with ThreadPoolExecutor(threads, "decode") as decoders, ThreadPoolExecutor(1, "plan-ahead") as planner:
+        yield from one_ahead(read())
+
+
+def plan_visit(plan: RunPlan, recognizer: Recognizer, number: int) -> Visit:
+    """Reads and plans the window that step `number` of a run is in."""
+    epoch, window, _ = find_step(plan.steps, number, seed=plan.seed)
+    index, _ = read_window(plan, window, recognizer)
+    speeds = draw_speeds(len(index), plan.seed, epoch, window) if plan.perturb_speed else None
+    heard = index.num_samples if speeds is None else perturbed_length(index.num_samples, speeds)
+    computed = np.maximum(heard, MIN_BATCH_SAMPLES)
+    steps, units_per_step = int(plan.steps[window]), plan.units_per_step
+    planned = plan_window(
+        computed, seed=plan.seed, epoch=epoch, window=window, steps=steps, units_per_step=units_per_step
+    )
+    return Visit(index, speeds, heard, computed, planned)
 
 
 def draw_speeds(count: int, seed: int, epoch: int, window: int) -> Ids:
     """(count,) speed of each utterance of a window in tenths: a function of seed, epoch and utterance."""
     drawn = hash_keys(count, seed, epoch, window, _SPEED_SALT) % np.uint64(len(SPEEDS_TENTHS))
     return np.array(SPEEDS_TENTHS, np.int64)[drawn.astype(np.int64)]
-
-
-def _loaded(
-    index: Index,
-    lengths: Ids,
-    recognizer: Recognizer,
-    cuts: Iterator[list[list[Ids]]],
-    numbers: range,
-    rank: int,
-    **loading: Any,
-) -> Iterator[Step]:
-    """The steps of one window, read a step ahead."""
-    ahead: list[list[list[Ids]]] = []  # cuts whose batches are still being read
-
-    def own_passes() -> Iterator[list[Ids]]:
-        for cut in cuts:
-            ahead.append(cut)
-            yield cut[rank]
-
-    steps = load_steps(index, recognizer.vocabulary, own_passes(), **loading)
-    for number in numbers:
-        own = next(steps)
-        passes = [utterances for passes in ahead.pop(0) for utterances in passes]
-        yield Step(
-            number,
-            utterances=sum(map(len, passes)),
-            audio_samples=sum(int(lengths[utterances].sum()) for utterances in passes),
-            padded_samples=sum(padded_samples(u, np.maximum(lengths, MIN_BATCH_SAMPLES)) for u in passes),
-            batches=own.batches,
-            damaged=own.damaged,
-            index=index,
-        )
 
 
 def describe_plan(plan: RunPlan, recognizer: Recognizer, *, world_size: int, cap_samples: int) -> str:

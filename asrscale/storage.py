@@ -9,10 +9,11 @@ import fcntl
 import hashlib
 import io
 import os
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -26,6 +27,9 @@ Result = TypeVar("Result")
 TRIES, FIRST_WAIT_SECONDS = 5, 0.5
 # An index.parquet is read a column of a shard at a time, some kilobytes each, which lie together: one request for them.
 REMOTE_BUFFER_BYTES = 128 * 1024
+# A shard is copied in pieces, of which a few travel at once.
+PIECE_BYTES, PIECES = 8 * 1024 * 1024, 4
+COPIES = "[0-9a-f]" * 16 + "-*"  # what a cache's own files are called
 RETRIED_STATUS = (408, 429)  # of HTTP's 400 to 499, which else say that trying again is no use
 
 
@@ -45,15 +49,17 @@ class Range:
 class Cache:
     """A folder of whole shards on the node's own disk, shared by the ranks of the node.
 
-    A copy is known by its shard's address: empty the folder when a data set is built anew under the same one.
+    A copy is known by its shard's address and size: empty the folder when a data set is built anew under the same one.
 
     Attributes:
-        folder: Made where it is missing.
+        folder: Made where it is missing; may hold other files.
         max_bytes: The least recently used copies are dropped above this; a rank that is copying may be a shard ahead.
+        given_up: Shards that cannot be copied, and the folder itself once it cannot be written to.
     """
 
     folder: str
     max_bytes: int
+    given_up: set[str] = field(default_factory=set)
 
 
 def is_remote(path: str) -> bool:
@@ -155,67 +161,93 @@ def read_ranges(ranges: Sequence[Range]) -> list[bytes | Exception]:
     return data
 
 
-def read_ranges_cached(ranges: Sequence[Range], cache: Cache) -> list[bytes | Exception]:
-    """Like `read_ranges`, from copies of the whole shards, which are made where they are missing."""
+def read_ranges_cached(ranges: Sequence[Range], sizes: Mapping[str, int], cache: Cache) -> list[bytes | Exception]:
+    """Like `read_ranges`, from copies of the whole shards, which are made where they are missing.
+
+    `sizes` are the shards' bytes. What cannot be copied is read where it is.
+    """
     data: dict[Range, bytes | Exception] = {}
     for path in dict.fromkeys(wanted.path for wanted in ranges):
-        own = [wanted for wanted in ranges if wanted.path == path]
-        copy = _local_copy(path, cache)
-        found = [_read_local(replace(wanted, path=copy)) for wanted in own]
-        if any(isinstance(one, Exception) for one in found):  # another rank needed the room just now
-            found = read_ranges(own)
-        data |= zip(own, found, strict=True)
+        copy = _local_copy(path, sizes[path], cache)
+        data |= {r: _read_local(replace(r, path=copy)) for r in ranges if copy and r.path == path}
+    # A copy may also be gone again: another rank needed the room just now.
+    elsewhere = [wanted for wanted in ranges if not isinstance(data.get(wanted), bytes)]
+    data |= zip(elsewhere, read_ranges(elsewhere), strict=True)
     return [data[wanted] for wanted in ranges]
 
 
-def _local_copy(path: str, cache: Cache) -> str:
-    """Where the copy of a shard lies; the shard itself where it is larger than the whole cache.
-
-    Raises:
-        DataError: It cannot be copied.
-    """
+def _local_copy(path: str, size: int, cache: Cache) -> str | None:
+    """Where a shard's copy lies, which is made where it is missing or of another size; None where that cannot be."""
     digest = hashlib.sha256(path.encode()).hexdigest()[:16]  # train/000.tar and valid/000.tar are not the same
     copy = Path(cache.folder, f"{digest}-{os.path.basename(path)}")
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{copy}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one rank copies, the others wait for it; falls with the process
-        if copy.exists():
+    if _is_whole(copy, size):
+        with suppress(OSError):
             copy.touch()  # used just now
-            return str(copy)
-        [result] = _retried(lambda _: [_copy(path, copy, cache)], 1)
-    if isinstance(result, Exception):
-        raise DataError(f"{path} cannot be copied to {cache.folder}: {_line(result)}") from result
-    return result
-
-
-def _copy(path: str, copy: Path, cache: Cache) -> str | Exception:
-    """One try to copy a whole shard; it appears at once or not at all."""
-    partial, size = f"{copy}.partial", _size(path)
-    if isinstance(size, Exception):
-        return size
-    if size > cache.max_bytes:
-        return path
-    try:
-        _make_room(cache, size)
-        _file_system(path).get_file(path, partial)
-        if (arrived := os.path.getsize(partial)) != size:
-            return OSError(f"{arrived:,} of {size:,} bytes arrived")
-        os.replace(partial, copy)
         return str(copy)
-    except Exception as error:  # every file system raises errors of its own
-        return OSError(_line(error))
+    if size > cache.max_bytes or not cache.given_up.isdisjoint({path, cache.folder}):
+        return None
+    try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with open(f"{copy}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # one rank copies, the others wait for it; falls with the process
+            if _is_whole(copy, size) or _copy(path, size, copy, cache):
+                return str(copy)
+        cache.given_up.add(path)
+    except OSError as error:  # of the disk: what the shard's own storage may say is none
+        cache.given_up.add(cache.folder)
+        why = f"--cache_dir {cache.folder} cannot be written to ({_line(error)})"
+        print(f"{why}: shards that are not in it are read where they are", file=sys.stderr, flush=True)
+    return None
+
+
+def _is_whole(copy: Path, size: int) -> bool:
+    try:
+        return copy.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _copy(path: str, size: int, copy: Path, cache: Cache) -> bool:
+    """Copies a whole shard, which appears at once or not at all; False where parts of the shard cannot be read."""
+    _make_room(cache, size)
+    partial = Path(f"{copy}.partial")
+    pieces = [Range(path, start, min(PIECE_BYTES, size - start)) for start in range(0, size, PIECE_BYTES)]
+    try:
+        with partial.open("wb") as file:
+            for few in (pieces[first : first + PIECES] for first in range(0, len(pieces), PIECES)):
+                for wanted, piece in zip(few, read_ranges(few), strict=True):
+                    if isinstance(piece, Exception) or len(piece) < wanted.size:
+                        return False
+                    file.write(piece)
+        partial.replace(copy)
+        return True
+    finally:
+        partial.unlink(missing_ok=True)  # above all where the disk is full
 
 
 def _make_room(cache: Cache, size: int) -> None:
-    """Drops the least recently used copies until `size` bytes more stay below the bound."""
-    files = [(entry.stat(), entry.path) for entry in os.scandir(cache.folder) if not entry.name.endswith(".lock")]
-    total = size + sum(stat.st_size for stat, _ in files)
-    for stat, path in sorted(files, key=lambda file: file[0].st_mtime_ns):
-        if total <= cache.max_bytes or path.endswith(".partial"):
-            continue
+    """Drops what killed copies have left, and the least recently used copies until `size` bytes more fit."""
+    files: list[tuple[int, int, Path]] = []
+    for path in Path(cache.folder).glob(COPIES):
         with suppress(FileNotFoundError):  # another rank was quicker
-            os.remove(path)
-        total -= stat.st_size
+            if not (path.suffix == ".partial" and _drop_if_stale(path)):
+                files.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+    total = size + sum(file_bytes for _, file_bytes, _ in files)
+    for _, file_bytes, path in sorted(files):
+        if total > cache.max_bytes and path.suffix not in (".partial", ".lock"):
+            path.unlink(missing_ok=True)
+            total -= file_bytes
+
+
+def _drop_if_stale(partial: Path) -> bool:
+    """Removes a half-made copy that no process is at work on."""
+    with open(partial.with_suffix(".lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        partial.unlink()
+        return True
 
 
 def _retried(attempt: Callable[[list[int]], list[Result | Exception]], count: int) -> list[Result | Exception]:

@@ -36,6 +36,7 @@ from asrscale.model import (
 from asrscale.modelcard import model_card
 from asrscale.regularise import attach_regulariser
 from asrscale.steps import SPEEDS_TENTHS, RunPlan, describe_plan, plan_run, read_window
+from asrscale.storage import Cache
 from asrscale.tracking import open_tracker, plot_metrics
 from asrscale.watch import PREEMPTED_FILE, Watch
 
@@ -101,7 +102,8 @@ def _run(
     rates = {name: getattr(config, name) or 0.0 for name in ("mask_time_prob", "mask_feature_prob", "layerdrop")}
     regulariser = attach_regulariser(recognizer.model, **rates)
     subset = choose_subset(valid_index, config.eval_utterances)
-    job = Job(config, world, folder, recognizer, regulariser, plan, subset, total_steps, watch)
+    cache = Cache(config.cache_dir, config.cache_bytes) if config.cache_dir else None
+    job = Job(config, world, folder, recognizer, regulariser, plan, subset, total_steps, watch, cache)
     if world.is_main:
         (folder / PREEMPTED_FILE).unlink(missing_ok=True)
     if is_over(job, state) and checkpoints.is_exported(folder / "model", EXPORT_DTYPES[config.export_dtype]):
@@ -226,6 +228,7 @@ def _export_and_evaluate(job: Job, valid_index: Index) -> Evaluation:
         memory_cap_seconds=config.memory_cap_seconds,
         threads=config.decode_threads,
         title="transcribing all validation data",
+        cache=job.cache,
         watch=job.watch,
     )
     if world.is_main:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -126,12 +127,14 @@ class Server:
         url: Of the folder.
         failures: How many more requests fail.
         failure: How: `status 503`, `cut` (half of the body is sent), `whole` (no ranges: all of the file).
+        delay_seconds: Before a range is answered.
         ranges: Asked for so far.
     """
 
     url: str
     failures: int = 0
     failure: str = "status 503"
+    delay_seconds: float = 0.0
     ranges: list[str] = field(default_factory=list)
 
 
@@ -149,6 +152,8 @@ def http_server(own_shards: Path) -> Iterator[Server]:
             fails = server.failures > 0
             server.failures -= fails
             server.ranges += [wanted[0]] if wanted else []
+            if wanted and server.delay_seconds:
+                time.sleep(server.delay_seconds)
             if fails and server.failure.startswith("status"):
                 return self.send_error(int(server.failure.split()[1]))
             if wanted and server.failure != "whole":

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from asrscale.evaluate import Evaluation, choose_subset, data_set_name, evaluate
 from asrscale.index import read_index
 from asrscale.metrics import ErrorCounts, count_errors
 from asrscale.model import Recognizer, build_recognizer
+from asrscale.storage import Cache
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -50,6 +52,19 @@ def test_each_utterance_is_counted_once_whatever_the_passes(
     )
     assert together.errors.utterances == recounted.utterances == len(index)
     assert not recognizer.model.training
+
+
+def test_shards_come_from_the_cache(
+    recognizer: Recognizer, tone_shards: Path, own_shards: Path, world: World, tmp_path: Path
+) -> None:
+    index = read_index([str(own_shards / "valid")])
+    cache = Cache(str(tmp_path / "cache"), 10**9)
+    options = dict(memory_cap_seconds=40.0, threads=1, title=None, cache=cache)
+    first = evaluate(recognizer.model, recognizer, index, world, **options)
+    for shard in index.shards:
+        os.remove(shard)
+    again = evaluate(recognizer.model, recognizer, index, world, **options)
+    assert first.predictions == again.predictions == result_at(40.0, recognizer, tone_shards, world).predictions
 
 
 def test_damaged_utterances_are_listed_and_in_no_rate(
@@ -124,9 +139,11 @@ def test_two_ranks_write_the_same_predictions_as_one(
 ) -> None:
     recognizer.save(tmp_path / "model")
     words = ["-m", "asrscale.evaluate", "--model", tmp_path / "model", "--data", tone_shards / "valid"]
+    words += ["--cache_dir", tmp_path / "cache"]
     for start, out in (([sys.executable], "one"), (["torchrun", "--standalone", "--nproc_per_node", 2], "two")):
         done = run_command(*start, *words, "--out", tmp_path / out)
         assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "cache").glob("*.tar"))
     one, two = ((tmp_path / out / "shards-valid.jsonl").read_text() for out in ("one", "two"))
     assert one == two and len(one.splitlines()) == len([json.loads(line) for line in two.splitlines()])
 

@@ -122,16 +122,17 @@ def test_the_quarantine_lists_each_and_stops_the_run_above_the_limit(
     own = replace(job(tone_shards), world=world, folder=tmp_path)
     file, train = tmp_path / "quarantine.jsonl", train_index(own)
     assert open_records(own, 0) == 0
-    quarantine(own, Step(4, 9, 1, 1, [], (Damaged(8, "checksum: x"), Damaged(3, "truncated: y")), train), 2)
+    quarantine(own, Step(4, 9, 1, 1, [], (Damaged(8, "checksum: x"), Damaged(3, "truncated: y")), train), 2, 20)
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert [row["key"] for row in rows] == train.keys.take([3, 8]).to_pylist()
     assert rows[1]["shard"] == train.shards[train.shard_ids[8]] and rows[1]["reason"] == "checksum: x"
     assert rows[0]["step"] == 5 and rows[0]["epoch"] == 4 // own.plan.steps_per_epoch
 
-    quarantine(own, Step(5, 9, 1, 1, [], (Damaged(1, "checksum: z"),), train), 9)  # too few to judge by
-    with pytest.raises(CliError, match=r"quarantine\.jsonl"):
-        quarantine(own, Step(6, 9, 1, 1, [], (Damaged(2, "checksum: z"),), train), 10)
-    assert len(file.read_text().splitlines()) == 4
+    quarantine(own, Step(5, 9, 1, 1, [], (Damaged(1, "checksum: z"),), train), 9, 20)  # too few to judge by
+    quarantine(own, Step(6, 9, 1, 1, [], (Damaged(2, "checksum: z"),), train), 10, 1_000)  # 1 % is not above 1 %
+    with pytest.raises(CliError, match=r"^10 of 999 utterances are damaged, listed in .*quarantine\.jsonl"):
+        quarantine(own, Step(7, 9, 1, 1, [], (Damaged(2, "checksum: z"),), train), 10, 999)
+    assert len(file.read_text().splitlines()) == 5
 
     with file.open("a") as torn:
         torn.write('{"step": 5, "ep')

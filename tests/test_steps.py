@@ -1,6 +1,8 @@
 """Real shards, planned window by window."""
 
 import re
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import numpy as np
 import pytest
 
 from asrscale import steps as steps_module
+from asrscale.batching import find_step
+from asrscale.errors import CliError
 from asrscale.index import read_catalog, read_index
 from asrscale.loader import MIN_BATCH_SAMPLES
 from asrscale.model import Recognizer, build_recognizer
@@ -41,6 +45,64 @@ def keys(step: Step) -> list[str]:
     return sorted(step.index.keys[int(u)].as_py() for batch in step.batches for u in batch.utterances)
 
 
+def called(monkeypatch: pytest.MonkeyPatch, name: str, times: int) -> threading.Event:
+    """Is set when that function of `steps` has returned so often."""
+    original: Callable[..., object] = getattr(steps_module, name)
+    reached, calls = threading.Event(), [0]
+
+    def counted(*words: object, **options: object) -> object:
+        result = original(*words, **options)
+        calls[0] += 1
+        if calls[0] == times:
+            reached.set()
+        return result
+
+    monkeypatch.setattr(steps_module, name, counted)
+    return reached
+
+
+def test_one_reader_runs_through_windows_and_epochs(
+    plan: RunPlan, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes next is there before it is asked for, whatever ends in between."""
+    _, window, _ = find_step(plan.steps, 0, seed=plan.seed)
+    last = int(plan.steps[window]) - 1  # of the first window, which may be the epoch
+    monkeypatch.setattr(steps_module, "WINDOW_AHEAD_STEPS", last)
+    planned, loaded = called(monkeypatch, "plan_visit", 2), called(monkeypatch, "load_step", last + 2)
+    steps = steps_from(plan, recognizer, range(last + 5), rank=0, world_size=1, cap_samples=48_000, threads=1)
+    next(steps)  # when this is handed over, the reader is at the step from which the next window is planned
+    assert planned.wait(60) and not loaded.is_set()
+    assert [next(steps).number for _ in range(last)][-1] == last
+    assert loaded.wait(60)
+    assert [step.number for step in steps] == list(range(last + 1, last + 5))
+
+
+def test_a_reader_that_is_left_early_ends_its_threads(plan: RunPlan, recognizer: Recognizer) -> None:
+    steps = steps_from(plan, recognizer, range(40), rank=0, world_size=1, cap_samples=48_000, threads=1)
+    next(steps)
+    ours = ("decode", "read-ahead", "plan-ahead")
+    assert any(thread.name.startswith(ours) for thread in threading.enumerate())
+    steps.close()
+    assert not any(thread.name.startswith(ours) for thread in threading.enumerate())
+
+
+def test_what_goes_wrong_in_a_later_window_is_told_by_the_step_that_needs_it(
+    recognizer: Recognizer, own_shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = read_catalog([str(own_shards / "train")])
+    monkeypatch.setattr(steps_module, "WINDOW_HOURS", catalog.hours / 3 * 0.999)
+    plan = plan_run(catalog, seed=5, batch_seconds=2.0, units_per_step=2)
+    _, window, _ = find_step(plan.steps, 0, seed=plan.seed)
+    good = int(plan.steps[window])
+    _, broken, _ = find_step(plan.steps, good, seed=plan.seed)
+    shard = Path(catalog.shards[plan.windows[broken][0]])
+    shard.write_bytes(shard.read_bytes()[:-512])
+    steps = steps_from(plan, recognizer, range(good + 5), rank=0, world_size=1, cap_samples=48_000, threads=1)
+    assert [next(steps).number for _ in range(good)] == list(range(good))
+    with pytest.raises(CliError, match=rf"{shard}: the shard has [\d,]+ bytes, not [\d,]+: copy it again"):
+        next(steps)
+
+
 def test_each_epoch_visits_each_utterance_once(plan: RunPlan, recognizer: Recognizer, tone_shards: Path) -> None:
     everything = sorted(read_index([str(tone_shards / "train")]).keys.to_pylist())
     size = plan.steps_per_epoch
@@ -68,7 +130,7 @@ def test_a_step_in_the_middle_is_found_by_reading_one_window(
     assert len(read) == 1 and read[0] in [window.tolist() for window in plan.windows]
 
 
-@pytest.mark.parametrize("ranks", [2, 3, 8])
+@pytest.mark.parametrize("ranks", [2, 3, 4, 8, 64])
 def test_any_number_of_ranks_does_the_same_steps(plan: RunPlan, recognizer: Recognizer, ranks: int) -> None:
     alone = run_steps(plan, recognizer, 0, 6)
     shares = [run_steps(plan, recognizer, 0, 6, rank, ranks) for rank in range(ranks)]
