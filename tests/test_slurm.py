@@ -1,6 +1,5 @@
 """The scripts of slurm/ on a real SLURM cluster of two nodes, as a user would submit them."""
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
