@@ -35,34 +35,50 @@ STREAMED_CHUNK_BYTES = 0x7FFF_0000  # programs that write wav to a pipe leave a 
 BLOCK_FRAMES = 1 << 18  # decoded at a time, so that a header that lies cannot make us allocate what it claims
 
 
-def decode(source: Source, max_seconds: float) -> tuple[Waveform, int]:
-    """Decodes any format that libsndfile reads (wav, flac, mp3, ogg, opus …).
+def decode(
+    source: Source, max_seconds: float, start_seconds: float = 0.0, seconds: float | None = None
+) -> tuple[Waveform, int]:
+    """Decodes any format that libsndfile reads (wav, flac, mp3, ogg, opus …), or a segment of it, exact to the frame.
 
     Returns:
         The mean of the channels, float32 (T,) in about [-1, 1], and its own sample rate in Hz.
 
     Raises:
         AudioError: `category: detail`; unreadable, truncated (ogg, opus and an mp3 without a Xing header do not say how
-            long they should be), empty, or too long (for `max_seconds`: no more is ever held in memory).
+            long they should be; a segment may end after its recording), empty, or too long (for `max_seconds`: no more
+            is ever held in memory).
     """
     with _opened(source) as file:
         rate = int(file.samplerate)
         if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
             raise AudioError(f"unreadable: a sample rate of {rate:,} Hz")
+        start = round(start_seconds * rate)
+        promised = int(file.frames) if seconds is None else round((start_seconds + seconds) * rate)
+        # Not in an mp3: what follows a seek there may be decoded without the bits kept in frames before, and is wrong.
+        position = file.seek(min(start, file.frames)) if start and file.format != "MP3" else 0
         blocks, frames, max_frames = [np.empty(0, np.float32)], 0, int(max_seconds * rate)
-        while len(block := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
-            blocks.append(block[:, 0] if file.channels == 1 else block.mean(axis=1))
-            frames += len(block)
+        while len(block := file.read(min(BLOCK_FRAMES, promised - position), dtype="float32", always_2d=True)):
+            wanted = block[max(0, start - position) :]
+            blocks.append(wanted[:, 0] if file.channels == 1 else wanted.mean(axis=1))
+            position += len(block)
+            frames += len(wanted)
             if frames > max_frames:
                 raise AudioError(f"too long: more than {max_frames / rate:g} s")
-        missing = int(file.frames) - frames
-        if (short := _SHORT_CHUNK.search(file.extra_info)) and int(short[1]) <= STREAMED_CHUNK_BYTES:
+        missing = promised - position
+        short = _SHORT_CHUNK.search(file.extra_info)
+        if seconds is None and short and int(short[1]) <= STREAMED_CHUNK_BYTES:
             missing = max(missing, (int(short[1]) - int(short[2])) // (2 * file.channels))  # about: at 16 bits
     if missing > TRUNCATION_TOLERANCE_FRAMES:
         raise AudioError(f"truncated: {frames:,} of {frames + missing:,} frames could be decoded")
     if not frames:
         raise AudioError("empty: holds no samples")
     return np.concatenate(blocks), rate
+
+
+def probe_seconds(source: Source) -> float:
+    """How long a recording is by its header; raises AudioError where it cannot be opened."""
+    with _opened(source) as file:
+        return float(file.frames / file.samplerate)
 
 
 @contextmanager

@@ -1,97 +1,319 @@
-"""CSV files of recordings and transcripts to rows, and rows to splits."""
+"""Corpora to rows: CSV, Common Voice's TSV, JSON lines, LJSpeech, LibriSpeech, WebDataset tars; rows to recordings."""
 
 import csv
 import hashlib
 import io
+import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import posixpath
+import re
+import sys
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal
 
-from asrscale.errors import AudioError, CliError
+from asrscale.errors import AudioError, CliError, DataError
+from asrscale.storage import Range, is_remote, open_binary, read_bytes, read_ranges
 from asrscale.text import normalise
 
-AUDIO_COLUMN, TEXT_COLUMN = "filename", "text"  # as Common Voice v1 names them
+# The names of the two columns that matter, the first found is taken: ours and Common Voice v1's, its later TSVs',
+# NeMo's, Hugging Face's audio folders'.
+AUDIO_COLUMNS = ("filename", "path", "audio_filepath", "file_name")
+TEXT_COLUMNS = ("text", "sentence", "transcription")
+SPEAKER_COLUMNS = ("client_id", "speaker", "speaker_id")
+# What a row may fetch by itself; file:// or a chain of protocols would lead around the audio root.
+ROW_PROTOCOLS = ("s3://", "gs://", "http://", "https://")
+AUDIO_EXTENSIONS = ("flac", "wav", "mp3", "ogg", "opus", "aiff", "aif", "au", "caf", "w64")  # in tars
+MAX_MEMBER_BYTES = 1 << 20  # of a text or JSON in a tar: no transcript is longer, and more could fill the memory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a CSV, its fields as they stand there."""
+    """One recording and its transcript, as they stand in a source."""
 
-    line: int  # where the row starts in the file; the header is line 1
-    source: str  # the CSV's path
-    audio: str  # the recording's path
+    line: int  # where the row starts in the file, the header being line 1; in folders and tars its number, from 1
+    source: str  # the path of the file, folder or tar
+    audio: str  # the recording's path below the audio root, or its URL, or its member's name in a tar
     text: str
     extra: dict[str, str]  # the other columns that are not empty, such as up_votes, age, accent
+    start_seconds: float | None = None  # given for a segment: where it starts in the recording
+    seconds: float | None = None  # how long the source says it is
+    tar: str | None = None  # given where the recording is a member of a tar, and where in there
+    tar_offset: int = 0
+    tar_size: int = 0
+
+    @property
+    def speaker(self) -> str | None:
+        """Who speaks, where the source says so."""
+        return next((self.extra[name] for name in SPEAKER_COLUMNS if name in self.extra), None)
+
+    @property
+    def segment(self) -> tuple[float, float | None]:
+        """Where to start in the recording and for how long to go on, None for to its end."""
+        return (0.0, None) if self.start_seconds is None else (self.start_seconds, self.seconds)
 
 
-def read_csv(path: str) -> list[Row]:
-    """Reads a UTF-8 CSV with the columns `filename` and `text`.
+def read_source(path: str, audio_root: str | None = None) -> tuple[Iterator[Row], str]:
+    """Reads a corpus of any known format, told by its content; a remote one where it is a single file.
 
-    Header columns without a name are ignored: the real Common Voice v1 test CSV ends in some.
+    | source | told by | audio root where none is given |
+    |---|---|---|
+    | CSV with a header, UTF-8 | columns as in AUDIO_COLUMNS and TEXT_COLUMNS | the file's folder |
+    | TSV of Common Voice, without quotes | tabs in the header | `clips` beside it |
+    | JSON lines, as NeMo's manifests | `{` | the file's folder |
+    | the same with `shard_id` | | the tars beside it, as `audio_0.tar` |
+    | LJSpeech's metadata.csv | bars between the fields, no header | `wavs` beside it |
+    | LibriSpeech's *.trans.txt, a file or a tree of folders | its name | the folder |
+    | WebDataset tars, a file or a folder | its name | |
+
+    Returns:
+        The rows in the order of the source, and the folder or URL that their recordings lie below.
 
     Raises:
-        CliError: The file is missing or empty, is no UTF-8 or no CSV, lacks a column, or has a row whose fields do not
-            match the header (a text with a comma but no quotes would otherwise lose its end without a word).
+        CliError: The source is missing, empty or of no such format, or a row is damaged; names file and line.
     """
-    records = _read_records(path)
+    is_folder = os.path.isdir(path)
+    folder = path if is_folder else os.path.dirname(path)
+    names = sorted(os.path.join(at, name) for at, _, names in os.walk(path) for name in names) if is_folder else [path]
+    if texts := [name for name in names if name.endswith(".trans.txt")]:
+        rows, root = _read_trans(texts, folder), folder
+    elif tars := [name for name in names if name.endswith(".tar")]:
+        rows, root = _read_tars(tars), folder
+    elif is_folder and os.path.join(path, "metadata.csv") not in names:
+        raise CliError(f"{path}: a folder without *.trans.txt, metadata.csv or *.tar: give the file with transcripts")
+    else:
+        rows, root = _read_file(os.path.join(path, "metadata.csv") if is_folder else path, folder)
+    first = next(rows, None)
+    if not first:
+        raise CliError(f"{path}: has a header but no rows: add one row a recording")
+    prefix = _foreign_prefix(first, root) if audio_root is None else ""
+    rows = (replace(row, audio=row.audio.removeprefix(prefix)) if prefix else row for row in chain([first], rows))
+    return rows, audio_root or root or "."
+
+
+def audio_path(row: Row, audio_root: str) -> str:
+    """Where the row's recording lies: a path, or a URL.
+
+    Raises:
+        AudioError: The path leaves `audio_root`. Links in there may lead anywhere: their owner made them, not the CSV.
+    """
+    if row.audio.startswith(ROW_PROTOCOLS):
+        return row.audio
+    if is_remote(audio_root):
+        protocol, _, root = audio_root.rstrip("/").partition("://")
+        path = posixpath.normpath(posixpath.join(root, row.audio))
+        path, inside = f"{protocol}://{path}", path.startswith(f"{root}/")
+    else:
+        root = os.path.abspath(audio_root)
+        path = os.path.abspath(os.path.join(root, row.audio))
+        inside = os.path.commonpath((root, path)) == root
+    if not inside:
+        raise AudioError("path outside the audio root: move the recording below it, or give another --audio_root")
+    return path
+
+
+def open_audio(row: Row, audio_root: str) -> str | io.BytesIO:
+    """What `audio.decode` takes for the row: the path of a local file, the content of one in a tar or behind a URL.
+
+    Raises:
+        AudioError: `category: detail`; it is missing, outside the root, or cannot be fetched.
+        DataError: The tar is gone since it was listed.
+    """
+    if row.tar:
+        [data] = read_ranges([Range(row.tar, row.tar_offset, row.tar_size)])
+        if isinstance(data, Exception):
+            raise AudioError(f"unreadable: {row.tar}: {data}")
+        return io.BytesIO(data)
+    path = audio_path(row, audio_root)
+    if is_remote(path):
+        try:
+            return io.BytesIO(read_bytes(path))
+        except (OSError, DataError) as error:
+            raise AudioError(f"missing file: {error}") from error
+    if not os.path.isfile(path):
+        raise AudioError("missing file: not below the audio root")
+    return path
+
+
+def _read_file(path: str, folder: str) -> tuple[Iterator[Row], str]:
+    """The rows of a table or manifest in `folder`, and its audio root."""
+    text = _read_text(path)
+    header = next((line for line in io.StringIO(text) if line.strip()), "")
+    if header.lstrip().startswith("{"):
+        return _read_json_lines(path, text), folder
+    if "|" in header:
+        return _read_ljspeech(path, text), os.path.join(folder, "wavs")
+    rows = _read_table(path, text, "\t" if "\t" in header else ",")
+    return rows, os.path.join(folder, "clips") if "client_id" in header.split("\t") else folder
+
+
+def _read_table(path: str, text: str, delimiter: str) -> Iterator[Row]:
+    """A CSV or TSV with a header.
+
+    Header columns without a name are ignored: the real Common Voice v1 test CSV ends in some. A row whose fields do not
+    match the header is refused: a text with a comma but no quotes would otherwise lose its end without a word.
+    """
+    records = _read_records(path, text, delimiter)
     _, header = next(records, (1, []))
     names = [name.strip() for name in header]
     named = max((position for position, name in enumerate(names, start=1) if name), default=0)
-    for needed in (AUDIO_COLUMN, TEXT_COLUMN):
-        if names.count(needed) != 1:
-            found = ", ".join(names[:named]) or "nothing"
-            raise CliError(f"{path} line 1: needs one column '{needed}', the header has {found}: name the columns so")
-    rows = []
+    for candidates in (AUDIO_COLUMNS, TEXT_COLUMNS):
+        if names.count(_first(candidates, names) or candidates[0]) != 1:
+            found, others = ", ".join(names[:named]) or "nothing", " or ".join(candidates[1:])
+            needed = f"needs one column '{candidates[0]}', the header has {found}"
+            raise CliError(f"{path} line 1: {needed}: name the columns so ({others} will do, too)")
     for line, fields in records:
         if not named <= len(fields) <= len(names) or any(fields[named:]):
             raise CliError(
                 f"{path} line {line}: {len(fields)} fields where the header has {named}: "
                 "complete the row, and put quotes around a text that holds a comma"
             )
-        columns = dict(zip(names, fields, strict=False))
-        audio, text = columns.pop(AUDIO_COLUMN), columns.pop(TEXT_COLUMN)
-        extra = {name: field for name, field in columns.items() if name and field.strip()}
-        rows.append(Row(line, path, audio, text, extra))
-    if not rows:
-        raise CliError(f"{path}: has a header but no rows: add one row a recording")
-    return rows
+        yield _row(line, path, dict(zip(names, fields, strict=False)))
 
 
-def audio_path(row: Row, audio_root: str) -> str:
-    """Where the row's recording lies.
+def _read_json_lines(path: str, text: str) -> Iterator[Row]:
+    """A manifest: an object a line with `audio_filepath`, `text`, and maybe `duration`, `offset` and `shard_id`."""
+    members: dict[str, dict[str, Range]] = {}  # of the tars beside it, by the number in their names
+    for line, content in enumerate(io.StringIO(text), start=1):
+        if not content.strip():
+            continue
+        row = _row(line, path, _json_object(content, f"{path} line {line}"))
+        if (shard := row.extra.get("shard_id", "")).isdigit():
+            if shard not in members:
+                members[shard] = dict(tar_members(os.path.join(os.path.dirname(path), f"audio_{shard}.tar")))
+            # NeMo lists a recording again, as -sub1, for its every further segment.
+            name = re.sub(r"-sub\d+(?=\.\w+$)", "", row.audio)
+            if place := members[shard].get(row.audio) or members[shard].get(name):
+                row = _in_tar(row, place)
+        yield row
+
+
+def _read_ljspeech(path: str, text: str) -> Iterator[Row]:
+    """LJSpeech's metadata.csv: `id|text|normalised text`, the recording in wavs/id.wav."""
+    for line, fields in _read_records(path, text, "|"):
+        if len(fields) not in (2, 3):
+            raise CliError(f"{path} line {line}: {len(fields)} fields between bars: give id|text|normalised text")
+        yield Row(line, path, f"{fields[0]}.wav", fields[-1].strip() or fields[1], {})
+
+
+def _read_trans(paths: list[str], root: str) -> Iterator[Row]:
+    """LibriSpeech's *.trans.txt: `speaker-chapter-number TEXT` a line, the recording beside it as .flac."""
+    lines = ((path, line) for path in paths for line in io.StringIO(_read_text(path)) if line.strip())
+    for number, (path, line) in enumerate(lines, start=1):
+        name, _, text = line.strip().partition(" ")
+        audio = os.path.relpath(os.path.join(os.path.dirname(path), f"{name}.flac"), root or ".")
+        yield Row(number, path, audio, text, {"speaker": name.partition("-")[0]})
+
+
+def _content(place: Range, name: str) -> str:
+    """A small member of a tar as text."""
+    [data] = read_ranges([place])
+    try:
+        if not isinstance(data, Exception):
+            return data.decode()
+    except UnicodeDecodeError:
+        pass
+    raise CliError(f"{place.path}: member {name} is no UTF-8 text: correct it")
+
+
+def _read_tars(paths: list[str]) -> Iterator[Row]:
+    """WebDataset tars: KEY.flac or another AUDIO_EXTENSIONS, its transcript in KEY.txt or the `text` of KEY.json."""
+    number = 0
+    for path in paths:
+        places: dict[str, Range] = {}
+        records: dict[str, dict[str, str]] = {}
+        for name, place in tar_members(path):
+            dot = name.find(".", name.rfind("/") + 1)  # a key ends at the first dot of the last part
+            key, extension = name[:dot], name[dot + 1 :]
+            record = records.setdefault(key, {TEXT_COLUMNS[0]: ""})
+            if extension in AUDIO_EXTENSIONS:
+                places[key], record[AUDIO_COLUMNS[0]] = place, name
+            elif extension in ("txt", "json") and place.size <= MAX_MEMBER_BYTES:
+                content = _content(place, name)
+                record |= {TEXT_COLUMNS[0]: content} if extension == "txt" else _json_object(content, f"{path} {name}")
+        for key, place in places.items():
+            number += 1
+            yield _in_tar(_row(number, path, records[key]), place)
+
+
+def _in_tar(row: Row, place: Range) -> Row:
+    return replace(row, tar=place.path, tar_offset=place.start, tar_size=place.size)
+
+
+def tar_members(path: str) -> Iterator[tuple[str, Range]]:
+    """The regular files of a tar: their names, which are never used as paths, and where their contents lie.
 
     Raises:
-        AudioError: The path leaves `audio_root`. Links in there may lead anywhere: their owner made them, not the CSV.
+        CliError: The tar is missing, compressed or damaged; Python's tarfile takes a bad header for the end.
     """
-    root = os.path.abspath(audio_root)
-    path = os.path.abspath(os.path.join(root, row.audio))
-    if os.path.commonpath((root, path)) != root:
-        raise AudioError("path outside the audio root: move the recording below it, or give another --audio_root")
-    return path
-
-
-def split_by_sentence(sentence: str, seed: int, valid_fraction: float) -> Literal["train", "valid"]:
-    """The split of every clip of a sentence.
-
-    Depends on the normalised sentence and the seed alone, so a sentence is never in both splits, and adding data moves
-    no clip from one to the other.
-    """
-    digest = hashlib.blake2b(f"{seed} {normalise(sentence)}".encode(), digest_size=8).digest()
-    return "valid" if int.from_bytes(digest, "little") < int(valid_fraction * 2**64) else "train"
-
-
-def _read_records(path: str) -> Iterator[tuple[int, list[str]]]:
-    """The CSV's records that are not blank, each with the line it starts on."""
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        with open_binary(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                if member.isreg() and not member.issparse():
+                    yield member.name, Range(path, member.offset_data, member.size)
+            file.seek(tar.offset)
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError(f"no header and no end at byte {tar.offset:,}")
+    except (OSError, tarfile.TarError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise CliError(f"{path}: {why}: give a whole tar that is not compressed, or copy it again") from error
+
+
+def _row(line: int, source: str, columns: Mapping[str, str]) -> Row:
+    """A row of named columns."""
+    audio, text = _first(AUDIO_COLUMNS, columns), _first(TEXT_COLUMNS, columns)
+    if not audio or not text:
+        raise CliError(f"{source} line {line}: needs '{AUDIO_COLUMNS[2]}' and '{TEXT_COLUMNS[0]}': complete the line")
+    start, seconds = (_seconds(columns.get(name, ""), name, f"{source} line {line}") for name in ("offset", "duration"))
+    extra = {sys.intern(name): field for name, field in columns.items() if name and field.strip()}
+    extra = {name: field for name, field in extra.items() if name not in (audio, text)}
+    return Row(line, source, columns[audio], columns[text], extra, start, seconds)
+
+
+def _seconds(field: str, name: str, place: str) -> float | None:
+    if field.strip() and not re.fullmatch(r"\d+(\.\d*)?(e[-+]?\d{1,2})?", field.strip(), re.ASCII | re.IGNORECASE):
+        raise CliError(f"{place}: {name} '{field}' is no number of seconds: correct it")
+    return float(field) if field.strip() else None
+
+
+def _first(candidates: tuple[str, ...], names: Iterable[str]) -> str:
+    """The first candidate that is among the names, or nothing."""
+    return next((name for name in candidates if name in names), "")
+
+
+def _foreign_prefix(row: Row, root: str) -> str:
+    """What to take off all paths of a manifest that moved together with its recordings.
+
+    As little as it takes to find the first recording, never its own folder (Common Voice v1 has the same file names in
+    every split), and not without saying so.
+    """
+    if row.tar or is_remote(root) or os.path.exists(os.path.join(root, row.audio)):
+        return ""
+    for slash in [*re.finditer("/+", row.audio)][:-1]:
+        if os.path.exists(os.path.join(root, row.audio[slash.end() :])):
+            prefix = row.audio[: slash.end()]
+            print(f"{row.source}: no {prefix} here, so it is taken off the paths of recordings", file=sys.stderr)
+            return prefix
+    return ""
+
+
+def _read_text(path: str) -> str:
+    try:
+        return read_bytes(path).decode("utf-8-sig")
     except OSError as error:
-        raise CliError(f"{path}: {error.strerror}: give the path of a CSV file") from error
+        raise CliError(f"{path}: {error.strerror}: give the path of a CSV file or another corpus") from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise CliError(f"{path} line {line}: not UTF-8: convert the file, as with iconv -t UTF-8") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)  # strict: a quote left open must not eat the rest
+
+
+def _read_records(path: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The records that are not blank, each with the line it starts on; only commas come with quotes."""
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+    # strict: a quote left open must not eat the rest
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
     line = 1
     try:
         for fields in reader:
@@ -100,3 +322,27 @@ def _read_records(path: str) -> Iterator[tuple[int, list[str]]]:
             line = reader.line_num + 1
     except csv.Error as error:
         raise CliError(f"{path} line {line}: {error}: correct the quotes") from error
+
+
+def _json_object(content: str, place: str) -> dict[str, str]:
+    """A JSON object's members as text; no text where they are null."""
+    try:
+        members = json.loads(content).items()
+        record = {
+            name: text if isinstance(text, str) else "" if text is None else json.dumps(text) for name, text in members
+        }
+        "".join([*record, *record.values()]).encode()
+    except (ValueError, AttributeError, RecursionError) as error:  # ValueError also where UTF-8 cannot hold a text
+        raise CliError(f"{place}: not a JSON object ({' '.join(str(error).split())}): correct it") from error
+    return record
+
+
+def read_csv(path: str) -> list[Row]:
+    """All rows of a source."""
+    return list(read_source(path)[0])
+
+
+def split_by_sentence(sentence: str, seed: int, valid_fraction: float) -> Literal["train", "valid"]:
+    """As `splits.split_of`."""
+    digest = hashlib.blake2b(f"{seed} {normalise(sentence)}".encode(), digest_size=8).digest()
+    return "valid" if int.from_bytes(digest, "little") < int(valid_fraction * 2**64) else "train"

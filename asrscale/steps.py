@@ -28,6 +28,7 @@ from asrscale.index import Catalog, Index, read_shards
 from asrscale.loader import MIN_BATCH_SAMPLES, Batch, Damaged, load_step, one_ahead
 from asrscale.model import Recognizer
 from asrscale.storage import Cache
+from asrscale.text import frames_needed
 
 # Half a gigabyte of index rows at most, and far more than a step, so that a window is a fair sample of the data.
 WINDOW_HOURS = 300
@@ -111,11 +112,11 @@ def read_window(plan: RunPlan, window: int, recognizer: Recognizer) -> tuple[Ind
 
 
 def feasible_utterances(index: Index, lengths: Ids, recognizer: Recognizer) -> NDArray[np.bool_]:
-    """(N,) whether CTC can emit the transcript in `lengths` samples: a frame a label, one more between equal ones."""
+    """(N,) whether CTC can emit the transcript in `lengths` samples."""
     stem = recognizer.model.config
     have = num_frames(lengths, stem.conv_kernel, stem.conv_stride)
     labels = map(recognizer.vocabulary.encode, index.texts.to_pylist())
-    needed = np.fromiter((len(ids) + sum(a == b for a, b in pairwise(ids)) for ids in labels), np.int64, len(index))
+    needed = np.fromiter(map(frames_needed, labels), np.int64, len(index))
     return (needed > 0) & (needed <= have)
 
 

@@ -4,32 +4,52 @@ import json
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from asrscale.errors import CliError
-
-NORMALISATION_STEPS = (
-    "apostrophe_variants_to_ascii",
-    "unicode_nfkc",
-    "lower_case",
-    "keep_letters_marks_digits_apostrophe",
-    "collapse_white_space",
-)
 
 # Curly quotes, modifier letter, grave and acute accent, full width. Mapped before NFKC, which would make a space and a
 # combining mark of the acute accent; and so must U+0149, an n with its apostrophe in one character.
 _APOSTROPHES = str.maketrans({**dict.fromkeys("\u2019\u2018\u02bc`\u00b4\uff07", "'"), "\u0149": "'n"})
 
 
-def normalise(text: str) -> str:
-    """Applies NORMALISATION_STEPS in their order; doing so twice changes nothing."""
-    text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).lower()
+def _keep_spoken(text: str) -> str:
+    """Letters, marks and apostrophes; digits too, which are reported (`characters` in dataset.json) and not spelled."""
     kept = (character if character == "'" or unicodedata.category(character)[0] in "LMN" else " " for character in text)
-    return " ".join("".join(kept).split())
+    return "".join(kept)
+
+
+_STEPS: dict[str, Callable[[str], str]] = {
+    "apostrophe_variants_to_ascii": lambda text: text.translate(_APOSTROPHES),
+    "unicode_nfkc": lambda text: unicodedata.normalize("NFKC", text),
+    "lower_case": str.lower,
+    "keep_letters_marks_digits_apostrophe": _keep_spoken,
+    "collapse_white_space": lambda text: " ".join(text.split()),
+}
+NORMALISATION_STEPS = tuple(_STEPS)
+
+
+def normalise(text: str, steps: Iterable[str] = NORMALISATION_STEPS) -> str:
+    """Applies steps in their order; doing all of them twice changes nothing.
+
+    Raises:
+        CliError: A step is not known, as where a data set was built by a newer asrscale.
+    """
+    for step in steps:
+        if step not in _STEPS:
+            raise CliError(f"normalisation step '{step}' is not known: the steps are {', '.join(_STEPS)}")
+        text = _STEPS[step](text)
+    return text
+
+
+def frames_needed(labels: Sequence[Hashable]) -> int:
+    """The fewest frames that CTC can emit `labels` in: one a label, and a blank between equal neighbours."""
+    return len(labels) + sum(a == b for a, b in pairwise(labels))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import soundfile
 from asrscale import audio
 from asrscale.errors import AudioError
 
+SHARED = Path(__file__).parents[2] / "shared/data"
 WAV2VEC2_KERNELS, WAV2VEC2_STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 
 
@@ -172,3 +173,47 @@ def test_speed_changes_length_and_pitch(tenths: int) -> None:
     spectrum = np.abs(np.fft.rfft(changed[1_000:13_000] * np.hanning(12_000)))
     assert spectrum.argmax() * 16_000 / 12_000 == pytest.approx(1_000 * tenths / 10, abs=2)
     assert np.abs(changed[1_000:-1_000]).max() == pytest.approx(10_000, rel=0.02)
+
+
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "MP3", "OGG"])
+def test_a_segment_is_what_the_whole_has_there(format: str) -> None:
+    rng = np.random.default_rng(0)
+    data = encoded((0.1 * rng.standard_normal(3 * 44_100)).astype(np.float32), 44_100, format)
+    whole, rate = audio.decode(io.BytesIO(data), 20)
+    for start, seconds in [(0.0, 0.5), (0.7313, 1.1), (1.5, 0.01)]:
+        segment, _ = audio.decode(io.BytesIO(data), 2, start, seconds)
+        first, end = round(start * rate), round((start + seconds) * rate)
+        assert np.array_equal(segment, whole[first:end])
+    before, _ = audio.decode(io.BytesIO(data), 20, 0.0, 1.2345)
+    after, _ = audio.decode(io.BytesIO(data), 20, 1.2345, 1.0)
+    assert np.array_equal(np.concatenate([before, after]), whole[: len(before) + len(after)])
+
+
+def test_a_segment_in_a_real_mp3_is_exact() -> None:
+    """Seeking in it misses samples by 0.3 of full scale: its frames borrow bits from those before."""
+    path = SHARED / "orders/cv-valid-dev/sample-000002.mp3"
+    if not path.exists():
+        pytest.skip("../shared/data is not here")
+    whole, rate = audio.decode(path, 20)
+    for start in (0.9, 2.8, 4.3):
+        assert np.array_equal(audio.decode(path, 20, start, 0.5)[0], whole[round(start * rate) :][: rate // 2])
+
+
+def test_a_segment_beyond_its_recording_is_refused_and_one_of_a_long_one_is_not() -> None:
+    data = encoded(sine(300, 16_000, 3), 16_000, "WAV")
+    assert len(audio.decode(io.BytesIO(data), 1, 1.0, 0.5)[0]) == 8_000
+    assert len(audio.decode(io.BytesIO(data), 1, 2.5, 0.501)[0]) == 8_000  # a manifest rounds
+    for start, seconds in [(2.5, 0.9), (3.5, 0.5), (1e9, 1.0)]:
+        with pytest.raises(AudioError, match=r"^truncated: "):
+            audio.decode(io.BytesIO(data), 1, start, seconds)
+    with pytest.raises(AudioError, match=r"^too long: "):
+        audio.decode(io.BytesIO(data), 1, 0.0, 2.0)
+
+
+def test_the_probed_length_is_the_decoded_one() -> None:
+    for format in ("WAV", "FLAC", "MP3", "OGG"):
+        data = encoded(sine(300, 44_100, 2), 44_100, format)
+        waveform, rate = audio.decode(io.BytesIO(data), 20)
+        assert audio.probe_seconds(io.BytesIO(data)) == pytest.approx(len(waveform) / rate, abs=0.06)
+    with pytest.raises(AudioError, match=r"^unreadable: "):
+        audio.probe_seconds(io.BytesIO(b"no audio"))

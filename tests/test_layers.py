@@ -11,8 +11,8 @@ MAX_FILE_LINES, MAX_CODE_LINES = 400, 4500
 LAYERS = [
     {"errors"},
     {"cli", "progress", "audio", "text", "storage", "launcher"},
-    {"config", "sources", "index", "batching", "schedule", "metrics", "tracking", "watch"},
-    {"pack", "loader", "model", "modelcard"},
+    {"config", "lint", "sources", "index", "batching", "schedule", "metrics", "tracking", "watch"},
+    {"pack", "splits", "loader", "model", "modelcard"},
     {"shard", "engine", "steps", "hub", "regularise"},
     {"checkpoint", "demo"},
     {"evaluate"},

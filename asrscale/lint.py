@@ -1,0 +1,92 @@
+"""Checks of a recording and its transcript; each failure is a reason in rejected.jsonl. Imports no torch.
+
+Shape legend: T samples.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asrscale.audio import SAMPLE_RATE_HZ, Waveform, num_frames
+from asrscale.errors import AudioError, CliError
+from asrscale.text import Vocabulary, frames_needed, vocabulary_from_dict
+
+SILENT_PEAK = 1e-3  # of full scale, -60 dB: below the noise of any microphone that heard somebody
+# Samples of at least 0.999 of full scale. 0.004 % at most in 1,200 real clips (docs/experiments.md); speech is loud for
+# moments only, so where every hundredth sample is cut off, most of the loud ones are.
+FULL_SCALE, MAX_CLIPPED_SHARE = 0.999, 0.01
+# Real clips cut close to the speech have up to 23 (docs/experiments.md), and an auctioneer's 400 words a minute are 38.
+MAX_CHARACTERS_PER_SECOND = 40
+# Of every public wav2vec2 checkpoint: 25 ms of audio a frame, a frame each 20 ms.
+CONV_KERNELS, CONV_STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
+
+# Blank, unknown and word delimiter, as Hugging Face's and fairseq's checkpoints spell them.
+SPECIAL_TOKENS = (("[PAD]", "<pad>"), ("[UNK]", "<unk>"), ("|", " "))
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a recording and its transcript have to be for the model that will learn from them."""
+
+    min_seconds: float
+    max_seconds: float
+    vocabulary: Vocabulary | None = None  # without one, any letters will do, a label each
+    kernels: tuple[int, ...] = CONV_KERNELS  # of the convolutions that make frames of samples
+    strides: tuple[int, ...] = CONV_STRIDES
+
+
+def read_rules(min_seconds: float, max_seconds: float, checkpoint: str | None) -> Rules:
+    """The rules for the model in a local `checkpoint` folder, or of its vocab.json alone.
+
+    Raises:
+        CliError: Its vocabulary or its config.json cannot be used.
+    """
+    if checkpoint is None:
+        return Rules(min_seconds, max_seconds)
+    vocab = Path(checkpoint, "vocab.json") if os.path.isdir(checkpoint) else Path(checkpoint)
+    config_file = vocab.with_name("config.json")
+    try:
+        tokens = json.loads(vocab.read_bytes())
+        special = [next((name for name in names if name in tokens), names[0]) for names in SPECIAL_TOKENS]
+        vocabulary = vocabulary_from_dict(tokens, *special)
+        config = json.loads(config_file.read_bytes()) if config_file.exists() else {}
+        stem = tuple(config.get("conv_kernel", CONV_KERNELS)), tuple(config.get("conv_stride", CONV_STRIDES))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise CliError(f"--vocab {checkpoint}: {error}: give a checkpoint folder or its vocab.json") from error
+    return Rules(min_seconds, max_seconds, vocabulary, *stem)
+
+
+def check_text(text: str, rules: Rules) -> None:
+    """Raises AudioError `reason: detail` for a normalised transcript that no recording goes with."""
+    if not text:
+        raise AudioError("empty transcript: no letter or digit is left of it")
+    if rules.vocabulary and (unknown := rules.vocabulary.unknown_characters(text)):
+        raise AudioError(f"unknown characters: {''.join(sorted(unknown))!r} not in the vocabulary")
+
+
+def check_audio(waveform: Waveform) -> None:
+    """Raises AudioError `reason: detail` for a decoded recording (T,) without usable speech."""
+    if not np.isfinite(waveform).all():
+        raise AudioError("non-finite: holds NaN or infinite samples")
+    if np.ptp(waveform) < 2 * SILENT_PEAK:  # peak to peak: a constant is silence too
+        raise AudioError(f"silent: peak below {SILENT_PEAK:g} of full scale")
+    if (share := np.mean(np.abs(waveform) >= FULL_SCALE)) > MAX_CLIPPED_SHARE:
+        raise AudioError(f"clipped: {share:.1%} of the samples at full scale")
+
+
+def check_pair(text: str, num_samples: int, rules: Rules) -> None:
+    """Raises AudioError `reason: detail` where `num_samples` at 16 kHz cannot be the transcript's, or be learnt."""
+    seconds = num_samples / SAMPLE_RATE_HZ
+    if seconds < rules.min_seconds:
+        raise AudioError(f"too short: {seconds:.3f} s")
+    if seconds > rules.max_seconds:
+        raise AudioError(f"too long: {seconds:.3f} s")
+    if len(text) > seconds * MAX_CHARACTERS_PER_SECOND:
+        raise AudioError(f"too fast: {len(text) / seconds:.0f} characters a second")
+    labels = rules.vocabulary.encode(text) if rules.vocabulary else text
+    needed, frames = frames_needed(labels), num_frames(num_samples, rules.kernels, rules.strides)
+    if needed > frames:
+        raise AudioError(f"too short for its transcript: {frames} frames where CTC needs {needed}")

@@ -1,0 +1,182 @@
+"""Rows to splits that share no sentence or no speaker; which rows to take; and the proof of both."""
+
+import ast
+import operator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asrscale.batching import hash_keys
+from asrscale.errors import CliError
+from asrscale.index import Index
+from asrscale.sources import Row
+from asrscale.text import normalise
+
+_COMPARISONS: dict[type[ast.AST], Callable[[Any, Any], bool]] = {
+    **{ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt},
+    **{ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge},
+}
+
+
+@dataclass(frozen=True)
+class SplitRules:
+    """What decides the split of a row.
+
+    Attributes:
+        by: What no two splits share: `sentence`, `speaker`, or `both` (by speaker; where a sentence is read in several
+            splits, only its clips in test stay, or else those in valid). Any other word is the column that names the
+            split. None is `speaker` where the first row has one, else `sentence`.
+        valid_fraction: Share of the groups for valid; of the rows nearly so.
+        test_fraction: Share of the groups for test.
+        seed: Decides which groups.
+        filter: What rows have to fulfil, such as `up_votes>=2 and down_votes==0`. Nothing of it is executed. It knows
+            columns by their names, the transcript as `text`, numbers, strings, lists, comparisons, `in`, `and`, `or`,
+            `not`. What both sides spell as numbers is compared as numbers. An empty cell equals "", and no number.
+    """
+
+    by: str | None
+    valid_fraction: float
+    test_fraction: float
+    seed: int
+    filter: str | None = None
+
+
+def deal(read: Callable[[], Iterable[Row]], rules: SplitRules) -> Iterator[tuple[Row, str, str]]:
+    """The rows in their order, each with its split and the reason why it is left out, "" for none.
+
+    The split depends on the row's group and the rules alone, so a group is never in two splits, and adding data moves
+    no clip from one to another.
+
+    Args:
+        read: Gives the rows, from the first; called up to three times.
+        rules: See there.
+
+    Raises:
+        CliError: A row has no group or no usable split, or the filter is wrong or names a column that no row fills.
+    """
+    by = rules.by or ("speaker" if next(iter(read())).speaker else "sentence")
+    condition = _parse(rules.filter or "1")
+    unseen = {node.id for node in ast.walk(condition) if isinstance(node, ast.Name)} - {"text"}
+    owners: dict[str, str] = {}  # of the sentences that are held out
+    for row in read() if by == "both" else ():
+        split, sentence = split_of(row, "speaker", rules), normalise(row.text)
+        if split != "train" and _fulfils(condition, row):
+            owners[sentence] = min(split, owners.get(sentence, split))  # test before valid
+    for row in read():
+        split = split_of(row, by, rules)
+        unseen -= row.extra.keys()
+        if not _fulfils(condition, row):
+            yield row, split, "filtered"
+        elif owners and owners.get(normalise(row.text), split) != split:
+            yield row, split, "sentence of another split"
+        else:
+            yield row, split, ""
+    if unseen:
+        raise CliError(f"--filter '{rules.filter}': no row has a value in column '{min(unseen)}': name one that has")
+
+
+def split_of(row: Row, by: str, rules: SplitRules) -> str:
+    """The split of a row; see `SplitRules`."""
+    if by not in ("sentence", "speaker", "both"):
+        if not re.fullmatch(r"[a-z0-9_-]{1,64}", name := row.extra.get(by, "")):
+            place = f"{row.source} line {row.line}: '{name}' in column '{by}' is no name of a split"
+            raise CliError(f"{place}: give sentence, speaker, both or a column of names such as train and valid")
+        return name
+    if (group := normalise(row.text) if by == "sentence" else row.speaker) is None:
+        raise CliError(f"{row.source} line {row.line}: has no speaker: complete the row, or --split_by sentence")
+    draw = int.from_bytes(blake2b(f"{rules.seed} {group}".encode(), digest_size=8).digest(), "little")
+    if draw < int(rules.valid_fraction * 2**64):
+        return "valid"
+    return "test" if draw >= int((1 - rules.test_fraction) * 2**64) else "train"
+
+
+def choose_hours(seconds: NDArray[np.float64], hours: float, seed: int) -> NDArray[np.bool_]:
+    """(N,) which clips of these lengths to take for so many hours: their lengths are spread as those of all are.
+
+    Sorted by length, clips are taken in the order of a van der Corput sequence, which fills any range evenly. So more
+    hours only add clips.
+    """
+    count = len(seconds)
+    by_length = np.lexsort((hash_keys(count, seed), seconds))
+    ranks = np.arange(count) ^ int(hash_keys(1, seed)[0]) % (1 << count.bit_length())
+    turns = np.zeros(count, np.int64)
+    for bit in range(count.bit_length()):
+        turns = 2 * turns + (ranks >> bit & 1)
+    taken = by_length[np.argsort(turns)]
+    chosen = np.zeros(count, np.bool_)
+    chosen[taken[np.cumsum(seconds[taken]) <= hours * 3600]] = True
+    return chosen
+
+
+def count_shared(values: Mapping[str, Iterable[str | None]]) -> int:
+    """How many values (sentences, speakers) are in more than one split."""
+    splits = Counter(value for some in values.values() for value in set(some) - {None})
+    return sum(count > 1 for count in splits.values())
+
+
+def random_split_leak(sentences: Iterable[str], valid_fraction: float = 0.3) -> float:
+    """The share of validation clips whose sentence is trained on, too, as expected where clips are split at random."""
+    counts = np.array(list(Counter(sentences).values()))
+    return float((counts * (1 - valid_fraction ** (counts - 1))).sum() / counts.sum())
+
+
+def count_duplicates(index: Index) -> int:
+    """How many utterances have the same audio as another before: equal payloads have equal length, size and CRC-32."""
+    payloads = np.stack([index.num_samples, index.sizes, index.crc32.astype(np.int64)], axis=1)
+    return len(index) - len(np.unique(payloads, axis=0))
+
+
+def _parse(expression: str) -> ast.expr:
+    try:
+        return ast.parse(expression.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise CliError(f"--filter '{expression}': {error}: write it as 'up_votes>=2 and down_votes==0'") from error
+
+
+def _fulfils(condition: ast.expr, row: Row) -> bool:
+    try:
+        return bool(_value(condition, {"text": row.text, **row.extra}))
+    except (ValueError, TypeError) as error:
+        raise CliError(f"{row.source} line {row.line}: --filter: {error}: correct the row or the filter") from error
+
+
+def _value(node: ast.expr, columns: Mapping[str, str]) -> Any:
+    """What an expression is for a row; always the whole of it, so that the first row tells what is not known."""
+    match node:
+        case ast.Constant(value=str() | int() | float()):
+            return node.value
+        case ast.Name():
+            return columns.get(node.id, "")
+        case ast.Tuple() | ast.List():
+            return [_value(item, columns) for item in node.elts]
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+            return -number
+        case ast.UnaryOp(op=ast.Not()):
+            return not _value(node.operand, columns)
+        case ast.BoolOp():
+            return (all if isinstance(node.op, ast.And) else any)([_value(part, columns) for part in node.values])
+        case ast.Compare():
+            values = [_value(part, columns) for part in (node.left, *node.comparators)]
+            return all(_compare(*pair) for pair in zip(node.ops, values, values[1:], strict=False))
+    raise ValueError(f"'{ast.unparse(node)}' is not known")
+
+
+def _compare(comparison: ast.cmpop, left: Any, right: Any) -> bool:
+    if isinstance(comparison, ast.In | ast.NotIn):
+        inside = left in right if isinstance(right, str) else any(_compare(ast.Eq(), left, item) for item in right)
+        return inside == isinstance(comparison, ast.In)
+    compare = _COMPARISONS[type(comparison)]
+    try:
+        return compare(float(left), float(right))
+    except ValueError:
+        if isinstance(left, str) and isinstance(right, str):
+            return compare(left, right)
+        if "" in (left, right):
+            return isinstance(comparison, ast.NotEq)
+        raise
