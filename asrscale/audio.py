@@ -6,9 +6,10 @@ Shape legend: T samples.
 import io
 import os
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,10 @@ Waveform: TypeAlias = npt.NDArray[np.float32]
 Pcm: TypeAlias = npt.NDArray[np.int16]
 Count = TypeVar("Count", int, npt.NDArray[np.int64])
 
+Codec = Literal["flac", "wav", "opus"]
+_CODECS = {"flac": ("FLAC", "PCM_16"), "wav": ("WAV", "PCM_16"), "opus": ("OGG", "OPUS")}  # libsndfile's names
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
 SAMPLE_RATE_HZ = 16_000  # what every public wav2vec2 checkpoint was trained on
 PCM_SCALE = 32_768  # libsndfile divides 16-bit samples by this, so PCM -> float -> PCM is exact
 
@@ -32,6 +37,7 @@ TRUNCATION_TOLERANCE_FRAMES = 2 * 1_152
 # How libsndfile's log tells of a wav or aiff that ends early: "data : 192000 (should be 95978)", in bytes.
 _SHORT_CHUNK = re.compile(r"\b(?:data|SSND) : (\d+) \(should be (\d+)\)")
 STREAMED_CHUNK_BYTES = 0x7FFF_0000  # programs that write wav to a pipe leave a placeholder above this for the length
+PAYLOAD_MAX_SECONDS = 86_400.0  # of a day: those that a build admits are far shorter
 BLOCK_FRAMES = 1 << 18  # decoded at a time, so that a header that lies cannot make us allocate what it claims
 
 
@@ -118,26 +124,50 @@ def to_pcm16(waveform: Waveform) -> Pcm:
     return pcm
 
 
-def encode_flac(pcm: Pcm) -> bytes:
-    """Encodes 16-bit samples (T,) at 16 kHz as FLAC; the same samples give the same bytes."""
+def encode(pcm: Pcm, codec: Codec) -> bytes:
+    """Encodes 16-bit samples (T,) at 16 kHz; the same samples give the same bytes, and as many are decoded again."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, pcm, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
+    container, subtype = _CODECS[codec]
+    soundfile.write(buffer, pcm, SAMPLE_RATE_HZ, format=container, subtype=subtype)
+    return _without_serial_number(buffer.getvalue()) if container == "OGG" else buffer.getvalue()
 
 
-def decode_flac(data: bytes) -> Pcm:
-    """Decodes an audio payload of a shard to 16-bit samples (T,).
+def _without_serial_number(ogg: bytes) -> bytes:
+    """The stream with serial number 0, where libsndfile puts a random one.
+
+    A page (RFC 3533) is a header of 27 bytes, the number of its segments the last of them, a byte of length for each
+    segment, and the segments.
+    """
+    data, start = bytearray(ogg), 0
+    while start < len(data):
+        table = start + 27
+        segments = table + data[table - 1]
+        end = segments + sum(data[table:segments])
+        data[start + 14 : start + 18] = data[start + 22 : start + 26] = bytes(4)  # serial number, checksum
+        data[start + 22 : start + 26] = _ogg_checksum(data[start:end]).to_bytes(4, "little")
+        start = end
+    return bytes(data)
+
+
+def _ogg_checksum(page: bytearray) -> int:
+    """Ogg's CRC-32: that of zlib with the bits of bytes and result the other way round, and no inversions."""
+    mirrored = zlib.crc32(page.translate(_MIRRORED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
+    return int(f"{mirrored:032b}"[::-1], 2)
+
+
+def decode_payload(data: bytes) -> Pcm:
+    """Decodes an audio payload of a shard, of any format that `decode` reads, to 16-bit samples (T,) at 16 kHz.
 
     Raises:
-        AudioError: The bytes are damaged, or are not 16 kHz mono.
+        AudioError: The bytes are damaged.
     """
     with _opened(io.BytesIO(data)) as file:
-        if (file.samplerate, file.channels) != (SAMPLE_RATE_HZ, 1):
-            raise AudioError(f"wrong format: {file.samplerate} Hz, {file.channels} channels, not 16000 Hz mono")
-        pcm: Pcm = file.read(dtype="int16")
-        if len(pcm) != file.frames or not len(pcm):
-            raise AudioError(f"truncated: {len(pcm):,} of {file.frames:,} samples could be decoded")
-    return pcm
+        if (file.samplerate, file.channels, file.subtype) == (SAMPLE_RATE_HZ, 1, "PCM_16"):
+            pcm: Pcm = file.read(dtype="int16")
+            if len(pcm) != file.frames or not len(pcm):
+                raise AudioError(f"truncated: {len(pcm):,} of {file.frames:,} samples could be decoded")
+            return pcm
+    return to_pcm16(resample(*decode(io.BytesIO(data), PAYLOAD_MAX_SECONDS)))
 
 
 def num_frames(num_samples: Count, kernels: Sequence[int], strides: Sequence[int]) -> Count:

@@ -149,7 +149,7 @@ def _convert(name: str, text: str, hint: Any) -> Any:
     if hint is str:
         return text
     try:
-        value = hint(text)
+        value = float(text[:-1]) / 100 if hint is float and text.endswith("%") else hint(text)
         if math.isfinite(value):
             return value
     except (ValueError, OverflowError):

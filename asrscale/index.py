@@ -31,7 +31,7 @@ _SCHEMA = pa.schema(
     [
         pa.field("key", _TEXT, nullable=False),  # of WebDataset
         pa.field("shard", _TEXT, nullable=False),  # file name of the tar
-        pa.field("offset", pa.int64(), nullable=False),  # where the audio payload, KEY.flac, starts in the tar
+        pa.field("offset", pa.int64(), nullable=False),  # where the audio payload, such as KEY.flac, starts in the tar
         pa.field("size", pa.int64(), nullable=False),  # the payload's bytes
         pa.field("crc32", pa.uint32(), nullable=False),  # the payload's CRC-32, as zlib computes it
         pa.field("num_samples", pa.int64(), nullable=False),  # at 16 kHz

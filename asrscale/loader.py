@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asrscale.audio import SAMPLE_RATE_HZ, Pcm, change_speed, decode_flac
+from asrscale.audio import SAMPLE_RATE_HZ, Pcm, change_speed, decode_payload
 from asrscale.batching import Ids
 from asrscale.errors import AudioError
 from asrscale.index import Index
@@ -241,7 +241,7 @@ def _decode_checked(index: Index, utterance: int, payload: bytes | Exception, te
         raise AudioError(f"truncated: its shard holds {len(payload):,} of its {size:,} bytes")
     if zlib.crc32(payload) != int(index.crc32[utterance]):
         raise AudioError("checksum: differs from the index")
-    waveform = decode_flac(payload)
+    waveform = decode_payload(payload)
     if len(waveform) != length:
         raise AudioError(f"length: {len(waveform):,} samples, the index says {length:,}")
     return waveform if tenths == 10 else change_speed(waveform, tenths)

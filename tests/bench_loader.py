@@ -24,11 +24,11 @@ from torch.utils.data import DataLoader, Dataset
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import write_corpus
 
-from asrscale.audio import PCM_SCALE, SAMPLE_RATE_HZ, decode_flac
+from asrscale.audio import PCM_SCALE, SAMPLE_RATE_HZ, decode_payload
 from asrscale.batching import Ids, cut_step, plan_epoch
+from asrscale.build import ShardOptions, build
 from asrscale.index import Index, read_index
 from asrscale.loader import LoadedStep, collate, load_steps, read_utterances
-from asrscale.shard import ShardOptions, build
 from asrscale.text import build_vocabulary
 
 CORES = len(os.sched_getaffinity(0))
@@ -48,7 +48,7 @@ def bare_decode(index: Index) -> Callable[[], int]:
 
     def once() -> int:
         with ThreadPoolExecutor(CORES) as pool:
-            return len(list(pool.map(decode_flac, payloads)))
+            return len(list(pool.map(decode_payload, payloads)))
 
     return once
 
@@ -106,7 +106,7 @@ def plain_webdataset(index: Index) -> Callable[[], int]:
     """The same shards as its manual reads them: decode, shuffle, batch what comes, float32."""
 
     def decode(sample: dict[str, bytes]) -> torch.Tensor:
-        return torch.from_numpy(decode_flac(sample["flac"]).astype(np.float32) / PCM_SCALE)
+        return torch.from_numpy(decode_payload(sample["flac"]).astype(np.float32) / PCM_SCALE)
 
     samples = webdataset.WebDataset(list(index.shards), shardshuffle=False).map(decode).shuffle(200)
     return in_workers(samples.batched(BATCH, collation_fn=pad, partial=True), batch_size=None)

@@ -132,27 +132,55 @@ def test_pcm16_rounds_and_clips() -> None:
     assert audio.to_pcm16(waveform).tolist() == [0, 16_384, 32_767, 32_767, -32_768, -32_768, 1, -1]
 
 
-def test_flac_is_lossless_and_repeatable() -> None:
+@pytest.mark.parametrize("codec", ["flac", "wav"])
+def test_lossless_codecs_are_repeatable(codec: audio.Codec) -> None:
     pcm = np.random.default_rng(0).integers(-32_768, 32_768, 5_000).astype(np.int16)
-    data = audio.encode_flac(pcm)
-    assert np.array_equal(audio.decode_flac(data), pcm)
-    assert audio.encode_flac(pcm) == data
+    data = audio.encode(pcm, codec)
+    assert np.array_equal(audio.decode_payload(data), pcm)
+    assert audio.encode(pcm, codec) == data
     assert np.array_equal(audio.to_pcm16(audio.decode(io.BytesIO(data), 1)[0]), pcm)
+
+
+def test_opus_is_repeatable_keeps_the_length_and_is_whole_to_other_readers() -> None:
+    for samples in (999, 16_000, 160_001):  # the last has several Ogg pages of sound
+        pcm = audio.to_pcm16(sine(300, 16_000, 11)[:samples])
+        data = audio.encode(pcm, "opus")
+        assert audio.encode(pcm, "opus") == data and len(data) < 2_000 + samples / 4
+        decoded = audio.decode_payload(data).astype(np.float64)
+        assert len(decoded) == samples
+        if samples > 999:
+            assert np.corrcoef(decoded, pcm)[0, 1] > 0.99
+
+
+def test_ogg_pages_without_a_serial_number_have_the_checksum_of_libogg() -> None:
+    data = encoded(sine(300, 16_000, 11), 16_000, "OGG")
+    page = bytearray(data[: data.index(b"OggS", 4)])
+    checksum = int.from_bytes(page[22:26], "little")
+    page[22:26] = bytes(4)
+    assert audio._ogg_checksum(page) == checksum
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 48_000])
+@pytest.mark.parametrize("format", ["MP3", "FLAC", "OGG"])
+def test_payloads_of_other_formats_and_rates_are_what_a_build_would_make_of_them(rate_hz: int, format: str) -> None:
+    data = encoded(np.stack([sine(300, rate_hz)] * 2, axis=1), rate_hz, format)
+    built = audio.to_pcm16(audio.resample(*audio.decode(io.BytesIO(data), 2)))
+    assert np.array_equal(audio.decode_payload(data), built)
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b"", "unreadable"),
-        (audio.encode_flac(audio.to_pcm16(sine(300, 16_000)))[:5_000], "unreadable|truncated"),
-        (encoded(sine(300, 48_000), 48_000, "FLAC"), "wrong format"),
-        (encoded(np.zeros((160, 2), np.float32), 16_000, "FLAC"), "wrong format"),
-        (audio.encode_flac(np.zeros(0, np.int16)), "unreadable|truncated"),
+        (audio.encode(audio.to_pcm16(sine(300, 16_000)), "flac")[:5_000], "unreadable|truncated"),
+        (audio.encode(audio.to_pcm16(sine(300, 16_000)), "wav")[:40], "unreadable"),
+        (encoded(sine(300, 48_000), 48_000, "MP3")[:2_000], "truncated"),
+        (audio.encode(np.zeros(0, np.int16), "flac"), "unreadable|truncated"),
     ],
 )
 def test_damaged_payloads_are_refused(data: bytes, reason: str) -> None:
     with pytest.raises(AudioError, match=f"^({reason}): "):
-        audio.decode_flac(data)
+        audio.decode_payload(data)
 
 
 def test_num_frames_of_wav2vec2() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import flip_bit
 
-from asrscale.audio import decode_flac
+from asrscale.audio import decode_payload
 from asrscale.errors import DataError
 from asrscale.index import Index, read_index
 from asrscale.loader import MIN_BATCH_SAMPLES, collate, load_steps, read_utterances
@@ -32,7 +32,7 @@ def all_waveforms(index: Index) -> dict[str, np.ndarray]:
         with tarfile.open(shard) as tar:
             for member in tar:
                 if member.name.endswith(".flac"):
-                    waveforms[member.name.removesuffix(".flac")] = decode_flac(tar.extractfile(member).read())
+                    waveforms[member.name.removesuffix(".flac")] = decode_payload(tar.extractfile(member).read())
     return waveforms
 
 

@@ -18,8 +18,8 @@ import pytest
 import soundfile
 
 from asrscale import audio, cli
+from asrscale.build import EXIT_INTERRUPTED, ShardOptions, build
 from asrscale.index import read_index
-from asrscale.shard import EXIT_INTERRUPTED, ShardOptions, build
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared/data"
@@ -96,7 +96,7 @@ def test_a_build_from_end_to_end(corpus: Path, tmp_path: Path) -> None:
             file.seek(index.offsets[i])
             payload = file.read(index.sizes[i])
         assert zlib.crc32(payload) == index.crc32[i]
-        pcm = audio.decode_flac(payload)
+        pcm = audio.decode_payload(payload)
         assert len(pcm) == index.num_samples[i]
         with tarfile.open(path) as tar:
             key = index.keys[i].as_py()
@@ -178,7 +178,7 @@ def test_every_kind_of_reject_is_listed_with_its_reason(tmp_path: Path) -> None:
     }
     rows = [("good1.wav", "One."), *((name, "!?" if name == "blank.wav" else "Two") for name in expected)]
     csv = write_csv(tmp_path / "a.csv", [*rows, ("good2.wav", "three")])
-    flags = ("--audio_root", clips, "--valid_fraction", 0, "--max_seconds", 2.5)
+    flags = ("--audio_root", clips, "--valid_fraction", 0, "--max_seconds", 2.5, "--max_rejected", "100%")
     done = shard("--csv", csv, "--out", tmp_path / "out", *flags)
 
     rejects = rejected(tmp_path / "out")
@@ -210,7 +210,7 @@ def test_named_splits_and_sentences_in_two_of_them(tmp_path: Path) -> None:
     train = write_csv(tmp_path / "t.csv", [("a.wav", "Same words!"), ("b.wav", "other words")])
     test = write_csv(tmp_path / "e.csv", [("c.wav", "same words"), ("c.wav", "new words")])
     done = shard("--csv", f"train={train},test-clean={test}", "--out", tmp_path / "out")
-    assert "warning: 1 sentences of test-clean are in train too" in done.stdout
+    assert f"warning: 1 sentences of {tmp_path}/out/test-clean are in {tmp_path}/out/train too" in done.stdout
     assert read_index([str(tmp_path / "out/test-clean")]).keys[0].as_py().startswith("test-clean-0000000")
 
 
@@ -244,12 +244,12 @@ def test_a_damaged_folder_is_built_again_and_the_rejects_of_the_others_stay(corp
     out = tmp_path / "out"
     with corpus.open("a") as file:
         file.writelines(f"clips/absent{number}.wav,gone\u2028{number},,\n" for number in range(9))
-    shard("--csv", corpus, "--out", out)
+    shard("--csv", corpus, "--out", out, "--max_rejected", "50%")
     before = checksums(out)
     assert {reject["split"] for reject in rejected(out)} == {"train", "valid"}
     (out / "valid/valid-000000.tar").write_bytes(b"damaged")
     (out / "valid/valid-000007.tar.tmp").write_bytes(b"left over")
-    done = shard("--csv", corpus, "--out", out)
+    done = shard("--csv", corpus, "--out", out, "--max_rejected", "50%")
     assert "building" in done.stderr and "train: already built" in done.stdout
     assert checksums(out) == before
 
@@ -385,13 +385,13 @@ def test_a_split_whose_rows_are_all_rejected(tmp_path: Path) -> None:
     (tmp_path / "b.mp3").write_bytes(b"this is no mp3")
     train = write_csv(tmp_path / "t.csv", [("a.wav", "one")])
     test = write_csv(tmp_path / "e.csv", [("b.mp3", "one"), ("a.wav", "...")])
-    line = refusal("--csv", f"train={train},test={test}", "--out", tmp_path / "out")
+    line = refusal("--csv", f"train={train},test={test}", "--out", tmp_path / "out", "--max_rejected", 1)
     assert "for test was rejected (empty transcript 1, unreadable 1)" in line
     assert str(tmp_path / "out/rejected.jsonl") in line
     assert len(rejected(tmp_path / "out")) == 2
     assert not (tmp_path / "out/test/dataset.json").exists()
     write_clip(tmp_path / "b.mp3")  # repaired: what is left of the first attempt must not hide it
-    shard("--csv", f"train={train},test={test}", "--out", tmp_path / "out")
+    shard("--csv", f"train={train},test={test}", "--out", tmp_path / "out", "--max_rejected", 1)
     assert read_index([str(tmp_path / "out/test")]).keys.to_pylist() == ["test-00000002"]
 
 
@@ -415,3 +415,209 @@ def test_real_rows_without_their_recordings(tmp_path: Path) -> None:
     line = refusal("--csv", csv, "--out", tmp_path / "out")
     assert f"{csv} line 2: no file {csv.parent}/cv-valid-dev/sample-000000.mp3" in line
     assert not (tmp_path / "out").exists()
+
+
+def start(*flags: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen([*COMMAND, *map(str, flags)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def workers_of(process: "subprocess.Popen[str]") -> list[int]:
+    """The processes that a build has spawned to work, without Python's resource tracker."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_a_worker_that_somebody_kills_changes_nothing(tmp_path: Path) -> None:
+    flags = ("--csv", long_corpus(tmp_path, 60), "--valid_fraction", 0, "--workers", 2, "--shard_utterances", 10)
+    shard(*flags, "--out", tmp_path / "undisturbed")
+    folder = tmp_path / "out/train"
+    process = start_build(*flags, "--out", tmp_path / "out", until=lambda: bool(list(folder.glob("*.tmp"))))
+    os.kill(workers_of(process)[0], signal.SIGKILL)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert checksums(tmp_path / "out") == checksums(tmp_path / "undisturbed")
+
+
+def deadly_corpus(tmp_path: Path) -> tuple[str, ...]:
+    """Rows of which one has a name of its own."""
+    write_clip(tmp_path / "a.wav")
+    rows = [("a.wav", f"sentence {number}") for number in range(30)]
+    write_clip(tmp_path / "deadly.wav")
+    rows.insert(7, ("deadly.wav", "goodbye"))
+    return ("--csv", str(write_csv(tmp_path / "a.csv", rows)), "--valid_fraction", "0", "--shard_utterances", "10")
+
+
+# A stand-in for a decoder that crashes: the process dies over one file, each time.
+DEADLY_DECODER = """
+import os, sys
+import asrscale.audio, asrscale.shard
+decode = asrscale.audio.decode
+def deadly(source, max_seconds):
+    if str(source).endswith("deadly.wav"):
+        os.abort()
+    return decode(source, max_seconds)
+asrscale.audio.decode = deadly
+if __name__ == "__main__":
+    asrscale.shard.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("on_error", ["quarantine", "stop"])
+def test_a_row_over_which_workers_die(tmp_path: Path, on_error: str) -> None:
+    script = tmp_path / "deadly.py"
+    script.write_text(DEADLY_DECODER)
+    flags = (*deadly_corpus(tmp_path), "--out", str(tmp_path / "out"), "--on_error", on_error)
+    done = subprocess.run(
+        [sys.executable, str(script), *flags], cwd=ROOT, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    if on_error == "stop":
+        assert done.returncode == 2
+        line = done.stderr.splitlines()[-1]
+        assert f"{tmp_path / 'a.csv'} line 9 (deadly.wav): the worker process died over it" in line
+        assert not (tmp_path / "out/train/dataset.json").exists()
+    else:
+        assert done.returncode == 0, done.stderr
+        assert [(row["audio"], row["reason"]) for row in rejected(tmp_path / "out")] == [("deadly.wav", "fault")]
+        assert len(read_index([str(tmp_path / "out/train")])) == 30
+
+
+def test_too_many_rejects_end_the_build_with_their_reasons(corpus: Path, tmp_path: Path) -> None:
+    for number in range(0, 20, 4):
+        (tmp_path / f"clips/{number}.wav").write_bytes(b"damaged")
+    flags = ("--csv", corpus, "--out", tmp_path / "out", "--valid_fraction", 0)
+    line = refusal(*flags, "--max_rejected", "20%")
+    assert "more than --max_rejected 0.2 of 23 rows were rejected (unreadable 5)" in line
+    assert {row["reason"] for row in rejected(tmp_path / "out")} == {"unreadable"}
+    assert not (tmp_path / "out/train/dataset.json").exists()
+    shard(*flags, "--max_rejected", "25%")
+    assert len(read_index([str(tmp_path / "out/train")])) == 18
+
+
+def test_parts_are_disjoint_and_merge_to_the_bytes_of_one_build(corpus: Path, tmp_path: Path) -> None:
+    with corpus.open("a") as file:
+        file.write("clips/absent.wav,gone,,\n")
+    flags = ("--csv", corpus, "--shard_utterances", 3, "--max_rejected", "50%")
+    shard(*flags, "--out", tmp_path / "single")
+    out = tmp_path / "out"
+    for part in (2, 0, 3):
+        shard(*flags, "--out", out, "--part", part, "--parts", 4)
+    assert "no 00001-of-00004: build every part" in refusal("merge", "--out", out)
+    assert len(list(out.rglob("*.tar"))) < len(list((tmp_path / "single").rglob("*.tar")))
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
+    shard(*flags, "--out", out, "--part", 1, "--parts", 4)
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}.items()
+    assert not list(out.rglob("dataset.json"))
+    done = shard("merge", "--out", out)
+    assert "utterances" in done.stdout
+    for path in out.glob(".lock*"):
+        path.unlink()
+    (tmp_path / "single/.lock").unlink()
+    assert checksums(out) == checksums(tmp_path / "single")
+
+
+def test_parts_of_different_builds_do_not_merge(corpus: Path, tmp_path: Path) -> None:
+    for part in (0, 1):
+        shard("--csv", corpus, "--out", tmp_path / "out", "--part", part, "--parts", 2, "--seed", part)
+    assert "built with other options or input than part 0" in refusal("merge", "--out", tmp_path / "out")
+
+
+def test_two_builds_into_one_folder_at_once(tmp_path: Path) -> None:
+    process, folder = start_long_build(tmp_path)
+    line = refusal("--csv", tmp_path / "a.csv", "--out", tmp_path / "out", "--valid_fraction", 0)
+    assert f"another build is writing to {tmp_path / 'out'}" in line
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    assert not (folder / "dataset.json").exists()
+
+
+def test_a_full_disk_is_one_line_and_the_build_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    flags = ("--csv", long_corpus(tmp_path, 40), "--valid_fraction", 0, "--workers", 2, "--shard_utterances", 4)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small disk")
+    try:
+        line = refusal(*flags, "--out", disk / "out")
+        assert "No space left on device: free some room" in line
+        assert not (disk / "out/train/dataset.json").exists()
+        for path in (disk / "out/train").glob("*.tar"):
+            with tarfile.open(path) as tar:  # what has its name is whole
+                assert len(tar.getmembers()) == 12
+        subprocess.run(["mount", "-o", "remount,size=60m", disk], check=True)
+        shard(*flags, "--out", disk / "out")
+        shard(*flags, "--out", tmp_path / "undisturbed")
+        assert checksums(disk / "out") == checksums(tmp_path / "undisturbed")
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_read_only_target_is_one_line(corpus: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a disk")
+    try:
+        line = refusal("--csv", corpus, "--out", disk / "out")
+        assert "Read-only file system: give a folder that can be written to" in line
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("flags", [("--codec", "wav"), ("--codec", "opus"), ("--original",)])
+def test_codecs(corpus: Path, tmp_path: Path, flags: tuple[str, ...]) -> None:
+    shard("--csv", corpus, "--out", tmp_path / "flac", "--valid_fraction", 0)
+    shard("--csv", corpus, "--out", tmp_path / "out", "--valid_fraction", 0, *flags)
+    flac, other = read_index([str(tmp_path / "flac/train")]), read_index([str(tmp_path / "out/train")])
+    assert flac.keys.equals(other.keys) and np.array_equal(flac.num_samples, other.num_samples)
+    waveforms = []
+    for index in (flac, other):
+        shard_bytes = Path(index.shards[0]).read_bytes()
+        spans = zip(index.offsets, index.sizes, strict=True)
+        waveforms.append([audio.decode_payload(shard_bytes[start : start + size]) for start, size in spans])
+    for one, another in zip(*waveforms, strict=True):
+        assert len(one) == len(another)
+        assert flags == ("--codec", "opus") or np.array_equal(one, another)
+    shard("verify", "--data", tmp_path / "out/train")
+
+
+def test_verify_names_what_is_damaged(corpus: Path, tmp_path: Path) -> None:
+    shard("--csv", corpus, "--out", tmp_path / "out", "--valid_fraction", 0, "--shard_utterances", 8)
+    folder = tmp_path / "out/train"
+    assert "23 utterances in 3 shards are as they were built" in shard("verify", "--data", folder).stdout
+    index = read_index([str(folder)])
+    tar = folder / "train-000001.tar"
+    sound = bytearray(tar.read_bytes())
+    payload = int(index.offsets[9]) + int(index.sizes[9]) // 2
+    text = sound.index(b"sentence")
+    header = int(index.offsets[12]) - 512
+    for place, found in (
+        (payload, [f"{index.keys[9]}: the checksum is not that of the index"]),
+        (text, []),
+        (header, ["damaged at byte"]),
+    ):
+        damaged = sound.copy()
+        damaged[place] ^= 1
+        tar.write_bytes(damaged)
+        done = shard("verify", "--data", folder, expect=2)
+        assert "faults in" in done.stderr
+        for words in ["the checksum is not that of dataset.json" if not found or place == payload else "", *found]:
+            assert words in done.stdout
+        assert str(tar) in done.stdout and "train-000000.tar" not in done.stdout
+    tar.write_bytes(sound[:-20_000])
+    assert "train-000001.tar: the shard has" in shard("verify", "--data", folder, expect=2).stdout
+
+
+def test_stats_tell_what_folders_share(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav", "c.wav"):
+        write_clip(tmp_path / name)
+    header = "filename,text,client_id"
+    one = write_csv(tmp_path / "t.csv", [("a.wav", "Same words!", "ann"), ("b.wav", "other words", "bob")], header)
+    two = write_csv(tmp_path / "e.csv", [("c.wav", "same words", "bob")], header)
+    shard("--csv", f"train={one},test={two}", "--out", tmp_path / "out")
+    stdout = shard("stats", "--data", f"{tmp_path}/out/train,{tmp_path}/out/test").stdout
+    assert f"{tmp_path}/out/train and {tmp_path}/out/test share 1 sentences and 1 speakers" in stdout
+
+
+def test_an_unknown_verb(tmp_path: Path) -> None:
+    assert "no verb 'biuld': choose one of build, verify" in refusal("biuld", "--out", tmp_path)

@@ -1,0 +1,159 @@
+"""Finished shards to whole data set folders: the list of rejects, the index, dataset.json; parts of an array job."""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from asrscale.audio import SAMPLE_RATE_HZ
+from asrscale.config import write_json
+from asrscale.errors import CliError
+from asrscale.index import DATASET_FILE, INDEX_FILE, SCHEMA_VERSION, write_index
+from asrscale.pack import Part, read_part
+from asrscale.text import NORMALISATION_STEPS
+
+REJECTED_FILE = "rejected.jsonl"
+PARTS_FOLDER = "parts"  # holds a file for each finished part of an array job, until they are merged
+
+# A split to be, as JSON: `name` of its folder, `source` and `options` for dataset.json, `shards` by file name.
+Plan: TypeAlias = dict[str, Any]
+
+
+@contextmanager
+def only_writer(out: str, part: str = "") -> Iterator[None]:
+    """Makes the folder `out` and keeps other builds (of the same part) out of it; an OSError within becomes one line.
+
+    Raises:
+        CliError: It cannot be written to, its disk is full, or another build is writing there.
+    """
+    try:
+        os.makedirs(out, exist_ok=True)
+        with open(Path(out, f".lock{part}"), "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # falls with the process
+            except BlockingIOError:
+                raise CliError(f"another build is writing to {out}: wait for it, or give another --out") from None
+            yield
+    except OSError as error:
+        where = f"{error.filename or out}: {error.strerror or error}"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        cure = "free some room and run it again" if full else "give a folder that can be written to"
+        raise CliError(f"--out {where}: {cure}") from error
+
+
+def part_name(part: int, parts: int) -> str:
+    """What the share of task `part` of an array job is called."""
+    return f"{part:05d}-of-{parts:05d}"
+
+
+def finish_part(out: str, part: str, plans: list[Plan]) -> None:
+    """Says that every shard of a part is there."""
+    folder = Path(out, PARTS_FOLDER)
+    folder.mkdir(exist_ok=True)
+    write_json(folder / f"{part}.json", plans)
+
+
+def merge(out: str) -> list[str]:
+    """Makes whole the folders whose shards the parts of an array job have built, like a single build, byte for byte.
+
+    Raises:
+        CliError: A part is missing, or was built with other options than another.
+    """
+    found = {path.stem: path for path in sorted(Path(out, PARTS_FOLDER).glob("*-of-*.json"))}
+    parts = int(max(found, default="1")[-5:])
+    if missing := sorted({part_name(part, parts) for part in range(parts)} - found.keys()):
+        cure = f"build every part with --out {out} --part I --parts N"
+        raise CliError(f"{out}/{PARTS_FOLDER}: no {', '.join(missing[:9])}: {cure}")
+    with only_writer(out):
+        plans: list[Plan] = json.loads(found[part_name(0, parts)].read_bytes())
+        for path in found.values():
+            if json.loads(path.read_bytes()) != plans:
+                raise CliError(f"{path}: built with other options or input than part 0: build this part again")
+        assemble(out, plans)
+        shutil.rmtree(Path(out, PARTS_FOLDER))
+    return [os.path.join(out, plan["name"]) for plan in plans]
+
+
+def assemble(out: str, plans: list[Plan]) -> None:
+    """Makes folders whole whose shards are there, each with its `Part` beside it; removes what other builds left there.
+
+    Raises:
+        CliError: A shard is not there, or every row of a split was rejected.
+    """
+    list_rejects(out, plans)
+    for plan in plans:
+        _make_whole(Path(out, plan["name"]), plan)
+    for plan in plans:  # last: until all are whole, each `Part` is needed
+        folder = Path(out, plan["name"])
+        for path in {*folder.glob(f"{plan['name']}-[0-9]*.tar*")} - {folder / name for name in plan["shards"]}:
+            path.unlink()
+
+
+def list_rejects(out: str, plans: list[Plan]) -> None:
+    """Writes the rejects of the shards that are there; those of other splits in the same folder stay."""
+    path, names = Path(out, REJECTED_FILE), {plan["name"] for plan in plans}
+    before = map(json.loads, path.read_bytes().splitlines() if path.exists() else [])
+    rejects = [reject for reject in before if reject["split"] not in names]
+    for plan in plans:
+        for part in _stored_parts(Path(out, plan["name"]), plan, missing_ok=True):
+            rejects += part["rejects"]
+    rejects.sort(key=lambda reject: (reject["split"], reject["line"]))
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(reject, ensure_ascii=False) + "\n" for reject in rejects), "utf-8")
+    temporary.replace(path)
+
+
+def _stored_parts(folder: Path, plan: Plan, *, missing_ok: bool = False) -> Iterator[Part]:
+    """What lies beside finished shards; one after another, since all of them may be more than memory holds."""
+    for name in plan["shards"]:
+        part = read_part(str(folder / name))
+        if part is not None:
+            yield part
+        elif not missing_ok:
+            raise CliError(f"{folder / name}: the shard is missing or damaged: build it again")
+
+
+def _make_whole(folder: Path, plan: Plan) -> None:
+    """Writes index.parquet, then dataset.json, which makes the folder whole."""
+    shards: list[dict[str, Any]] = []
+    characters: Counter[str] = Counter()
+    rejected: Counter[str] = Counter()
+
+    def utterances_by_shard() -> Iterator[list[dict[str, Any]]]:
+        for part in _stored_parts(folder, plan):
+            shards.append(part["shard"])
+            rejected.update(reject["reason"] for reject in part["rejects"])
+            for utterance in part["utterances"]:
+                characters.update(utterance["text"])
+            yield part["utterances"]
+
+    write_index(folder / INDEX_FILE, utterances_by_shard())
+    utterances = sum(shard["utterances"] for shard in shards)
+    if not utterances:
+        every = f"every row of {plan['source']} for {folder.name} was rejected ({counts(rejected)})"
+        raise CliError(f"{every}: see {folder.parent / REJECTED_FILE}")
+    dataset = {
+        "schema_version": SCHEMA_VERSION,
+        "source": plan["source"],
+        "options": plan["options"],
+        "normalisation": NORMALISATION_STEPS,
+        "sample_rate_hz": SAMPLE_RATE_HZ,
+        "rows": utterances + rejected.total(),
+        "utterances": utterances,
+        "hours": sum(shard["samples"] for shard in shards) / SAMPLE_RATE_HZ / 3600,
+        "rejected": dict(sorted(rejected.items())),
+        "characters": dict(sorted(characters.items())),
+        "shards": shards,
+    }
+    write_json(folder / DATASET_FILE, dataset)
+
+
+def counts(rejected: Mapping[str, int]) -> str:
+    """Reasons and how often, for people."""
+    return ", ".join(f"{reason} {count:,}" for reason, count in sorted(rejected.items()))

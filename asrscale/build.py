@@ -1,0 +1,278 @@
+"""Recordings and transcripts to WebDataset shards: the verb `build` of `python -m asrscale.shard`.
+
+Audio is decoded, resampled and checked once, here, so that training never is. The output depends on the input and the
+options alone, byte for byte, and not on the number of workers or of interruptions. Rows lie in a temporary file and not
+in memory, where 16 bytes of each are kept. Imports no torch.
+"""
+
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import astuple, dataclass, field, replace
+from hashlib import blake2b, file_digest
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+
+from asrscale.assemble import Plan, assemble, counts, finish_part, list_rejects, only_writer, part_name
+from asrscale.cli import setting
+from asrscale.errors import CliError
+from asrscale.index import DATASET_FILE, read_index
+from asrscale.pack import DEATHS_TO_BLAME, Task, build_shard
+from asrscale.progress import progress
+from asrscale.shardtools import print_stats
+from asrscale.sources import Row, read_source, split_by_sentence
+from asrscale.workers import run_tasks, usable_cores
+
+PROBED_ROWS = 1_000  # of each split are looked for before anything is decoded: a wrong audio root misses nearly all
+MAX_DEATHS = 20  # of workers over one shard, each at another row: then it is the machine, not the rows
+EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
+
+
+@dataclass(frozen=True)
+class ShardOptions:
+    """Builds WebDataset shards of 16 kHz audio from a CSV with the columns filename and text.
+
+    Other verbs: `verify`, `index`, `stats` and `merge`; `python -m asrscale.shard VERB --help` tells of them.
+    """
+
+    csv: tuple[str, ...] = setting(help="a CSV, split by sentence into train and valid; or train=FILE,valid=FILE,…")
+    out: str = setting(help="folder to build in: a folder a split, and rejected.jsonl")
+    audio_root: str | None = setting(None, help="folder that file names in the CSV start from; by default the CSV's")
+    valid_fraction: float = setting(0.3, help="share of the sentences for valid where the CSV is split; 0: train only")
+    seed: int = setting(42, help="decides the split, and what goes into which shard")
+    min_seconds: float = setting(0.1, help="shorter clips are rejected")
+    max_seconds: float = setting(20.0, help="longer clips are rejected, never cut")
+    codec: Literal["flac", "wav", "opus"] = setting(
+        "flac", help="how audio is stored; opus is lossy and slow to decode"
+    )
+    original: bool = setting(False, help="store the bytes of the source files; training decodes and resamples them")
+    shard_utterances: int = setting(1000, help="rows a shard, before rejects")
+    max_rejected: float = setting(0.05, help="share of the rows, as 5%; the build fails when more are rejected")
+    on_error: Literal["quarantine", "stop"] = setting(
+        "quarantine", help="reject a row over which our code or a worker process fails, or stop and name it"
+    )
+    part: int = setting(0, help="of an array job, which share of the shards to build: 0 to --parts - 1; then `merge`")
+    parts: int = setting(1, help="how many shares the array job has")
+    workers: int | None = setting(None, help="processes; by default one a usable core")
+
+
+@dataclass(frozen=True)
+class Split:
+    """A data set folder to be, with all that its bytes depend on except the recordings themselves.
+
+    Attributes:
+        rows: Where each of its rows starts in `spool`, a JSON line.
+        order: A hash of each of its rows: the order in which they fill the shards.
+    """
+
+    folder: Path
+    source: str
+    audio_root: str
+    settings: dict[str, Any]
+    spool: IO[bytes]
+    rows: "array[int]" = field(default_factory=lambda: array("Q"))
+    order: "array[int]" = field(default_factory=lambda: array("Q"))
+
+    def add(self, row: Row) -> None:
+        """Spools a row; its place is decided before anything is decoded, so that no reject moves another row."""
+        salted = f"{self.settings['seed']} {self.folder.name} {row.line}"
+        self.rows.append(self.spool.seek(0, os.SEEK_END))
+        self.order.append(int.from_bytes(blake2b(salted.encode(), digest_size=16).digest()[:8], "big"))
+        self.spool.write(json.dumps(astuple(row)).encode() + b"\n")
+
+    def read(self, positions: Any) -> Iterator[Row]:
+        """Rows from the spool."""
+        for position in positions:
+            self.spool.seek(position)
+            yield Row(*json.loads(self.spool.readline()))
+
+    def plan(self) -> Plan:
+        """What is left to know once the shards are there."""
+        name, shards = self.folder.name, -(-len(self.rows) // self.settings["shard_utterances"])
+        files = [f"{name}-{number:06d}.tar" for number in range(shards)]
+        return {"name": name, "source": self.source, "options": self.settings, "shards": files}
+
+
+def build(options: ShardOptions) -> int | None:
+    """Builds every split that is not there yet, or one part of them, and prints a summary.
+
+    Raises:
+        CliError: Bad options or input, a folder built with other options or being built, a full disk, more rejects than
+            allowed, or a split that has no utterance.
+    """
+    started_seconds = time.monotonic()
+    with tempfile.TemporaryFile() as spool:
+        splits = _plan(options, spool)
+        todo = [split for split in splits if not _is_built(split)]
+        for split in todo:
+            _check_recordings(split)
+        try:
+            clips = _build_splits(todo, options) if todo else 0
+        except KeyboardInterrupt:
+            print(f"interrupted: run the same command again to finish {options.out}", file=sys.stderr)
+            return EXIT_INTERRUPTED
+    if options.parts == 1:
+        print_stats([str(split.folder) for split in splits])
+    if todo:
+        seconds = time.monotonic() - started_seconds
+        print(f"{clips:,} clips in {seconds:.1f} s: {clips / seconds:,.0f} clips/s")
+    return None
+
+
+def _plan(options: ShardOptions, spool: IO[bytes]) -> list[Split]:
+    """Checks the options, reads the CSVs and deals their rows to splits."""
+    if not 0 <= options.valid_fraction < 1:
+        raise CliError(f"--valid_fraction {options.valid_fraction}: give a number from 0 to below 1")
+    if not 0 < options.min_seconds < options.max_seconds:
+        raise CliError(f"--min_seconds {options.min_seconds}: give more than 0 and less than --max_seconds")
+    for name in ("shard_utterances", "workers", "parts"):
+        if (number := getattr(options, name)) is not None and number < 1:
+            raise CliError(f"--{name} {number}: give 1 or more")
+    if not 0 <= options.part < options.parts:
+        raise CliError(f"--part {options.part}: give 0 to {options.parts - 1}, one less than --parts")
+    if options.original and options.codec != "flac":
+        raise CliError("--original stores the bytes as they are, --codec encodes them anew: give one")
+    if not 0 <= options.max_rejected <= 1:
+        raise CliError(f"--max_rejected {options.max_rejected:g}: give a share from 0 to 1, or 0% to 100%")
+    named = [re.fullmatch(r"(?:([a-z0-9_-]{1,64})=)?(.+)", part) for part in options.csv]
+    files = {match[1]: match[2] for match in named if match}
+    if len(files) != len(options.csv) or (None in files and len(files) > 1):
+        raise CliError("--csv: give one file, or several as train=FILE,valid=FILE with each name once")
+    splits = []
+    for name, path in files.items():
+        folder = os.path.dirname(path) or "."
+        root = options.audio_root or folder
+        settings = {
+            "audio_root_from_csv": os.path.relpath(root, folder),
+            "valid_fraction": None if name else options.valid_fraction,
+            "codec": "original" if options.original else options.codec,
+            **{key: getattr(options, key) for key in ("seed", "min_seconds", "max_seconds", "shard_utterances")},
+        }
+        dealt: dict[str, Split] = {}
+        for row in read_source(path, options.audio_root)[0]:
+            split = name or split_by_sentence(row.text, options.seed, options.valid_fraction)
+            if split not in dealt:
+                dealt[split] = Split(Path(options.out, split), path, root, settings, spool)
+            dealt[split].add(row)
+        if not name and len(dealt) != (2 if options.valid_fraction else 1):
+            cure = "give another --valid_fraction, 0 for train only, or named CSV files"
+            raise CliError(f"--valid_fraction {options.valid_fraction} leaves no row of {path} for a split: {cure}")
+        with open(path, "rb") as file:
+            settings["csv_sha256"] = file_digest(file, "sha256").hexdigest()
+        splits += [dealt[split] for split in sorted(dealt)]
+    return splits
+
+
+def _is_built(split: Split) -> bool:
+    """Whether the folder is whole and made by these settings; raises CliError where it was made by others."""
+    try:
+        found = json.loads((split.folder / DATASET_FILE).read_bytes())["options"]
+        changed = sorted({key for key, _ in found.items() ^ split.settings.items()})
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+        changed = [f"{DATASET_FILE} is damaged: {error!r}"]
+    if changed:
+        cure = "give another --out or delete the folder"
+        raise CliError(f"{split.folder} was built with other options or input ({', '.join(changed)}): {cure}")
+    try:
+        read_index([str(split.folder)])
+    except CliError as error:
+        print(f"building {split.folder} again: {error}", file=sys.stderr)
+        return False
+    print(f"{split.folder}: already built")
+    return True
+
+
+def _check_recordings(split: Split) -> None:
+    """Raises CliError where most of the recordings are not there, as when the audio root is wrong."""
+    probed = list(split.read(split.rows[:: -(-len(split.rows) // PROBED_ROWS)]))
+    missing = [row for row in probed if not os.path.exists(os.path.join(split.audio_root, row.audio))]
+    if 2 * len(missing) > len(probed):
+        row = missing[0]
+        raise CliError(
+            f"{row.source} line {row.line}: no file {os.path.join(split.audio_root, row.audio)} ({len(missing):,} of "
+            f"{len(probed):,} files looked for are missing): set --audio_root to the folder that '{row.audio}' is in"
+        )
+
+
+def _build_splits(splits: list[Split], options: ShardOptions) -> int:
+    """Builds the shards of the splits that are ours; with all of them, makes the folders whole. Returns the clips."""
+    part = part_name(options.part, options.parts) if options.parts > 1 else ""
+    plans = [split.plan() for split in splits]
+    with only_writer(options.out, part):
+        for split in splits:
+            split.folder.mkdir(parents=True, exist_ok=True)
+            (split.folder / DATASET_FILE).unlink(missing_ok=True)  # from here on the folder is not whole
+        clips = _build_shards(splits, plans, options)
+        if part:
+            finish_part(options.out, part, plans)
+        else:
+            assemble(options.out, plans)
+    return clips
+
+
+def _build_shards(splits: list[Split], plans: list[Plan], options: ShardOptions) -> int:
+    """Builds the shards that are ours in worker processes, and shows how far it is. Returns how many rows they have."""
+    rows = sum(sum(map(len, _shares(split, options))) for split in splits)
+    allowed, rejected = int(options.max_rejected * rows), Counter[str]()
+    shards = sum(len(plan["shards"]) for plan in plans)
+    workers = max(1, min(options.workers or usable_cores(), shards // options.parts))
+    tasks = (task for split, plan in zip(splits, plans, strict=True) for task in _tasks(split, plan, options))
+    with (
+        progress(rows, "sharding", "clips") as bar,
+        closing(run_tasks(build_shard, tasks, workers, _on_death, bar)) as built,
+    ):
+        for rejects in built:
+            rejected.update(rejects)
+            if rejected.total() > allowed:
+                break
+    if rejected.total() > allowed:
+        list_rejects(options.out, plans)
+        too_many = f"more than --max_rejected {options.max_rejected:.4g} of {rows:,} rows were rejected"
+        raise CliError(f"{too_many} ({counts(rejected)}): see rejected.jsonl in {options.out}")
+    return rows
+
+
+def _shares(split: Split, options: ShardOptions) -> Iterator[range]:
+    """The places, in the split's order, of the rows of each shard that is ours."""
+    size = options.shard_utterances
+    for start in range(options.part * size, len(split.rows), options.parts * size):
+        yield range(start, min(start + size, len(split.rows)))
+
+
+def _tasks(split: Split, plan: Plan, options: ShardOptions) -> Iterator[Task]:
+    """Reads the rows of each shard that is ours from the spool when a worker is free for it."""
+    order = np.argsort(np.frombuffer(split.order, np.uint64), kind="stable")
+    rows = np.frombuffer(split.rows, np.uint64)
+    for share in _shares(split, options):
+        yield Task(
+            path=str(split.folder / plan["shards"][share.start // options.shard_utterances]),
+            split=plan["name"],
+            rows=tuple(split.read(rows[order[share.start : share.stop]].tolist())),
+            audio_root=split.audio_root,
+            min_seconds=options.min_seconds,
+            max_seconds=options.max_seconds,
+            codec=plan["options"]["codec"],
+            stop=options.on_error == "stop",
+        )
+
+
+def _on_death(task: Task, number: int, exit_code: int) -> Task:
+    """The shard again; a row over which workers keep dying is rejected then, or ends the build."""
+    row, deaths = task.rows[number], (*task.deaths, number)
+    named = f"{row.source} line {row.line} ({row.audio}): the worker process died over it (exit code {exit_code})"
+    if task.stop and deaths.count(number) >= DEATHS_TO_BLAME:
+        raise CliError(f"{named}, again when it was tried again: remove the row, or give --on_error quarantine")
+    if len(deaths) > MAX_DEATHS:
+        raise CliError(f"{named}, and over {MAX_DEATHS} rows before: is memory short? try fewer --workers")
+    return replace(task, deaths=deaths)

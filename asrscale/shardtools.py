@@ -1,0 +1,143 @@
+"""What is done with finished shards: verify them, tell what is in them."""
+
+import hashlib
+import json
+import os
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import combinations
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from asrscale.assemble import counts
+from asrscale.audio import SAMPLE_RATE_HZ, decode_payload
+from asrscale.errors import AsrscaleError, CliError
+from asrscale.index import DATASET_FILE, Catalog, read_catalog, read_shards
+from asrscale.progress import progress
+from asrscale.storage import open_binary, read_bytes
+from asrscale.workers import usable_cores
+
+Hashes: TypeAlias = npt.NDArray[np.uint64]
+
+HISTOGRAM_BINS, HISTOGRAM_WIDTH = 10, 40
+NAMED_PROBLEMS = 20  # of a shard: more of them are counted only
+
+
+def verify(folders: Sequence[str]) -> None:
+    """Checks shards against their checksums, each record against the index, and the index against the tars.
+
+    Raises:
+        CliError: Something is damaged; what, was printed.
+    """
+    utterances = shards = problems = 0
+    for folder in folders:
+        catalog = read_catalog([folder])
+        dataset = json.loads(read_bytes(os.path.join(folder, DATASET_FILE)))
+        checksums = [str(shard["sha256"]) for shard in dataset["shards"]]
+        check = partial(_problems_of_shard, catalog, checksums)
+        with (
+            progress(int(catalog.utterances.sum()), "verifying", "utterances") as bar,
+            ThreadPoolExecutor(usable_cores()) as pool,  # hashing and decoding leave the interpreter's lock
+        ):
+            for number, found in enumerate(pool.map(check, range(len(checksums)))):
+                for problem in found[:NAMED_PROBLEMS]:
+                    print(f"{catalog.shards[number]}: {problem}")
+                problems += len(found)
+                bar.advance(int(catalog.utterances[number]))
+        utterances += int(catalog.utterances.sum())
+        shards += len(checksums)
+    if problems:
+        raise CliError(f"{problems:,} faults in {', '.join(folders)}: build what is named again, or copy it again")
+    print(f"{utterances:,} utterances in {shards:,} shards are as they were built")
+
+
+def _problems_of_shard(catalog: Catalog, checksums: Sequence[str], number: int) -> list[str]:
+    """What is wrong with a shard, a line each."""
+    try:
+        index = read_shards(catalog, [number])
+        with open_binary(catalog.shards[number]) as file:
+            problems = [] if _sha256(file) == checksums[number] else ["the checksum is not that of dataset.json"]
+            members = {member.offset_data: member for member in _members(file)}
+            for i in range(len(index)):
+                offset, size = int(index.offsets[i]), int(index.sizes[i])
+                member = members.get(offset)
+                if member is None or member.size != size or not member.name.startswith(f"{index.keys[i]}."):
+                    problems.append(f"{index.keys[i]}: the index names bytes that are not this member's")
+                file.seek(offset)
+                payload = file.read(size)
+                if zlib.crc32(payload) != index.crc32[i]:
+                    problems.append(f"{index.keys[i]}: the checksum is not that of the index")
+                elif (length := len(decode_payload(payload))) != index.num_samples[i]:
+                    problems.append(f"{index.keys[i]}: {length:,} samples, the index says {index.num_samples[i]:,}")
+        return problems
+    except (AsrscaleError, OSError) as error:
+        return [str(error)]
+
+
+def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    """The files in a tar.
+
+    Raises:
+        CliError: It is compressed, damaged, or ends early; tarfile takes a damaged header for the end.
+    """
+    try:
+        file.seek(0)
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            yield from filter(tarfile.TarInfo.isreg, tar)  # links and devices are nobody's audio
+            end = tar.offset
+    except tarfile.TarError as error:
+        raise CliError(f"no uncompressed tar, or a damaged one ({error})") from error
+    file.seek(end)
+    while block := file.read(1 << 20):
+        if block.strip(b"\0"):
+            raise CliError(f"damaged at byte {end:,}: what follows cannot be read")
+
+
+def _sha256(file: Any) -> str:
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def print_stats(folders: Sequence[str]) -> None:
+    """Tells a person what is in data set folders, and what they share; 16 bytes a row are kept."""
+    sentences: dict[str, Hashes] = {}
+    speakers: dict[str, Hashes] = {}
+    for folder in folders:
+        catalog = read_catalog([folder])
+        dataset = json.loads(read_bytes(os.path.join(folder, DATASET_FILE)))
+        rejected, characters, shards = dataset["rejected"], dataset["characters"], dataset["shards"]
+        megabytes = sum(shard["bytes"] for shard in shards) / 1e6
+        total = (
+            f"{dataset['utterances']:,} utterances, {catalog.hours:.2f} h, {len(shards)} shards, {megabytes:,.1f} MB"
+        )
+        print(f"{folder}: {total}")
+        print(f"  rejected: {sum(rejected.values()):,} of {dataset['rows']:,} rows  {counts(rejected)}".rstrip())
+        print(f"  characters: {len(characters)}  {''.join(characters)!r}")
+        texts, voices, bins = [], [], np.zeros(HISTOGRAM_BINS, np.int64)
+        longest = np.ceil(catalog.longest_samples.max() / SAMPLE_RATE_HZ)
+        for number in range(len(shards)):
+            index = read_shards(catalog, [number])
+            found, edges = np.histogram(index.num_samples / SAMPLE_RATE_HZ, HISTOGRAM_BINS, (0, longest))
+            bins += found
+            texts.append(_hashes(index.texts.to_pylist()))
+            voices.append(_hashes(filter(None, index.speakers.to_pylist())))
+        for count, start, end in zip(bins, edges[:-1], edges[1:], strict=True):
+            bar = "#" * round(HISTOGRAM_WIDTH * count / bins.max())
+            print(f"  {start:5.1f} to {end:5.1f} s {count:8,} {bar}".rstrip())
+        sentences[folder], speakers[folder] = np.unique(np.concatenate(texts)), np.unique(np.concatenate(voices))
+    for one, other in combinations(sentences, 2):
+        shared = [len(np.intersect1d(of[one], of[other])) for of in (sentences, speakers)]
+        print(f"{one} and {other} share {shared[0]:,} sentences and {shared[1]:,} speakers")
+        if shared[0]:
+            print(f"warning: {shared[0]:,} sentences of {other} are in {one} too: errors on {other} will look too few")
+
+
+def _hashes(values: Iterable[str]) -> Hashes:
+    """64 bits of each string: one pair in a million million rows is taken for another by mistake, at a million rows."""
+    digests = b"".join(hashlib.blake2b(value.encode(), digest_size=8).digest() for value in values)
+    return np.frombuffer(digests, np.uint64)
