@@ -91,8 +91,10 @@ def assemble(out: str, plans: list[Plan]) -> None:
         _make_whole(Path(out, plan["name"]), plan)
     for plan in plans:  # last: until all are whole, each `Part` is needed
         folder = Path(out, plan["name"])
-        for path in {*folder.glob(f"{plan['name']}-[0-9]*.tar*")} - {folder / name for name in plan["shards"]}:
-            path.unlink()
+        shards = [folder / name for name in plan["shards"]]
+        others = {*folder.glob(f"{plan['name']}-[0-9]*.tar*"), *(Path(f"{shard}.part") for shard in shards)}
+        for path in others - {*shards}:
+            path.unlink(missing_ok=True)
 
 
 def list_rejects(out: str, plans: list[Plan]) -> None:

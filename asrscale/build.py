@@ -13,7 +13,7 @@ import tempfile
 import time
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import astuple, dataclass, field, replace
 from hashlib import blake2b, file_digest
@@ -222,25 +222,34 @@ def _build_splits(splits: list[Split], options: ShardOptions) -> int:
 
 
 def _build_shards(splits: list[Split], plans: list[Plan], options: ShardOptions) -> int:
-    """Builds the shards that are ours in worker processes, and shows how far it is. Returns how many rows they have."""
+    """Builds the shards that are ours. Returns how many rows they have."""
     rows = sum(sum(map(len, _shares(split, options))) for split in splits)
-    allowed, rejected = int(options.max_rejected * rows), Counter[str]()
     shards = sum(len(plan["shards"]) for plan in plans)
     workers = max(1, min(options.workers or usable_cores(), shards // options.parts))
     tasks = (task for split, plan in zip(splits, plans, strict=True) for task in _tasks(split, plan, options))
+    do_tasks(tasks, rows, workers, options.max_rejected, options.out, plans)
+    return rows
+
+
+def do_tasks(tasks: Iterable[Task], rows: int, workers: int, max_rejected: float, out: str, plans: list[Plan]) -> None:
+    """Builds shards in worker processes, and shows how far it is.
+
+    Raises:
+        CliError: More rows than allowed were rejected, or workers keep dying.
+    """
+    rejected = Counter[str]()
     with (
         progress(rows, "sharding", "clips") as bar,
         closing(run_tasks(build_shard, tasks, workers, _on_death, bar)) as built,
     ):
         for rejects in built:
             rejected.update(rejects)
-            if rejected.total() > allowed:
+            if rejected.total() > max_rejected * rows:
                 break
-    if rejected.total() > allowed:
-        list_rejects(options.out, plans)
-        too_many = f"more than --max_rejected {options.max_rejected:.4g} of {rows:,} rows were rejected"
-        raise CliError(f"{too_many} ({counts(rejected)}): see rejected.jsonl in {options.out}")
-    return rows
+    if rejected.total() > max_rejected * rows:
+        list_rejects(out, plans)
+        too_many = f"more than --max_rejected {max_rejected:.4g} of {rows:,} rows were rejected"
+        raise CliError(f"{too_many} ({counts(rejected)}): see rejected.jsonl in {out}")
 
 
 def _shares(split: Split, options: ShardOptions) -> Iterator[range]:

@@ -7,6 +7,7 @@ its `Part` lies beside it, so that an interrupted build goes on where it was.
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import tarfile
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -23,10 +25,12 @@ import numpy as np
 from asrscale import __version__, audio
 from asrscale.config import write_json
 from asrscale.errors import AudioError
-from asrscale.sources import Row, audio_path
+from asrscale.sources import Row, open_audio
 from asrscale.text import normalise
 
 SILENT_PEAK = 1e-3  # of full scale, -60 dB: below the noise of any microphone that heard somebody
+# A manifest's durations are rounded; one that is shorter than the recording by more means a part of it.
+SEGMENT_TOLERANCE_SECONDS = 0.1
 DEATHS_TO_BLAME = 2  # times that a worker died with a row in hand: the first may be somebody's kill -9
 
 # A finished shard as JSON, TAR.part: `made_of` is a hash of what it depends on, `shard` its entry in dataset.json,
@@ -39,7 +43,7 @@ class Task:
     """One shard to build: the tar `path` of `rows` in their order, with keys that start with `split`.
 
     Attributes:
-        codec: What the audio is stored as; `original` keeps the bytes of its file.
+        codec: What the audio is stored as; `original` keeps the bytes of its file, `in_place` even its tar.
         stop: Whether a row that makes our code raise ends the build; else it is rejected.
         deaths: The row in hand, at each time that a worker died over this shard.
     """
@@ -50,7 +54,7 @@ class Task:
     audio_root: str
     min_seconds: float
     max_seconds: float
-    codec: audio.Codec | Literal["original"] = "flac"
+    codec: audio.Codec | Literal["original", "in_place"] = "flac"
     stop: bool = False
     deaths: tuple[int, ...] = ()
 
@@ -80,15 +84,9 @@ def build_shard(task: Task, begin: Callable[[int], None]) -> Counter[str]:
     made_of = _made_of(task)
     part = read_part(task.path)
     if part is None or part["made_of"] != made_of or part["shard"]["sha256"] != _sha256(task.path):
-        temporary = f"{task.path}.{os.getpid()}.tmp"  # not that of a worker whose parent has just been killed
-        try:
-            part = _pack(task, temporary, begin)
-        except BaseException:
-            with suppress(OSError):
-                os.remove(temporary)  # a full disk needs the room
-            raise
-        os.replace(temporary, task.path)
-        write_json(f"{task.path}.part", {"made_of": made_of, **part})
+        part = _write_shard(task, begin) if task.codec != "in_place" else _pack(task, partial(_in_place, task), begin)
+        part |= {"made_of": made_of, "shard": _shard_entry(task.path, part)}
+        write_json(f"{task.path}.part", part)
     return Counter(reject["reason"] for reject in part["rejects"])
 
 
@@ -97,7 +95,7 @@ def _made_of(task: Task) -> str:
     recordings: list[tuple[int, int] | None] = []
     for row in task.rows:
         try:
-            stat = os.stat(os.path.join(task.audio_root, row.audio))
+            stat = os.stat(row.tar or os.path.join(task.audio_root, row.audio))
             recordings.append((stat.st_size, stat.st_mtime_ns))
         except (OSError, ValueError):
             recordings.append(None)
@@ -105,28 +103,43 @@ def _made_of(task: Task) -> str:
     return hashlib.sha256(repr((__version__, options, recordings)).encode("utf-8", "backslashreplace")).hexdigest()
 
 
-def _pack(task: Task, temporary: str, begin: Callable[[int], None]) -> Part:
-    """Writes the tar under its temporary name."""
+def _write_shard(task: Task, begin: Callable[[int], None]) -> Part:
+    """Writes the tar under a temporary name, then gives it its own."""
     from webdataset import TarWriter  # here, because it would import torch
 
+    temporary = f"{task.path}.{os.getpid()}.tmp"  # not that of a worker whose parent has just been killed
+    try:
+        with (
+            open(temporary, "wb") as file,
+            TarWriter(file, "", "", 0o644, compress=False, encoder=False, mtime=0) as tar,
+        ):
+            part = _pack(task, partial(_write_utterance, tar, task), begin)
+        os.replace(temporary, task.path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.remove(temporary)  # a full disk needs the room
+    return part
+
+
+def _pack(task: Task, store: Callable[..., dict[str, Any]], begin: Callable[[int], None]) -> Part:
+    """Has each good row stored, which gives its row of the index."""
     utterances: list[dict[str, Any]] = []
     rejects: list[dict[str, Any]] = []
-    with open(temporary, "wb") as file, TarWriter(file, "", "", 0o644, compress=False, encoder=False, mtime=0) as tar:
-        for number, row in enumerate(task.rows):
-            begin(number)
-            try:
-                if task.deaths.count(number) >= DEATHS_TO_BLAME:
-                    raise AudioError("fault: the worker process died over it, again when it was tried again")
-                utterance = _utterance(task, row)
-            except AudioError as error:
-                rejects.append(reject(task.split, row, str(error)))
-            except Exception as error:
-                if task.stop:
-                    raise RuntimeError(f"{row.source} line {row.line} ({row.audio}): {error!r}") from error
-                rejects.append(reject(task.split, row, f"fault: {error!r}"))
-            else:
-                utterances.append(_write_utterance(tar, task, row, *utterance))
-    return {"shard": shard_entry(task.path, temporary, utterances), "utterances": utterances, "rejects": rejects}
+    for number, row in enumerate(task.rows):
+        begin(number)
+        try:
+            if task.deaths.count(number) >= DEATHS_TO_BLAME:
+                raise AudioError("fault: the worker process died over it, again when it was tried again")
+            utterance = _utterance(task, row)
+        except AudioError as error:
+            rejects.append(reject(task.split, row, str(error)))
+        except Exception as error:
+            if task.stop:
+                raise RuntimeError(f"{row.source} line {row.line} ({row.audio}): {error!r}") from error
+            rejects.append(reject(task.split, row, f"fault: {error!r}"))
+        else:
+            utterances.append(store(row, *utterance))
+    return {"utterances": utterances, "rejects": rejects}
 
 
 def reject(split: str, row: Row, why: str) -> dict[str, Any]:
@@ -136,14 +149,14 @@ def reject(split: str, row: Row, why: str) -> dict[str, Any]:
     return {**where, "text": row.text, "reason": reason, "detail": detail}
 
 
-def shard_entry(path: str, file: str, utterances: list[dict[str, Any]]) -> dict[str, Any]:
-    """What dataset.json says of the shard `path`, whose bytes are in `file`."""
-    lengths = [utterance["num_samples"] for utterance in utterances]
+def _shard_entry(path: str, part: Part) -> dict[str, Any]:
+    """What dataset.json says of the shard `path`."""
+    lengths = [utterance["num_samples"] for utterance in part["utterances"]]
     return {
         "file": os.path.basename(path),
-        "bytes": os.path.getsize(file),
-        "sha256": _sha256(file),
-        "utterances": len(utterances),
+        "bytes": os.path.getsize(path),
+        "sha256": _sha256(path),
+        "utterances": len(lengths),
         "samples": sum(lengths),
         "longest_samples": max(lengths, default=0),
     }
@@ -155,17 +168,18 @@ def _utterance(task: Task, row: Row) -> tuple[str, bytes, int, str]:
     Raises:
         AudioError: `reason: detail` for a reject.
     """
-    path, text = audio_path(row, task.audio_root), normalise(row.text)
-    if not os.path.isfile(path):
-        raise AudioError("missing file: not below the audio root")
+    sound, text = open_audio(row, task.audio_root), normalise(row.text)
     if not text:
         raise AudioError("empty transcript: no letter or digit is left of it")
-    if task.codec == "original":
-        data = Path(path).read_bytes()
-        pcm = checked_pcm(io.BytesIO(data), task.min_seconds, task.max_seconds)
-        suffix = Path(path).suffix.lower().removeprefix(".")
-        return suffix if re.fullmatch("(?!txt|json)[a-z0-9]{1,5}", suffix) else "audio", data, len(pcm), text
-    pcm = checked_pcm(path, task.min_seconds, task.max_seconds)
+    if task.codec == "original" or task.codec == "in_place":
+        data = Path(sound).read_bytes() if isinstance(sound, str) else sound.getvalue()
+        length = len(checked_pcm(io.BytesIO(data), task.min_seconds, task.max_seconds))
+        start_seconds, seconds = row.segment
+        if start_seconds or length / audio.SAMPLE_RATE_HZ - (seconds or math.inf) > SEGMENT_TOLERANCE_SECONDS:
+            raise AudioError("segment: a part of its recording, which can only be stored whole: give a --codec")
+        suffix = Path(row.audio).suffix.lower().removeprefix(".")
+        return suffix if re.fullmatch("(?!txt|json)[a-z0-9]{1,5}", suffix) else "audio", data, length, text
+    pcm = checked_pcm(sound, task.min_seconds, task.max_seconds)
     return task.codec, audio.encode(pcm, task.codec), len(pcm), text
 
 
@@ -193,9 +207,18 @@ def _write_utterance(tar: Any, task: Task, row: Row, kind: str, data: bytes, len
             break
         offset += tarfile.BLOCKSIZE * (1 + -(-len(members[name]) // tarfile.BLOCKSIZE))
     tar.write({"__key__": key, **members})
-    payload = {"offset": offset + tarfile.BLOCKSIZE, "size": len(data), "crc32": zlib.crc32(data)}
-    index_row = {"key": key, "shard": os.path.basename(task.path), **payload, "num_samples": length}
-    return {**index_row, "text": text, "speaker": row.speaker}
+    return _index_row(task, row, key, offset + tarfile.BLOCKSIZE, data, length, text)
+
+
+def _in_place(task: Task, row: Row, _: str, data: bytes, length: int, text: str) -> dict[str, Any]:
+    """The index's row of a recording in somebody else's tar, by WebDataset's key: up to the first dot of the name."""
+    folder, name = os.path.split(row.audio)
+    return _index_row(task, row, os.path.join(folder, name.partition(".")[0]), row.tar_offset, data, length, text)
+
+
+def _index_row(task: Task, row: Row, key: str, offset: int, data: bytes, length: int, text: str) -> dict[str, Any]:
+    payload = {"offset": offset, "size": len(data), "crc32": zlib.crc32(data), "num_samples": length}
+    return {"key": key, "shard": os.path.basename(task.path), **payload, "text": text, "speaker": row.speaker}
 
 
 def _sha256(path: str) -> str:

@@ -3,13 +3,12 @@
 import hashlib
 import json
 import os
-import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import combinations
-from typing import Any, BinaryIO, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ from asrscale.audio import SAMPLE_RATE_HZ, decode_payload
 from asrscale.errors import AsrscaleError, CliError
 from asrscale.index import DATASET_FILE, Catalog, read_catalog, read_shards
 from asrscale.progress import progress
+from asrscale.sources import tar_members
 from asrscale.storage import open_binary, read_bytes
 from asrscale.workers import usable_cores
 
@@ -58,49 +58,28 @@ def verify(folders: Sequence[str]) -> None:
 
 def _problems_of_shard(catalog: Catalog, checksums: Sequence[str], number: int) -> list[str]:
     """What is wrong with a shard, a line each."""
+    path, problems = catalog.shards[number], []
     try:
         index = read_shards(catalog, [number])
-        with open_binary(catalog.shards[number]) as file:
-            problems = [] if _sha256(file) == checksums[number] else ["the checksum is not that of dataset.json"]
-            members = {member.offset_data: member for member in _members(file)}
+        with open_binary(path) as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != checksums[number]:  # type: ignore[arg-type]
+                problems.append("the checksum is not that of dataset.json")
             for i in range(len(index)):
-                offset, size = int(index.offsets[i]), int(index.sizes[i])
-                member = members.get(offset)
-                if member is None or member.size != size or not member.name.startswith(f"{index.keys[i]}."):
-                    problems.append(f"{index.keys[i]}: the index names bytes that are not this member's")
+                key, offset, size = index.keys[i].as_py(), int(index.offsets[i]), int(index.sizes[i])
                 file.seek(offset)
                 payload = file.read(size)
                 if zlib.crc32(payload) != index.crc32[i]:
-                    problems.append(f"{index.keys[i]}: the checksum is not that of the index")
+                    problems.append(f"{key}: the checksum is not that of the index")
                 elif (length := len(decode_payload(payload))) != index.num_samples[i]:
-                    problems.append(f"{index.keys[i]}: {length:,} samples, the index says {index.num_samples[i]:,}")
-        return problems
+                    problems.append(f"{key}: {length:,} samples, the index says {index.num_samples[i]:,}")
+        members = {place.start: (name, place.size) for name, place in tar_members(path)}
+        for key, offset, size in zip(index.keys.to_pylist(), index.offsets, index.sizes, strict=True):
+            name, length = members.get(int(offset), ("", 0))
+            if not name.startswith(f"{key}.") or length != size:
+                problems.append(f"{key}: what the index calls so is no member of the tar")
     except (AsrscaleError, OSError) as error:
-        return [str(error)]
-
-
-def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """The files in a tar.
-
-    Raises:
-        CliError: It is compressed, damaged, or ends early; tarfile takes a damaged header for the end.
-    """
-    try:
-        file.seek(0)
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            yield from filter(tarfile.TarInfo.isreg, tar)  # links and devices are nobody's audio
-            end = tar.offset
-    except tarfile.TarError as error:
-        raise CliError(f"no uncompressed tar, or a damaged one ({error})") from error
-    file.seek(end)
-    while block := file.read(1 << 20):
-        if block.strip(b"\0"):
-            raise CliError(f"damaged at byte {end:,}: what follows cannot be read")
-
-
-def _sha256(file: Any) -> str:
-    file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()
+        problems.append(str(error))
+    return problems
 
 
 def print_stats(folders: Sequence[str]) -> None:
