@@ -24,7 +24,13 @@ Pcm: TypeAlias = npt.NDArray[np.int16]
 Count = TypeVar("Count", int, npt.NDArray[np.int64])
 
 Codec = Literal["flac", "wav", "opus"]
-_CODECS = {"flac": ("FLAC", "PCM_16"), "wav": ("WAV", "PCM_16"), "opus": ("OGG", "OPUS")}  # libsndfile's names
+# libsndfile's names. mp3 is no codec of shards (it pads), but what every browser plays.
+_CODECS = {
+    "flac": ("FLAC", "PCM_16"),
+    "wav": ("WAV", "PCM_16"),
+    "opus": ("OGG", "OPUS"),
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+}
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 SAMPLE_RATE_HZ = 16_000  # what every public wav2vec2 checkpoint was trained on
@@ -124,7 +130,7 @@ def to_pcm16(waveform: Waveform) -> Pcm:
     return pcm
 
 
-def encode(pcm: Pcm, codec: Codec) -> bytes:
+def encode(pcm: Pcm, codec: Codec | Literal["mp3"]) -> bytes:
     """Encodes 16-bit samples (T,) at 16 kHz; the same samples give the same bytes, and as many are decoded again."""
     buffer = io.BytesIO()
     container, subtype = _CODECS[codec]

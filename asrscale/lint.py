@@ -12,7 +12,7 @@ import numpy as np
 
 from asrscale.audio import SAMPLE_RATE_HZ, Waveform, num_frames
 from asrscale.errors import AudioError, CliError
-from asrscale.text import Vocabulary, frames_needed, vocabulary_from_dict
+from asrscale.text import Vocabulary, frames_needed, read_vocabulary
 
 SILENT_PEAK = 1e-3  # of full scale, -60 dB: below the noise of any microphone that heard somebody
 # Samples of at least 0.999 of full scale. 0.004 % at most in 1,200 real clips (docs/experiments.md); speech is loud for
@@ -22,9 +22,6 @@ FULL_SCALE, MAX_CLIPPED_SHARE = 0.999, 0.01
 MAX_CHARACTERS_PER_SECOND = 40
 # Of every public wav2vec2 checkpoint: 25 ms of audio a frame, a frame each 20 ms.
 CONV_KERNELS, CONV_STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
-
-# Blank, unknown and word delimiter, as Hugging Face's and fairseq's checkpoints spell them.
-SPECIAL_TOKENS = (("[PAD]", "<pad>"), ("[UNK]", "<unk>"), ("|", " "))
 
 
 @dataclass(frozen=True)
@@ -47,15 +44,12 @@ def read_rules(min_seconds: float, max_seconds: float, checkpoint: str | None) -
     if checkpoint is None:
         return Rules(min_seconds, max_seconds)
     vocab = Path(checkpoint, "vocab.json") if os.path.isdir(checkpoint) else Path(checkpoint)
-    config_file = vocab.with_name("config.json")
+    vocabulary, config_file = read_vocabulary(str(vocab)), vocab.with_name("config.json")
     try:
-        tokens = json.loads(vocab.read_bytes())
-        special = [next((name for name in names if name in tokens), names[0]) for names in SPECIAL_TOKENS]
-        vocabulary = vocabulary_from_dict(tokens, *special)
         config = json.loads(config_file.read_bytes()) if config_file.exists() else {}
         stem = tuple(config.get("conv_kernel", CONV_KERNELS)), tuple(config.get("conv_stride", CONV_STRIDES))
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise CliError(f"--vocab {checkpoint}: {error}: give a checkpoint folder or its vocab.json") from error
+        raise CliError(f"--vocab {checkpoint}: its config.json cannot be read: {error}") from error
     return Rules(min_seconds, max_seconds, vocabulary, *stem)
 
 

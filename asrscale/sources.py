@@ -29,7 +29,7 @@ AUDIO_EXTENSIONS = ("flac", "wav", "mp3", "ogg", "opus", "aiff", "aif", "au", "c
 MAX_MEMBER_BYTES = 1 << 20  # of a text or JSON in a tar: no transcript is longer, and more could fill the memory
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Row:
     """One recording and its transcript, as they stand in a source."""
 
@@ -259,6 +259,12 @@ def tar_members(path: str) -> Iterator[tuple[str, Range]]:
     except (OSError, tarfile.TarError) as error:
         why = getattr(error, "strerror", None) or error
         raise CliError(f"{path}: {why}: give a whole tar that is not compressed, or copy it again") from error
+
+
+def read_records(path: str) -> dict[str, dict[str, str]]:
+    """What each KEY.json of a WebDataset tar says, by its key."""
+    places = {name[:-5]: place for name, place in tar_members(path) if name.endswith(".json")}
+    return {key: _json_object(_content(place, key), f"{path} {key}") for key, place in places.items()}
 
 
 def _row(line: int, source: str, columns: Mapping[str, str]) -> Row:

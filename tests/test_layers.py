@@ -13,7 +13,7 @@ LAYERS = [
     {"cli", "progress", "audio", "text", "storage", "launcher"},
     {"config", "lint", "sources", "index", "batching", "schedule", "metrics", "tracking", "watch"},
     {"pack", "splits", "loader", "model", "modelcard", "workers"},
-    {"assemble", "engine", "steps", "hub", "regularise"},
+    {"assemble", "report", "engine", "steps", "hub", "regularise"},
     {"shardtools"},
     {"build"},
     {"shard"},
