@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from asrscale.audio import SAMPLE_RATE_HZ
@@ -66,6 +67,12 @@ class Index:
     def hours(self) -> float:
         """Hours of audio."""
         return float(self.num_samples.sum()) / SAMPLE_RATE_HZ / 3600
+
+    @property
+    def text_bytes(self) -> npt.NDArray[np.int64]:
+        """(N,) length of each transcript in UTF-8."""
+        lengths: npt.NDArray[np.int64] = pc.binary_length(self.texts).to_numpy(zero_copy_only=False)
+        return lengths
 
     def take(self, ids: npt.NDArray[np.integer[Any]]) -> "Index":
         """The utterances `ids`, in that order; the shards keep their numbers."""

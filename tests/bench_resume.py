@@ -1,86 +1,78 @@
-"""Starting and resuming with a simulated index of 10 million utterances: seconds, and bytes read of the index.
+"""Starting and resuming at 1, 10 and 100 million utterances: seconds, windows planned, bytes read, memory.
 
-`make bench` runs this. The shards are empty files, for nothing but the index is read before the first step.
+`make bench` runs this. The index is a real one, of 10,000 utterances a shard, and read by the real code in a process of
+its own for each row; all shards are one file. Resuming at any step of epoch 7 must cost the same.
 """
 
 import json
+import subprocess
+import sys
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from bench_plan import peak_mib
+from simulated import bytes_read, simulate
 
-from asrscale.batching import find_step, plan_window
-from asrscale.index import _SCHEMA, DATASET_FILE, INDEX_FILE, SCHEMA_VERSION, read_catalog
+from asrscale.audio import SAMPLE_RATE_HZ
+from asrscale.index import INDEX_FILE, read_catalog
 from asrscale.model import build_recognizer
-from asrscale.steps import plan_run, read_window
+from asrscale.steps import plan_run, plan_visit, read_window, steps_from
 
-SHARDS, SHARD_UTTERANCES = 10_000, 1_000
-
-
-def bytes_read() -> int:
-    """What this process has read so far, from disk or from the page cache."""
-    counters = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
-    return int(counters["rchar"])
+SHARD_UTTERANCES, EPOCH = 10_000, 7
 
 
-def simulate(folder: Path) -> None:
-    """A data set folder as the builder writes it, with 5 s clips in the mean and a sentence each."""
-    rng = np.random.default_rng(0)
-    shards = []
-    constant = {
-        "offset": np.arange(SHARD_UTTERANCES) * 80_000,
-        "size": np.full(SHARD_UTTERANCES, 79_000),
-        "crc32": np.zeros(SHARD_UTTERANCES, np.uint32),
-        "text": ["the quick brown fox jumps over the lazy dog"] * SHARD_UTTERANCES,
-        "speaker": [None] * SHARD_UTTERANCES,
-    }
-    with pq.ParquetWriter(folder / INDEX_FILE, _SCHEMA) as writer:
-        for number in range(SHARDS):
-            name = f"train-{number:06d}.tar"
-            lengths = (np.clip(rng.lognormal(1.5, 0.4, SHARD_UTTERANCES), 1, 15) * 16_000).astype(np.int64)
-            columns = constant | {
-                "key": [f"train-{number * SHARD_UTTERANCES + i:08d}" for i in range(SHARD_UTTERANCES)],
-                "shard": [name] * SHARD_UTTERANCES,
-                "num_samples": lengths,
-            }
-            writer.write_table(pa.table([pa.array(columns[f.name], f.type) for f in _SCHEMA], _SCHEMA))
-            (folder / name).touch()
-            sums = {"samples": int(lengths.sum()), "longest_samples": int(lengths.max())}
-            shards.append({"file": name, "bytes": 0, "utterances": SHARD_UTTERANCES, **sums})
-    dataset = {"schema_version": SCHEMA_VERSION, "characters": {"a": 1}, "shards": shards}
-    (folder / DATASET_FILE).write_text(json.dumps(dataset))
+def resume(folder: str, share: float) -> None:
+    """What a run does that goes on at a share of an epoch, until it has a step to compute; prints JSON."""
+    recognizer = build_recognizer("tiny", "")
+    before, base_mib, started = bytes_read(), peak_mib(), time.perf_counter()
+    plan = plan_run(read_catalog([folder]), seed=1, batch_seconds=160, units_per_step=4)
+    start_seconds = time.perf_counter() - started
+    number = EPOCH * plan.steps_per_epoch + int(share * plan.steps_per_epoch)
+    plan_visit(plan, recognizer, number)
+    planned_seconds, planned_bytes = time.perf_counter() - started, bytes_read() - before
+    cap = 160 * SAMPLE_RATE_HZ
+    next(steps_from(plan, recognizer, range(number, number + 1), rank=0, world_size=1, cap_samples=cap, threads=2))
+    results = dict(
+        number=number,
+        start_seconds=start_seconds,
+        planned_seconds=planned_seconds,
+        loaded_seconds=time.perf_counter() - started,
+        planned_bytes=planned_bytes,
+        windows=len(plan.windows),
+        windows_planned=read_window.cache_info().misses,
+        base_mib=base_mib,
+        peak_mib=peak_mib(),
+    )
+    print(json.dumps(results))
 
 
 def main() -> None:
-    recognizer = build_recognizer("tiny", "")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        simulate(folder)
-        index_bytes = (folder / INDEX_FILE).stat().st_size
-        print(
-            f"{SHARDS * SHARD_UTTERANCES:,} utterances in {SHARDS:,} shards, index.parquet {index_bytes / 1e6:,.0f} MB"
-        )
-        print("resumed at            start-up   its window   plan of it   MB read   share of the index   windows read")
-        for share in (0.0, 0.25, 0.5, 0.99):
-            read_window.cache_clear()
-            before, times = bytes_read(), [time.perf_counter()]
-            plan = plan_run(read_catalog([str(folder)]), seed=1, batch_seconds=160, units_per_step=4)
-            times.append(time.perf_counter())
-            step = int(share * plan.steps_per_epoch)
-            epoch, window, _ = find_step(plan.steps, step, seed=1)
-            lengths = read_window(plan, window, recognizer)[0].num_samples
-            times.append(time.perf_counter())
-            plan_window(lengths, seed=1, epoch=epoch, window=window, steps=int(plan.steps[window]), units_per_step=4)
-            times.append(time.perf_counter())
-            read = bytes_read() - before
-            seconds = "".join(f"{after - start:10.2f} s" for start, after in pairwise(times))
-            windows = f"{read_window.cache_info().misses} of {len(plan.windows)}"
-            print(f"step {step:8,} {seconds}  {read / 1e6:8,.0f}   {read / index_bytes:18.1%}   {windows:>12}")
+    columns = f"{'utterances':>12} {'index':>8} {'resumed at step':>16} {'catalog':>8}"
+    print(f"{columns} {'step planned':>13} {'step loaded':>12}")
+    for utterances in (1_000_000, 10_000_000, 100_000_000):
+        with tempfile.TemporaryDirectory() as name:
+            simulate(Path(name), shards=utterances // SHARD_UTTERANCES, shard_utterances=SHARD_UTTERANCES)
+            index_bytes = Path(name, INDEX_FILE).stat().st_size
+            costs = []
+            for share in (0.0, 0.5, 0.99):
+                command = [sys.executable, __file__, name, str(share)]
+                row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+                assert row["windows_planned"] == 1, row
+                costs.append(row["planned_bytes"])
+                print(
+                    f"{utterances:12,} {index_bytes / 1e6:5,.0f} MB {row['number']:16,} {row['start_seconds']:6.2f} s "
+                    f"{row['planned_seconds']:11.2f} s {row['loaded_seconds']:10.2f} s   "
+                    f"{row['windows_planned']} of {row['windows']:,} windows planned, {costs[-1] / 1e6:6.1f} MB read "
+                    f"({costs[-1] / index_bytes:.1%} of the index), peak memory {row['peak_mib']:,.0f} MiB, of which "
+                    f"{row['base_mib']:,.0f} before",
+                    flush=True,
+                )
+            assert max(costs) < 1.2 * min(costs), costs
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:]:
+        resume(sys.argv[1], float(sys.argv[2]))
+    else:
+        main()

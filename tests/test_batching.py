@@ -290,37 +290,6 @@ def test_one_window_is_the_epoch_plan() -> None:
     assert digest(whole.utterances, whole.unit_bounds) == digest(window.utterances, window.unit_bounds)
 
 
-def test_ten_million_utterances_resume_by_planning_one_window() -> None:
-    shard = common_voice_lengths(10_000)
-    samples, utterances = np.full(1_000, shard.sum()), np.full(1_000, 10_000)
-    windows = group_windows(samples, seed=1, window_samples=20 * int(shard.sum()))
-    steps = window_steps(windows, samples, utterances, 160 * RATE_HZ, 4)
-    planned: list[tuple[int, int]] = []
-
-    def run(first: int, last: int) -> list[str]:
-        """The steps that a run visits that starts at `first`, with a window's lengths read when it is planned."""
-        visited, plan = [], None
-        for number in range(first, last):
-            epoch, window, offset = find_step(steps, number, seed=1)
-            if plan is None or offset == 0:
-                planned.append((epoch, window))
-                lengths = np.tile(shard, len(windows[window]))
-                plan = plan_window(
-                    lengths, seed=1, epoch=epoch, window=window, steps=int(steps[window]), units_per_step=4
-                )
-            visited.append(digest(*plan.step(offset)))
-        return visited
-
-    number = 2 * int(steps.sum()) + 31_415
-    offset = find_step(steps, number, seed=1)[2]
-    assert 10 < offset < steps.min() - 10 and len(windows) == 50
-    resumed = run(number, number + 10)
-    assert len(planned) == 1 and planned[0][0] == 2
-    # What an uninterrupted run, which has come from the window before, visits there.
-    assert run(number - offset - 3, number + 10)[-10:] == resumed
-    assert len(planned) == 3 and planned[2] == planned[0]
-
-
 # --- the same on every machine
 
 

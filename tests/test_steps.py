@@ -1,15 +1,19 @@
 """Real shards, planned window by window."""
 
 import re
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from simulated import bytes_read, simulate
 
 from asrscale import steps as steps_module
+from asrscale.audio import SAMPLE_RATE_HZ, num_frames
 from asrscale.batching import find_step
 from asrscale.errors import CliError
 from asrscale.index import read_catalog, read_index
@@ -130,6 +134,52 @@ def test_a_step_in_the_middle_is_found_by_reading_one_window(
     assert len(read) == 1 and read[0] in [window.tolist() for window in plan.windows]
 
 
+@pytest.fixture(scope="module")
+def ten_million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data set folder of ten million utterances, all of whose shards are one file."""
+    folder = tmp_path_factory.mktemp("ten_million")
+    simulate(folder, shards=1_000, shard_utterances=10_000)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_resuming_at_ten_million_utterances_is_the_same_work_anywhere_in_the_epoch(
+    ten_million: Path, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[list[int]] = []
+    original = steps_module.read_shards
+    monkeypatch.setattr(steps_module, "read_shards", lambda *a: (read.append(list(a[1])), original(*a))[1])
+
+    def resumed(first: int, last: int) -> tuple[list[list[str]], int, RunPlan]:
+        """Keys of each step from `first` on as a new process finds them, and the bytes it reads for that."""
+        read_window.cache_clear()
+        read.clear()
+        before = bytes_read()
+        plan = plan_run(read_catalog([str(ten_million)]), seed=5, batch_seconds=20.0, units_per_step=2)
+        cap = 20 * SAMPLE_RATE_HZ
+        steps = steps_from(plan, recognizer, range(first, last), rank=0, world_size=1, cap_samples=cap, threads=1)
+        return [keys(step) for step in steps], bytes_read() - before, plan
+
+    _, _, plan = resumed(0, 1)
+    size, index_bytes = plan.steps_per_epoch, (ten_million / "index.parquet").stat().st_size
+    assert int(plan.catalog.utterances.sum()) == 10_000_000 and len(plan.windows) > 40
+    cost = []
+    for share in (0.0, 0.5, 0.99):
+        number = 7 * size + int(share * size)
+        found, cost_bytes, _ = resumed(number, number + 1)
+        _, window, _ = find_step(plan.steps, number, seed=plan.seed)
+        assert read == [plan.windows[window].tolist()] and len(found[0]) > 3
+        cost.append(cost_bytes)
+    assert max(cost) < 1.1 * min(cost) and max(cost) < 0.05 * index_bytes
+
+    # A run that has come from the window before finds there what one finds that starts there.
+    _, _, offset = find_step(plan.steps, number, seed=plan.seed)
+    start = number - offset
+    fresh, _, _ = resumed(start, start + 2)
+    come, _, _ = resumed(start - 2, start + 2)
+    assert come[2:] == fresh and len(read) == 2
+
+
 @pytest.mark.parametrize("ranks", [2, 3, 4, 8, 64])
 def test_any_number_of_ranks_does_the_same_steps(plan: RunPlan, recognizer: Recognizer, ranks: int) -> None:
     alone = run_steps(plan, recognizer, 0, 6)
@@ -149,6 +199,27 @@ def test_utterances_too_short_for_their_transcript_are_told_apart(recognizer: Re
     lengths = [len(text) for text in index.texts.to_pylist()]
     assert not feasible.any() or max(length for length, good in zip(lengths, feasible, strict=True) if good) <= 8
     assert not feasible.all()
+
+
+def test_no_character_has_more_cased_ones_than_the_shortcut_allows() -> None:
+    characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    cased = [max(len(one.upper()), len(one.lower())) / len(one.encode()) for one in characters]
+    assert max(cased) == 1.5
+
+
+def test_an_utterance_needs_a_frame_a_label_and_one_between_equal_ones(
+    recognizer: Recognizer, tone_shards: Path
+) -> None:
+    texts = ["", "a", "aa", "hello", "aaaaaaaa", "ΐΐΐ", "straße", "a long text, for so few frames"]
+    index = read_index([str(tone_shards / "train")]).take(np.zeros(len(texts), np.int64))
+    index = replace(index, texts=pa.array(texts, pa.large_string()))
+    needed = [0, 1, 3, 6, 15, 5, 6, 30]  # "ΐ" is unknown to the vocabulary, and so is the next one
+    stem = recognizer.model.config
+    for samples in range(0, 16_000, 160):
+        lengths = np.full(len(texts), samples)
+        frames = int(num_frames(samples, stem.conv_kernel, stem.conv_stride))
+        expected = [0 < count <= frames for count in needed]
+        assert feasible_utterances(index, lengths, recognizer).tolist() == expected, frames
 
 
 def test_the_plan_is_described(plan: RunPlan, recognizer: Recognizer) -> None:
