@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from asrscale.audio import SAMPLE_RATE_HZ, encode_flac
+from asrscale.audio import SAMPLE_RATE_HZ, encode
 from asrscale.index import _SCHEMA, DATASET_FILE, INDEX_FILE, SCHEMA_VERSION, WRITING
 
 TEXT = pa.large_string()
@@ -22,7 +22,7 @@ def simulate(folder: Path, *, shards: int, shard_utterances: int) -> None:
     """Clips of 5 s in the mean, 1 to 15 s, with sentences of 40 characters."""
     rng = np.random.default_rng(0)
     lengths = (np.clip(rng.lognormal(1.5, 0.4, CLIPS), 1, 15) * SAMPLE_RATE_HZ).astype(np.int64)
-    payloads = [encode_flac(rng.integers(-40, 40, length).astype(np.int16)) for length in lengths]
+    payloads = [encode(rng.integers(-40, 40, length).astype(np.int16), "flac") for length in lengths]
     tar_file = folder / "all.tar"
     with tarfile.open(tar_file, "w") as tar:
         for number, payload in enumerate(payloads):
