@@ -4,6 +4,7 @@ Shape legend: T samples.
 """
 
 import io
+import math
 import os
 import re
 import zlib
@@ -61,30 +62,51 @@ def decode(
             is ever held in memory).
     """
     with _opened(source) as file:
-        rate = int(file.samplerate)
-        if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
-            raise AudioError(f"unreadable: a sample rate of {rate:,} Hz")
-        start = round(start_seconds * rate)
-        promised = int(file.frames) if seconds is None else round((start_seconds + seconds) * rate)
-        # Not in an mp3: what follows a seek there may be decoded without the bits kept in frames before, and is wrong.
-        position = file.seek(min(start, file.frames)) if start and file.format != "MP3" else 0
-        blocks, frames, max_frames = [np.empty(0, np.float32)], 0, int(max_seconds * rate)
-        while len(block := file.read(min(BLOCK_FRAMES, promised - position), dtype="float32", always_2d=True)):
-            wanted = block[max(0, start - position) :]
-            blocks.append(wanted[:, 0] if file.channels == 1 else wanted.mean(axis=1))
-            position += len(block)
-            frames += len(wanted)
-            if frames > max_frames:
-                raise AudioError(f"too long: more than {max_frames / rate:g} s")
-        missing = promised - position
-        short = _SHORT_CHUNK.search(file.extra_info)
-        if seconds is None and short and int(short[1]) <= STREAMED_CHUNK_BYTES:
-            missing = max(missing, (int(short[1]) - int(short[2])) // (2 * file.channels))  # about: at 16 bits
+        return np.concatenate(list(_read_blocks(file, max_seconds, start_seconds, seconds))), int(file.samplerate)
+
+
+def decode_long(source: Source) -> Pcm:
+    """`decode`, `resample` and `to_pcm16` in one, block by block: 230 MB at most for an hour, at any rate.
+
+    Raises:
+        AudioError: As `decode`; or `non-finite`.
+    """
+    with _opened(source) as file:
+        rate, pieces = int(file.samplerate), []
+        resampler = soxr.ResampleStream(rate, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+        for block in _read_blocks(file, math.inf):
+            if not np.isfinite(block).all():
+                raise AudioError("non-finite: holds NaN or infinite samples")
+            pieces.append(to_pcm16(block if rate == SAMPLE_RATE_HZ else resampler.resample_chunk(block)))
+        pieces.append(to_pcm16(resampler.resample_chunk(np.empty(0, np.float32), last=True)))
+    return np.concatenate(pieces)
+
+
+def _read_blocks(
+    file: soundfile.SoundFile, max_seconds: float, start_seconds: float = 0.0, seconds: float | None = None
+) -> Iterator[Waveform]:
+    """What `decode` returns, piece by piece; raises what it does."""
+    rate = int(file.samplerate)
+    start = round(start_seconds * rate)
+    promised = int(file.frames) if seconds is None else round((start_seconds + seconds) * rate)
+    # Not in an mp3: what follows a seek there may be decoded without the bits kept in frames before, and is wrong.
+    position = file.seek(min(start, file.frames)) if start and file.format != "MP3" else 0
+    frames = 0
+    while len(block := file.read(min(BLOCK_FRAMES, promised - position), dtype="float32", always_2d=True)):
+        wanted = block[max(0, start - position) :]
+        position += len(block)
+        frames += len(wanted)
+        if frames > max_seconds * rate:
+            raise AudioError(f"too long: more than {max_seconds:g} s")
+        yield wanted[:, 0] if file.channels == 1 else wanted.mean(axis=1)
+    missing = promised - position
+    short = _SHORT_CHUNK.search(file.extra_info)
+    if seconds is None and short and int(short[1]) <= STREAMED_CHUNK_BYTES:
+        missing = max(missing, (int(short[1]) - int(short[2])) // (2 * file.channels))  # about: at 16 bits
     if missing > TRUNCATION_TOLERANCE_FRAMES:
         raise AudioError(f"truncated: {frames:,} of {frames + missing:,} frames could be decoded")
     if not frames:
         raise AudioError("empty: holds no samples")
-    return np.concatenate(blocks), rate
 
 
 def probe_seconds(source: Source) -> float:
@@ -98,6 +120,8 @@ def _opened(source: Source) -> Iterator[soundfile.SoundFile]:
     """The open file; what libsndfile says against it, or else soundfile, becomes an AudioError of one line."""
     try:
         with soundfile.SoundFile(source) as file:
+            if not MIN_RATE_HZ <= file.samplerate <= MAX_RATE_HZ:
+                raise AudioError(f"unreadable: a sample rate of {file.samplerate:,} Hz")
             yield file
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: soundfile takes *.raw for headerless audio
         detail = getattr(error, "error_string", "") or str(error)

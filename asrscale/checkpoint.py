@@ -152,10 +152,8 @@ def export_model(recognizer: Recognizer, checkpoint: Path, folder: Path, dtype: 
 
 def is_exported(folder: Path, dtype: torch.dtype) -> bool:
     """Whether a model folder is finished (its card is written last) and in `dtype`."""
-    if not (folder / "README.md").is_file():
-        return False
-    saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))["dtype"]
-    return bool(saved == str(dtype).removeprefix("torch."))
+    name, config = str(dtype).removeprefix("torch."), folder / "config.json"
+    return (folder / "README.md").is_file() and name == json.loads(config.read_text(encoding="utf-8"))["dtype"]
 
 
 def _load(path: Path) -> dict[str, Tensor]:

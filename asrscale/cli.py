@@ -23,9 +23,9 @@ from asrscale.errors import EXIT_COMPLETE, EXIT_USAGE, AsrscaleError, CliError
 Schema = TypeVar("Schema")
 
 
-def setting(default: Any = dataclasses.MISSING, *, help: str) -> Any:
-    """A dataclass field that is a flag; without a default the flag is required."""
-    return dataclasses.field(default=default, metadata={"help": help})
+def setting(default: Any = dataclasses.MISSING, *, help: str, words: bool = False) -> Any:
+    """A dataclass field that is a flag; without a default it is required. `words` has none and takes words without."""
+    return dataclasses.field(default=default, metadata={"help": help, "words": words})
 
 
 def main(
@@ -78,9 +78,10 @@ def parse(schema: type[Any], argv: Sequence[str]) -> dict[str, Any]:
     """Parses words such as `--epochs 3 --train=a,b --nopin` into the values of those fields of `schema`.
 
     Raises:
-        CliError: A word that is no flag, a flag that is unknown, missing or of the wrong type.
+        CliError: A word that is no flag where none may be, a flag that is unknown, missing or of the wrong type.
     """
-    names = {field.name for field in dataclasses.fields(schema)}
+    names = {field.name for field in dataclasses.fields(schema) if not field.metadata["words"]}
+    takers = {field.name for field in dataclasses.fields(schema)} - names
     given = [word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--") and word != "--"]
     for name in given:
         if name not in names and not (name.startswith("no") and name[2:] in names):
@@ -90,19 +91,21 @@ def parse(schema: type[Any], argv: Sequence[str]) -> dict[str, Any]:
         if given.count(name) > 1:
             raise CliError(f"--{name} is given twice: give it once")
     captured: dict[str, str] = {}
+    words: list[str] = []
     stray: list[str] = [word for word in argv if word in ("-", "--")]  # fire's own separators
 
     @SetParseFn(str)  # type: ignore[untyped-decorator]
     def capture(*positional: str, **flags: str) -> None:
-        stray.extend(positional)
+        words.extend(positional)
         captured.update(flags)
 
     if not stray:
         fire.Fire(capture, command=list(argv), name="asrscale")
     stray += [f"-{name}" for name in captured if name not in names]  # a single dash
+    stray += [] if takers else words
     if stray:
         raise CliError(f"unexpected word '{stray[0]}': every value follows a flag, as in --flag value")
-    return typed(schema, captured)
+    return typed(schema, captured) | {name: tuple(words) for name in takers if words}
 
 
 def typed(schema: type[Any], flags: Mapping[str, str]) -> dict[str, Any]:
@@ -122,7 +125,10 @@ def usage(schema: type[Any]) -> str:
     for field in dataclasses.fields(schema):
         shown = str(field.default).lower() if isinstance(field.default, bool | None) else field.default
         default = "required" if field.default is dataclasses.MISSING else f"default {shown}"
-        lines.append(f"  --{field.name} {_type_name(hints[field.name])}")
+        flag = (
+            f"{field.name.upper()} …" if field.metadata["words"] else f"--{field.name} {_type_name(hints[field.name])}"
+        )
+        lines.append(f"  {flag}")
         lines.append(f"        {field.metadata['help']} ({default})")
     return "\n".join(lines)
 

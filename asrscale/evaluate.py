@@ -7,6 +7,7 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -190,17 +191,10 @@ def run(options: EvaluateOptions) -> None:
     with ds.joined_ranks() as world:
         model = recognizer.model.to(device=world.device)
         for folder, index in indexes.items():
-            title = f"transcribing {folder}"
-            result = evaluate(
-                model,
-                recognizer,
-                index,
-                world,
-                memory_cap_seconds=cap_seconds,
-                threads=threads,
-                title=title,
-                cache=cache,
+            how: dict[str, Any] = dict(
+                memory_cap_seconds=cap_seconds, threads=threads, title=f"transcribing {folder}", cache=cache
             )
+            result = evaluate(model, recognizer, index, world, **how)
             rows[folder] = index, result
             if world.is_main:
                 write_predictions(out / f"{data_set_name(folder)}.jsonl", result.predictions)

@@ -245,3 +245,20 @@ def test_the_probed_length_is_the_decoded_one() -> None:
         assert audio.probe_seconds(io.BytesIO(data)) == pytest.approx(len(waveform) / rate, abs=0.06)
     with pytest.raises(AudioError, match=r"^unreadable: "):
         audio.probe_seconds(io.BytesIO(b"no audio"))
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 44_100])
+def test_a_long_recording_is_the_same_in_blocks(rate_hz: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(np.random.default_rng(0).uniform(-0.5, 0.5, (3 * rate_hz, 2)), rate_hz, "FLAC")
+    whole = audio.to_pcm16(audio.resample(*audio.decode(io.BytesIO(data), 20)))
+    monkeypatch.setattr(audio, "BLOCK_FRAMES", 1_000)
+    assert np.array_equal(audio.decode_long(io.BytesIO(data)), whole) and len(whole) == 48_000
+
+
+@pytest.mark.parametrize(("value", "reason"), [(np.nan, "non-finite"), (None, "empty")])
+def test_a_long_recording_is_checked(value: float | None, reason: str) -> None:
+    buffer = io.BytesIO()
+    waveform = np.full(0 if value is None else 9_000, value, np.float32)
+    soundfile.write(buffer, waveform, 44_100, format="WAV", subtype="FLOAT")
+    with pytest.raises(AudioError, match=f"^{reason}: "):
+        audio.decode_long(io.BytesIO(buffer.getvalue()))

@@ -217,3 +217,43 @@ def test_settings_are_complained_of_once_a_node_but_damage_by_whoever_meets_it(
         with pytest.raises(SystemExit) as ended:
             main(Options, fail, ["--run", "x"])
         assert ended.value.code == 2 and capsys.readouterr().err == shown
+
+
+@dataclasses.dataclass(frozen=True)
+class WithWords:
+    """Reads files."""
+
+    model: str = setting(help="model")
+    audio: tuple[str, ...] = setting((), help="recordings", words=True)
+    loud: bool = setting(False, help="noise")
+
+
+@pytest.mark.parametrize(
+    ("words", "audio"),
+    [
+        ("--model m a.wav b,c.mp3", ("a.wav", "b,c.mp3")),
+        ("a.wav --model m 1e5", ("a.wav", "1e5")),
+        ("--model=m --loud=true 007 a=b x/y-z", ("007", "a=b", "x/y-z")),
+        ("--model m", ()),
+    ],
+)
+def test_words_without_a_flag_go_where_they_may(words: str, audio: tuple[str, ...]) -> None:
+    assert WithWords(**parse(WithWords, words.split())).audio == audio
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--model m --audio a", "unknown flag --audio"),
+        ("--model m a -", "unexpected word '-'"),
+        ("--model m a -x b", "unexpected word '-x'"),
+        ("a b", "missing flag --model"),
+    ],
+)
+def test_words_are_taken_strictly(words: str, message: str) -> None:
+    with pytest.raises(CliError, match=message):
+        parse(WithWords, words.split())
+
+
+def test_help_shows_words_without_a_flag() -> None:
+    assert "  AUDIO …\n        recordings" in usage(WithWords) and "--audio" not in usage(WithWords)

@@ -18,7 +18,7 @@ LAYERS = [
     {"build"},
     {"shard"},
     {"checkpoint", "demo"},
-    {"evaluate"},
+    {"evaluate", "transcribe"},
     {"fit"},
     {"train"},
 ]

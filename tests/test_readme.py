@@ -30,16 +30,19 @@ def indented_commands(first_word: str) -> list[str]:
 def test_the_commands_for_own_recordings_work_as_written(checkout: Path, run_command: Run) -> None:
     write_corpus(checkout / "cv", utterances=60)
     os.rename(checkout / "cv" / "corpus.csv", checkout / "cv-valid-train.csv")
-    shard, evaluate = indented_commands("python")
+    for name in ("meeting.mp3", "call.wav"):
+        (checkout / name).symlink_to("cv/clip-0001.wav")
+    shard, evaluate, transcribe = indented_commands("python")
     (train,) = indented_commands("deepspeed")
     # No hub, no GPU and a port of its own here; ten seconds instead of days.
     small = "--model tiny --max_steps 6 --warmup_steps 1 --wandb off"
     train = train.replace("--model facebook/wav2vec2-base-960h", small)
     train = train.replace("deepspeed ", "deepspeed --master_port 29571 ")
-    for command in (shard, train, evaluate):
+    for command in (shard, train, transcribe, evaluate):
         done = run_command("bash", "-c", command, cwd=checkout)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     assert "data/cv/valid" in done.stdout and "WER" in done.stdout
+    assert len((checkout / "transcripts.jsonl").read_text().splitlines()) == 2
     left = README.split("## What a run leaves")[1].split("##")[0]
     names = set(re.findall(r"^ {4}(?:runs/cv/)? *([\w.]+/?)", left, flags=re.MULTILINE)) - {"quarantine.jsonl"}
     assert len(names) >= 5

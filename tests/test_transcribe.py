@@ -1,0 +1,174 @@
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+import torch
+from conftest import WORDS, speak
+from torchaudio.functional import forced_align
+
+from asrscale import transcribe
+from asrscale.audio import SAMPLE_RATE_HZ, Pcm, to_pcm16
+from asrscale.errors import CliError
+from asrscale.model import Recognizer, build_recognizer, forward_logits
+from asrscale.progress import Progress
+from asrscale.transcribe import (
+    CONTEXT_SECONDS,
+    WINDOW_SECONDS,
+    TranscribeOptions,
+    best_paths,
+    cut_windows,
+    read_path,
+    run,
+    transcribe_files,
+)
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+BAR = Progress(0, "", "", 0, enabled=False)
+
+
+def texts_and_pcm(utterances: int, seed: int = 0) -> tuple[list[str], list[Pcm]]:
+    rng = np.random.default_rng(seed)
+    texts = [" ".join(rng.choice(WORDS, size=rng.integers(1, 6))) for _ in range(utterances)]
+    return texts, [to_pcm16(speak(text, 10_000 + number)) for number, text in enumerate(texts)]
+
+
+def read_alone(pcm: Pcm, recognizer: Recognizer) -> str:
+    return str(read_path(best_paths([pcm], recognizer, 40.0, BAR)[0], recognizer)["text"])
+
+
+@pytest.mark.parametrize(("stride", "reach"), [(320, 400), (480, 720)])  # of base and `tiny`
+def test_windows_hold_every_frame_once_and_its_context(stride: int, reach: int) -> None:
+    def count(num_samples: int) -> int:
+        return max(0, (num_samples - reach) // stride + 1)
+
+    size, context = (seconds * SAMPLE_RATE_HZ // stride for seconds in (WINDOW_SECONDS, CONTEXT_SECONDS))
+    edges = [0, reach, 2 * context * stride, size * stride, (2 * size - 2 * context) * stride, 2 * size * stride]
+    lengths = [edge + step for edge in edges for step in (-1, 0, 1, stride, reach)] + [123_456, 9_999_999]
+    for length in filter(lambda length: length > 0, lengths):
+        frames, counted = count(length), []
+        windows = cut_windows(np.arange(length, dtype=np.int64), stride)
+        for samples, counts in windows:
+            first, inside = divmod(int(samples[0]), stride)
+            assert inside == 0 and len(samples) < (size + 1) * stride
+            own = list(range(first, first + count(len(samples))))
+            counted += own[counts]
+            if own[counts]:
+                assert own[counts][0] - own[0] >= context or own[0] == 0
+                assert own[-1] - own[counts][-1] >= context - reach / stride or own[-1] == frames - 1
+        assert counted == list(range(frames))
+        assert sum(len(samples) for samples, _ in windows) <= 1.25 * length + 2 * context * stride
+
+
+@pytest.mark.parametrize("cap_seconds", [0.1, 60.0])
+def test_a_long_recording_has_the_text_of_its_utterances(cap_seconds: float, tone_recognizer: Recognizer) -> None:
+    texts, clips = texts_and_pcm(60)
+    alone = [read_alone(clip, tone_recognizer) for clip in clips]
+    assert alone == texts  # else the model, not the joining, is at fault
+    long, short = np.concatenate(clips), clips[0]
+    assert len(long) > 3 * WINDOW_SECONDS * SAMPLE_RATE_HZ
+    paths = best_paths([long, short, np.zeros(100, np.int16)], tone_recognizer, cap_seconds, BAR)
+    assert [read_path(path, tone_recognizer)["text"] for path in paths] == [" ".join(texts), texts[0], ""]
+
+
+def test_word_times_are_those_of_the_sound(tone_recognizer: Recognizer) -> None:
+    texts, clips = texts_and_pcm(60, seed=1)
+    true, offset = [], 0
+    for text, clip in zip(texts, clips, strict=True):
+        for word in re.finditer(r"\S+", text):  # `speak` begins with 800 samples of silence; a letter lasts 1,280
+            edges = (offset + 800 + 1_280 * place for place in word.span())
+            true.append((word[0], *(edge / SAMPLE_RATE_HZ for edge in edges)))
+        offset += len(clip)
+    path = best_paths([np.concatenate(clips)], tone_recognizer, 40.0, BAR)[0]
+    words = read_path(path, tone_recognizer)["words"]
+    for found, (word, start, end) in zip(words, true, strict=True):
+        assert found["word"] == word
+        # Frames are 30 ms long, and a letter of 80 ms is marked somewhere inside.
+        assert start - 0.03 < found["start_seconds"] < start + 0.08 and end - 0.08 < found["end_seconds"] < end + 0.03
+
+
+def test_forced_alignment_of_the_greedy_text_is_the_greedy_path(tone_recognizer: Recognizer) -> None:
+    """So it could only repeat what the path says."""
+    _, clips = texts_and_pcm(20, seed=3)
+    for pcm in clips:
+        logits = forward_logits(
+            tone_recognizer.model, tone_recognizer, torch.from_numpy(pcm)[None], torch.tensor([len(pcm)])
+        )
+        greedy = logits.argmax(-1)[0]
+        blank = tone_recognizer.vocabulary.blank_id
+        labels = torch.unique_consecutive(greedy)
+        labels = labels[labels != blank]
+        aligned, _ = forced_align(logits.log_softmax(-1), labels[None], blank=blank)
+        assert aligned[0].tolist() == greedy.tolist() == best_paths([pcm], tone_recognizer, 40.0, BAR)[0]
+
+
+def test_any_format_is_heard_alike(tone_recognizer: Recognizer, tmp_path: Path) -> None:
+    text = "bad dog big age die god bee gab"
+    sound = np.concatenate([np.zeros(4_000, np.float32), speak(text, 1), np.zeros(4_000, np.float32)])
+    for rate, name, kind in (
+        (16_000, "a.flac", "PCM_16"), (44_100, "b.mp3", None), (48_000, "c.ogg", "VORBIS"), (48_000, "d.opus", "OPUS"),
+        (22_050, "e.wav", "FLOAT"), (8_000, "f.aiff", None),
+    ):  # fmt: skip
+        stereo = np.stack([soxr.resample(sound, 16_000, rate)] * 2, axis=1)
+        soundfile.write(tmp_path / name, stereo, rate, subtype=kind, format="OGG" if kind == "OPUS" else None)
+    files = [str(path) for path in sorted(tmp_path.iterdir())]
+    found = list(transcribe_files(files, tone_recognizer, memory_cap_seconds=40.0, bar=BAR))
+    assert [one["file"] for one in found] == files
+    assert [one["text"] for one in found[:5]] == [text] * 5  # at 8 kHz the upper tones are gone
+    assert all(one["seconds"] == pytest.approx(len(sound) / SAMPLE_RATE_HZ, abs=0.1) for one in found)
+
+
+def test_groups_do_not_change_what_is_heard(
+    tone_recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts, clips = texts_and_pcm(7, seed=8)
+    for number, pcm in enumerate(clips):
+        soundfile.write(tmp_path / f"{number}.wav", pcm, SAMPLE_RATE_HZ)
+    files = [str(tmp_path / f"{number}.wav") for number in range(7)] + [str(tmp_path / "nowhere.wav")]
+    monkeypatch.setattr(transcribe, "GROUP_SAMPLES", 30_000)
+    found = transcribe_files(files, tone_recognizer, memory_cap_seconds=40.0, bar=BAR)
+    assert [one["text"] for one in found] == texts
+
+
+def test_the_command_leaves_out_what_it_cannot_read(
+    tone_recognizer: Recognizer, tmp_path: Path, run_command: Run
+) -> None:
+    tone_recognizer.save(tmp_path / "model")
+    for name, text in (("a,b.wav", "big dog"), ("1e5.wav", "bad bee")):  # fire alone would split one, convert the other
+        soundfile.write(tmp_path / name, speak(text, 1), SAMPLE_RATE_HZ)
+    (tmp_path / "noise.ogg").write_text("no sound")
+    soundfile.write(tmp_path / "nan.wav", np.full(16_000, np.nan, np.float32), SAMPLE_RATE_HZ, subtype="FLOAT")
+    names = ["a,b.wav", "noise.ogg", "gone.wav", "nan.wav", "1e5.wav", "1e5.wav"]
+    words = ["-m", "asrscale.transcribe", "--model", tmp_path / "model", *names, "--jsonl", "out.jsonl"]
+    done = run_command(sys.executable, *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == "a,b.wav\tbig dog\n1e5.wav\tbad bee\n"
+    *reasons, _, last = done.stderr.splitlines()
+    assert [reason.split(": ")[0] for reason in reasons] == [
+        "noise.ogg is left out", "gone.wav is left out", "nan.wav is left out",
+    ]  # fmt: skip
+    assert reasons[1].endswith("missing: no such file") and last == "error: 3 of 5 recordings could not be transcribed"
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [(row["file"], row["text"]) for row in rows] == [("a,b.wav", "big dog"), ("1e5.wav", "bad bee")]
+    assert [word["word"] for word in rows[0]["words"]] == ["big", "dog"]
+    assert 0 < rows[0]["words"][0]["start_seconds"] < rows[0]["words"][1]["end_seconds"] < rows[0]["seconds"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (dict(audio=()), "no recording is named"),
+        (dict(model="nowhere"), "--model nowhere: no such folder"),
+        (dict(jsonl="nowhere/x.jsonl"), "--jsonl nowhere/x.jsonl cannot be written: No such file"),
+    ],
+)
+def test_bad_settings_end_before_any_work(given: dict[str, object], message: str, tmp_path: Path) -> None:
+    build_recognizer("tiny", "abc").save(tmp_path)
+    with pytest.raises(CliError, match=message):
+        run(TranscribeOptions(**dict(model=str(tmp_path), audio=("a.wav",)) | given))
