@@ -100,16 +100,18 @@ class Cluster:
             if shown["JobState"] in OVER:
                 return shown["JobState"]
             if shown["JobState"] == "PENDING" and shown["Reason"] == "BeginTime":
+                time.sleep(2)  # within the same second, a node refuses the new attempt's credential as revoked
                 self.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
             time.sleep(0.3)
         raise AssertionError(f"job {job} still runs after {timeout_seconds} s: {shown}")
 
     def power_cut(self, node: str) -> None:
-        """Kills everything that runs on a node at once; needs namespaces."""
-        self.run("bash", "-c", f"ip netns pids {node} | xargs kill -9")
+        """Pulls a node's cable and kills everything that runs on it; needs namespaces."""
+        self.run("bash", "-c", f"ip link set v{node[1:]} down && ip netns pids {node} | xargs kill -9")
 
     def boot(self, node: str) -> None:
         """Starts a node after a power cut."""
+        self.run("ip", "link", "set", f"v{node[1:]}", "up")
         self.run("bash", HOLD, self.folder, "0", "yes" if self.namespaces else "no", node)
 
 

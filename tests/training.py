@@ -10,21 +10,25 @@ from conftest import REPOSITORY
 STEPS = 12
 
 
-def launch(ranks: int, shards: Path, run_folder: Path, *flags: object, wandb: str = "off") -> list[str]:
-    """The command of a training run: plain python for one rank, else the deepspeed launcher on a free port."""
+def free_port() -> int:
+    """One that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    start = ["deepspeed", "--num_gpus", ranks, "--master_port", port] if ranks > 1 else [sys.executable]
+        return int(probe.getsockname()[1])
+
+
+def launch(ranks: int, shards: Path, run_folder: Path, *flags: object, wandb: str = "off") -> list[str]:
+    """The command of a training run: plain python for one rank, else the deepspeed launcher on a free port."""
+    start = ["deepspeed", "--num_gpus", ranks, "--master_port", free_port()] if ranks > 1 else [sys.executable]
     data = ["--train", shards / "train", "--valid", shards / "valid", "--run", run_folder, "--model", "tiny"]
     return [str(word) for word in (*start, "launch/train.py", *data, "--wandb", wandb, *flags)]
 
 
-def short(config: object = "ds_configs/zero2.json", saves: int = 4) -> list[object]:
+def short(config: object = "ds_configs/zero2.json", saves: int = 4, steps: int = STEPS) -> list[object]:
     """Flags of a run of a few steps, with units that do not fit one pass and all that is drawn at random."""
     return [
-        "--config", config, "--max_steps", STEPS, "--warmup_steps", 2, "--batch_seconds", 3, "--units_per_step", 3,
-        "--memory_cap_seconds", 2, "--log_steps", 1, "--save_steps", saves, "--eval_steps", STEPS, "--ledger", "true",
+        "--config", config, "--max_steps", steps, "--warmup_steps", 2, "--batch_seconds", 3, "--units_per_step", 3,
+        "--memory_cap_seconds", 2, "--log_steps", 1, "--save_steps", saves, "--eval_steps", steps, "--ledger", "true",
         "--mask_time_prob", 0.2, "--mask_feature_prob", 0.1, "--layerdrop", 0.3, "--freeze_steps", 2,
     ]  # fmt: skip
 
