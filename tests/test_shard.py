@@ -674,3 +674,45 @@ def test_a_damaged_or_a_missing_foreign_tar(tmp_path: Path) -> None:
     assert "no *.tar there" in refusal("index", "--data", tmp_path)
     (tmp_path / "x.tar").write_bytes(b"this is no tar" * 100)
     assert str(tmp_path / "x.tar") in refusal("index", "--data", tmp_path)
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_and_resumed_to_the_same_bytes(tmp_path: Path, kills: int) -> None:
+    table = long_corpus(tmp_path, 60)
+    flags = ("--csv", table, "--valid_fraction", 0.3, "--workers", 2, "--shard_utterances", 5)
+    began = time.monotonic()
+    shard(*flags, "--out", tmp_path / "undisturbed")
+    seconds, whole = time.monotonic() - began, checksums(tmp_path / "undisturbed")
+    rng, out = np.random.default_rng(kills), tmp_path / "out"
+    for _ in range(kills):
+        process = start(*flags, "--out", out)
+        time.sleep(rng.uniform(0.1, 0.9) * seconds)
+        process.kill()
+        process.communicate(timeout=60)
+        found = checksums(out) if out.exists() else {}
+        for name in found:  # whatever has its name is whole
+            assert not name.endswith((".tar", "dataset.json", "rejected.jsonl")) or found[name] == whole[name]
+        if any(name.endswith("dataset.json") for name in found):  # done: the next one begins anew
+            shutil.rmtree(out)
+    shard(*flags, "--out", out)
+    assert checksums(out) == whole
+
+
+@pytest.mark.parametrize("kind", ["mp3", "flac"])
+def test_a_file_that_decodes_to_hours_is_rejected_before_it_fills_the_memory(tmp_path: Path, kind: str) -> None:
+    soundfile.write(tmp_path / f"bomb.{kind}", np.zeros(48_000 * 60, np.float32), 48_000)
+    if kind == "mp3":  # players and decoders go on over what was appended
+        minute = (tmp_path / "bomb.mp3").read_bytes()
+        (tmp_path / "bomb.mp3").write_bytes(minute * 200)
+    else:
+        with soundfile.SoundFile(tmp_path / "bomb.flac", "w", 48_000, 1) as file:
+            for _ in range(200):  # 3.3 hours: 2.3 GB as floats
+                file.write(np.zeros(48_000 * 60, np.int16))
+    assert (tmp_path / f"bomb.{kind}").stat().st_size < 200_000_000
+    table = write_csv(tmp_path / "a.csv", [(f"bomb.{kind}", "boom"), ("a.wav", "fine")])
+    write_clip(tmp_path / "a.wav")
+    limited = ["bash", "-c", 'ulimit -v 1500000; exec "$@"', "bash", *COMMAND]  # kB
+    flags = ["--csv", table, "--out", tmp_path / "out", "--valid_fraction", 0, "--max_rejected", "50%", "--workers", 1]
+    done = subprocess.run([*limited, *map(str, flags)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert [row["reason"] for row in rejected(tmp_path / "out")] == ["too long"]

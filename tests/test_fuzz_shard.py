@@ -1,0 +1,18 @@
+"""A few of the damages of tests/fuzz_shard.py; all of them under `slow`."""
+
+from pathlib import Path
+
+import pytest
+from fuzz_shard import fuzz_recordings, fuzz_tables
+
+
+@pytest.mark.parametrize("count", [140, pytest.param(2_100, marks=pytest.mark.slow)])
+def test_every_damaged_recording_is_built_or_rejected(tmp_path: Path, count: int) -> None:
+    found = fuzz_recordings(tmp_path, count, seed=count)
+    assert found.total() == count and 0 < found["built"] < count
+
+
+@pytest.mark.parametrize("count", [10, pytest.param(500, marks=pytest.mark.slow)])
+def test_every_damaged_table_is_built_or_refused_in_one_line(tmp_path: Path, count: int) -> None:
+    found = fuzz_tables(tmp_path, count, seed=count)
+    assert found.total() == count and 0 < found["built"] < count
