@@ -62,7 +62,8 @@ def decode(
             is ever held in memory).
     """
     with _opened(source) as file:
-        return np.concatenate(list(_read_blocks(file, max_seconds, start_seconds, seconds))), int(file.samplerate)
+        blocks = list(_read_blocks(file, max_seconds, start_seconds, seconds))
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks), int(file.samplerate)
 
 
 def decode_long(source: Source) -> Pcm:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 
@@ -105,15 +105,12 @@ def _made_of(task: Task) -> str:
 
 def _write_shard(task: Task, begin: Callable[[int], None]) -> Part:
     """Writes the tar under a temporary name, then gives it its own."""
-    from webdataset import TarWriter  # here, because it would import torch
-
     temporary = f"{task.path}.{os.getpid()}.tmp"  # not that of a worker whose parent has just been killed
     try:
-        with (
-            open(temporary, "wb") as file,
-            TarWriter(file, "", "", 0o644, compress=False, encoder=False, mtime=0) as tar,
-        ):
-            part = _pack(task, partial(_write_utterance, tar, task), begin)
+        with open(temporary, "wb", buffering=1 << 20) as file:
+            part = _pack(task, partial(_write_utterance, file, task), begin)
+            end = file.tell() + 2 * tarfile.BLOCKSIZE
+            file.write(bytes(2 * tarfile.BLOCKSIZE + -end % tarfile.RECORDSIZE))
         os.replace(temporary, task.path)
     finally:
         with suppress(FileNotFoundError):
@@ -196,18 +193,21 @@ def checked_pcm(source: audio.Source, min_seconds: float, max_seconds: float) ->
     return pcm
 
 
-def _write_utterance(tar: Any, task: Task, row: Row, kind: str, data: bytes, length: int, text: str) -> dict[str, Any]:
+def _write_utterance(
+    file: BinaryIO, task: Task, row: Row, kind: str, data: bytes, length: int, text: str
+) -> dict[str, Any]:
     """Adds KEY.flac (or what `kind` is), KEY.json and KEY.txt to the tar and returns the index's row."""
     key = f"{task.split}-{row.line:08d}"
     about = {"source": row.source, "audio": row.audio, "speaker": row.speaker, **row.extra}
     members = {kind: data, "json": json.dumps(about, ensure_ascii=False, sort_keys=True).encode(), "txt": text.encode()}
-    offset = tar.tarstream.offset  # TarWriter sorts; a payload follows one header block and fills whole blocks
-    for name in sorted(members):
+    for name, content in sorted(members.items()):
+        member = tarfile.TarInfo(f"{key}.{name}")  # of nobody, at no time
+        member.size = len(content)
+        file.write(member.tobuf(tarfile.USTAR_FORMAT))
         if name == kind:
-            break
-        offset += tarfile.BLOCKSIZE * (1 + -(-len(members[name]) // tarfile.BLOCKSIZE))
-    tar.write({"__key__": key, **members})
-    return _index_row(task, row, key, offset + tarfile.BLOCKSIZE, data, length, text)
+            offset = file.tell()
+        file.write(content + bytes(-len(content) % tarfile.BLOCKSIZE))
+    return _index_row(task, row, key, offset, data, length, text)
 
 
 def _in_place(task: Task, row: Row, _: str, data: bytes, length: int, text: str) -> dict[str, Any]:

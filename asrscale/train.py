@@ -240,7 +240,7 @@ def _export_and_evaluate(job: Job, valid_index: Index) -> Evaluation:
 
 def _environment(job: Job) -> dict[str, Any]:
     """What ran: versions, commit, devices, model."""
-    packages = ("torch", "deepspeed", "transformers", "webdataset", "soundfile", "numpy")
+    packages = ("torch", "deepspeed", "transformers", "soundfile", "numpy")
     here = Path(__file__).parent
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
     on_gpu = job.world.device.type == "cuda"

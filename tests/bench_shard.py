@@ -104,6 +104,7 @@ def lhotse_job(paths: list[str], out: str) -> None:
     from lhotse.cut import MonoCut
 
     cuts = []
+    Path(out).mkdir()
     for number, path in enumerate(paths):
         recording = Recording.from_file(path, recording_id=str(number)).resample(16_000)
         text = SupervisionSegment(str(number), str(number), 0, recording.duration, text="text")

@@ -38,7 +38,7 @@ OWNERS = {
     "tqdm": {"progress"},
     "transformers": {"model", "regularise"},
     "wandb": {"tracking"},
-    "webdataset": {"pack"},
+    "webdataset": set(),  # only the tests read with it
 }
 
 
