@@ -77,15 +77,16 @@ def step_of(own: Job, passes: list[np.ndarray], expected: int) -> Step:
     return Step(0, expected, 1, 1, loaded.batches, loaded.damaged, index)
 
 
-def trained(own: Job, step: Step, good: int) -> tuple[dict[str, torch.Tensor], float]:
-    """The weights after one step at a constant learning rate, and its loss."""
-    config = ds.resolve_ds_config({}, precision="fp32", max_gradient_norm=1.0, device=own.world.device)
+def trained(own: Job, step: Step, good: int) -> tuple[dict[str, torch.Tensor], float, float | None]:
+    """The weights after one step at a constant learning rate, its loss, and the norm of its gradient."""
+    shipped = {"zero_optimization": {"stage": 2}}
+    config = ds.resolve_ds_config(shipped, precision="fp32", max_gradient_norm=1.0, device=own.world.device)
     model = own.recognizer.model.to(own.world.device)
     engine = ds.initialize(model, config, weight_decay=0.0, adam_beta2=0.98)
     engine.train()
-    loss, _ = train_step(engine, own, step, good)
+    loss, norm = train_step(engine, own, step, good)
     engine.destroy()
-    return {name: p.detach().cpu().clone() for name, p in model.named_parameters()}, float(loss)
+    return {name: p.detach().cpu().clone() for name, p in model.named_parameters()}, float(loss), norm
 
 
 def test_a_damaged_utterance_leaves_the_step_of_the_others(tone_shards: Path, own_shards: Path, world: World) -> None:
@@ -95,15 +96,18 @@ def test_a_damaged_utterance_leaves_the_step_of_the_others(tone_shards: Path, ow
     step = step_of(damaged, passes, 5)
     assert [one.utterance for one in step.damaged] == [4]
     assert count_utterances(damaged, step) == (4, 1)
-    weights, loss = trained(damaged, step, 4)
-    expected, expected_loss = trained(intact, step_of(intact, [np.array([7, 9]), np.array([11, 30])], 4), 4)
-    assert loss == expected_loss and all(weights[name].equal(expected[name]) for name in weights)
+    weights, loss, norm = trained(damaged, step, 4)
+    expected, *same = trained(intact, step_of(intact, [np.array([7, 9]), np.array([11, 30])], 4), 4)
+    assert [loss, norm] == same and all(weights[name].equal(expected[name]) for name in weights)
 
     fresh = replace(intact, recognizer=build_recognizer("tiny", ""))
     alone = step_of(fresh, [np.array([number]) for number in (7, 9, 11, 30)], 4)
-    with torch.no_grad():
-        losses = [float(loss_sum(fresh.recognizer.model.eval(), fresh.recognizer, batch)) for batch in alone.batches]
-    assert loss == pytest.approx(sum(losses) / 4, rel=1e-4)
+    model = fresh.recognizer.model.eval()
+    mean = sum(loss_sum(model, fresh.recognizer, batch) for batch in alone.batches) / 4
+    mean.backward()
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    # Adam's first step would be the same for a gradient of any length: its norm tells.
+    assert loss == pytest.approx(float(mean), rel=1e-4) and norm == pytest.approx(float(gradient.norm()), rel=1e-4)
 
 
 def test_a_step_without_a_good_utterance_touches_no_weight(own_shards: Path, world: World) -> None:
@@ -112,7 +116,7 @@ def test_a_step_without_a_good_utterance_touches_no_weight(own_shards: Path, wor
     flip_bit(train_index(own), 4)
     step = step_of(own, [np.array([4])], 1)
     assert [len(batch.utterances) for batch in step.batches] == [0] and count_utterances(own, step) == (0, 1)
-    weights, loss = trained(own, step, 0)
+    weights, loss, _ = trained(own, step, 0)
     assert loss == 0 and all(weights[name].equal(before[name].cpu()) for name in weights)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import webdataset
-from conftest import REPOSITORY, flip_bit
+from conftest import REPOSITORY, Server, flip_bit
 from safetensors.torch import load_file
 from training import STEPS, launch, metric, partitioned_zero3, short, visited
 from transformers import AutoModelForCTC, AutoProcessor
@@ -101,6 +101,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "going on from step" in done.stderr
     assert visited(run_folder) == visited(undisturbed)
+    checkpoints = run_folder / "checkpoints"
+    state = json.loads((checkpoints / (checkpoints / "latest").read_text().strip() / "state.json").read_text())
+    assert state["visited"] == sum(map(len, visited(undisturbed).values()))
     weights, other = (load_file(path / "model" / "model.safetensors") for path in (undisturbed, run_folder))
     expected, losses = metric(undisturbed, "train/loss"), metric(run_folder, "train/loss")
     if (ranks, stage) == (2, 2):
@@ -190,7 +193,7 @@ def test_early_stopping_ends_a_run_that_does_not_improve(tone_shards: Path, tmp_
     ("given", "message"),
     [
         (dict(warmup_steps=500, max_steps=500), "--warmup_steps 500, but the run has 500 steps"),
-        (dict(memory_cap_seconds=0.3), "--memory_cap_seconds 0.3 is below the longest utterance"),
+        (dict(memory_cap_seconds=0.3), "--memory_cap_seconds 0.3 is below the longest utterance, LONGEST: raise it"),
         (dict(config="nowhere.json"), "--config nowhere.json: No such file"),
         (dict(config="Makefile"), "--config Makefile is not valid JSON"),
         (dict(precision="fp16"), "--precision fp16 needs a GPU"),
@@ -205,8 +208,25 @@ def test_bad_settings_end_before_any_work(
     data = dict(train=(str(tone_shards / "train"),), valid=(str(tone_shards / "valid"),), model="tiny")
     with pytest.raises(CliError) as caught:
         train(train_config(**data | dict(run=str(tmp_path / "run")) | given), Watch(tmp_path))
-    assert message in str(caught.value) and "\n" not in str(caught.value)
+    index = read_index([str(tone_shards / "train")])
+    longest = int(index.num_samples.argmax())
+    named = f"{index.num_samples[longest] / 16_000:.1f} s in {index.name(longest)}"
+    assert message.replace("LONGEST", named) in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_slow_store_shows_in_the_share_of_time_spent_waiting(
+    http_server: Server, undisturbed: Path, tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'asrscale[remote]'")
+    http_server.delay_seconds = 1.0
+    remote = ["--train", f"{http_server.url}/train", "--max_steps", 6, "--eval_steps", 6]
+    done = run_command(*launch(1, tone_shards, tmp_path / "run", *short(), *remote))
+    assert done.returncode == 0, done.stdout + done.stderr
+    slow, fast = metric(tmp_path / "run", "train/waiting"), metric(undisturbed, "train/waiting")
+    # A step waits for the longer of the two: its own second, or the step before.
+    assert sum(list(slow.values())[1:]) / 5 > 0.5 > 2 * sorted(fast.values())[len(fast) // 2]
+    assert all(0 <= share <= 1 for share in (*slow.values(), *fast.values()))
 
 
 @pytest.mark.parametrize(
