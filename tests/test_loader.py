@@ -1,7 +1,9 @@
 import os
 import re
 import tarfile
+import time
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from conftest import flip_bit
 from asrscale.audio import decode_payload
 from asrscale.errors import DataError
 from asrscale.index import Index, read_index
-from asrscale.loader import MIN_BATCH_SAMPLES, collate, load_steps, read_utterances
+from asrscale.loader import MIN_BATCH_SAMPLES, collate, load_steps, one_ahead, read_utterances
 from asrscale.text import build_vocabulary
 
 VOCABULARY = build_vocabulary("")
@@ -126,3 +128,31 @@ def test_a_missing_shard_ends_the_run(index: Index) -> None:
     moved = replace(index, shards=("/nowhere/train-000000.tar",) * len(index.shards))
     with pytest.raises(DataError, match=r"/nowhere/train-000000\.tar \(bytes .* cannot be read: No such file"):
         list(load_steps(moved, VOCABULARY, [[np.array([0])]], threads=1))
+
+
+def test_one_item_is_made_ahead_and_no_more() -> None:
+    """What bounds the memory of the loader: the step in use, and the next."""
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(5):
+            made.append(number)
+            yield number
+
+    ahead = one_ahead(items())
+    for number in range(5):
+        assert next(ahead) == number
+        expected = min(number + 2, 5)
+        deadline = time.monotonic() + 60
+        while len(made) < expected and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        assert len(made) == expected
+    assert list(ahead) == []
+
+
+def test_what_fails_ahead_is_told_in_its_turn() -> None:
+    ahead = one_ahead(1 // number for number in (1, 1, 0))
+    assert [next(ahead), next(ahead)] == [1, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(ahead)
