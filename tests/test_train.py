@@ -219,14 +219,14 @@ def test_a_slow_store_shows_in_the_share_of_time_spent_waiting(
     http_server: Server, undisturbed: Path, tone_shards: Path, tmp_path: Path, run_command: Run
 ) -> None:
     pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'asrscale[remote]'")
-    http_server.delay_seconds = 0.7
+    http_server.delay_seconds = 1.0
     words = launch(1, tone_shards, tmp_path / "run", *short())
     words[words.index("--train") + 1] = f"{http_server.url}/train"
     done = run_command(*words)
     assert done.returncode == 0, done.stdout + done.stderr
     slow, fast = ([*metric(folder, "train/waiting").values()] for folder in (tmp_path / "run", undisturbed))
     assert len(slow) == len(fast) == STEPS
-    assert sorted(slow)[STEPS // 2] > 0.2 and sorted(slow)[STEPS // 2] > 5 * sorted(fast)[STEPS // 2]
+    assert sorted(slow)[STEPS // 2] > 5 * sorted(fast)[STEPS // 2]
     assert all(0 <= share <= 1 for share in slow + fast)
 
 
