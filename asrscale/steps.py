@@ -157,6 +157,9 @@ def steps_from(
         DataError: A shard is gone, or cannot be read at all.
     """
 
+    if not numbers:
+        return
+
     def read() -> Iterator[Step]:
         ahead, left = planner.submit(plan_visit, plan, recognizer, numbers[0]), numbers
         while left:

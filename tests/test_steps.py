@@ -81,6 +81,10 @@ def test_one_reader_runs_through_windows_and_epochs(
     assert [step.number for step in steps] == list(range(last + 1, last + 5))
 
 
+def test_no_steps_are_read_where_none_are_left(plan: RunPlan, recognizer: Recognizer) -> None:
+    assert run_steps(plan, recognizer, 7, 7) == []
+
+
 def test_a_reader_that_is_left_early_ends_its_threads(plan: RunPlan, recognizer: Recognizer) -> None:
     steps = steps_from(plan, recognizer, range(40), rank=0, world_size=1, cap_samples=48_000, threads=1)
     next(steps)
