@@ -156,7 +156,6 @@ def steps_from(
         CliError: A window's index does not hold what was promised, or a shard of it is missing.
         DataError: A shard is gone, or cannot be read at all.
     """
-
     if not numbers:
         return
 
