@@ -2,11 +2,13 @@
 
 RUN/checkpoints/
     step-00000500/model.safetensors      every weight in fp32, frozen ones included
-                  optimizer.safetensors  both Adam moments in fp32
+                  optimizer.safetensors  both Adam moments in fp32, the count of Adam's steps, the loss scale of fp16
                   state.json             the position and what early stopping knows
-    latest, best                         a name of one of these folders each
+                  manifest.json          size and SHA-256 of each of these
+    latest, best                         a name of one of these folders each, for people: what counts are the manifests
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -25,6 +27,7 @@ from asrscale.errors import CliError
 from asrscale.model import Recognizer
 
 WEIGHTS_FILE, MOMENTS_FILE, STATE_FILE = "model.safetensors", "optimizer.safetensors", "state.json"
+FILES, MANIFEST_FILE = (WEIGHTS_FILE, MOMENTS_FILE, STATE_FILE), "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -41,64 +44,107 @@ class RunState:
     best_step: int | None = None  # where that was
     stale_evaluations: int = 0  # evaluations since then, for early stopping
     evaluated_step: int = 0  # where the last evaluation was; a stop may have cut one short
+    restarts: int = 0  # how often the run has gone on from a checkpoint
+    skipped_steps: int = 0  # how many in a row, up to this one, had no finite gradient
 
 
 def save_checkpoint(
     engine: Engine, frozen: dict[str, Tensor], state: RunState, run_folder: Path, *, keep: int, world: World
-) -> None:
+) -> str | None:
     """Writes a checkpoint, then points `latest` at it (and `best`, if it is), then drops all but `keep` and the best.
 
     A collective: every rank calls it; rank 0 writes. `frozen` are the weights that are not trained, in fp32.
+
+    Returns:
+        Why it could not be written, on every rank, or None: the checkpoints before are as they were.
 
     Raises:
         FloatingPointError: A weight is not finite.
     """
     weights, moments = ds.gather_weights(engine, frozen, world), ds.gather_moments(engine, world)
+    problem = None
     if world.is_main:
         if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
             raise FloatingPointError(f"the weights of step {state.step} are not finite; they were not saved")
-        folder, name = run_folder / "checkpoints", f"step-{state.step:08d}"
-        partial, target = folder / f"{name}.partial", folder / name
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
-        save_file(moments, partial / MOMENTS_FILE)
-        write_json(partial / STATE_FILE, asdict(state))
-        for path in (*partial.iterdir(), partial):
-            _sync(path)
-        # A step is saved again when its evaluation was cut short: `latest` names a whole folder all the time but now.
-        replaced = folder / f"{name}.replaced"
-        shutil.rmtree(replaced, ignore_errors=True)
-        if target.exists():
-            target.rename(replaced)
-        partial.rename(target)
-        shutil.rmtree(replaced, ignore_errors=True)
-        _point(folder, "latest", name)
-        best = best_checkpoint(run_folder)
-        if best is not None:
-            _point(folder, "best", best.name)  # for people: what counts is state.json, which comes with `latest`
-        for old in sorted(folder.glob("step-????????"))[:-keep]:
-            if old != best:
-                shutil.rmtree(old)
-    ds.barrier()
+        try:
+            _write(weights, moments, state, run_folder / "checkpoints", keep)
+        except (OSError, SafetensorError) as error:  # a full disk, a file system that is gone or read-only
+            problem = str(error)
+            shutil.rmtree(run_folder / "checkpoints" / f"{_name(state.step)}.partial", ignore_errors=True)
+    reported: str | None = ds.gather_objects(problem, world)[0]
+    return reported
 
 
-def latest_checkpoint(run_folder: Path) -> Path | None:
-    """The newest checkpoint of a run, or None where there is none yet; CliError where `latest` names no whole one."""
-    latest = run_folder / "checkpoints" / "latest"
-    if not latest.is_file():
-        return None
-    checkpoint = latest.parent / latest.read_text(encoding="utf-8").strip()
-    if not (checkpoint / STATE_FILE).is_file():
-        raise CliError(f"{latest} names {checkpoint.name}, which is not whole: write the name of another into it")
-    return checkpoint
+def _write(weights: dict[str, Tensor], moments: dict[str, Tensor], state: RunState, folder: Path, keep: int) -> None:
+    """What rank 0 does: all of it under a temporary name and on the disk, before it gets its own."""
+    target = folder / _name(state.step)
+    partial, replaced = target.with_suffix(".partial"), target.with_suffix(".replaced")
+    for left_over in (partial, replaced):
+        shutil.rmtree(left_over, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
+    save_file(moments, partial / MOMENTS_FILE)
+    write_json(partial / STATE_FILE, asdict(state))
+    write_json(partial / MANIFEST_FILE, {name: _fingerprint(partial / name) for name in FILES})
+    for path in (*partial.iterdir(), partial):
+        _sync(path)
+    if target.exists():  # its evaluation was cut short, or it was damaged
+        target.rename(replaced)
+    partial.rename(target)
+    shutil.rmtree(replaced, ignore_errors=True)
+    _point(folder, "latest", target.name)
+    kept = {target.name}
+    if state.best_step is not None:
+        _point(folder, "best", _name(state.best_step))
+        kept.add(_name(state.best_step))
+    # Later ones are damaged, or the run would have gone on from them.
+    whole = [path for path in _newest_first(folder) if path.name <= target.name]
+    for path in set(_newest_first(folder)) - set(whole[:keep]):
+        if path.name not in kept:
+            shutil.rmtree(path)
 
 
-def best_checkpoint(run_folder: Path) -> Path | None:
-    """The checkpoint with the lowest WER as the newest one tells, or None when nothing was evaluated."""
-    latest = latest_checkpoint(run_folder)
-    step = read_state(latest).best_step if latest else None
-    return None if step is None else run_folder / "checkpoints" / f"step-{step:08d}"
+def whole_checkpoint(run_folder: Path, step: int | None = None) -> tuple[Path | None, list[str]]:
+    """The checkpoint of `step`, by default the newest, or else the newest that is whole by its checksums.
+
+    Returns:
+        Its folder, or None where there is none; and why others were passed over, a line each.
+    """
+    folder = run_folder / "checkpoints"
+    refused: list[str] = []
+    wanted = [] if step is None else [folder / _name(step)]
+    for checkpoint in dict.fromkeys(wanted + _newest_first(folder)):
+        if (damage := _find_damage(checkpoint)) is None:
+            return checkpoint, refused
+        refused.append(f"{checkpoint} is not whole: {damage}")
+    return None, refused
+
+
+def _find_damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint's files, or None."""
+    try:
+        manifest = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
+        for name in FILES:
+            if _fingerprint(checkpoint / name) != manifest[name]:
+                return f"{name} is not what {MANIFEST_FILE} says"
+    except OSError as error:
+        return f"{Path(error.filename or checkpoint).name}: {error.strerror}"
+    except (ValueError, KeyError, TypeError):
+        return f"{MANIFEST_FILE} is damaged"
+    return None
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-????????"), reverse=True)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _fingerprint(path: Path) -> dict[str, int | str]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def read_state(checkpoint: Path) -> RunState:

@@ -37,7 +37,8 @@ REGULARISATION_BY_HOURS = (
 class TrainConfig:
     """Fine-tunes a Wav2Vec2ForCTC: shards in, a Hugging Face model folder and its WER out.
 
-    Start it with `deepspeed launch/train.py …` (all GPUs), `torchrun`, or plain `python` (one process).
+    Start it with `deepspeed launch/train.py …` (all GPUs), `torchrun … -- launch/train.py …`, `srun`, or plain
+    `python` (one process).
     Run it again with the same flags to go on after an interruption.
     """
 
@@ -80,6 +81,7 @@ class TrainConfig:
     perturb_speed: bool = setting(False, help="hear each utterance at 0.9, 1.0 or 1.1 of its speed, anew each epoch")
     max_unknown_fraction: float = setting(0.01, help="most of the characters that the vocabulary may miss")
     max_bad_fraction: float = setting(0.01, help="most of the utterances that may turn out damaged while training")
+    max_skipped_steps: int = setting(10, help="stop after so many steps in a row without a finite gradient")
 
     log_steps: int = setting(20, help="steps between lines of metrics.jsonl")
     eval_steps: int = setting(500, help="steps between evaluations")
@@ -87,6 +89,7 @@ class TrainConfig:
     save_steps: int = setting(500, help="steps between checkpoints")
     save_total_limit: int = setting(2, help="checkpoints to keep beside the best")
     patience: int = setting(3, help="stop after so many evaluations without a better WER; 0: never")
+    hang_seconds: float = setting(600.0, help="end the run when no rank comes further for so long")
     decode_threads: int = setting(2, help="threads of each rank that read and decode")
     ledger: bool = setting(False, help="write the keys of each step's utterances to RUN/ledger")
     cache_dir: str | None = setting(None, help="folder on the node's own disk for copies of shards that lie elsewhere")
@@ -147,27 +150,38 @@ FIXED_BY_THE_RUN = ("train", "valid", "model", "vocab", "seed", "batch_seconds",
                     "mask_feature_prob", "layerdrop", "perturb_speed", "eval_utterances")  # fmt: skip
 
 
-def check_resumable(config: TrainConfig, folder: Path, data_fingerprint: str) -> None:
-    """Raises CliError where one of FIXED_BY_THE_RUN, or the data, are not what the run was started with."""
+def check_resumable(config: TrainConfig, folder: Path, data_fingerprint: str) -> list[str]:
+    """Compares the settings of a run that goes on with those that it was last started with.
+
+    Returns:
+        Settings that changed and may, a line each.
+
+    Raises:
+        CliError: One of FIXED_BY_THE_RUN, or the data, changed.
+    """
     try:
         before = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CliError(f"{folder} has checkpoints but no readable config.json: choose another --run") from error
-    for name in FIXED_BY_THE_RUN:
-        then, now = before.get(name), to_dict(config)[name]
-        if then != now:
+    changed = []
+    for name, now in to_dict(config).items():
+        then = before.get(name)
+        if then != now and name in FIXED_BY_THE_RUN:
             cure = "go on with the old value, or choose another --run"
             raise CliError(f"{folder} was started with --{name} {then}, not {now}: {cure}")
+        if then != now:
+            changed.append(f"--{name} is {now} from here on, and was {then}")
     if before.get("data_fingerprint") != data_fingerprint:
         raise CliError(f"{folder} was started with other data in {', '.join(config.train)}: choose another --run")
+    return changed
 
 
 # Which values each number may have; None, where a setting has it, is always fine.
 _RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     "above 0": (lambda value: value > 0, (
         "batch_seconds", "units_per_step", "memory_cap_seconds", "epochs", "learning_rate", "max_gradient_norm",
-        "log_steps", "eval_steps", "eval_utterances", "save_steps", "save_total_limit", "decode_threads",
-        "cache_bytes")),
+        "max_skipped_steps", "hang_seconds", "log_steps", "eval_steps", "eval_utterances", "save_steps",
+        "save_total_limit", "decode_threads", "cache_bytes")),
     "of 0 or more": (lambda value: value >= 0, (
         "max_steps", "warmup_steps", "weight_decay", "patience", "seed", "freeze_steps")),
     "from 0 to below 1": (lambda value: 0 <= value < 1, (

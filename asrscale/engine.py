@@ -12,11 +12,14 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from asrscale.errors import CliError
 from asrscale.launcher import rank_environment
@@ -32,7 +35,9 @@ ds_utils.logger.setLevel(logging.WARNING)
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Engine: TypeAlias = Any  # deepspeed.DeepSpeedEngine; DeepSpeed ships no types
+MEETING = timedelta(seconds=60)  # a wrong address is told within a minute; torch would wait for 5 to 30
 MOMENTS = ("exp_avg", "exp_avg_sq")
+_SCALER = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")  # of DeepSpeed's DynamicLossScaler
 
 # Keys of a DeepSpeed configuration that asrscale sets itself, and what to use instead.
 _OWNED_KEYS = {
@@ -107,13 +112,22 @@ def joined_ranks() -> Iterator[World]:
 
 
 def _meet(backend: str) -> None:
-    """Opens the process group; raises CliError where the ranks cannot reach each other."""
+    """Opens the process group; raises CliError where the ranks do not reach each other within MEETING."""
     try:
+        store, rank, world_size = next(rendezvous("env://", timeout=MEETING))
+        store.set_timeout(torch.distributed.default_pg_timeout)
+        torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size)
         deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False)
-    except torch.distributed.DistNetworkError as error:
+    except torch.distributed.DistError as error:
         where, why = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}", str(error).splitlines()[0]
-        cure = "if another run uses the port, choose one with --master_port before launch/train.py"
+        cure = "check that all were started, and their MASTER_ADDR; another run may use the port: see --master_port"
         raise CliError(f"the ranks cannot meet at {where} ({why}): {cure}") from error
+
+
+def raise_together(problem: str | None, world: World) -> None:
+    """Raises CliError on all ranks where one of them met a problem; a collective."""
+    if problems := [one for one in gather_objects(problem, world) if one]:
+        raise CliError(problems[0])
 
 
 def barrier() -> None:
@@ -217,7 +231,20 @@ def initialize(model: nn.Module, ds_config: dict[str, Any], *, weight_decay: flo
         kind = {"params": [], "is_head": is_head, "weight_decay": weight_decay if decay else 0.0}
         groups.setdefault((is_head, decay), kind)["params"].append(parameter)
     optimizer = torch.optim.AdamW(list(groups.values()), lr=0.0, betas=(0.9, adam_beta2), fused=True)
-    return deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)[0]
+    engine = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)[0]
+    if not _is_partitioned(engine):
+        engine.clip_fp32_gradients = partial(_clip_or_drop, engine)
+    return engine
+
+
+def _clip_or_drop(engine: Engine) -> None:
+    """What stage 0 does between reducing and stepping: as at the other stages, no step where the norm is not finite."""
+    parameters = [parameter for _, parameter in _trainable(engine.module)]
+    norm = nn.utils.clip_grad_norm_(parameters, engine.gradient_clipping())
+    engine.optimizer._global_grad_norm = norm  # where DeepSpeed looks for it
+    if not norm.isfinite():
+        for parameter in parameters:
+            parameter.grad = None  # AdamW leaves these, and their moments, as they are
 
 
 def backward(engine: Engine, loss: Tensor, world: World) -> None:
@@ -225,19 +252,18 @@ def backward(engine: Engine, loss: Tensor, world: World) -> None:
     engine.backward(loss * world.world_size, scale_wrt_gas=False)
 
 
-def take_step(engine: Engine, learning_rate: float, *, head_only: bool = False) -> float | None:
+def take_step(engine: Engine, learning_rate: float, *, head_only: bool = False) -> float:
     """Reduces, clips and applies what `backward` added up; `head_only` keeps all weights but the head's as they are.
 
     Their moments are kept up meanwhile: begun at 0 later, they would make Adam's first steps three times too long.
 
     Returns:
-        The norm of the whole gradient before clipping; None at stage 0, where DeepSpeed does not tell.
+        The norm of the whole gradient before clipping. Where it is not finite, no rank has changed anything.
     """
     for group in engine.optimizer.param_groups:
         group["lr"] = learning_rate if group["is_head"] or not head_only else 0.0
     engine.step()
-    norm = engine.get_global_grad_norm()
-    return None if norm is None else float(norm)
+    return float(engine.get_global_grad_norm())
 
 
 def gather_weights(engine: Engine, frozen: dict[str, Tensor], world: World) -> dict[str, Tensor]:
@@ -263,7 +289,22 @@ def gather_moments(engine: Engine, world: World) -> dict[str, Tensor]:
             if world.is_main:
                 moments[f"{moment}/{name}"] = full.detach().float().cpu().clone()
     steps = max((int(state["step"]) for state in engine.basic_optimizer.state.values()), default=0)
-    return moments | {"adam_steps": torch.tensor(steps)} if world.is_main else {}
+    return moments | scaler_state(engine.optimizer) | {"adam_steps": torch.tensor(steps)} if world.is_main else {}
+
+
+def scaler_state(optimizer: Any) -> dict[str, Tensor]:
+    """The dynamic loss scale of fp16 and its counters, as `loss_scaler/NAME`; nothing at other precisions."""
+    scaler = getattr(optimizer, "loss_scaler", None)
+    if not getattr(scaler, "dynamic", False):
+        return {}
+    return {f"loss_scaler/{name}": torch.tensor(getattr(scaler, name), dtype=torch.float64) for name in _SCALER}
+
+
+def restore_scaler(optimizer: Any, states: dict[str, Tensor]) -> None:
+    """Sets what `scaler_state` gave, where the optimizer has a dynamic loss scale now as well."""
+    for key in scaler_state(optimizer).keys() & states.keys():
+        name = key.removeprefix("loss_scaler/")
+        setattr(optimizer.loss_scaler, name, type(getattr(optimizer.loss_scaler, name))(states[key]))
 
 
 def restore_state(engine: Engine, weights: dict[str, Tensor], moments: dict[str, Tensor], world: World) -> None:
@@ -278,6 +319,7 @@ def restore_state(engine: Engine, weights: dict[str, Tensor], moments: dict[str,
             _set_full(engine, parameter, moments[f"{moment}/{name}"].to(world.device), moment, world)
     for state in engine.basic_optimizer.state.values():
         state["step"].fill_(int(moments["adam_steps"]))
+    restore_scaler(engine.optimizer, moments)
 
 
 def _link_moments(engine: Engine) -> None:

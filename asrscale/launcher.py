@@ -42,21 +42,15 @@ def _slurm_environment() -> dict[str, str]:
     """
     # "gpu[07-08,11],fat3" → gpu07; "2(x3),1" → 2, 2, 2, 1 tasks on the nodes.
     first = re.match(r"([^\[,]+)(?:\[(\d+))?", os.environ["SLURM_STEP_NODELIST"])
-    tasks = [
-        count
-        for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", os.environ["SLURM_STEP_TASKS_PER_NODE"])
-        for _ in range(int(times or 1))
-    ]
-    attempt = [int(os.environ.get(name, 0)) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")]
+    tasks = re.sub(r"(\d+)\(x(\d+)\)", lambda m: ",".join([m[1]] * int(m[2])), os.environ["SLURM_STEP_TASKS_PER_NODE"])
+    job, attempt = int(os.environ["SLURM_JOB_ID"]), int(os.environ.get("SLURM_RESTART_COUNT", 0))
     return {
         "RANK": os.environ["SLURM_PROCID"],
         "LOCAL_RANK": os.environ["SLURM_LOCALID"],
         "WORLD_SIZE": os.environ["SLURM_STEP_NUM_TASKS"],
-        "LOCAL_WORLD_SIZE": tasks[int(os.environ["SLURM_NODEID"])],
+        "LOCAL_WORLD_SIZE": tasks.split(",")[int(os.environ["SLURM_NODEID"])],
         "MASTER_ADDR": "".join(part or "" for part in first.groups()) if first else "",
-        "MASTER_PORT": str(
-            20_000 + sum(count * factor for count, factor in zip(attempt, (97, 11, 1), strict=True)) % 10_000
-        ),
+        "MASTER_PORT": str(20_000 + (97 * job + attempt) % 10_000),
     }
 
 

@@ -40,15 +40,22 @@ class Tracker:
             return
         finite = {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
         row = {"step": step, "time": round(time.time(), 3)} | dict.fromkeys(values) | finite
-        self._lines.write(json.dumps(row, default=float) + "\n")  # default: scalars of numpy and torch
-        self._lines.flush()
+        try:
+            self._lines.write(json.dumps(row, default=float) + "\n")  # default: scalars of numpy and torch
+            self._lines.flush()
+        except OSError as error:  # a full disk: the line stays in the buffer, and is tried again with the next
+            print(f"warning: {self._run_folder / 'metrics.jsonl'}: {error.strerror}", file=sys.stderr)
         self.tell_wandb(lambda wandb: wandb.log(finite, step=step))
 
     def log_predictions(self, step: int, rows: Sequence[Mapping[str, str | int | float]]) -> None:
         """Records what was recognised at a step: rows of the same names, such as key, reference, hypothesis."""
         if self._lines is None or not rows:
             return
-        write_rows(self._run_folder / "eval" / f"step-{step:08d}.jsonl", rows)
+        path = self._run_folder / "eval" / f"step-{step:08d}.jsonl"
+        try:
+            write_rows(path, rows)
+        except OSError as error:
+            print(f"warning: {path}: {error.strerror}", file=sys.stderr)
         columns, data = list(rows[0]), [list(row.values()) for row in rows]
         self.tell_wandb(lambda wandb: wandb.log({"valid/predictions": wandb.Table(columns, data)}, step=step))
 

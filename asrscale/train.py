@@ -1,10 +1,13 @@
 """The training run: from settings to a fine-tuned model folder. Functions, in the order in which they run."""
 
+import fcntl
 import os
 import platform
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,9 +25,10 @@ from asrscale.config import DEMO_DATA, TrainConfig, check_resumable, regularised
 from asrscale.engine import World
 from asrscale.errors import EXIT_COMPLETE, EXIT_STOPPED, CliError, Stopped
 from asrscale.evaluate import Evaluation, choose_subset, evaluate, table, write_predictions
-from asrscale.fit import Job, fit, is_over
+from asrscale.fit import fit
 from asrscale.hub import check_login, push_model
 from asrscale.index import Catalog, Index, read_catalog, read_index, read_shards
+from asrscale.job import Job
 from asrscale.model import (
     Recognizer,
     build_recognizer,
@@ -87,14 +91,24 @@ def _run(
             f"epoch of {catalog.hours:.2f} h): give fewer, or more --epochs, or smaller steps with --units_per_step"
         )
     _check_first_window(plan, recognizer, world)
-    resumed = checkpoints.latest_checkpoint(folder)
+    resumed, refused = checkpoints.whole_checkpoint(folder)
+    if refused:
+        _say(world, "\n".join([*refused, f"going on from {resumed}"]))
+        if resumed is None:
+            raise CliError(f"no checkpoint of {folder} is whole: choose another --run, or delete them to start over")
     state = RunState()
     if resumed is not None:
-        check_resumable(config, folder, plan.fingerprint)
+        for line in check_resumable(config, folder, plan.fingerprint):
+            _say(world, line)
         state = checkpoints.read_state(resumed)
+        state = replace(state, restarts=state.restarts + 1)
         checkpoints.load_weights(recognizer, resumed)
-    if len(set(ds.gather_objects((plan.fingerprint, state.step, total_steps), world))) > 1:
-        raise CliError(f"the ranks see different training data or checkpoints in {folder}: put both on a shared disk")
+    seen = ds.gather_objects(to_dict(config) | {"training data": plan.fingerprint, "checkpoint": state.step}, world)
+    if differing := [name for name in seen[0] if any(one[name] != seen[0][name] for one in seen)]:
+        raise CliError(
+            f"the ranks do not agree on {', '.join(differing)}: start all of them with the same command, with the data "
+            f"and {folder} on a disk that they share"
+        )
     if config.freeze_feature_encoder:
         freeze_feature_encoder(recognizer.model)
     if config.activation_checkpointing:
@@ -104,36 +118,36 @@ def _run(
     subset = choose_subset(valid_index, config.eval_utterances)
     cache = Cache(config.cache_dir, config.cache_bytes) if config.cache_dir else None
     job = Job(config, world, folder, recognizer, regulariser, plan, subset, total_steps, watch, cache)
-    if world.is_main:
-        (folder / PREEMPTED_FILE).unlink(missing_ok=True)
-    if is_over(job, state) and checkpoints.is_exported(folder / "model", EXPORT_DTYPES[config.export_dtype]):
+    if job.is_over(state) and checkpoints.is_exported(folder / "model", EXPORT_DTYPES[config.export_dtype]):
         _say(world, f"{folder} is complete: the model is in {folder / 'model'}; choose another --run for a new one")
         if config.push_to_hub and world.is_main:
             push_model(folder / "model", config.push_to_hub)
         return EXIT_COMPLETE
     environment = _environment(job)
-    if world.is_main:
+    with (
+        held(folder, world),
+        open_tracker(
+            folder,
+            project=config.wandb_project,
+            name=folder.absolute().name,
+            config=to_dict(config) | {"deepspeed": ds_config, "environment": environment},
+            wandb_mode=config.wandb,
+            resume_step=state.step if resumed else None,
+            enabled=world.is_main,
+        ) as tracker,
+    ):
+        watch.rank, watch.world_size, watch.hang_seconds = world.rank, world.world_size, config.hang_seconds
+        if world.is_main:
+            (folder / PREEMPTED_FILE).unlink(missing_ok=True)
+            write_json(folder / "config.json", to_dict(config) | {"data_fingerprint": plan.fingerprint})
+            write_json(folder / "ds_config.json", ds_config)
+            write_json(folder / "environment.json", environment)
+        _say(world, _opening(job, state))
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CliError(f"--run {folder} cannot be made: {error.strerror}") from error
-        write_json(folder / "config.json", to_dict(config) | {"data_fingerprint": plan.fingerprint})
-        write_json(folder / "ds_config.json", ds_config)
-        write_json(folder / "environment.json", environment)
-    _say(world, _opening(job, state))
-    with open_tracker(
-        folder,
-        project=config.wandb_project,
-        name=folder.absolute().name,
-        config=to_dict(config) | {"deepspeed": ds_config, "environment": environment},
-        wandb_mode=config.wandb,
-        resume_step=state.step if resumed else None,
-        enabled=world.is_main,
-    ) as tracker:
-        try:
-            if not is_over(job, state):
+            if not job.is_over(state):
                 state = fit(job, state, resumed, ds_config, tracker)
-            result = _export_and_evaluate(job, valid_index)
+            watch.beat("saving")
+            result = _export_and_evaluate(job, state.best_step, valid_index)
             final = {"final/wer": result.errors.wer, "final/cer": result.errors.cer, "final/loss": result.loss}
             tracker.log(state.step, final)
         except Stopped:
@@ -142,6 +156,7 @@ def _run(
             result = None
     watch.beat("ending")
     ds.barrier()  # a launcher ends the other ranks with the first: rank 0 has finished its files by now
+    watch.hang_seconds = float("inf")  # ranks that are done do not answer
     if result is None:
         return EXIT_STOPPED
     if world.is_main:
@@ -151,6 +166,27 @@ def _run(
         if config.push_to_hub:
             push_model(folder / "model", config.push_to_hub)
     return EXIT_COMPLETE
+
+
+@contextmanager
+def held(folder: Path, world: World) -> Iterator[None]:
+    """Makes the run folder and keeps other trainings out of it; raises CliError, on all ranks, where that fails."""
+    with ExitStack() as stack:
+        problem = None
+        if world.is_main:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context((folder / "lock").open("a+"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock.truncate(0)
+                print(f"process {os.getpid()} on {platform.node()}", file=lock, flush=True)
+            except BlockingIOError:
+                lock.seek(0)
+                problem = f"{folder} is being trained in by {lock.read().strip()}: choose another --run, or end that"
+            except OSError as error:
+                problem = f"--run {folder} cannot be used: {error.strerror}: choose another place"
+        ds.raise_together(problem, world)
+        yield
 
 
 def _new_recognizer(config: TrainConfig, catalog: Catalog) -> Recognizer:
@@ -210,12 +246,14 @@ def _check_first_window(plan: RunPlan, recognizer: Recognizer, world: World) -> 
         _say(world, f"{len(short):,} utterances left out, too short for their transcript: first {short.name(0)}")
 
 
-def _export_and_evaluate(job: Job, valid_index: Index) -> Evaluation:
+def _export_and_evaluate(job: Job, best_step: int | None, valid_index: Index) -> Evaluation:
     """Writes RUN/model from the best checkpoint and evaluates that folder on all validation data."""
     config, world, folder, catalog = job.config, job.world, job.folder, job.plan.catalog
     if world.is_main:
-        best = checkpoints.best_checkpoint(folder)
-        assert best is not None, "every run ends with an evaluation"
+        best, refused = checkpoints.whole_checkpoint(folder, best_step)
+        if refused:
+            _say(world, "\n".join([*refused, f"exporting {best} instead"]))
+        assert best is not None, "the newest one was just written"
         model, dtype = _new_recognizer(config, catalog), EXPORT_DTYPES[config.export_dtype]
         checkpoints.export_model(model, best, folder / "model", dtype)
     ds.barrier()

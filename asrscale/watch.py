@@ -1,9 +1,14 @@
-"""Watches a training process from a thread of its own: requests to stop, and the launcher above it.
+"""Watches a training process from a thread of its own: requests to stop, the launcher above it, and whether it hangs.
+
+    RUN/heartbeat/rank-00000.json   what each rank is at, written by its thread: step, what it does, where it runs
 
 A signal handler in Python runs when the main thread is back from native code, which may be never; the thread hears of
 a signal at once. All it does is to set a flag, which the next collective of the main thread carries to all ranks.
 """
 
+import contextlib
+import faulthandler
+import json
 import os
 import select
 import signal
@@ -11,13 +16,16 @@ import socket
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-from asrscale.errors import EXIT_STOPPED
+from asrscale.config import write_json
+from asrscale.errors import EXIT_FAULT, EXIT_STOPPED
 from asrscale.launcher import find_launchers, is_running
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # USR1: what batch systems send ahead of the end
@@ -25,6 +33,9 @@ TICK_SECONDS = 0.5
 # Ranks whose launcher is gone are nobody's: they get time for a step and its checkpoint, not for more.
 ORPHAN_SECONDS = 8.0
 PREEMPTED_FILE = "PREEMPTED"
+# A rank is looked at so often within --hang_seconds. What has no beats of its own (a save, slow data, the start) may
+# take so many times longer, as long as every rank answers.
+LOOKS, LONG = 20, 10
 
 
 @dataclass
@@ -34,19 +45,28 @@ class Watch:
     Attributes:
         folder: The run folder.
         stopping: Somebody asked this process to stop.
-        doing: What the main thread is at: `starting`, `training`, `evaluating`, `saving`, `ending`.
+        doing: What the main thread is at: `starting`, `loading`, `training`, `evaluating`, `saving`, `ending`.
+        step: Which step it is at.
         beats: How often it has come further.
+        rank: Of this process; hangs are watched for once it is known.
+        world_size: The number of ranks.
+        hang_seconds: How long no rank may come further.
     """
 
     folder: Path
     stopping: bool = False
     doing: str = "starting"
+    step: int = 0
     beats: int = 0
+    rank: int | None = None
+    world_size: int = 1
+    hang_seconds: float = 600.0
 
-    def beat(self, doing: str | None = None) -> bool:
+    def beat(self, doing: str | None = None, step: int | None = None) -> bool:
         """Tells that the main thread has come further; returns whether a stop was asked for."""
         self.beats += 1
         self.doing = doing or self.doing
+        self.step = self.step if step is None else step
         return self.stopping
 
     def mark_preempted(self) -> None:
@@ -92,12 +112,18 @@ def _watch(watch: Watch, hearing: socket.socket) -> None:
     """The thread; ends when the other end of `hearing` is closed."""
     launchers = find_launchers()
     orphaned_seconds: float | None = None
+    pulse, ticks = Pulse(), 0
     while True:
         if select.select([hearing], [], [], TICK_SECONDS)[0]:
             numbers = hearing.recv(64)
             if not numbers:
                 return
             watch.stopping |= bool(set(numbers) & set(SIGNALS))
+        else:
+            ticks += 1  # rather than a clock, which goes on while this process is stopped
+        if watch.rank is not None and ticks * TICK_SECONDS >= watch.hang_seconds / LOOKS:
+            look(watch, pulse, ticks * TICK_SECONDS)
+            ticks = 0
         now = time.monotonic()
         if orphaned_seconds is None and not all(map(is_running, launchers)):
             watch.stopping, orphaned_seconds = True, now
@@ -112,3 +138,52 @@ def _leave(watch: Watch) -> None:
     watch.mark_preempted()
     print(f"stopped on request {reason}; the same command goes on", file=sys.stderr, flush=True)
     os._exit(EXIT_STOPPED)
+
+
+@dataclass
+class Pulse:
+    """What one rank's thread remembers of the heartbeats."""
+
+    looks: int = 0  # how often it has looked
+    own_beats: int = -1  # how far this rank was at the last look
+    beats: list[int] = field(default_factory=list)  # how far each rank was when one of them last came further
+    there: list[int] = field(default_factory=list)  # how often each had looked by then
+    quiet_seconds: float = 0.0  # since then
+
+
+def look(watch: Watch, pulse: Pulse, seconds: float) -> None:
+    """Shows this rank's heartbeat, and looks at the others' while it waits; ends a process that hangs.
+
+    `seconds` have passed since the last look.
+    """
+    pulse.looks += 1
+    own: dict[str, Any] = {"step": watch.step, "doing": watch.doing, "beats": watch.beats, "looks": pulse.looks}
+    ranks = [own]
+    with contextlib.suppress(OSError, ValueError):  # a full disk, or a rank that has not begun
+        folder = watch.folder / "heartbeat"
+        folder.mkdir(exist_ok=True)
+        write_json(folder / f"rank-{watch.rank:05d}.json", own | {"host": socket.gethostname(), "process": os.getpid()})
+        if watch.beats == pulse.own_beats:  # thousands of ranks must not read thousands of files without need
+            ranks = [json.loads((folder / f"rank-{rank:05d}.json").read_text()) for rank in range(watch.world_size)]
+    pulse.own_beats, beats = watch.beats, [rank["beats"] for rank in ranks]
+    if beats != pulse.beats:
+        pulse.beats, pulse.there, pulse.quiet_seconds = beats, [rank["looks"] for rank in ranks], 0.0
+        return
+    pulse.quiet_seconds += seconds
+    silent = [number for number, rank in enumerate(ranks) if rank["looks"] == pulse.there[number]]
+    long = not silent and any(rank["doing"] not in ("training", "evaluating") for rank in ranks)
+    if pulse.quiet_seconds >= watch.hang_seconds * (LONG if long else 1):
+        _report_hang(watch, pulse.quiet_seconds, ranks, silent)
+        os._exit(EXIT_FAULT)
+
+
+def _report_hang(watch: Watch, quiet_seconds: float, ranks: list[dict[str, Any]], silent: list[int]) -> None:
+    """Names the ranks that do not answer, or else those that are behind, and shows where this one is."""
+    furthest = max(rank["step"] for rank in ranks)
+    behind = [number for number, rank in enumerate(ranks) if rank["step"] < furthest]
+    lines = [f"rank {watch.rank}: no rank has come further for {quiet_seconds:.0f} s (--hang_seconds)"]
+    for number in silent or behind or range(len(ranks)):
+        at = "process {process} on {host}, {doing} at step {step}".format_map(defaultdict(str, ranks[number]))
+        lines.append(f"rank {number} ({at}) {'does not answer' if number in silent else 'hangs'}")
+    print("\n".join([*lines, f"stacks of rank {watch.rank}:"]), file=sys.stderr, flush=True)
+    faulthandler.dump_traceback(all_threads=True)

@@ -1,8 +1,12 @@
 import json
+import resource
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCTC, AutoProcessor
 
@@ -30,9 +34,13 @@ def engine_and_recognizer(tmp_path_factory: pytest.TempPathFactory) -> tuple[ds.
         yield engine, recognizer
 
 
-def save(engine: ds.Engine, recognizer: Recognizer, run: Path, keep: int = 2, **state: object) -> None:
+def save(engine: ds.Engine, recognizer: Recognizer, run: Path, keep: int = 2, **state: object) -> str | None:
     frozen = {name: p.detach() for name, p in recognizer.model.named_parameters() if not p.requires_grad}
-    checkpoints.save_checkpoint(engine, frozen, RunState(**state), run, keep=keep, world=WORLD)
+    return checkpoints.save_checkpoint(engine, frozen, RunState(**state), run, keep=keep, world=WORLD)
+
+
+def newest(run: Path) -> Path | None:
+    return checkpoints.whole_checkpoint(run)[0]
 
 
 def test_a_checkpoint_holds_every_weight_and_both_moments(
@@ -40,8 +48,9 @@ def test_a_checkpoint_holds_every_weight_and_both_moments(
 ) -> None:
     engine, recognizer = engine_and_recognizer
     save(engine, recognizer, tmp_path, step=3, best=(0.5, 0.2, 1.0), best_step=3)
-    latest = checkpoints.latest_checkpoint(tmp_path)
-    assert latest is not None and latest.name == "step-00000003" and latest == checkpoints.best_checkpoint(tmp_path)
+    latest = newest(tmp_path)
+    assert latest is not None and latest.name == "step-00000003"
+    assert (tmp_path / "checkpoints" / "latest").read_text() == (tmp_path / "checkpoints" / "best").read_text()
     assert checkpoints.read_state(latest) == RunState(step=3, best=(0.5, 0.2, 1.0), best_step=3)
     fresh = build_recognizer("tiny", "abc", seed=2)
     checkpoints.load_weights(fresh, latest)
@@ -60,7 +69,7 @@ def test_old_checkpoints_go_but_never_the_best_or_the_newest(
         save(*engine_and_recognizer, tmp_path, step=step, best_step=min(step, 2), best=(0.1,))
     names = sorted(path.name for path in (tmp_path / "checkpoints").glob("step-*"))
     assert names == ["step-00000002", "step-00000004", "step-00000005"]
-    assert checkpoints.latest_checkpoint(tmp_path).name == names[-1]
+    assert newest(tmp_path).name == names[-1]
 
 
 def test_a_save_that_was_cut_short_is_not_seen(
@@ -70,9 +79,9 @@ def test_a_save_that_was_cut_short_is_not_seen(
     partial = tmp_path / "checkpoints" / "step-00000002.partial"
     partial.mkdir()
     (partial / "model.safetensors").write_bytes(b"half")
-    assert checkpoints.latest_checkpoint(tmp_path).name == "step-00000001"
+    assert newest(tmp_path).name == "step-00000001"
     save(*engine_and_recognizer, tmp_path, step=2)
-    assert checkpoints.latest_checkpoint(tmp_path).name == "step-00000002" and not partial.exists()
+    assert newest(tmp_path).name == "step-00000002" and not partial.exists()
 
 
 def test_a_kill_between_latest_and_best_loses_neither(
@@ -88,14 +97,83 @@ def test_a_kill_between_latest_and_best_loses_neither(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(checkpoints, "_point", killed_before_best)
         save(*engine_and_recognizer, tmp_path, step=12, best_step=12, best=(0.1,))
-    assert checkpoints.best_checkpoint(tmp_path).name == "step-00000012"
+    assert newest(tmp_path).name == "step-00000012"
     for step in (13, 14, 15):
         save(*engine_and_recognizer, tmp_path, step=step, best_step=12, best=(0.1,))
-    assert checkpoints.best_checkpoint(tmp_path).is_dir()
+    assert checkpoints.whole_checkpoint(tmp_path, 12) == (tmp_path / "checkpoints" / "step-00000012", [])
     assert (tmp_path / "checkpoints" / "best").read_text().strip() == "step-00000012"
-    (tmp_path / "checkpoints" / "latest").write_text("step-99999999")
-    with pytest.raises(CliError, match="names step-99999999, which is not whole"):
-        checkpoints.latest_checkpoint(tmp_path)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("name", [*checkpoints.FILES, checkpoints.MANIFEST_FILE])
+@pytest.mark.parametrize("damage", [flip, halve, Path.unlink])
+def test_a_damaged_newest_checkpoint_is_refused_and_the_one_before_is_taken(
+    name: str, damage: Callable[[Path], None], engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
+) -> None:
+    save(*engine_and_recognizer, tmp_path, step=1, best_step=1, best=(0.5,))
+    save(*engine_and_recognizer, tmp_path, step=2, best_step=2, best=(0.4,))
+    folder = tmp_path / "checkpoints"
+    damage(folder / "step-00000002" / name)
+    found, [refused] = checkpoints.whole_checkpoint(tmp_path)
+    assert found == folder / "step-00000001"
+    assert refused.startswith(f"{folder / 'step-00000002'} is not whole: ") and name.split(".")[0] in refused
+    assert checkpoints.whole_checkpoint(tmp_path, 2) == (found, [refused])
+    damage(folder / "step-00000001" / name)
+    found, refused_all = checkpoints.whole_checkpoint(tmp_path)
+    assert found is None and len(refused_all) == 2
+    # The run goes on from an older one: what was damaged does not outlive its next save, nor count as one to keep.
+    save(*engine_and_recognizer, tmp_path, keep=1, step=1, best_step=1, best=(0.5,))
+    assert [path.name for path in sorted(folder.glob("step-*"))] == ["step-00000001"]
+
+
+def test_a_disk_without_room_is_told_and_the_checkpoint_before_stands(
+    engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
+) -> None:
+    assert save(*engine_and_recognizer, tmp_path, step=1) is None
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in (100, 1_000_000):  # within the first file, and within the second
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, unlimited[1]))  # Python ignores SIGXFSZ: an OSError remains
+        try:
+            problem = save(*engine_and_recognizer, tmp_path, step=2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        assert problem is not None and "File too large" in problem
+        assert newest(tmp_path).name == "step-00000001"
+        assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"step-00000001", "latest"}
+    assert save(*engine_and_recognizer, tmp_path, step=3) is None and newest(tmp_path).name == "step-00000003"
+
+
+def test_the_loss_scale_of_fp16_goes_on_where_it_was(engine_and_recognizer: object) -> None:
+    def optimizer(scale: int) -> SimpleNamespace:
+        return SimpleNamespace(
+            loss_scaler=DynamicLossScaler(scale, 3, 1, delayed_shift=2, consecutive_hysteresis=False)
+        )
+
+    def scales(scaler: DynamicLossScaler, overflows: str) -> list[float]:
+        found = []
+        for overflow in overflows:
+            scaler.update_scale(overflow == "x")
+            found.append(scaler.cur_scale)
+        return found
+
+    undisturbed, before, resumed = optimizer(2**16), optimizer(2**16), optimizer(4)
+    expected = scales(undisturbed.loss_scaler, "xx..x....x.......")
+    found = scales(before.loss_scaler, "xx..x...")
+    ds.restore_scaler(resumed, ds.scaler_state(before))
+    assert found + scales(resumed.loss_scaler, ".x.......") == expected
+    assert vars(resumed.loss_scaler) == vars(undisturbed.loss_scaler)
+    fp32 = SimpleNamespace(loss_scaler=LossScaler(1))
+    ds.restore_scaler(fp32, ds.scaler_state(before))  # resumed in another precision
+    assert fp32.loss_scaler.cur_scale == 1 and ds.scaler_state(fp32) == {}
 
 
 def test_weights_that_are_not_finite_are_never_saved(
@@ -106,12 +184,12 @@ def test_weights_that_are_not_finite_are_never_saved(
         checkpoints.save_checkpoint(
             engine, {"x": torch.tensor(float("nan"))}, RunState(step=9), tmp_path, keep=1, world=WORLD
         )
-    assert checkpoints.latest_checkpoint(tmp_path) is None
+    assert newest(tmp_path) is None
 
 
 def test_damage_is_named(engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path) -> None:
     save(*engine_and_recognizer, tmp_path, step=1)
-    latest = checkpoints.latest_checkpoint(tmp_path)
+    latest = newest(tmp_path)
     weights = latest / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
@@ -189,3 +267,35 @@ def test_training_starts_in_fp32_from_a_bf16_checkpoint(tmp_path: Path) -> None:
     recognizer.model.bfloat16()
     recognizer.save(tmp_path)
     assert build_recognizer(str(tmp_path), "abc").model.dtype == torch.float32
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_an_engine_that_offloads_to_the_cpu_is_gathered_and_restored(
+    stage: int, engine_and_recognizer: object, tmp_path: Path
+) -> None:
+    offload = {"device": "cpu"}
+    zero = {"stage": stage, "offload_optimizer": offload, "stage3_param_persistence_threshold": 0}
+    config = ds.resolve_ds_config(
+        {"zero_optimization": zero | ({"offload_param": offload} if stage == 3 else {})},
+        precision="fp32", max_gradient_norm=1.0, device=WORLD.device,
+    )  # fmt: skip
+
+    def made(weights: dict[str, torch.Tensor]) -> ds.Engine:
+        model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.GELU(), torch.nn.Linear(16, 4))
+        model.load_state_dict(weights, strict=bool(weights))
+        return ds.initialize(model, config, weight_decay=0.1, adam_beta2=0.9)
+
+    def step(engine: ds.Engine, rate: float = 0.01) -> None:
+        ds.backward(engine, engine(torch.linspace(-1, 1, 32).view(4, 8)).square().mean(), WORLD)
+        ds.take_step(engine, rate)
+
+    first = made({})
+    step(first)
+    checkpoints.save_checkpoint(first, {}, RunState(step=1), tmp_path, keep=1, world=WORLD)
+    second = made(load_file(newest(tmp_path) / "model.safetensors"))
+    step(second, 0.0)  # makes the moments
+    checkpoints.restore_engine(second, newest(tmp_path), WORLD)
+    for engine in (first, second):
+        step(engine)
+    ours, theirs = (ds.gather_weights(e, {}, WORLD) | ds.gather_moments(e, WORLD) for e in (first, second))
+    assert len(ours) == 13 and all(ours[name].equal(theirs[name]) for name in ours)

@@ -67,8 +67,11 @@ def test_without_data_the_demo_is_used_or_explained(tmp_path: Path, monkeypatch:
 def test_a_run_is_only_resumed_with_the_settings_that_made_it(tmp_path: Path) -> None:
     config = train_config(**DATA)
     write_json(tmp_path / "config.json", to_dict(config) | {"data_fingerprint": "abc"})
-    check_resumable(config, tmp_path, "abc")
-    check_resumable(train_config(**DATA, log_steps=7, memory_cap_seconds=99.0), tmp_path, "abc")
+    assert check_resumable(config, tmp_path, "abc") == []
+    assert check_resumable(train_config(**DATA, log_steps=7, memory_cap_seconds=99.0), tmp_path, "abc") == [
+        "--memory_cap_seconds is 99.0 from here on, and was 40.0",
+        "--log_steps is 7 from here on, and was 20",
+    ]
     with pytest.raises(CliError, match="was started with --seed 42, not 43"):
         check_resumable(train_config(**DATA, seed=43), tmp_path, "abc")
     others = dict(

@@ -1,8 +1,13 @@
 import json
+import socket
+import subprocess
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
+from training import free_port
 
 from asrscale import engine as ds
 from asrscale.errors import CliError
@@ -65,9 +70,45 @@ def test_precision_on_a_cpu() -> None:
         ds.resolve_precision("fp16", WORLD)
 
 
+@pytest.mark.parametrize(
+    ("rank", "address", "listening"),
+    [
+        (1, "no-such-host.invalid", False),
+        (1, "127.0.0.1", False),  # nobody listens
+        (0, "127.0.0.1", False),  # nobody comes
+        (0, "127.0.0.1", True),  # another program has the port
+    ],
+)
+def test_ranks_that_cannot_meet_say_so_in_one_line(
+    rank: int, address: str, listening: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ds, "MEETING", timedelta(seconds=3))  # a minute
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        if listening:
+            other.listen()
+        else:
+            other.close()
+        given = {"RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": address, "MASTER_PORT": port}
+        for name, value in given.items():
+            monkeypatch.setenv(name, str(value))
+        with pytest.raises(CliError, match=f"the ranks cannot meet at {address}:{port}") as caught, ds.joined_ranks():
+            pass
+    assert "\n" not in str(caught.value)
+
+
 def test_a_machine_with_gpus_that_torch_cannot_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ds.torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(ds.glob, "glob", lambda pattern: ["/dev/nvidia0"])
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     with pytest.raises(CliError, match=r"has NVIDIA devices, but torch .* cannot use them"), ds.joined_ranks():
         pass
+
+
+def test_a_gradient_that_is_not_finite_on_one_rank_changes_nothing_on_any(
+    run_command: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = run_command("torchrun", "--nproc-per-node", 2, "--master-port", free_port(), "tests/poisoned_rank.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("skipped alike") == 7

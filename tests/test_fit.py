@@ -15,17 +15,9 @@ from asrscale.checkpoint import RunState
 from asrscale.config import train_config
 from asrscale.engine import World
 from asrscale.errors import CliError
-from asrscale.fit import (
-    Job,
-    count_utterances,
-    is_over,
-    learning_rate,
-    loss_sum,
-    open_records,
-    quarantine,
-    train_step,
-)
+from asrscale.fit import count_utterances, loss_sum, train_step
 from asrscale.index import Index, read_catalog, read_index, read_shards
+from asrscale.job import Job, Meter, count_skipped, open_records, quarantine
 from asrscale.loader import Damaged, load_steps
 from asrscale.model import build_recognizer
 from asrscale.regularise import attach_regulariser
@@ -50,18 +42,18 @@ def train_index(own: Job) -> Index:
 
 def test_a_run_is_over_at_its_end_or_out_of_patience(tone_shards: Path) -> None:
     patient, endless = job(tone_shards, patience=2), job(tone_shards, patience=0)
-    assert not is_over(patient, RunState(step=39, stale_evaluations=1))
-    assert is_over(patient, RunState(step=40, evaluated_step=40)) and is_over(
-        patient, RunState(step=1, stale_evaluations=2)
+    assert not patient.is_over(RunState(step=39, stale_evaluations=1))
+    assert patient.is_over(RunState(step=40, evaluated_step=40)) and patient.is_over(
+        RunState(step=1, stale_evaluations=2)
     )
-    assert not is_over(patient, RunState(step=40, evaluated_step=20))  # stopped in its last evaluation
-    assert not is_over(endless, RunState(step=1, stale_evaluations=9))
+    assert not patient.is_over(RunState(step=40, evaluated_step=20))  # stopped in its last evaluation
+    assert not endless.is_over(RunState(step=1, stale_evaluations=9))
 
 
 def test_the_learning_rate_follows_the_schedule(tone_shards: Path) -> None:
     running = job(tone_shards, warmup_steps=10)
-    assert learning_rate(running, 10) == pytest.approx(3e-3)
-    assert learning_rate(running, 39) < 3e-3
+    assert running.learning_rate(10) == pytest.approx(3e-3)
+    assert running.learning_rate(39) < 3e-3
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +76,7 @@ def trained(own: Job, step: Step, good: int) -> tuple[dict[str, torch.Tensor], f
     model = own.recognizer.model.to(own.world.device)
     engine = ds.initialize(model, config, weight_decay=0.0, adam_beta2=0.98)
     engine.train()
-    loss, norm = train_step(engine, own, step, good)
+    loss, norm = train_step(engine, own, step, good, Meter())
     engine.destroy()
     return {name: p.detach().cpu().clone() for name, p in model.named_parameters()}, float(loss), norm
 
@@ -141,3 +133,30 @@ def test_the_quarantine_lists_each_and_stops_the_run_above_the_limit(
     with file.open("a") as torn:
         torn.write('{"step": 5, "ep')
     assert open_records(own, 5) == 2 and len(file.read_text().splitlines()) == 2
+
+
+def test_a_step_without_a_finite_gradient_is_listed_and_too_many_end_the_run(
+    tone_shards: Path, tmp_path: Path, world: World
+) -> None:
+    own = replace(job(tone_shards, max_skipped_steps=3), world=world, folder=tmp_path)
+    step = step_of(own, [np.array([4, 7]), np.array([9])], 3)
+    assert count_skipped(own, step, RunState(skipped_steps=1), 0.5) == 0 == count_skipped(own, step, RunState(), None)
+    assert count_skipped(own, step, RunState(skipped_steps=1), float("inf")) == 2
+    [row] = map(json.loads, (tmp_path / "skipped.jsonl").read_text().splitlines())
+    assert row == {"step": 1, "epoch": 0, "keys": sorted(step.index.keys.take([4, 7, 9]).to_pylist())}
+    with pytest.raises(FloatingPointError, match=r"3 steps in a row, up to step 1, .*skipped\.jsonl.*--learning_rate"):
+        count_skipped(own, step, RunState(skipped_steps=2), float("nan"))
+    open_records(own, 0)
+    assert (tmp_path / "skipped.jsonl").read_text() == ""
+
+
+def test_a_line_of_metrics_tells_the_slowest_rank_and_what_was_skipped(tone_shards: Path, world: World) -> None:
+    own = replace(job(tone_shards), world=world)
+    step, meter = step_of(own, [np.array([4])], 1), Meter()
+    meter.forward_seconds += 0.5
+    meter.add(step, 0, torch.tensor(3.0), 1.0, 0.25)
+    meter.add(step, 0, torch.tensor(float("nan")), float("inf"), 0.0)
+    values = meter.values(own, RunState(step=2, restarts=2))
+    assert values["train/loss"] == 3.0 and values["train/skipped"] == 1 and values["run/restarts"] == 2
+    assert values["speed/slowest_rank"] == 0 and values["speed/slowest_rank_behind_seconds"] == 0
+    assert values["memory/host_bytes"] > 50e6 and values["memory/device_bytes"] == 0

@@ -1,6 +1,12 @@
 import re
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
+from training import free_port, launch, short
 
 from asrscale.errors import CliError
 from asrscale.launcher import rank_environment
@@ -52,3 +58,26 @@ def test_the_shell_of_a_batch_job_is_a_world_of_one(monkeypatch: pytest.MonkeyPa
     shell = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NTASKS": "7", "SLURM_JOB_ID": "12", "SLURM_NODEID": "0"}
     assert given(monkeypatch, **shell)["WORLD_SIZE"] == "1"
     assert given(monkeypatch, **STEP | {"SLURM_STEP_NUM_TASKS": "1"})["WORLD_SIZE"] == "1"  # srun --pty bash
+
+
+def test_torchrun_on_two_nodes_gives_the_weights_of_deepspeed_on_one_and_no_secret_away(
+    undisturbed: Path, tone_shards: Path, tmp_path: Path, run_command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    folder, port = tmp_path / "run", free_port()
+    canary = "c0ffee" * 6 + "feed"  # forty digits, as a key of W&B has
+    secrets = ("WANDB_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "MLFLOW_TRACKING_TOKEN")
+
+    def node(number: int) -> subprocess.CompletedProcess[str]:
+        start = ["torchrun", "--nnodes", 2, "--nproc-per-node", 1, "--node-rank", number]
+        start += ["--master-addr", "127.0.0.1", "--master-port", port, "--"]  # its parser takes --run for its own
+        words = launch(1, tone_shards, folder, *short(), wandb="offline")[1:]
+        return run_command(*start, *words, **dict.fromkeys(secrets, canary))
+
+    with ThreadPoolExecutor(2) as nodes:
+        ended = list(nodes.map(node, (0, 1)))
+    assert [one.returncode for one in ended] == [0, 0], ended
+    weights, other = (load_file(path / "model" / "model.safetensors") for path in (undisturbed, folder))
+    assert all(weights[name].equal(other[name]) for name in weights)
+    assert not any(canary in one.stdout + one.stderr for one in ended)
+    written = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(written) > 10 and not [path for path in written if canary.encode() in path.read_bytes()]

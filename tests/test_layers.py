@@ -11,14 +11,14 @@ MAX_FILE_LINES, MAX_CODE_LINES = 400, 5000
 LAYERS = [
     {"errors"},
     {"cli", "progress", "audio", "text", "storage", "launcher"},
-    {"config", "lint", "sources", "index", "batching", "schedule", "metrics", "tracking", "watch"},
-    {"pack", "splits", "loader", "model", "modelcard", "workers"},
+    {"config", "lint", "sources", "index", "batching", "schedule", "metrics", "tracking"},
+    {"pack", "splits", "loader", "model", "modelcard", "workers", "watch"},
     {"assemble", "report", "engine", "steps", "hub", "regularise"},
     {"shardtools"},
     {"build"},
     {"shard"},
     {"checkpoint", "demo"},
-    {"evaluate", "transcribe"},
+    {"evaluate", "transcribe", "job"},
     {"fit"},
     {"train"},
 ]

@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,14 +17,15 @@ import soundfile
 import webdataset
 from conftest import REPOSITORY, Server, flip_bit
 from safetensors.torch import load_file
-from training import STEPS, launch, metric, partitioned_zero3, short, visited
+from training import STEPS, free_port, launch, metric, partitioned_zero3, short, visited
 from transformers import AutoModelForCTC, AutoProcessor
 
+from asrscale import engine as ds
 from asrscale.config import train_config
 from asrscale.errors import CliError
 from asrscale.index import read_index
 from asrscale.text import normalise
-from asrscale.train import train
+from asrscale.train import held, train
 from asrscale.watch import Watch
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -112,6 +115,35 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     else:
         assert losses == pytest.approx(expected, rel=1e-4)
         assert max(float((weights[name] - other[name]).abs().max()) for name in weights) < 1e-4
+
+
+def test_one_run_folder_has_one_training(tmp_path: Path) -> None:
+    with ds.joined_ranks() as world:
+        with (
+            held(tmp_path / "run", world),
+            pytest.raises(CliError, match=rf"is being trained in by process {os.getpid()} on .*: choose another --run"),
+            held(tmp_path / "run", world),
+        ):
+            pass
+        with held(tmp_path / "run", world):  # free again
+            pass
+        (tmp_path / "file").touch()
+        with pytest.raises(CliError, match=r"--run .*file.* cannot be used"), held(tmp_path / "file" / "run", world):
+            pass
+
+
+def test_a_full_disk_costs_no_more_than_the_checkpoints(tone_shards: Path, tmp_path: Path, run_command: Run) -> None:
+    folder = tmp_path / "run"
+    words = launch(1, tone_shards, folder, *short())
+    done = run_command("bash", "-c", f"ulimit -f 500; exec {shlex.join(words)}")  # KiB a file: less than the weights
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("cannot be saved") == 3 and "Traceback" not in done.stderr
+    assert (
+        "step 8 cannot be saved (" in done.stderr
+        and "the checkpoint of step 0 stands, and the run goes on" in done.stderr
+    )
+    assert re.search(r"error: step 12 cannot be saved .* stands: make room in", done.stderr)
+    assert metric(folder, "run/failed_saves") == {4: 1, 8: 2} and len(metric(folder, "train/loss")) == STEPS
 
 
 def test_a_finished_run_says_so_again_and_other_settings_are_refused(
@@ -301,3 +333,51 @@ def test_ranks_may_slice_a_frozen_stem_differently_under_zero3(
         assert done.returncode == 0, done.stdout + done.stderr
         losses.append(metric(folder, "train/loss"))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_from_2_to_1_to_4_to_3_ranks_and_zero_1_to_3_to_0_to_2(
+    tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    steps = {(2, 1): 10, (1, 3): 20, (4, 0): 30, (3, 2): 40}
+    flags = ["--max_steps", 40, "--warmup_steps", 5, "--batch_seconds", 3, "--units_per_step", 4, "--log_steps", 1]
+    flags += ["--save_steps", 5, "--eval_steps", 10, "--ledger", "true"]
+    expected, found = tmp_path / "expected", tmp_path / "found"
+    done = run_command(*launch(2, tone_shards, expected, *flags))
+    assert done.returncode == 0, done.stdout + done.stderr
+    for (ranks, stage), until in steps.items():
+        config = partitioned_zero3(tmp_path) if stage == 3 else f"ds_configs/zero{stage}.json"
+        words = launch(ranks, tone_shards, found, *flags, "--config", config)
+        process = subprocess.Popen(words, cwd=REPOSITORY, start_new_session=True)
+        while not (found / "checkpoints" / f"step-{until:08d}").exists() and process.poll() is None:
+            time.sleep(0.01)
+        if until < 40:
+            os.killpg(process.pid, signal.SIGKILL)  # the launcher: its ranks notice, save and leave
+        process.wait()
+        while subprocess.run(["pgrep", "-f", str(found)], capture_output=True, check=False).stdout:
+            time.sleep(0.2)
+    assert visited(found) == visited(expected)
+    assert metric(found, "train/loss") == pytest.approx(metric(expected, "train/loss"), rel=1e-4)
+    assert metric(found, "run/restarts")[40] == 3
+    weights, other = (load_file(path / "model" / "model.safetensors") for path in (expected, found))
+    assert max(float((weights[name] - other[name]).abs().max()) for name in weights) < 1e-4
+
+
+@pytest.mark.parametrize(("ranks", "steps"), [(2, 4), slow(1, 100), slow(2, 100), slow(3, 100), slow(4, 100)])
+def test_losses_and_gradients_do_not_depend_on_ranks_stages_and_memory(
+    ranks: int, steps: int, tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    curves = {}
+    for number in (1, ranks):
+        start = ["torchrun", "--nproc-per-node", number, "--master-port", free_port(), "tests/loss_curves.py"]
+        done = run_command(*start, tone_shards, steps, tmp_path / f"{number}.json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        curves[number] = json.loads((tmp_path / f"{number}.json").read_text())
+    expected = curves[1]["stage 0, unit in 1"]
+    assert (
+        len(curves[ranks]) == 12 and len(expected["losses"]) == steps and expected["losses"][-1] < expected["losses"][0]
+    )
+    for name, curve in curves[ranks].items():
+        assert curve["losses"] == pytest.approx(expected["losses"], rel=1e-4), name
+        for parameter, gradient in expected["gradients"].items():
+            assert curve["gradients"][parameter] == pytest.approx(gradient, rel=1e-3, abs=1e-6), (name, parameter)

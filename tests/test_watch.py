@@ -1,6 +1,7 @@
 """Requests to stop, from everyone who may ask."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,11 +12,11 @@ from pathlib import Path
 import pytest
 from conftest import OF_THIS_PROCESS, REPOSITORY
 from safetensors.torch import load_file
-from training import launch, metric, short, visited
+from training import STEPS, launch, metric, short, visited
 
 from asrscale.errors import EXIT_STOPPED
 from asrscale.launcher import find_launchers, is_running
-from asrscale.watch import PREEMPTED_FILE, TICK_SECONDS, watching
+from asrscale.watch import PREEMPTED_FILE, TICK_SECONDS, Pulse, Watch, look, watching
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -79,6 +80,11 @@ def same_as(undisturbed: Path, run_folder: Path) -> None:
     assert all(weights[name].equal(other[name]) for name in weights)
 
 
+def environment(pid: int) -> dict[str, str]:
+    words = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
 def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
@@ -121,7 +127,21 @@ def test_a_stop_under_deepspeed_saves_and_the_run_goes_on_to_the_same_weights(
     same_as(undisturbed, folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+STOPPED_IN_EVALUATION = """
+import os, runpy, sys, time
+from asrscale import fit
+evaluate = fit.evaluate
+def stopped(*values, **settings):
+    os.kill(os.getpid(), {number})
+    time.sleep(2)
+    return evaluate(*values, **settings)
+fit.evaluate = stopped
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_stop_in_start_up_or_evaluation_is_quick_and_loses_nothing(
     number: signal.Signals, start: Start, undisturbed: Path, tone_shards: Path, tmp_path: Path
 ) -> None:
@@ -140,10 +160,11 @@ def test_a_stop_in_start_up_or_evaluation_is_quick_and_loses_nothing(
     assert "while starting" in process.communicate()[0]
     assert {path.name for path in folder.iterdir()} == {PREEMPTED_FILE}
 
-    process = start(words)
-    wait_for(lambda: (folder / "checkpoints" / "step-00000008").exists(), process)
-    process.send_signal(number)  # within its last steps, or its evaluations
-    assert process.wait(PATIENCE_SECONDS) == EXIT_STOPPED, process.communicate()
+    process = start([words[0], "-c", STOPPED_IN_EVALUATION.format(number=number.value), *words[1:]])
+    output, _ = process.communicate()
+    assert process.returncode == EXIT_STOPPED, output
+    assert f"stopped on request after step {STEPS};" in output and not metric(folder, "valid/wer")
+    assert (folder / "checkpoints" / "latest").read_text().strip() == f"step-{STEPS:08d}"
     process = start(words)
     output, _ = process.communicate()
     assert process.returncode == 0, output
@@ -183,3 +204,52 @@ def test_a_launcher_is_told_from_a_shell_whose_command_mentions_one(tmp_path: Pa
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         assert int(done.stdout) == expected, done.stdout
     assert find_launchers() == [] and not is_running((os.getpid(), "0"))
+
+
+def test_a_stopped_rank_is_found_by_the_others_and_named(start: Start, tone_shards: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = start(launch(2, tone_shards, folder, *short(), "--hang_seconds", 8))
+    wait_for(lambda: (folder / "ledger").is_dir(), process)
+    victim = next(pid for pid in ranks_of(folder) if environment(pid)["RANK"] == "1")
+    os.kill(victim, signal.SIGSTOP)
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 1, output
+    assert re.search(r"rank 0: no rank has come further for \d+ s", output), output
+    assert re.search(rf"rank 1 \(process {victim} on .*, training at step \d+\) does not answer\n", output), output
+    assert "fit.py" in output  # the stacks
+    wait_for(lambda: not ranks_of(folder))
+
+
+def test_a_hang_is_told_from_a_slow_rank(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    ranks = [Watch(tmp_path, doing="training", step=3, rank=rank, world_size=2, hang_seconds=10) for rank in (0, 1)]
+    pulses = [Pulse(), Pulse()]
+
+    def seconds(count: int, *alive: int) -> None:
+        for _ in range(count):
+            for rank in alive:
+                look(ranks[rank], pulses[rank], 1.0)
+
+    seconds(3, 0, 1)
+    for _ in range(5):  # rank 1 is slow, rank 0 waits for it: nobody hangs
+        seconds(6, 0, 1)
+        ranks[1].beat()
+    for rank in ranks:
+        rank.beat("saving")
+    seconds(50, 0, 1)  # a save has no beats of its own
+    for rank in ranks:
+        rank.beat("training", 4)
+    seconds(1, 0, 1)
+    ranks[0].beat("training", 5)
+    with pytest.raises(SystemExit), pytest.MonkeyPatch.context() as patched:
+        patched.setattr("os._exit", sys.exit)
+        seconds(30, 0, 1)
+    message = capfd.readouterr().err
+    assert "no rank has come further for 10 s (--hang_seconds)" in message and "stacks of rank" in message
+    assert re.search(rf"rank 1 \(process {os.getpid()} on .*, training at step 4\) hangs", message)
+
+    ranks[1].beat("saving", 5)
+    seconds(1, 1, 0)
+    with pytest.raises(SystemExit), pytest.MonkeyPatch.context() as patched:
+        patched.setattr("os._exit", sys.exit)
+        seconds(30, 0)  # rank 1 is gone: no save takes that long
+    assert re.search(r"rank 1 \(.*, saving at step 5\) does not answer", capfd.readouterr().err)

@@ -1,0 +1,224 @@
+"""What a run is, what its settings make due at a step, and what it writes down about its steps.
+
+    RUN/metrics.jsonl      a line every --log_steps, made by `Meter`
+    RUN/quarantine.jsonl   the damaged utterances, with the reason
+    RUN/skipped.jsonl      the steps whose gradient was not finite, with the keys of all their utterances
+    RUN/ledger/            with --ledger, the keys that each rank visited in each step
+
+What an attempt wrote of steps that are taken again is dropped.
+"""
+
+import json
+import math
+import resource
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from asrscale import engine as ds
+from asrscale.audio import SAMPLE_RATE_HZ
+from asrscale.checkpoint import RunState
+from asrscale.config import TrainConfig
+from asrscale.engine import World
+from asrscale.errors import CliError
+from asrscale.index import Index
+from asrscale.model import Recognizer
+from asrscale.regularise import Regulariser
+from asrscale.schedule import learning_rate_at
+from asrscale.steps import RunPlan, Step
+from asrscale.storage import Cache
+from asrscale.tracking import write_rows
+from asrscale.watch import Watch
+
+QUARANTINE_FILE, SKIPPED_FILE, LEDGER_FOLDER = "quarantine.jsonl", "skipped.jsonl", "ledger"
+MIN_DAMAGED = 10  # fewer say nothing about the share of damaged utterances
+
+
+@dataclass(frozen=True)
+class Job:
+    """What stays the same from the first step to the last."""
+
+    config: TrainConfig  # resolved settings
+    world: World  # who this process is
+    folder: Path  # the run folder
+    recognizer: Recognizer  # the model being trained, which the engine wraps
+    regulariser: Regulariser  # of that model
+    plan: RunPlan  # the training data and their order
+    valid: Index  # the subset that is transcribed while training
+    total_steps: int  # length of the run
+    watch: Watch  # tells when somebody wants the run to stop
+    cache: Cache | None = None  # where shards are copied to
+
+    def is_over(self, state: RunState) -> bool:
+        """Whether the run has had all its steps and evaluations, or has stopped improving."""
+        ended = state.step >= self.total_steps and state.evaluated_step == state.step
+        return ended or 0 < self.config.patience <= state.stale_evaluations
+
+    def evaluation_is_due(self, state: RunState) -> bool:
+        """Whether the model of this step is to be evaluated, and has not been."""
+        due = state.step % self.config.eval_steps == 0 or state.step >= self.total_steps
+        return due and state.evaluated_step < state.step
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        schedule, peak, warmup_steps = self.config.schedule, self.config.learning_rate, self.config.warmup_steps
+        return learning_rate_at(
+            step, schedule=schedule, peak=peak, warmup_steps=warmup_steps, total_steps=self.total_steps
+        )
+
+
+@dataclass
+class Meter:
+    """Adds up what one line of metrics.jsonl tells."""
+
+    loss: Tensor | float = 0.0
+    gradient_norm: float | None = None
+    steps: int = 0
+    counted: int = 0  # steps with a loss
+    skipped: int = 0
+    damaged: int = 0
+    audio_samples: int = 0
+    padded_samples: int = 0
+    waiting_seconds: float = 0.0
+    forward_seconds: float = 0.0  # on a GPU, of the host, which starts the work and may run ahead of it
+    started: float = field(default_factory=time.perf_counter)
+
+    def add(self, step: Step, damaged: int, loss: Tensor, gradient_norm: float | None, waiting_seconds: float) -> None:
+        """Counts a step with `damaged` utterances on all ranks; `loss` is this rank's share of it.
+
+        The norm is None where no utterance was good, and not finite where the step was skipped.
+        """
+        self.gradient_norm = gradient_norm
+        self.steps += 1
+        if gradient_norm is not None and math.isfinite(gradient_norm):
+            self.loss = self.loss + loss
+            self.counted += 1
+        elif gradient_norm is not None:
+            self.skipped += 1
+        self.damaged += damaged
+        self.audio_samples += step.audio_samples
+        self.padded_samples += step.padded_samples
+        self.waiting_seconds += waiting_seconds
+
+    def values(self, job: Job, state: RunState) -> dict[str, float | None]:
+        """The numbers since the meter was made, up to `state`; a collective."""
+        seconds, world = time.perf_counter() - self.started, job.world
+        own = (
+            float(self.loss),
+            self.waiting_seconds,
+            # Of a step, what a rank does by itself: in the rest of it all wait for the slowest.
+            self.waiting_seconds + self.forward_seconds,
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # Linux counts it in KiB
+            torch.cuda.max_memory_allocated(),  # 0 without a GPU
+        )
+        loss, waiting_seconds, busy_seconds, host_bytes, device_bytes = zip(*ds.gather_objects(own, world), strict=True)
+        slowest = max(range(world.world_size), key=busy_seconds.__getitem__)
+        behind_seconds = busy_seconds[slowest] - math.fsum(busy_seconds) / world.world_size
+        return {
+            "train/loss": math.fsum(loss) / self.counted if self.counted else None,
+            "train/learning_rate": job.learning_rate(state.step - 1),
+            "train/gradient_norm": self.gradient_norm,
+            "train/epoch": state.step / job.plan.steps_per_epoch,
+            "train/audio_seconds_per_second": self.audio_samples / SAMPLE_RATE_HZ / seconds,
+            "train/padding": 1 - self.audio_samples / max(1, self.padded_samples),
+            "train/damaged": self.damaged,
+            "train/skipped": self.skipped,
+            "train/waiting": math.fsum(waiting_seconds) / world.world_size / seconds,
+            "speed/step_seconds": seconds / max(1, self.steps),
+            "speed/slowest_rank": slowest,
+            "speed/slowest_rank_behind_seconds": behind_seconds / max(1, self.steps),
+            "memory/host_bytes": max(host_bytes),
+            "memory/device_bytes": max(device_bytes),
+            "run/restarts": state.restarts,
+        }
+
+
+def open_records(job: Job, steps_done: int) -> int:
+    """Drops what the records say of steps that will be taken again; a collective.
+
+    Returns:
+        How many damaged utterances the steps before have met.
+    """
+    damaged = 0
+    if job.world.is_main:
+        for path in (job.folder / SKIPPED_FILE, *(job.folder / LEDGER_FOLDER).glob("*.jsonl")):
+            _keep_until(path, steps_done)
+        damaged = _keep_until(job.folder / QUARANTINE_FILE, steps_done)
+    return round(ds.all_reduce_sum([damaged], job.world)[0])
+
+
+def _keep_until(path: Path, steps_done: int) -> int:
+    """Drops the lines of later steps, and one torn by a kill; returns how many are left."""
+    if not path.exists():
+        return 0
+    whole = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
+    rows = [row for row in map(json.loads, whole) if row["step"] <= steps_done]
+    write_rows(path, rows)
+    return len(rows)
+
+
+def record_visits(job: Job, step: Step) -> None:
+    """Appends the keys of this rank's utterances to RUN/ledger: proof of what was visited, for whoever asks."""
+    path = job.folder / LEDGER_FOLDER / f"rank-{job.world.rank:05d}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step.number + 1, "keys": own_keys(step)}, ensure_ascii=False) + "\n")
+
+
+def own_keys(step: Step) -> list[str]:
+    """The keys of this rank's good utterances."""
+    return [step.index.keys[int(number)].as_py() for batch in step.batches for number in batch.utterances]
+
+
+def count_skipped(job: Job, step: Step, state: RunState, gradient_norm: float | None) -> int:
+    """How many steps in a row, up to this one, had no finite gradient; a collective.
+
+    Such a step is written to RUN/skipped.jsonl, with the keys of all ranks.
+
+    Raises:
+        FloatingPointError: As many as --max_skipped_steps, where no loss scale is being searched for.
+    """
+    if gradient_norm is None or math.isfinite(gradient_norm):
+        return 0
+    keys = sorted(key for part in ds.gather_objects(own_keys(step), job.world) for key in part)
+    if job.world.is_main:
+        with (job.folder / SKIPPED_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(_where(job, step) | {"keys": keys}, ensure_ascii=False) + "\n")
+    count = state.skipped_steps + 1
+    if count >= job.config.max_skipped_steps and job.config.precision != "fp16":
+        raise FloatingPointError(
+            f"{count} steps in a row, up to step {step.number + 1}, have no finite gradient and changed no weight: "
+            f"their utterances are in {job.folder / SKIPPED_FILE}; try a lower --learning_rate"
+        )
+    return count
+
+
+def quarantine(job: Job, step: Step, damaged_so_far: int, visited: int) -> None:
+    """Writes the damaged utterances of a step, of all ranks, to RUN/quarantine.jsonl; a collective.
+
+    `damaged_so_far` and `visited` count the utterances of all steps up to this one, once for each epoch.
+
+    Raises:
+        CliError: The damaged are more than --max_bad_fraction of the visited.
+    """
+    path, index = job.folder / QUARANTINE_FILE, step.index
+    gathered = ds.gather_objects(step.damaged, job.world)
+    if job.world.is_main:
+        with path.open("a", encoding="utf-8") as file:
+            for number, reason in sorted((one.utterance, one.reason) for part in gathered for one in part):
+                what = {"shard": index.shards[index.shard_ids[number]], "key": index.keys[number].as_py()}
+                file.write(json.dumps(_where(job, step) | what | {"reason": reason}, ensure_ascii=False) + "\n")
+    if damaged_so_far >= MIN_DAMAGED and damaged_so_far > job.config.max_bad_fraction * visited:
+        ds.barrier()  # the launcher ends the other ranks with the first: let rank 0 finish its lines
+        raise CliError(
+            f"{damaged_so_far:,} of {visited:,} utterances are damaged, listed in {path}: copy or build their "
+            "shards again, or raise --max_bad_fraction"
+        )
+
+
+def _where(job: Job, step: Step) -> dict[str, Any]:
+    return {"step": step.number + 1, "epoch": step.number // job.plan.steps_per_epoch}

@@ -1,0 +1,63 @@
+"""Run by tests/test_train.py on several ranks: loss curves and first gradients at every ZeRO stage and memory cap.
+
+torchrun … tests/loss_curves.py SHARDS STEPS OUT.json
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from asrscale import engine as ds
+from asrscale.audio import SAMPLE_RATE_HZ
+from asrscale.config import train_config
+from asrscale.engine import World
+from asrscale.fit import count_utterances, train_step
+from asrscale.index import read_catalog, read_index
+from asrscale.job import Job, Meter
+from asrscale.model import build_recognizer
+from asrscale.regularise import attach_regulariser
+from asrscale.steps import plan_run, steps_from
+from asrscale.watch import Watch
+
+BATCH_SECONDS, UNITS_PER_STEP = 6.0, 2
+
+
+def curve(shards: Path, steps: int, stage: int, pieces: int, world: World) -> dict[str, object]:
+    """Losses of `steps` steps, and the norm of each parameter's gradient in the first; units are cut in `pieces`."""
+    config = train_config(
+        train=(str(shards / "train"),), valid=(str(shards / "valid"),), model="tiny", max_steps=100, warmup_steps=10,
+        batch_seconds=BATCH_SECONDS, units_per_step=UNITS_PER_STEP, dropout=0.0, layerdrop=0.0,
+    )  # fmt: skip
+    catalog, valid = read_catalog(config.train), read_index(config.valid)
+    recognizer = build_recognizer("tiny", catalog.characters, dropout=0.0)
+    regulariser = attach_regulariser(recognizer.model, mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0)
+    plan = plan_run(catalog, seed=1, batch_seconds=BATCH_SECONDS, units_per_step=UNITS_PER_STEP)
+    job = Job(config, world, Path("run"), recognizer, regulariser, plan, valid, 100, Watch(Path("run")))
+    zero = {"stage": stage, "stage3_param_persistence_threshold": 0}
+    resolved = ds.resolve_ds_config(
+        {"zero_optimization": zero}, precision="fp32", max_gradient_norm=1.0, device=world.device
+    )
+    engine = ds.initialize(recognizer.model, resolved, weight_decay=0.01, adam_beta2=0.98)
+    engine.train()
+    cap = max(int(BATCH_SECONDS * SAMPLE_RATE_HZ * 1.02 / pieces), int(catalog.longest_samples.max()))
+    losses, gradients = [], {}
+    for step in steps_from(plan, recognizer, range(steps), rank=world.rank, world_size=world.world_size,
+                           cap_samples=cap, threads=1):  # fmt: skip
+        share, _ = train_step(engine, job, step, count_utterances(job, step)[0], Meter())
+        losses += ds.all_reduce_sum([float(share)], world)
+        if not gradients:  # the first moment is a tenth of the first gradient
+            moments = ds.gather_moments(engine, world)
+            gradients = {name: float(moment.norm()) for name, moment in moments.items() if name.startswith("exp_avg/")}
+    engine.destroy()
+    return {"losses": losses, "gradients": gradients}
+
+
+shards, steps, out = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+with ds.joined_ranks() as world:
+    curves = {
+        f"stage {stage}, unit in {pieces}": curve(shards, steps, stage, pieces, world)
+        for stage in (0, 1, 2, 3)
+        for pieces in (1, 2, 4)
+    }
+    if world.is_main:
+        out.write_text(json.dumps(curves))
