@@ -17,6 +17,8 @@ from asrscale import cli
 from asrscale import engine as ds
 from asrscale.audio import SAMPLE_RATE_HZ
 from asrscale.batching import cut_step, hash_keys, plan_epoch
+from asrscale.breakdown import break_down, in_words, write_page
+from asrscale.config import write_json
 from asrscale.engine import World
 from asrscale.errors import CliError, Stopped
 from asrscale.index import Index, read_index
@@ -45,6 +47,9 @@ class EvaluateOptions:
     out: str | None = cli.setting(None, help="folder for the predictions; default: eval beside the model folder")
     memory_cap_seconds: float = cli.setting(40.0, help="padded audio that one GPU holds at once")
     threads: int = cli.setting(2, help="threads of each rank that read and decode")
+    html: str | None = cli.setting(
+        None, help="file for a page of one data set's rates and its worst utterances to hear"
+    )
     cache_dir: str | None = cli.setting(None, help="folder on the node's own disk for copies of shards")
     cache_bytes: int = cli.setting(100_000_000_000, help="most that --cache_dir may hold")
 
@@ -184,6 +189,8 @@ def run(options: EvaluateOptions) -> None:
         raise CliError("--memory_cap_seconds, --threads and --cache_bytes must be above 0")
     if len(set(map(data_set_name, indexes))) < len(options.data):
         raise CliError("--data: two folders would write their predictions to one file: evaluate them one at a time")
+    if options.html and len(indexes) > 1:
+        raise CliError("--html is a page of one data set: give one --data")
     recognizer = load_recognizer(options.model)
     out = Path(options.out) if options.out else Path(options.model).absolute().parent / "eval"
     cache = Cache(options.cache_dir, options.cache_bytes) if options.cache_dir else None
@@ -199,7 +206,15 @@ def run(options: EvaluateOptions) -> None:
             if world.is_main:
                 write_predictions(out / f"{data_set_name(folder)}.jsonl", result.predictions)
     if world.is_main:
-        print(f"{table(rows)}\npredictions: {out}/*.jsonl")
+        print(table(rows))
+        for folder, (index, result) in rows.items():
+            places = {key: i for i, key in enumerate(index.keys.to_pylist())}
+            found = break_down(index, {places[one.key]: one.hypothesis for one in result.predictions})
+            write_json(out / f"{data_set_name(folder)}.json", {"data": folder, "model": options.model} | found)
+            print(f"{folder}: {in_words(found)}")
+            if options.html:
+                write_page(options.html, f"{options.model} on {folder}", index, found)
+        print(f"predictions and all rates: {out}/*.jsonl and *.json")
 
 
 def data_set_name(folder: str) -> str:

@@ -18,6 +18,7 @@ LAYERS = [
     {"build"},
     {"shard"},
     {"checkpoint", "demo"},
+    {"breakdown"},
     {"evaluate", "transcribe", "job"},
     {"fit"},
     {"train"},

@@ -2,9 +2,10 @@ import json
 import random
 
 import jiwer
+import numpy as np
 import pytest
 
-from asrscale.metrics import ErrorCounts, count_errors
+from asrscale.metrics import ErrorCounts, count_errors, differences, rates_with_intervals
 
 WORDS = ["turn", "the", "red", "lamp", "on", "off", "fourties", "it's"]
 
@@ -82,3 +83,37 @@ def test_outer_spaces_count_for_nothing_and_inner_ones_are_characters() -> None:
 def test_lists_of_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="2 references but 1 hypotheses"):
         count_errors(["a", "b"], ["a"])
+
+
+def test_intervals_are_those_of_resampling_one_by_one() -> None:
+    rng = np.random.default_rng(1)
+    words = rng.integers(1, 12, 300)
+    edits = rng.binomial(words, 0.15)
+    amounts = np.stack([edits, words, edits * 3, words * 5], axis=1)
+    found = rates_with_intervals(amounts)
+    assert found["wer"] == edits.sum() / words.sum() and found["cer"] == pytest.approx(found["wer"] * 3 / 5)
+    drawn = rng.integers(300, size=(4_000, 300))
+    expected = np.percentile(edits[drawn].sum(axis=1) / words[drawn].sum(axis=1), (2.5, 97.5))
+    assert [found["wer_low"], found["wer_high"]] == pytest.approx(expected.tolist(), abs=0.004)
+    assert found == rates_with_intervals(amounts)
+    assert rates_with_intervals(amounts[:1])["wer_low"] == edits[0] / words[0]
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "aligned"),
+    [
+        ("a big dog", "a big dog", "a big dog"),
+        ("a big dog", "a pig", "a [big→pig] [dog→]"),
+        ("a dog", "a big dog", "a [→big] dog"),
+        ("", "a dog", "[→a dog]"),
+        ("a dog", "", "[a dog→]"),
+    ],
+)
+def test_differences_are_shown_in_place(reference: str, hypothesis: str, aligned: str) -> None:
+    assert differences(reference, hypothesis) == aligned
+
+
+def test_amounts_are_what_rates_are_made_of() -> None:
+    counts = count_errors(["a big dog"], ["a pig"])
+    edits, words, character_edits, characters = counts.amounts
+    assert (edits / words, character_edits / characters) == (counts.wer, counts.cer) and (edits, words) == (2, 3)

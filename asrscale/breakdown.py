@@ -1,0 +1,114 @@
+"""What an evaluation tells beyond two numbers: how sure they are, for whom they hold, and where the errors are.
+
+Shapes: N utterances, with word edits, reference words, character edits and reference characters of each.
+"""
+
+import sys
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asrscale import report
+from asrscale.audio import SAMPLE_RATE_HZ
+from asrscale.errors import CliError
+from asrscale.index import Index
+from asrscale.metrics import count_errors, differences, rates_with_intervals
+from asrscale.sources import read_records
+from asrscale.storage import Range, read_ranges
+from asrscale.text import NORMALISATION_STEPS, normalise
+
+COLUMNS = ("accent", "accents", "gender", "up_votes", "down_votes")  # Common Voice's names, old and new
+EDGES_SECONDS = np.array([0, 1, 2, 4, 6, 8, 10, 15, 20, 30])
+SPANS = np.array([f"{low:2} to {high} s" for low, high in pairwise([*EDGES_SECONDS, "…"])])
+UNKNOWN = "unknown"
+# A speaker's utterances err alike: resampled one by one they would promise too much. Whole speakers can be resampled
+# where there are some; with less than about 20 that is too narrow as well (Cameron, Gelbach and Miller 2008).
+MIN_SPEAKERS = 20
+WORST, GROUPS_SHOWN = 50, 6
+
+
+def break_down(index: Index, hypotheses: Mapping[int, str]) -> dict[str, Any]:
+    """Rates of all utterances with their intervals, `by` duration, speaker and what of COLUMNS there is; the `worst`.
+
+    `hypotheses` are by the utterance's number in the index. What the source said of each is read from the shards.
+    """
+    held = index.take(np.array(list(hypotheses)))
+    keys, texts, heard = held.keys.to_pylist(), held.texts.to_pylist(), list(map(normalise, hypotheses.values()))
+    amounts = np.array([count_errors([text], [other]).amounts for text, other in zip(texts, heard, strict=True)])
+    records: dict[str, dict[str, str]] = {}
+    for shard in np.unique(held.shard_ids):
+        try:
+            records |= read_records(held.shards[shard])
+        except CliError as error:  # what is measured is not at stake
+            print(
+                f"warning: {error}; its utterances are of unknown accent, gender and votes", file=sys.stderr, flush=True
+            )
+    columns = {"duration": SPANS[np.digitize(held.num_samples / SAMPLE_RATE_HZ, EDGES_SECONDS) - 1]}
+    columns["speaker"] = speakers = np.array([speaker or UNKNOWN for speaker in held.speakers.to_pylist()])
+    for name in COLUMNS:
+        columns[name] = np.array([str(records.get(key, {}).get(name) or UNKNOWN) for key in keys])
+    by: dict[str, dict[str, Any]] = {}
+    for name, column in columns.items():
+        values, places = np.unique(column, return_inverse=True)
+        if len(values) > 1:
+            members = (places == number for number in range(len(values)))
+            by[name] = {str(value): _rates(amounts[m], speakers[m]) for value, m in zip(values, members, strict=True)}
+    worst = [
+        {"key": keys[n], "word_edits": int(amounts[n, 0]), "aligned": differences(texts[n], heard[n])}
+        for n in np.argsort(-amounts[:, 0], kind="stable")[:WORST]
+    ]
+    return _rates(amounts, speakers) | {"normaliser": NORMALISATION_STEPS, "by": by, "worst": worst}
+
+
+def _rates(amounts: NDArray[np.int64], speakers: NDArray[np.str_]) -> dict[str, Any]:
+    """WER and CER of (N, 4) counts by (N,) speakers, with intervals, and what was resampled for these."""
+    names, places = np.unique(speakers, return_inverse=True)
+    samples, resampled = amounts, "utterances"
+    if len(names) >= MIN_SPEAKERS and UNKNOWN not in names:
+        samples, resampled = np.zeros((len(names), 4), np.int64), "speakers"
+        np.add.at(samples, places, amounts)
+    sizes = {"utterances": len(amounts), "words": int(amounts[:, 1].sum())}
+    return sizes | rates_with_intervals(samples) | {"resampled": resampled}
+
+
+def in_words(found: dict[str, Any]) -> str:
+    """What `break_down` found, a line for each way to group: the largest groups."""
+    lines = [f"WER {_shown(found)} in 95 % of resampled {found['resampled']}; {', '.join(found['normaliser'])}"]
+    for name, groups in found["by"].items():
+        largest = sorted(groups, key=lambda value: -groups[value]["words"])[:GROUPS_SHOWN]
+        shown = ", ".join(f"{value.strip()} {_shown(groups[value])}" for value in groups if value in largest)
+        lines.append(
+            f"  by {name}: {shown}" + f" and {len(groups) - GROUPS_SHOWN:,} more" * (len(groups) > GROUPS_SHOWN)
+        )
+    return "\n".join(lines)
+
+
+def _shown(rates: dict[str, Any]) -> str:
+    return "{wer:.2%} ({wer_low:.2%} to {wer_high:.2%})".format(**rates)
+
+
+def write_page(path: str, title: str, index: Index, found: dict[str, Any]) -> None:
+    """Writes a page of what `break_down` found, with players of the worst utterances.
+
+    Raises:
+        CliError: It cannot be written.
+    """
+    rates = []
+    for name, groups in found["by"].items():
+        percent = {f"{value} ({g['words']:,} words)": 100 * g["wer"] for value, g in groups.items()}
+        rates.append(report.bars(f"WER % by {name}", percent))
+    keys, worst = index.keys.to_pylist(), found["worst"][: report.PLAYERS]
+    ids = [keys.index(one["key"]) for one in worst]
+    places = [Range(index.shards[index.shard_ids[i]], int(index.offsets[i]), int(index.sizes[i])) for i in ids]
+    heard = [f"{one['key']}: {one['aligned']}" for one in worst]
+    recordings = zip(heard, read_ranges(places), strict=True)
+    players = [report.player(text, data) for text, data in recordings if isinstance(data, bytes)]
+    summary, sections = in_words(found).splitlines()[0], {"Error rates": rates, "The most word errors": players}
+    try:
+        Path(path).write_text(report.page(title, summary, sections), encoding="utf-8")
+    except OSError as error:
+        raise CliError(f"--html {path}: {error.strerror}: give a file that can be written to") from error
