@@ -317,9 +317,14 @@ def restore_state(engine: Engine, weights: dict[str, Tensor], moments: dict[str,
         _set_full(engine, parameter, weights[name].to(world.device), None, world)
         for moment in MOMENTS:
             _set_full(engine, parameter, moments[f"{moment}/{name}"].to(world.device), moment, world)
-    for state in engine.basic_optimizer.state.values():
-        state["step"].fill_(int(moments["adam_steps"]))
+    set_adam_steps(engine, int(moments["adam_steps"]))
     restore_scaler(engine.optimizer, moments)
+
+
+def set_adam_steps(engine: Engine, steps: int) -> None:
+    """Sets how many steps Adam believes to have taken."""
+    for state in engine.basic_optimizer.state.values():
+        state["step"].fill_(steps)
 
 
 def _link_moments(engine: Engine) -> None:

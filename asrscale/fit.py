@@ -51,8 +51,8 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
     engine = ds.initialize(
         model.to(world.device), ds_config, weight_decay=config.weight_decay, adam_beta2=config.adam_beta2
     )
+    take_empty_step(engine, job)
     if resumed is not None:
-        take_empty_step(engine, job)
         restore_engine(engine, resumed, world)
     saved, failed_saves = state, 0
 
@@ -180,11 +180,12 @@ def train_step(engine: Engine, job: Job, step: Step, good: int, meter: Meter) ->
 
 
 def take_empty_step(engine: Engine, job: Job) -> None:
-    """A step that changes no weight but makes the optimizer's states exist."""
+    """A step that changes nothing but makes the optimizer's states exist: the first real ones may be skipped."""
     nobody = collate(job.valid, job.recognizer.vocabulary, np.zeros(0, np.int64), {})
     prepare_pass(job.regulariser, job.recognizer.model, nobody, seed=job.config.seed, step=0)
     ds.backward(engine, loss_sum(engine, job.recognizer, nobody.to(job.world.device)), job.world)
     ds.take_step(engine, 0.0)
+    ds.set_adam_steps(engine, 0)
 
 
 def loss_sum(engine: Engine, recognizer: Recognizer, batch: Batch) -> Tensor:

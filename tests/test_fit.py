@@ -15,7 +15,7 @@ from asrscale.checkpoint import RunState
 from asrscale.config import train_config
 from asrscale.engine import World
 from asrscale.errors import CliError
-from asrscale.fit import count_utterances, loss_sum, train_step
+from asrscale.fit import count_utterances, loss_sum, take_empty_step, train_step
 from asrscale.index import Index, read_catalog, read_index, read_shards
 from asrscale.job import Job, Meter, count_skipped, open_records, quarantine
 from asrscale.loader import Damaged, load_steps
@@ -133,6 +133,23 @@ def test_the_quarantine_lists_each_and_stops_the_run_above_the_limit(
     with file.open("a") as torn:
         torn.write('{"step": 5, "ep')
     assert open_records(own, 5) == 2 and len(file.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_run_whose_first_steps_are_skipped_can_be_saved(stage: int, tone_shards: Path, world: World) -> None:
+    own = replace(job(tone_shards), world=world)
+    zero = {"zero_optimization": {"stage": stage}}
+    config = ds.resolve_ds_config(zero, precision="fp32", max_gradient_norm=1.0, device=world.device)
+    engine = ds.initialize(own.recognizer.model, config, weight_decay=0.1, adam_beta2=0.98)
+    before = ds.gather_weights(engine, {}, world)
+    take_empty_step(engine, own)
+    batch = step_of(own, [np.array([4])], 1).batches[0]
+    ds.backward(engine, loss_sum(engine, own.recognizer, batch) * float("nan"), world)
+    assert not np.isfinite(ds.take_step(engine, 0.1))
+    weights, moments = ds.gather_weights(engine, {}, world), ds.gather_moments(engine, world)
+    assert not any(bool(value.any()) for value in moments.values())
+    assert all(weights[name].equal(before[name]) for name in weights)
+    engine.destroy()
 
 
 def test_a_step_without_a_finite_gradient_is_listed_and_too_many_end_the_run(
