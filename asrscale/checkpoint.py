@@ -93,15 +93,13 @@ def _write(weights: dict[str, Tensor], moments: dict[str, Tensor], state: RunSta
     partial.rename(target)
     shutil.rmtree(replaced, ignore_errors=True)
     _point(folder, "latest", target.name)
-    kept = {target.name}
+    # Later ones are damaged, or the run would have gone on from them.
+    kept = [path for path in _newest_first(folder) if path <= target][:keep]
     if state.best_step is not None:
         _point(folder, "best", _name(state.best_step))
-        kept.add(_name(state.best_step))
-    # Later ones are damaged, or the run would have gone on from them.
-    whole = [path for path in _newest_first(folder) if path.name <= target.name]
-    for path in set(_newest_first(folder)) - set(whole[:keep]):
-        if path.name not in kept:
-            shutil.rmtree(path)
+        kept.append(folder / _name(state.best_step))
+    for path in set(_newest_first(folder)) - set(kept):
+        shutil.rmtree(path)
 
 
 def whole_checkpoint(run_folder: Path, step: int | None = None) -> tuple[Path | None, list[str]]:
@@ -148,21 +146,18 @@ def _fingerprint(path: Path) -> dict[str, int | str]:
 
 
 def read_state(checkpoint: Path) -> RunState:
-    """The position at which a checkpoint was written; CliError where the file is damaged."""
-    try:
-        state = RunState(**json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8")))
-        return replace(state, best=state.best and tuple(state.best))
-    except (OSError, ValueError, TypeError) as error:
-        raise CliError(f"{checkpoint / STATE_FILE} is damaged: choose another --run") from error
+    """The position at which a checkpoint was written."""
+    state = RunState(**json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8")))
+    return replace(state, best=state.best and tuple(state.best))
 
 
 def load_weights(recognizer: Recognizer, checkpoint: Path) -> None:
     """Puts a checkpoint's weights into a model that no engine wraps yet; every key must match.
 
     Raises:
-        CliError: The weights are damaged, or of another model.
+        CliError: They are of another model.
     """
-    weights = _load(checkpoint / WEIGHTS_FILE)
+    weights = load_file(checkpoint / WEIGHTS_FILE)
     try:
         recognizer.model.load_state_dict(weights, strict=True)
     except RuntimeError as error:
@@ -172,7 +167,7 @@ def load_weights(recognizer: Recognizer, checkpoint: Path) -> None:
 
 def restore_engine(engine: Engine, checkpoint: Path, world: World) -> None:
     """Gives an engine the weights and moments of a checkpoint; see `engine.restore_state` for what must come before."""
-    ds.restore_state(engine, _load(checkpoint / WEIGHTS_FILE), _load(checkpoint / MOMENTS_FILE), world)
+    ds.restore_state(engine, load_file(checkpoint / WEIGHTS_FILE), load_file(checkpoint / MOMENTS_FILE), world)
 
 
 def export_model(recognizer: Recognizer, checkpoint: Path, folder: Path, dtype: torch.dtype) -> None:
@@ -186,7 +181,7 @@ def export_model(recognizer: Recognizer, checkpoint: Path, folder: Path, dtype: 
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     recognizer.save(partial)
-    written = _load(partial / WEIGHTS_FILE)
+    written = load_file(partial / WEIGHTS_FILE)
     if written.keys() != weights.keys():
         raise RuntimeError(f"{partial}: missing or foreign weights {sorted(written.keys() ^ weights.keys())}")
     for name, value in weights.items():
@@ -200,13 +195,6 @@ def is_exported(folder: Path, dtype: torch.dtype) -> bool:
     """Whether a model folder is finished (its card is written last) and in `dtype`."""
     name, config = str(dtype).removeprefix("torch."), folder / "config.json"
     return (folder / "README.md").is_file() and name == json.loads(config.read_text(encoding="utf-8"))["dtype"]
-
-
-def _load(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CliError(f"{path} is damaged: choose another --run") from error
 
 
 def _point(folder: Path, name: str, target: str) -> None:

@@ -163,17 +163,14 @@ def check_resumable(config: TrainConfig, folder: Path, data_fingerprint: str) ->
         before = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CliError(f"{folder} has checkpoints but no readable config.json: choose another --run") from error
-    changed = []
-    for name, now in to_dict(config).items():
-        then = before.get(name)
-        if then != now and name in FIXED_BY_THE_RUN:
+    changed = {name: now for name, now in to_dict(config).items() if before.get(name) != now}
+    for name in FIXED_BY_THE_RUN:
+        if name in changed:
             cure = "go on with the old value, or choose another --run"
-            raise CliError(f"{folder} was started with --{name} {then}, not {now}: {cure}")
-        if then != now:
-            changed.append(f"--{name} is {now} from here on, and was {then}")
+            raise CliError(f"{folder} was started with --{name} {before.get(name)}, not {changed[name]}: {cure}")
     if before.get("data_fingerprint") != data_fingerprint:
         raise CliError(f"{folder} was started with other data in {', '.join(config.train)}: choose another --run")
-    return changed
+    return [f"--{name} is {now} from here on, and was {before.get(name)}" for name, now in changed.items()]
 
 
 # Which values each number may have; None, where a setting has it, is always fine.

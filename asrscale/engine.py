@@ -124,12 +124,6 @@ def _meet(backend: str) -> None:
         raise CliError(f"the ranks cannot meet at {where} ({why}): {cure}") from error
 
 
-def raise_together(problem: str | None, world: World) -> None:
-    """Raises CliError on all ranks where one of them met a problem; a collective."""
-    if problems := [one for one in gather_objects(problem, world) if one]:
-        raise CliError(problems[0])
-
-
 def barrier() -> None:
     """Waits for every rank."""
     torch.distributed.barrier()

@@ -185,7 +185,8 @@ def held(folder: Path, world: World) -> Iterator[None]:
                 problem = f"{folder} is being trained in by {lock.read().strip()}: choose another --run, or end that"
             except OSError as error:
                 problem = f"--run {folder} cannot be used: {error.strerror}: choose another place"
-        ds.raise_together(problem, world)
+        if problems := list(filter(None, ds.gather_objects(problem, world))):
+            raise CliError(problems[0])
         yield
 
 

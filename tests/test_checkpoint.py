@@ -1,4 +1,3 @@
-import json
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -187,20 +186,12 @@ def test_weights_that_are_not_finite_are_never_saved(
     assert newest(tmp_path) is None
 
 
-def test_damage_is_named(engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_model_is_refused(
+    engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
+) -> None:
     save(*engine_and_recognizer, tmp_path, step=1)
-    latest = newest(tmp_path)
-    weights = latest / "model.safetensors"
-    whole = weights.read_bytes()
-    weights.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CliError, match=r"model\.safetensors is damaged"):
-        checkpoints.load_weights(build_recognizer("tiny", "abc"), latest)
-    weights.write_bytes(whole)
     with pytest.raises(CliError, match="holds another model than --model"):
-        checkpoints.load_weights(build_recognizer("tiny", "abcé"), latest)
-    (latest / "state.json").write_text(json.dumps({"step": 1, "surprise": 2}))
-    with pytest.raises(CliError, match=r"state\.json is damaged"):
-        checkpoints.read_state(latest)
+        checkpoints.load_weights(build_recognizer("tiny", "abcé"), newest(tmp_path))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
