@@ -40,12 +40,13 @@ def curve(shards: Path, steps: int, stage: int, pieces: int, world: World) -> di
     engine = ds.initialize(recognizer.model, resolved, weight_decay=0.01, adam_beta2=0.98)
     engine.train()
     cap = max(int(BATCH_SECONDS * SAMPLE_RATE_HZ * 1.02 / pieces), int(catalog.longest_samples.max()))
-    losses, gradients = [], {}
+    losses: list[float] = []
+    gradients: dict[str, float] = {}
     for step in steps_from(plan, recognizer, range(steps), rank=world.rank, world_size=world.world_size,
                            cap_samples=cap, threads=1):  # fmt: skip
         share, _ = train_step(engine, job, step, count_utterances(job, step)[0], Meter())
         losses += ds.all_reduce_sum([float(share)], world)
-        if not gradients:  # the first moment is a tenth of the first gradient
+        if step.number == 0:  # the first moment is a tenth of the first gradient
             moments = ds.gather_moments(engine, world)
             gradients = {name: float(moment.norm()) for name, moment in moments.items() if name.startswith("exp_avg/")}
     engine.destroy()
