@@ -99,7 +99,8 @@ def test_a_damaged_utterance_leaves_the_step_of_the_others(tone_shards: Path, ow
     mean.backward()
     gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     # Adam's first step would be the same for a gradient of any length: its norm tells.
-    assert loss == pytest.approx(float(mean.detach()), rel=1e-4) and norm == pytest.approx(float(gradient.norm()), rel=1e-4)
+    assert loss == pytest.approx(float(mean.detach()), rel=1e-4)
+    assert norm == pytest.approx(float(gradient.norm()), rel=1e-4)
 
 
 def test_a_step_without_a_good_utterance_touches_no_weight(own_shards: Path, world: World) -> None:
