@@ -17,7 +17,7 @@ SPLITS := train=$(CORPUS)/cv-valid-train.csv,valid=$(CORPUS)/cv-valid-dev.csv,te
 # The launcher takes every GPU; without one it would start a single rank.
 RANKS = $$(python -c 'import os, torch; print("" if torch.cuda.is_available() else f"--num_gpus {min(2, os.cpu_count() or 1)}")')
 
-.PHONY: demo test slow check bench clean help
+.PHONY: demo test slow torture check bench clean help
 
 demo: .venv/installed  ## speak a corpus, pack it, train on it, measure the word error rate
 	python -m asrscale.demo --out $(CORPUS)
@@ -36,6 +36,9 @@ check: .venv/installed  ## lint, format, types, shell scripts
 
 slow: .venv/installed  ## run the slow tests, which repeat others with more ranks and stages
 	pytest -q -m slow
+
+torture: .venv/installed  ## break training runs on purpose, at random moments; prints what it cost (half an hour)
+	python tests/torture.py
 
 bench: .venv/installed  ## run the benchmarks one after another
 	python -m pip install -q -c constraints.txt -e '.[bench]'

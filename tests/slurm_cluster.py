@@ -92,7 +92,7 @@ class Cluster:
         """What SLURM knows of a job: JobState, Restarts, ExitCode …"""
         return dict(re.findall(r"(\S+?)=(\S*)", self.run("scontrol", "show", "job", "--oneliner", job)))
 
-    def wait(self, job: str, timeout_seconds: float = 300) -> str:
+    def wait(self, job: str, timeout_seconds: float = 600) -> str:
         """Waits for a job's end and returns its state; a requeued one is started again without SLURM's two minutes."""
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:
@@ -108,11 +108,6 @@ class Cluster:
     def power_cut(self, node: str) -> None:
         """Pulls a node's cable and kills everything that runs on it; needs namespaces."""
         self.run("bash", "-c", f"ip link set v{node[1:]} down && ip netns pids {node} | xargs kill -9")
-
-    def boot(self, node: str) -> None:
-        """Starts a node after a power cut."""
-        self.run("ip", "link", "set", f"v{node[1:]}", "up")
-        self.run("bash", HOLD, self.folder, "0", "yes" if self.namespaces else "no", node)
 
 
 def clean_environment() -> dict[str, str]:

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # The first process of tests/slurm_cluster.py's cluster: brings it up, says so, and ends it at end of file on stdin.
-#   slurm_cluster.sh FOLDER NODES yes|no         yes: namespaces are allowed, and this process is in ones of its own
-#   slurm_cluster.sh FOLDER NODES yes|no NODE    only boots a node
+#   slurm_cluster.sh FOLDER NODES yes|no    yes: namespaces are allowed, and this process is in ones of its own
 set -euo pipefail
 folder=$1 nodes=$2 namespaces=$3
 export SLURM_CONF=$folder/slurm.conf
@@ -16,10 +15,6 @@ boot() { # NODE
     ' boot "$1" "$SLURM_CONF"
   fi
 }
-if [ $# = 4 ]; then
-  boot "$4"
-  exit
-fi
 
 stop() { # where there is a process namespace, the kernel ends everything in it with this shell
   [ "$namespaces" = yes ] && exit

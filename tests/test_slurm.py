@@ -157,9 +157,9 @@ def test_a_fault_that_comes_back_ends_the_job(slurm: Cluster, tone_shards: Path,
 def test_the_time_limit_costs_nothing_but_time(slurm: Cluster, tone_shards: Path, tmp_path: Path) -> None:
     flags = short(saves=1000, steps=500)
     folders = [tmp_path / "unlimited", tmp_path / "limited"]
-    assert slurm.wait(submit(slurm, tone_shards, folders[0], *flags), 900) == "COMPLETED"
+    assert slurm.wait(submit(slurm, tone_shards, folders[0], *flags), 1200) == "COMPLETED"
     job = submit(slurm, tone_shards, folders[1], *flags, sbatch=("--time=2", "--signal=B:USR1@60"))
-    assert slurm.wait(job, 900) == "COMPLETED", output(folders[1], job)
+    assert slurm.wait(job, 1200) == "COMPLETED", output(folders[1], job)
     assert int(slurm.show(job)["Restarts"]) > 0
     same_as(*folders)
 

@@ -1,0 +1,349 @@
+"""Breaks training runs on purpose, at random moments, and counts what it cost: `make torture`.
+
+A run of a few steps is started, hit by a fault, started again with the same command, hit by another, and so on, then
+left to end. It survived if its weights are those of a run that nothing ever happened to, bit by bit, and its ledger
+lists the same utterances for every step, each once. What every fault must leave behind is checked at once: no process
+ten seconds later, and no exit code that says 0 before the run is complete.
+"""
+
+import contextlib
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Literal
+
+from attempts import Attempt, Bench, Launcher, start
+from conftest import REPOSITORY, write_corpus
+from safetensors.torch import load_file
+from training import short, visited
+
+from asrscale import cli
+from asrscale.errors import EXIT_COMPLETE, EXIT_STOPPED
+
+GONE_SECONDS = 10.0  # what is promised: no rank outlives its run for longer
+PATIENCE_SECONDS = 300.0  # after that an attempt counts as hung
+STEPS, FAULTS_A_RUN = 30, 4
+HANG_SECONDS = 20
+NAN_FAULTS = ("NaN loss in one step, on either rank", "NaN loss from a step on")
+
+Moment = Literal["start", "step", "save", "end", "own"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that happens to an attempt.
+
+    Attributes:
+        name: For the table.
+        launcher: What the attempt is started with: one rank with python, two with the others.
+        signal: Sent to `target`; 0 for a fault that starts by itself.
+        target: `rank` (one of them), `all` (launchers too), `launch` (right above the ranks), or `runner` (above that:
+            only deepspeed has one).
+        moment: In start-up, in a step, in a save, after the last step, or the fault's own.
+        own: For tests/broken_train.py; `{}` becomes a step.
+        code: What the attempt must exit with; None: anything but 0.
+        damages: A byte of the newest checkpoint is flipped afterwards.
+    """
+
+    name: str
+    launcher: Launcher
+    signal: int = 0
+    target: Literal["rank", "all", "launch", "runner"] = "rank"
+    moment: Moment = "step"
+    own: str = ""
+    code: int | None = None
+    damages: bool = False
+
+
+def faults() -> list[Fault]:
+    """Every fault of the table."""
+    kills = [
+        Fault(f"kill -9 {whom}, {when}", "torchrun", signal.SIGKILL, target, moment)
+        for target, whom in (("rank", "one rank"), ("all", "all"))
+        for moment, when in (
+            ("start", "in start-up"),
+            ("step", "in a step"),
+            ("save", "in a save"),
+            ("end", "at the end"),
+        )
+    ]
+    # The launchers' own exit codes are not ours: torchrun says 1 when its ranks say 75, and deepspeed says 0 when its
+    # second layer is killed. docs/operations.md tells people.
+    layers: list[tuple[Launcher, Literal["rank", "launch", "runner"], str]] = [
+        ("deepspeed", "rank", "a rank under deepspeed"),
+        ("deepspeed", "launch", "deepspeed.launcher.launch"),
+        ("deepspeed", "runner", "deepspeed"),
+        ("torchrun", "rank", "a rank under torchrun"),
+        ("torchrun", "launch", "torchrun"),
+        ("python", "rank", "python"),
+    ]
+    signals = []
+    for launcher, target, whom in layers:
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL):
+            code = EXIT_STOPPED if target == "rank" and launcher != "torchrun" and number != signal.SIGKILL else None
+            signals.append(Fault(f"{number.name} to {whom}", launcher, number, target, code=code))
+    starting = [
+        Fault(f"{number.name} to python in start-up", "python", number, "rank", "start", code=EXIT_STOPPED)
+        for number in (signal.SIGTERM, signal.SIGUSR1)
+    ]
+    others = [
+        Fault("a rank throws", "torchrun", moment="own", own="throw {} 1"),
+        Fault("SIGSTOP of a rank", "torchrun", moment="own", own="stop {} 1"),
+        Fault("newest checkpoint damaged", "torchrun", signal.SIGKILL, "all", damages=True),
+        Fault("the clock goes back a day", "torchrun", moment="own", own="clock {} 0", code=EXIT_COMPLETE),
+    ]
+    return kills + signals + starting + others
+
+
+@dataclass
+class Tally:
+    """What became of the tries of one fault."""
+
+    tries: int = 0
+    survived: int = 0
+    lost: int = 0
+    repeated: int = 0
+    codes: Counter[int] = field(default_factory=Counter)
+    slowest_seconds: float = 0.0
+
+    def add(self, code: int, seconds: float, lost: int, repeated: int, wrong: str) -> None:
+        """Counts a try; `wrong` says why the run did not survive, or is empty."""
+        self.tries += 1
+        self.survived += not (wrong or lost or repeated)
+        self.lost += lost
+        self.repeated += repeated
+        self.codes[code] += 1
+        self.slowest_seconds = max(self.slowest_seconds, seconds)
+
+
+def saved_step(run_folder: Path) -> int:
+    """The step of the newest checkpoint; 0 without one."""
+    latest = run_folder / "checkpoints" / "latest"
+    return int(latest.read_text().strip()[5:]) if latest.exists() else 0
+
+
+def partials(run_folder: Path) -> set[tuple[str, int]]:
+    """Checkpoints that are being written, or were when a kill came."""
+    found = set()
+    for path in (run_folder / "checkpoints").glob("step-*.partial"):
+        with contextlib.suppress(OSError):
+            found.add((path.name, path.stat().st_ctime_ns))
+    return found
+
+
+def listens(pid: int, fault: Fault) -> bool:
+    """Whether a rank has got as far as hearing a request to stop: its first second belongs to Python."""
+    try:
+        caught = int(Path(f"/proc/{pid}/status").read_text().split("SigCgt:")[1].split()[0], 16)
+    except OSError:
+        return False
+    return fault.code != EXIT_STOPPED or bool(caught >> (fault.signal - 1) & 1)
+
+
+def await_moment(attempt: Attempt, fault: Fault, bench: Bench, run_folder: Path, rng: random.Random) -> bool:
+    """Waits for a random moment of the wanted kind; returns whether the attempt still ran by then."""
+    ledger = run_folder / "ledger" / "rank-00000.jsonl"
+    old_ledger = ledger.stat().st_mtime_ns if ledger.exists() else 0  # tells of steps that will be taken again
+    old_partials = partials(run_folder)
+    target = bench.steps if fault.moment == "end" else min(saved_step(run_folder) + rng.randint(1, 6), bench.steps - 1)
+
+    def steps_taken() -> int:
+        fresh = ledger.exists() and ledger.stat().st_mtime_ns != old_ledger
+        return ledger.read_bytes().count(b"\n") if fresh else 0
+
+    conditions: dict[Moment, Callable[[], object]] = {
+        "start": lambda: any(role == "rank" and listens(pid, fault) for pid, role in attempt.processes().items()),
+        "step": lambda: steps_taken() >= target,
+        "save": lambda: steps_taken() >= target - 1 and partials(run_folder) - old_partials,
+        "end": lambda: steps_taken() >= target,
+    }
+    delays: dict[Moment, float] = {"start": 10.0, "step": 0.3, "save": 0.03, "end": 3.0}
+    if fault.moment == "own":
+        return True
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not conditions[fault.moment]():
+        if attempt.process.poll() is not None or time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    time.sleep(rng.uniform(0, delays[fault.moment]))
+    return attempt.process.poll() is None
+
+
+def suffer(bench: Bench, run_folder: Path, fault: Fault, rng: random.Random) -> tuple[int, float, str] | None:
+    """One attempt with a fault: its exit code, how long its processes stayed, and what is wrong; None if it missed."""
+    own = fault.own.format(saved_step(run_folder) + rng.randint(0, 2))
+    attempt = start(bench, run_folder, fault.launcher, own)
+    if not await_moment(attempt, fault, bench, run_folder, rng):
+        attempt.seconds_until_gone()
+        return None
+    if fault.signal:
+        attempt.strike(fault.signal, fault.target, rng)
+        seconds = attempt.seconds_until_gone()
+        code = attempt.process.wait()
+    else:
+        code = attempt.process.wait(PATIENCE_SECONDS)
+        seconds = attempt.seconds_until_gone()
+    if fault.damages:
+        checkpoints = sorted((run_folder / "checkpoints").glob("step-????????"))
+        if len(checkpoints) < 2:
+            return None
+        weights = bytearray((checkpoints[-1] / "model.safetensors").read_bytes())
+        weights[len(weights) // 2] ^= 1
+        (checkpoints[-1] / "model.safetensors").write_bytes(weights)
+    complete = (run_folder / "model" / "README.md").is_file()
+    expected = EXIT_COMPLETE if complete and fault.code is None else fault.code
+    wrong = f"exit code {code}; " * (code != expected if expected is not None else code == 0)
+    wrong += f"processes stayed for {seconds:.0f} s" * (seconds > GONE_SECONDS)
+    return code, seconds, wrong
+
+
+def compare(run_folder: Path, reference: Path) -> tuple[int, int, str]:
+    """Utterances lost and repeated in a complete run, and what is wrong with its weights."""
+    seen, expected = (
+        Counter((step, key) for step, keys in visited(folder).items() for key in keys)
+        for folder in (run_folder, reference)
+    )
+    weights, others = (load_file(folder / "model" / "model.safetensors") for folder in (run_folder, reference))
+    same = all(weights[name].equal(others[name]) for name in others)
+    return (expected - seen).total(), (seen - expected).total(), "" if same else "other weights"
+
+
+def break_run(bench: Bench, pending: list[Fault], tallies: dict[str, Tally], lock: Lock, seed: int) -> None:
+    """Takes a run through up to FAULTS_A_RUN of the `pending` faults, all of one number of ranks, to its end."""
+    rng = random.Random(seed)
+    run_folder = bench.folder / f"run-{seed:04d}"
+    hit: list[tuple[Fault, int, float, str]] = []
+    with lock:
+        ranks = 1 if not pending or pending[-1].launcher == "python" else 2
+    while len(hit) < FAULTS_A_RUN and not (run_folder / "model" / "README.md").exists():
+        with lock:
+            fitting = [fault for fault in pending if (fault.launcher == "python") == (ranks == 1)]
+            if not fitting:
+                break
+            fault = fitting[-1]
+            pending.remove(fault)
+        outcome = suffer(bench, run_folder, fault, rng)
+        if outcome is None:
+            with lock:
+                pending.insert(0, fault)
+        else:
+            hit.append((fault, *outcome))
+    attempt = start(bench, run_folder, "python" if ranks == 1 else "torchrun")
+    code = attempt.process.wait(PATIENCE_SECONDS)
+    lost, repeated, wrong = (0, 0, f"ends with {code}") if code else compare(run_folder, bench.references[ranks])
+    with lock:
+        for fault, code, seconds, own_wrong in hit:
+            complaint = "; ".join(filter(None, (own_wrong, wrong)))
+            tallies[fault.name].add(code, seconds, lost, repeated, complaint)
+            print(
+                f"{run_folder.name}: {fault.name}: exit code {code}, gone after {seconds:.1f} s. {complaint}",
+                flush=True,
+            )
+    if not (wrong or lost or repeated):
+        shutil.rmtree(run_folder)
+
+
+def endure_nan(bench: Bench, tallies: dict[str, Tally], rng: random.Random) -> None:
+    """A loss that is not a number: skipped alike wherever it appears, and the end of a run where it stays.
+
+    One rank has it in one step, then, in another run, the other rank: the weights must not tell the two apart.
+    """
+    once, for_ever = NAN_FAULTS
+    step = rng.randrange(bench.steps)
+    folders = [bench.folder / f"nan-{step}-on-{rank}" for rank in range(2)]
+    codes = [start(bench, folders[rank], "torchrun", f"nan {step} {rank}").process.wait() for rank in range(2)]
+    lost, repeated, wrong = (0, 0, f"exit codes {codes}") if any(codes) else compare(*folders)
+    for folder in folders if not wrong else ():
+        [row] = map(json.loads, (folder / "skipped.jsonl").read_text().splitlines())
+        if (row["step"], sorted(row["keys"])) != (step + 1, visited(bench.references[2])[step + 1]):
+            wrong = f"skipped {row}"
+        more_lost, more_repeated, _ = compare(folder, bench.references[2])
+        lost, repeated = lost + more_lost, repeated + more_repeated
+    tallies[once].add(codes[0], 0.0, lost, repeated, wrong)
+
+    folder, first = bench.folder / f"nan-from-{step}", rng.randrange(bench.steps - 10)
+    attempt = start(bench, folder, "torchrun", f"nan {first}- {rng.randrange(2)}")
+    code, seconds = attempt.process.wait(), attempt.seconds_until_gone()
+    weights = [load_file(path) for path in (folder / "checkpoints").glob("step-????????/model.safetensors")]
+    finite = all(bool(tensor.isfinite().all()) for file in weights for tensor in file.values())
+    wrong = f"exit code {code}; " * (code == 0) + "a checkpoint that is not finite" * (not finite)
+    tallies[for_ever].add(code, seconds, 0, 0, wrong)
+
+
+def break_runs(bench: Bench, wanted: list[Fault], seed: int, jobs: int) -> dict[str, Tally]:
+    """Does all `wanted` faults to runs, `jobs` of them at a time."""
+    pending, lock, tallies = list(wanted), Lock(), {fault.name: Tally() for fault in wanted}
+    random.Random(seed).shuffle(pending)
+    numbers = iter(range(seed * 1000, seed * 1000 + 1000))
+
+    def work() -> None:
+        while pending:
+            break_run(bench, pending, tallies, lock, next(numbers))
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for done in [pool.submit(work) for _ in range(jobs)]:
+            done.result()
+    return tallies
+
+
+def table(tallies: dict[str, Tally]) -> str:
+    """A line a fault."""
+    lines = [f"{'fault':45} tries  survived  utterances lost  repeated  gone after at most  exit codes"]
+    for name, tally in tallies.items():
+        codes = ", ".join(f"{code} ×{count}" for code, count in sorted(tally.codes.items()))
+        counts = f"{tally.tries:5} {tally.survived:9} {tally.lost:16} {tally.repeated:9}"
+        lines.append(f"{name:45} {counts} {tally.slowest_seconds:17.1f} s  {codes}")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Breaks training runs on purpose and prints what it cost; exit code 1 if anything did."""
+
+    tries: int = cli.setting(3, help="of each fault")
+    seed: int = cli.setting(0, help="of the order and the moments")
+    jobs: int = cli.setting(1, help="runs at a time")
+    only: tuple[str, ...] = cli.setting(("",), help="faults whose name holds one of these")
+
+
+def main(options: Options) -> int:
+    """Makes a corpus and the references, breaks the runs, prints the table."""
+    with tempfile.TemporaryDirectory(prefix="torture-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        corpus = write_corpus(folder / "corpus", utterances=120)
+        words = ["--csv", corpus, "--out", folder / "shards", "--shard_utterances", "30"]
+        subprocess.run([sys.executable, "-m", "asrscale.shard", *words], cwd=REPOSITORY, check=True)
+
+        def is_wanted(fault_name: str) -> bool:
+            return any(part in fault_name for part in options.only)
+
+        wanted = [fault for fault in faults() if is_wanted(fault.name)] * options.tries
+        launchers: dict[int, Launcher] = {1: "python", 2: "torchrun"}
+        flags = tuple(map(str, [*short(saves=2, steps=STEPS), "--hang_seconds", HANG_SECONDS]))
+        bench = Bench(folder / "shards", folder, flags, STEPS, {n: folder / f"undisturbed-{n}" for n in launchers})
+        for ranks, launcher in launchers.items():
+            attempt = start(bench, bench.references[ranks], launcher)
+            assert attempt.process.wait() == 0, bench.references[ranks].with_suffix(".log").read_text()
+        print(f"seed {options.seed}: {len(wanted)} faults", flush=True)
+        tallies = break_runs(bench, wanted, options.seed, options.jobs)
+        if is_wanted("".join(NAN_FAULTS)):
+            tallies |= {name: Tally() for name in NAN_FAULTS}
+            for number in range(options.tries):
+                endure_nan(bench, tallies, random.Random(options.seed * 1000 + number))
+    print(table(tallies))
+    return int(any(tally.survived < tally.tries for tally in tallies.values()))
+
+
+if __name__ == "__main__":
+    cli.run(Options, main)
