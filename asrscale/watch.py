@@ -179,10 +179,9 @@ def look(watch: Watch, pulse: Pulse, seconds: float) -> None:
 
 def _report_hang(watch: Watch, quiet_seconds: float, ranks: list[dict[str, Any]], silent: list[int]) -> None:
     """Names the ranks that do not answer, or else those that are behind, and shows where this one is."""
-    furthest = max(rank["step"] for rank in ranks)
-    behind = [number for number, rank in enumerate(ranks) if rank["step"] < furthest]
+    behind = min(rank["step"] for rank in ranks)
     lines = [f"rank {watch.rank}: no rank has come further for {quiet_seconds:.0f} s (--hang_seconds)"]
-    for number in silent or behind or range(len(ranks)):
+    for number in silent or [number for number, rank in enumerate(ranks) if rank["step"] == behind]:
         at = "process {process} on {host}, {doing} at step {step}".format_map(defaultdict(str, ranks[number]))
         lines.append(f"rank {number} ({at}) {'does not answer' if number in silent else 'hangs'}")
     print("\n".join([*lines, f"stacks of rank {watch.rank}:"]), file=sys.stderr, flush=True)

@@ -82,7 +82,7 @@ def test_precision_on_a_cpu() -> None:
 def test_ranks_that_cannot_meet_say_so_in_one_line(
     rank: int, address: str, listening: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ds, "MEETING", timedelta(seconds=3))  # a minute
+    monkeypatch.setattr(ds, "MEETING", timedelta(seconds=1))  # a minute
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         port = other.getsockname()[1]

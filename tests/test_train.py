@@ -363,7 +363,7 @@ def test_a_run_goes_on_from_2_to_1_to_4_to_3_ranks_and_zero_1_to_3_to_0_to_2(
     assert max(float((weights[name] - other[name]).abs().max()) for name in weights) < 1e-4
 
 
-@pytest.mark.parametrize(("ranks", "steps"), [(2, 4), slow(1, 100), slow(2, 100), slow(3, 100), slow(4, 100)])
+@pytest.mark.parametrize(("ranks", "steps"), [(2, 3), slow(1, 100), slow(2, 100), slow(3, 100), slow(4, 100)])
 def test_losses_and_gradients_do_not_depend_on_ranks_stages_and_memory(
     ranks: int, steps: int, tone_shards: Path, tmp_path: Path, run_command: Run
 ) -> None:

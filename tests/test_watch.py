@@ -93,8 +93,8 @@ def parent(pid: int) -> int:
 @pytest.mark.parametrize(
     ("number", "target"),
     [
-        (signal.SIGTERM, "rank"),
         (signal.SIGKILL, "runner"),
+        pytest.param(signal.SIGTERM, "rank", marks=pytest.mark.slow),
         pytest.param(signal.SIGUSR1, "rank", marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, "rank", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, "launch", marks=pytest.mark.slow),
