@@ -125,10 +125,8 @@ def _find_damage(checkpoint: Path) -> str | None:
         for name in FILES:
             if _fingerprint(checkpoint / name) != manifest[name]:
                 return f"{name} is not what {MANIFEST_FILE} says"
-    except OSError as error:
-        return f"{Path(error.filename or checkpoint).name}: {error.strerror}"
-    except (ValueError, KeyError, TypeError):
-        return f"{MANIFEST_FILE} is damaged"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{MANIFEST_FILE}, or what it names, cannot be read ({error})"
     return None
 
 

@@ -198,17 +198,7 @@ def loss_sum(engine: Engine, recognizer: Recognizer, batch: Batch) -> Tensor:
 
 def evaluate_and_judge(engine: Engine, job: Job, state: RunState, tracker: Tracker, bar: Progress) -> RunState:
     """Transcribes the validation subset, records the result, and compares it with the best so far."""
-    result = evaluate(
-        engine,
-        job.recognizer,
-        job.valid,
-        job.world,
-        memory_cap_seconds=job.config.memory_cap_seconds,
-        threads=job.config.decode_threads,
-        title=None,
-        cache=job.cache,
-        watch=job.watch,
-    )
+    result = evaluate(engine, job.recognizer, job.valid, job.world, title=None, **job.evaluating)
     engine.train()
     wer = result.errors.wer
     score = (wer, result.errors.cer, math.inf if result.loss is None else result.loss)

@@ -63,6 +63,12 @@ class Job:
         due = state.step % self.config.eval_steps == 0 or state.step >= self.total_steps
         return due and state.evaluated_step < state.step
 
+    @property
+    def evaluating(self) -> dict[str, Any]:
+        """What every evaluation of this run tells `evaluate`."""
+        cap_seconds, threads = self.config.memory_cap_seconds, self.config.decode_threads
+        return dict(memory_cap_seconds=cap_seconds, threads=threads, cache=self.cache, watch=self.watch)
+
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step."""
         schedule, peak, warmup_steps = self.config.schedule, self.config.learning_rate, self.config.warmup_steps

@@ -255,21 +255,12 @@ def _export_and_evaluate(job: Job, best_step: int | None, valid_index: Index) ->
         if refused:
             _say(world, "\n".join([*refused, f"exporting {best} instead"]))
         assert best is not None, "the newest one was just written"
-        model, dtype = _new_recognizer(config, catalog), EXPORT_DTYPES[config.export_dtype]
-        checkpoints.export_model(model, best, folder / "model", dtype)
+        fresh, dtype = _new_recognizer(config, catalog), EXPORT_DTYPES[config.export_dtype]
+        checkpoints.export_model(fresh, best, folder / "model", dtype)
     ds.barrier()
     exported = load_recognizer(str(folder / "model"))
-    result = evaluate(
-        exported.model.to(world.device),
-        exported,
-        valid_index,
-        world,
-        memory_cap_seconds=config.memory_cap_seconds,
-        threads=config.decode_threads,
-        title="transcribing all validation data",
-        cache=job.cache,
-        watch=job.watch,
-    )
+    model, title = exported.model.to(world.device), "transcribing all validation data"
+    result = evaluate(model, exported, valid_index, world, title=title, **job.evaluating)
     if world.is_main:
         write_predictions(folder / "eval" / "valid.jsonl", result.predictions)
         card = model_card(to_dict(config), catalog.hours, int(catalog.utterances.sum()), result.errors)
