@@ -89,6 +89,7 @@ def run_tasks(
                     break
                 else:
                     connection.close()
+                    process.join()
             now = finished + sum(max(item, 0) for item in in_hand)
             bar.advance(max(now, shown) - shown)
             shown = max(now, shown)
