@@ -206,6 +206,25 @@ def move_head(recognizer: Recognizer, vocabulary: Vocabulary) -> Recognizer:
     return Recognizer(model, processor, vocabulary)
 
 
+def sketch_recognizer(
+    name: str, *, dtype: torch.dtype, attention: Attention = "auto", dropout: float | None = None
+) -> Recognizer:
+    """What `build_recognizer` makes, in training mode but without any weights: on torch's meta device.
+
+    `name` may also be a config.json file. The vocabulary is a stand-in.
+    """
+    vocabulary = build_vocabulary("abcdefghijklmnopqrstuvwxyz'")
+    given = ARCHITECTURES.get(name)
+    config = Wav2Vec2Config(**given | _vocabulary_config(vocabulary)) if given else _load(Wav2Vec2Config, name)
+    config.update({"layerdrop": 0.0, "apply_spec_augment": False, "mask_time_prob": 0.05})
+    config.update({} if dropout is None else dict.fromkeys(_DROPOUTS, dropout))
+    config._attn_implementation = _attention(attention)
+    with torch.device("meta"):
+        model = ignore_padding(Wav2Vec2ForCTC(config))
+    # transformers makes the mask vector of a raw tensor, on the CPU all the same.
+    return Recognizer(model.to(device="meta", dtype=dtype).train(), _new_processor(vocabulary, config), vocabulary)
+
+
 def load_recognizer(folder: str) -> Recognizer:
     """Loads a fine-tuned model, a folder or a Hugging Face id, with the vocabulary it was trained with.
 
@@ -282,7 +301,7 @@ def greedy_texts(recognizer: Recognizer, logits: Tensor, num_frames: Tensor) -> 
 
 def _load(kind: type[Any], name: str, **settings: Any) -> Any:
     """`kind.from_pretrained(name)`, with one line for a person when that fails."""
-    if not Path(name).is_dir() and (name.count("/") != 1 or name[0] in "./~"):
+    if not Path(name).exists() and (name.count("/") != 1 or name[0] in "./~"):
         raise CliError(f"--model {name}: no such folder, and neither an id such as facebook/wav2vec2-base-960h "
                        f"nor one of the architectures {', '.join(ARCHITECTURES)}")  # fmt: skip
     try:

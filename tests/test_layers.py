@@ -11,16 +11,16 @@ MAX_FILE_LINES, MAX_CODE_LINES = 400, 5000
 LAYERS = [
     {"errors"},
     {"cli", "progress", "audio", "text", "storage", "launcher"},
-    {"config", "lint", "sources", "index", "batching", "schedule", "metrics", "tracking"},
+    {"config", "devices", "lint", "sources", "index", "batching", "schedule", "metrics", "tracking"},
     {"pack", "splits", "loader", "model", "modelcard", "workers", "watch"},
     {"assemble", "report", "engine", "steps", "hub", "regularise"},
     {"shardtools"},
     {"build"},
     {"shard"},
-    {"checkpoint", "demo"},
+    {"checkpoint", "demo", "memory"},
     {"breakdown"},
     {"evaluate", "transcribe", "job"},
-    {"fit"},
+    {"fit", "plan"},
     {"train"},
 ]
 OWNERS = {

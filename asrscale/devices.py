@@ -1,0 +1,124 @@
+"""GPUs, and what DeepSpeed keeps on them: everything of a step's memory that is no tensor of the pass itself."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from asrscale.errors import CliError
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What a GPU can hold and do, by its vendor's data sheet."""
+
+    name: str
+    memory_gib: float  # what torch can see of it
+    teraflops: float  # dense 16-bit tensor cores that add in fp32
+    memory_gb_per_second: float
+    link_gb_per_second: float  # to another GPU of the node, one direction: NVLink, or PCIe
+    has_bf16: bool = True
+
+
+GPUS = {
+    gpu.name: gpu
+    for gpu in (
+        Gpu("rtx3050-6", 5.8, 13.5, 168, 8),
+        Gpu("rtx4060-8", 7.75, 60, 272, 8),
+        Gpu("rtx3060-12", 11.75, 25.5, 360, 16),
+        Gpu("t4-16", 14.6, 65, 320, 8, has_bf16=False),
+        Gpu("v100-16", 15.77, 125, 900, 75, has_bf16=False),
+        Gpu("l4-24", 22.0, 121, 300, 16),
+        Gpu("rtx4090-24", 23.5, 165, 1008, 16),
+        Gpu("v100-32", 31.7, 125, 900, 75, has_bf16=False),
+        Gpu("a100-40", 39.4, 312, 1555, 250),
+        Gpu("a100-80", 79.1, 312, 2039, 250),
+        Gpu("h100-80", 79.1, 989, 3350, 400),
+        Gpu("h200-141", 139.8, 989, 4800, 400),
+    )
+}
+
+# Constants that cannot be traced; docs/memory.md has where each comes from.
+CONTEXT_BYTES = int(0.5 * GIB)  # CUDA's context with lazily loaded kernels: 0.3 to 0.5 GB
+CUBLAS_BYTES = 2 * 8_519_680  # workspaces of the forward and the backward thread
+NCCL_BYTES = int(0.7 * GIB)  # of several GPUs: 0.54 to 0.69 GB a communicator
+FRAGMENTATION = 0.05  # of what is allocated: replays of the caching allocator needed 0.7 to 4.5 %, checkpointed less
+
+
+def find_gpu(name: str) -> Gpu:
+    """A GPU by its name, or one of so many GiB that is as fast as the largest known that has no more.
+
+    Raises:
+        CliError: Neither.
+    """
+    if name in GPUS:
+        return GPUS[name]
+    if not name.replace(".", "", 1).isdigit() or not 1 <= float(name) <= 1024:
+        raise CliError(f"--gpu {name}: give the GiB of a card, or one of {', '.join(GPUS)}")
+    smaller = [gpu for gpu in GPUS.values() if gpu.memory_gib <= float(name)]
+    like = max(smaller, key=lambda gpu: gpu.memory_gib) if smaller else next(iter(GPUS.values()))
+    return replace(like, name=f"{name} GiB", memory_gib=float(name))
+
+
+def outside_bytes(world_size: int) -> float:
+    """What a GPU holds that no allocator of torch knows of."""
+    return float(CONTEXT_BYTES + CUBLAS_BYTES + (NCCL_BYTES if world_size > 1 else 0))
+
+
+def activation_budget_bytes(gpu: Gpu, states: "States", world_size: int) -> float:
+    """What is left for activations in a pass; negative where not even an optimizer step fits."""
+    allocated = (gpu.memory_gib * GIB - outside_bytes(world_size)) / (1 + FRAGMENTATION)
+    room = allocated - states.weights - states.gradients - states.optimizer - states.buckets
+    return room - (states.backward_bytes if room >= states.step_bytes else states.step_bytes)
+
+
+@dataclass(frozen=True)
+class States:
+    """Bytes that DeepSpeed keeps on each GPU besides activations.
+
+    `weights`, `gradients` and `optimizer` (fp32 weights and both moments) are there in every pass and step, `buckets`
+    are its buffers; the rest comes and goes.
+    """
+
+    weights: float
+    gradients: float
+    optimizer: float
+    buckets: float
+    backward_bytes: float  # at most in a backward pass, on top
+    step_bytes: float  # in an optimizer step, on top
+
+
+def deepspeed_states(zero: dict[str, Any], model: nn.Module, world_size: int) -> States:
+    """What DeepSpeed 0.19.8 keeps with `engine.resolve_ds_config`'s settings, measured on CPU ranks.
+
+    tests/bench_memory.py repeats the measurement, docs/memory.md has the formulas as a table.
+
+    Args:
+        zero: The "zero_optimization" section, resolved.
+        model: In the precision that it computes in; its content is not looked at.
+        world_size: Number of ranks.
+    """
+    learned = [p.numel() for p in model.parameters() if p.requires_grad]
+    parameters, t, largest = sum(p.numel() for p in model.parameters()), sum(learned), max(learned)
+    stage, weight_bytes = zero["stage"], next(model.parameters()).element_size()
+    share, half, n = t / world_size, weight_bytes == 2, weight_bytes * parameters
+    bucket = int(zero.get("reduce_bucket_size", 5e8))  # DeepSpeed's default
+    # Reduced in fp32: the bucket's gradients, and their copy.
+    reduced = (6 if half else 4) * min(max(bucket, largest), t)
+    buffer = weight_bytes * bucket * (2 if zero.get("overlap_comm") else 1)
+    if zero.get("offload_optimizer"):  # a parameter's gradient at a time goes to the host
+        return States(n, 0, 0, buffer + weight_bytes * largest, reduced, 8 * largest)
+    if stage == 0:
+        return States(n, 4 * t, 8 * t, 0, 0, 4 * t)
+    if stage == 1 and half:  # DeepSpeed's BF16_Optimizer keeps whole fp32 gradients
+        return States(n, 4 * t, 12 * share, 0, 2 * t, 6 * t)
+    if stage == 1:
+        return States(n, 0, 12 * share, 0, 4 * t + buffer, 4 * t + 4 * share)
+    if stage == 2:
+        step = 8 * largest if half else 4 * share
+        return States(n, 4 * share, 12 * share, buffer, reduced + (0 if half else 4 * share), step)
+    live = min(parameters, int(zero.get("stage3_max_live_parameters", 1e9)) + largest)
+    gathered = weight_bytes * live if world_size > 1 else 2 * bucket
+    return States(n / world_size, 4 * share, 12 * share, 4 * bucket, gathered + reduced, 4 * share)

@@ -1,0 +1,92 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import Wav2Vec2Config
+
+from asrscale.devices import GPUS, activation_budget_bytes, deepspeed_states, find_gpu
+from asrscale.engine import read_ds_config
+from asrscale.errors import CliError
+from asrscale.model import sketch_recognizer
+from asrscale.plan import Choice, choose, plan, plan_config
+
+LARGE = dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)
+LAYER = dict(feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=True)
+ARCHITECTURES = {
+    "large-960h": LARGE,
+    "xls-r-1b": LAYER | dict(hidden_size=1280, num_hidden_layers=48, num_attention_heads=16, intermediate_size=5120),
+}
+
+
+def config_file(folder: Path, architecture: str) -> str:
+    path = folder / f"{architecture}.json"
+    Wav2Vec2Config(**ARCHITECTURES[architecture]).to_json_file(path)
+    return str(path)
+
+
+@pytest.mark.parametrize(("architecture", "gpu"), [("large-960h", "6"), ("xls-r-1b", "24")])
+def test_the_planner_finds_a_way_on_a_small_card(architecture: str, gpu: str, tmp_path: Path) -> None:
+    config = plan_config(model=config_file(tmp_path, architecture))
+    ways = choose(config, [5.0], [find_gpu(gpu)], 1)[f"{gpu} GiB"]
+    best = ways[0]
+    assert best.cap_seconds >= 5 and sum(best.peak_bytes.values()) <= float(gpu) * 2**30
+    fitting = [way for way in ways if way.cap_seconds]
+    assert best.step_seconds == min(way.step_seconds for way in fitting)
+    assert ("offload" in best.config) == (architecture == "large-960h")
+
+
+def caps(ways: list[Choice]) -> dict[tuple[str, bool], int]:
+    return {(way.config, way.activation_checkpointing): way.cap_seconds for way in ways}
+
+
+def test_more_memory_more_gpus_and_every_saver_hold_more(tmp_path: Path) -> None:
+    config = plan_config(model=config_file(tmp_path, "large-960h"))
+    found = choose(config, [5.0], list(GPUS.values()), 8)
+    for ways in found.values():
+        cap = caps(ways)
+        assert all(cap[name, True] >= cap[name, False] for name, _ in cap)
+        assert cap["zero2_offload", True] >= cap["zero2", True] >= cap["zero1", True]
+    assert caps(found["rtx3060-12"])["zero2", False] < caps(found["a100-40"])["zero2", False]
+    assert caps(found["rtx3050-6"])["zero2", True] > 0  # eight of them share what one could not hold
+
+
+def test_states_shrink_with_stage_and_ranks() -> None:
+    model = sketch_recognizer("tiny", dtype=torch.bfloat16).model
+    zero = {stage: read_ds_config(f"ds_configs/zero{stage}.json")["zero_optimization"] for stage in (1, 2, 3)}
+    residents = [deepspeed_states(zero[stage], model, 8) for stage in (1, 2, 3)]
+    parameters = sum(p.numel() for p in model.parameters())
+    assert [round(states.weights / parameters, 3) for states in residents] == [2, 2, 0.25]
+    assert [states.gradients / parameters for states in residents] == [4, 0.5, 0.5]
+    assert {states.optimizer / parameters for states in residents} == {1.5}
+    room = [activation_budget_bytes(find_gpu(gpu), residents[1], 8) for gpu in ("2", "4")]
+    assert room[1] - room[0] == pytest.approx(2 * 2**30 / 1.05)
+
+
+def test_the_command_tells_people_and_programs(
+    tone_shards: Path, tmp_path: Path, run_command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    data = ["--train", tone_shards / "train", "--valid", tone_shards / "valid"]
+    words = [sys.executable, "-m", "asrscale.plan", "--model", "tiny", "--gpu"]
+    done = run_command(*words, "t4-16", "--html", tmp_path / "plan.html", *data)
+    assert done.returncode == 0, done.stderr
+    assert "deepspeed --num_gpus 1 launch/train.py --model tiny --config ds_configs/zero2.json" in done.stdout
+    assert "steps an epoch" in done.stdout and "activations" in done.stdout
+    page = (tmp_path / "plan.html").read_text()
+    assert "zero2_offload, checkpointing" in page and "<script" not in page and "http" not in page
+    wrong = run_command(*words, "mega")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1) and "--gpu mega: give the GiB" in wrong.stderr
+
+
+def test_what_does_not_fit_says_what_to_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = config_file(tmp_path, "large-960h")
+    with pytest.raises(CliError, match=r"an utterance of 20 s fits 1 × 1 in no way: choose a smaller --model"):
+        plan(plan_config(model=model, gpu="1"))
+    with pytest.raises(CliError, match="--gpus 0: give 1 or more"):
+        plan(plan_config(model=model, gpus=0))
+    capsys.readouterr()
+    plan(plan_config(model="tiny", json=True))
+    assert {way["gpu"]["name"] for way in json.loads(capsys.readouterr().out)} == set(GPUS)
