@@ -12,7 +12,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Gpu:
-    """What a GPU can hold and do, by its vendor's data sheet."""
+    """What a GPU can hold and do, in round figures; docs/memory.md says how far to trust them."""
 
     name: str
     memory_gib: float  # what torch can see of it

@@ -44,7 +44,7 @@ class PlanConfig(TrainConfig):
     gpu: str = cli.setting("all", help=f"GiB, or one of {', '.join(GPUS)}; all: a line each")
     gpus: int = cli.setting(1, help="how many GPUs")
     json: bool = cli.setting(False, help="print everything as JSON")
-    html: str | None = cli.setting(None, help="file for a page of the same, with the memory over a pass")
+    html: str | None = cli.setting(None, help="file for a page of the same")
 
 
 @dataclass(frozen=True)

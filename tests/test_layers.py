@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FILES = {path.stem: path for path in (ROOT / "asrscale").glob("*.py")}
 # A file in one sitting, as it stands; the package in an afternoon, in lines of code (docs/decisions/size.md).
-MAX_FILE_LINES, MAX_CODE_LINES = 400, 5000
+MAX_FILE_LINES, MAX_CODE_LINES = 400, 5400
 
 LAYERS = [
     {"errors"},
