@@ -202,8 +202,9 @@ def suffer(bench: Bench, run_folder: Path, fault: Fault, rng: random.Random) -> 
         weights[len(weights) // 2] ^= 1
         (checkpoints[-1] / "model.safetensors").write_bytes(weights)
     complete = (run_folder / "model" / "README.md").is_file()
-    expected = EXIT_COMPLETE if complete and fault.code is None else fault.code
-    wrong = f"exit code {code}; " * (code != expected if expected is not None else code == 0)
+    promised = code != EXIT_COMPLETE if fault.code is None else code == fault.code
+    theirs = fault.target in ("launch", "runner")  # the code of a launcher that was hit itself
+    wrong = "" if promised or theirs or (complete and code == EXIT_COMPLETE) else f"exit code {code}; "
     wrong += f"processes stayed for {seconds:.0f} s" * (seconds > GONE_SECONDS)
     return code, seconds, wrong
 
