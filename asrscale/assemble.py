@@ -19,6 +19,7 @@ from asrscale.pack import Part, read_part
 from asrscale.text import NORMALISATION_STEPS
 
 REJECTED_FILE = "rejected.jsonl"
+REFUSED_FILE = "refused.jsonl"
 PARTS_FOLDER = "parts"  # holds a file for each finished part of an array job, until they are merged
 
 # A split to be, as JSON: `name` of its folder, `source` and `options` for dataset.json, `shards` by file name.
@@ -93,7 +94,7 @@ def assemble(out: str, plans: list[Plan]) -> None:
         folder = Path(out, plan["name"])
         shards = [folder / name for name in plan["shards"]]
         others = {*folder.glob(f"{plan['name']}-[0-9]*.tar*"), *(Path(f"{shard}.part") for shard in shards)}
-        for path in others - {*shards}:
+        for path in others - {*shards} | {folder / REFUSED_FILE}:
             path.unlink(missing_ok=True)
 
 
@@ -103,12 +104,26 @@ def list_rejects(out: str, plans: list[Plan]) -> None:
     before = map(json.loads, path.read_bytes().splitlines() if path.exists() else [])
     rejects = [reject for reject in before if reject["split"] not in names]
     for plan in plans:
+        rejects += _refused(Path(out, plan["name"]))
         for part in _stored_parts(Path(out, plan["name"]), plan, missing_ok=True):
             rejects += part["rejects"]
-    rejects.sort(key=lambda reject: (reject["split"], reject["line"]))
-    temporary = path.with_suffix(".tmp")
+    _write_rejects(path, sorted(rejects, key=lambda reject: (reject["split"], reject["line"])))
+
+
+def write_refused(folder: Path, rejects: list[dict[str, Any]]) -> None:
+    """Keeps the rejects that no shard knows of beside the shards until they are whole."""
+    _write_rejects(folder / REFUSED_FILE, rejects)
+
+
+def _write_rejects(path: Path, rejects: list[dict[str, Any]]) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text("".join(json.dumps(reject, ensure_ascii=False) + "\n" for reject in rejects), "utf-8")
     temporary.replace(path)
+
+
+def _refused(folder: Path) -> list[dict[str, Any]]:
+    path = folder / REFUSED_FILE
+    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
 
 def _stored_parts(folder: Path, plan: Plan, *, missing_ok: bool = False) -> Iterator[Part]:
@@ -125,7 +140,7 @@ def _make_whole(folder: Path, plan: Plan) -> None:
     """Writes index.parquet, then dataset.json, which makes the folder whole."""
     shards: list[dict[str, Any]] = []
     characters: Counter[str] = Counter()
-    rejected: Counter[str] = Counter()
+    rejected = Counter(reject["reason"] for reject in _refused(folder))
 
     def utterances_by_shard() -> Iterator[list[dict[str, Any]]]:
         for part in _stored_parts(folder, plan):

@@ -16,22 +16,39 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import astuple, dataclass, field, replace
-from hashlib import blake2b, file_digest
+from functools import partial
+from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import IO, Any, Literal
 
 import numpy as np
 
-from asrscale.assemble import Plan, assemble, counts, finish_part, list_rejects, only_writer, part_name
+from asrscale.assemble import Plan, assemble, counts, finish_part, list_rejects, only_writer, part_name, write_refused
+from asrscale.audio import probe_seconds
 from asrscale.cli import setting
-from asrscale.errors import CliError
+from asrscale.errors import AudioError, CliError
 from asrscale.index import DATASET_FILE, read_index
-from asrscale.pack import DEATHS_TO_BLAME, Task, build_shard
+from asrscale.lint import Rules, read_rules
+from asrscale.pack import DEATHS_TO_BLAME, Task, build_shard, reject
 from asrscale.progress import progress
 from asrscale.shardtools import print_stats
-from asrscale.sources import Row, read_source, split_by_sentence
+from asrscale.sources import Row, open_audio, read_source
+from asrscale.splits import SplitRules, choose_hours, deal
+from asrscale.storage import is_remote
 from asrscale.workers import run_tasks, usable_cores
 
+PAST_HOURS = "past max_hours: not in the sample"
+# In dataset.json: the same folder is not built again with others.
+KEPT_OPTIONS = (
+    "seed",
+    "min_seconds",
+    "max_seconds",
+    "shard_utterances",
+    "filter",
+    "max_hours",
+    "valid_fraction",
+    "test_fraction",
+)
 PROBED_ROWS = 1_000  # of each split are looked for before anything is decoded: a wrong audio root misses nearly all
 MAX_DEATHS = 20  # of workers over one shard, each at another row: then it is the machine, not the rows
 EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
@@ -39,27 +56,31 @@ EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
 
 @dataclass(frozen=True)
 class ShardOptions:
-    """Builds WebDataset shards of 16 kHz audio from a CSV with the columns filename and text.
+    """Builds WebDataset shards of 16 kHz audio from a CSV with the columns filename and text, or another corpus.
+
+    Such are: Common Voice's TSV, NeMo's JSON lines, LJSpeech's metadata.csv, folders of LibriSpeech's *.trans.txt, and
+    folders of WebDataset tars.
 
     Other verbs: `verify`, `index`, `stats` and `merge`; `python -m asrscale.shard VERB --help` tells of them.
     """
 
-    csv: tuple[str, ...] = setting(help="a CSV, split by sentence into train and valid; or train=FILE,valid=FILE,…")
+    csv: tuple[str, ...] = setting(help="a CSV or other corpus, which is split; or train=FILE,valid=FILE,…")
     out: str = setting(help="folder to build in: a folder a split, and rejected.jsonl")
     audio_root: str | None = setting(None, help="folder that file names in the CSV start from; by default the CSV's")
-    valid_fraction: float = setting(0.3, help="share of the sentences for valid where the CSV is split; 0: train only")
+    split_by: str | None = setting(None, help="sentence, speaker (default where known), both, or the split's column")
+    valid_fraction: float = setting(0.3, help="share of the sentences or speakers for valid where the CSV is split")
+    test_fraction: float = setting(0.0, help="share of them for test")
+    filter: str | None = setting(None, help="which rows to take, such as 'up_votes>=2 and down_votes==0'")
+    max_hours: float | None = setting(None, help="take so many hours of all, with lengths spread as they are in all")
+    vocab: str | None = setting(None, help="checkpoint folder or vocab.json: clips it cannot learn from are rejected")
     seed: int = setting(42, help="decides the split, and what goes into which shard")
     min_seconds: float = setting(0.1, help="shorter clips are rejected")
     max_seconds: float = setting(20.0, help="longer clips are rejected, never cut")
-    codec: Literal["flac", "wav", "opus"] = setting(
-        "flac", help="how audio is stored; opus is lossy and slow to decode"
-    )
+    codec: Literal["flac", "wav", "opus"] = setting("flac", help="how audio is stored; opus is lossy, slow to decode")
     original: bool = setting(False, help="store the bytes of the source files; training decodes and resamples them")
     shard_utterances: int = setting(1000, help="rows a shard, before rejects")
     max_rejected: float = setting(0.05, help="share of the rows, as 5%; the build fails when more are rejected")
-    on_error: Literal["quarantine", "stop"] = setting(
-        "quarantine", help="reject a row over which our code or a worker process fails, or stop and name it"
-    )
+    on_error: Literal["quarantine", "stop"] = setting("quarantine", help="on a fault of ours: reject the row, or stop")
     part: int = setting(0, help="of an array job, which share of the shards to build: 0 to --parts - 1; then `merge`")
     parts: int = setting(1, help="how many shares the array job has")
     workers: int | None = setting(None, help="processes; by default one a usable core")
@@ -72,21 +93,25 @@ class Split:
     Attributes:
         rows: Where each of its rows starts in `spool`, a JSON line.
         order: A hash of each of its rows: the order in which they fill the shards.
+        refused: Where rows start that are in no shard.
     """
 
     folder: Path
     source: str
     audio_root: str
+    rules: Rules
     settings: dict[str, Any]
     spool: IO[bytes]
     rows: "array[int]" = field(default_factory=lambda: array("Q"))
     order: "array[int]" = field(default_factory=lambda: array("Q"))
+    refused: "array[int]" = field(default_factory=lambda: array("Q"))
 
     def add(self, row: Row) -> None:
         """Spools a row; its place is decided before anything is decoded, so that no reject moves another row."""
         salted = f"{self.settings['seed']} {self.folder.name} {row.line}"
-        self.rows.append(self.spool.seek(0, os.SEEK_END))
-        self.order.append(int.from_bytes(blake2b(salted.encode(), digest_size=16).digest()[:8], "big"))
+        (self.refused if row.refused else self.rows).append(self.spool.seek(0, os.SEEK_END))
+        if not row.refused:
+            self.order.append(int.from_bytes(blake2b(salted.encode(), digest_size=16).digest()[:8], "big"))
         self.spool.write(json.dumps(astuple(row)).encode() + b"\n")
 
     def read(self, positions: Any) -> Iterator[Row]:
@@ -130,13 +155,13 @@ def build(options: ShardOptions) -> int | None:
 
 def _plan(options: ShardOptions, spool: IO[bytes]) -> list[Split]:
     """Checks the options, reads the CSVs and deals their rows to splits."""
-    if not 0 <= options.valid_fraction < 1:
-        raise CliError(f"--valid_fraction {options.valid_fraction}: give a number from 0 to below 1")
+    if not 0 <= options.valid_fraction <= options.valid_fraction + options.test_fraction < 1:
+        raise CliError(f"--valid_fraction {options.valid_fraction}: give 0 to below 1, with --test_fraction together")
     if not 0 < options.min_seconds < options.max_seconds:
         raise CliError(f"--min_seconds {options.min_seconds}: give more than 0 and less than --max_seconds")
-    for name in ("shard_utterances", "workers", "parts"):
-        if (number := getattr(options, name)) is not None and number < 1:
-            raise CliError(f"--{name} {number}: give 1 or more")
+    for name, least in (("shard_utterances", 1), ("workers", 1), ("parts", 1), ("max_hours", 1e-3)):
+        if (number := getattr(options, name)) is not None and number < least:
+            raise CliError(f"--{name} {number}: give {least} or more")
     if not 0 <= options.part < options.parts:
         raise CliError(f"--part {options.part}: give 0 to {options.parts - 1}, one less than --parts")
     if options.original and options.codec != "flac":
@@ -147,29 +172,56 @@ def _plan(options: ShardOptions, spool: IO[bytes]) -> list[Split]:
     files = {match[1]: match[2] for match in named if match}
     if len(files) != len(options.csv) or (None in files and len(files) > 1):
         raise CliError("--csv: give one file, or several as train=FILE,valid=FILE with each name once")
+    rules = read_rules(options.min_seconds, options.max_seconds, options.vocab)
     splits = []
     for name, path in files.items():
-        folder = os.path.dirname(path) or "."
-        root = options.audio_root or folder
-        settings = {
-            "audio_root_from_csv": os.path.relpath(root, folder),
-            "valid_fraction": None if name else options.valid_fraction,
+        by = f"={name}" if name else options.split_by
+        how = SplitRules(by, options.valid_fraction, options.test_fraction, options.seed, options.filter)
+        read = partial(read_source, path, options.audio_root)
+        root = read()[1]
+        settings = {name: getattr(options, name) for name in KEPT_OPTIONS} | {
+            "audio_root_from_csv": root if is_remote(root) else os.path.relpath(root, os.path.dirname(path) or "."),
+            "split_by": by,
             "codec": "original" if options.original else options.codec,
-            **{key: getattr(options, key) for key in ("seed", "min_seconds", "max_seconds", "shard_utterances")},
+            "vocab_sha256": options.vocab and sha256(repr(rules).encode()).hexdigest(),
         }
         dealt: dict[str, Split] = {}
-        for row in read_source(path, options.audio_root)[0]:
-            split = name or split_by_sentence(row.text, options.seed, options.valid_fraction)
+        content = sha256()
+        for row, split in deal(read, how):
             if split not in dealt:
-                dealt[split] = Split(Path(options.out, split), path, root, settings, spool)
+                dealt[split] = Split(Path(options.out, split), path, root, rules, settings, spool)
             dealt[split].add(row)
-        if not name and len(dealt) != (2 if options.valid_fraction else 1):
-            cure = "give another --valid_fraction, 0 for train only, or named CSV files"
-            raise CliError(f"--valid_fraction {options.valid_fraction} leaves no row of {path} for a split: {cure}")
-        with open(path, "rb") as file:
-            settings["csv_sha256"] = file_digest(file, "sha256").hexdigest()
+            content.update(repr(replace(row, source="", tar=None)).encode())
+        settings["rows_sha256"] = content.hexdigest()
+        drawn = [name for name in ("valid", "test") if getattr(options, f"{name}_fraction")]
+        wanted = {"train", *drawn} if by in (None, "sentence", "speaker", "both") else set(dealt)
+        if empty := wanted - {split for split in dealt if dealt[split].rows}:
+            raise CliError(f"{path}: no row of it is left for {min(empty)}: give another --valid_fraction or --filter")
         splits += [dealt[split] for split in sorted(dealt)]
+    if options.max_hours:
+        _limit_hours(splits, options.max_hours, options.seed)
     return splits
+
+
+def _limit_hours(splits: list[Split], hours: float, seed: int) -> None:
+    """Leaves so many hours of all splits together, the same share of each; lengths are the source's or the header's."""
+    with progress(sum(len(split.rows) for split in splits), "measuring", "clips") as bar:
+        measured = (map(partial(_seconds, split, bar), split.read(split.rows)) for split in splits)
+        seconds = [np.fromiter(lengths, np.float64) for lengths in measured]
+    share = hours * 3600 / max(hours * 3600, sum(map(np.sum, seconds)))
+    for split, lengths in zip(splits, seconds, strict=True):
+        chosen = choose_hours(lengths, lengths.sum() / 3600 * share, seed)
+        rows, order = np.array(split.rows), np.array(split.order)
+        split.refused.extend(rows[~chosen].tolist())
+        split.rows[:], split.order[:] = array("Q", rows[chosen].tolist()), array("Q", order[chosen].tolist())
+
+
+def _seconds(split: Split, bar: Any, row: Row) -> float:
+    bar.advance(1)
+    try:
+        return probe_seconds(open_audio(row, split.audio_root)) if row.seconds is None else row.seconds
+    except AudioError:
+        return 0.0  # it will be rejected
 
 
 def _is_built(split: Split) -> bool:
@@ -196,7 +248,8 @@ def _is_built(split: Split) -> bool:
 def _check_recordings(split: Split) -> None:
     """Raises CliError where most of the recordings are not there, as when the audio root is wrong."""
     probed = list(split.read(split.rows[:: -(-len(split.rows) // PROBED_ROWS)]))
-    missing = [row for row in probed if not os.path.exists(os.path.join(split.audio_root, row.audio))]
+    paths = [(row, row.tar or os.path.join(split.audio_root, row.audio)) for row in probed]
+    missing = [row for row, path in paths if "://" not in path and not os.path.exists(path)]
     if 2 * len(missing) > len(probed):
         row = missing[0]
         raise CliError(
@@ -213,6 +266,8 @@ def _build_splits(splits: list[Split], options: ShardOptions) -> int:
         for split in splits:
             split.folder.mkdir(parents=True, exist_ok=True)
             (split.folder / DATASET_FILE).unlink(missing_ok=True)  # from here on the folder is not whole
+            rows = split.read(split.refused)
+            write_refused(split.folder, [reject(split.folder.name, row, row.refused or PAST_HOURS) for row in rows])
         clips = _build_shards(splits, plans, options)
         if part:
             finish_part(options.out, part, plans)
@@ -269,8 +324,7 @@ def _tasks(split: Split, plan: Plan, options: ShardOptions) -> Iterator[Task]:
             split=plan["name"],
             rows=tuple(split.read(rows[order[share.start : share.stop]].tolist())),
             audio_root=split.audio_root,
-            min_seconds=options.min_seconds,
-            max_seconds=options.max_seconds,
+            rules=split.rules,
             codec=plan["options"]["codec"],
             stop=options.on_error == "stop",
         )

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from asrscale.audio import SAMPLE_RATE_HZ
 from asrscale.errors import CliError, DataError
 from asrscale.storage import is_remote, open_binary, read_bytes
+from asrscale.text import NORMALISATION_STEPS
 
 SCHEMA_VERSION = 1  # of index.parquet and dataset.json together
 INDEX_FILE = "index.parquet"
@@ -179,6 +180,8 @@ def _read_dataset(folder: str) -> tuple[list[str], list[tuple[int, int, int, int
         dataset: dict[str, Any] = json.loads(_read_file(folder, DATASET_FILE))
         if (version := dataset["schema_version"]) != SCHEMA_VERSION:
             raise CliError(f"{folder}: schema version {version}, this asrscale reads {SCHEMA_VERSION}: {_REBUILD}")
+        if tuple(dataset.get("normalisation", NORMALISATION_STEPS)) != NORMALISATION_STEPS:
+            raise CliError(f"{folder}: its transcripts were normalised otherwise than asrscale does now: {_REBUILD}")
         names = [str(shard["file"]) for shard in dataset["shards"]]
         sums = [
             (int(shard["bytes"]), int(shard["utterances"]), int(shard["samples"]), int(shard["longest_samples"]))

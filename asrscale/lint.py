@@ -81,8 +81,6 @@ def check_pair(text: str, num_samples: int, rules: Rules) -> None:
     seconds = num_samples / SAMPLE_RATE_HZ
     if seconds < rules.min_seconds:
         raise AudioError(f"too short: {seconds:.3f} s")
-    if seconds > rules.max_seconds:
-        raise AudioError(f"too long: {seconds:.3f} s")
     if len(text) > seconds * MAX_CHARACTERS_PER_SECOND:
         raise AudioError(f"too fast: {len(text) / seconds:.0f} characters a second")
     labels = rules.vocabulary.encode(text) if rules.vocabulary else text

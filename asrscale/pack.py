@@ -20,15 +20,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
-import numpy as np
-
 from asrscale import __version__, audio
 from asrscale.config import write_json
 from asrscale.errors import AudioError
+from asrscale.lint import Rules, check_audio, check_pair, check_text
 from asrscale.sources import Row, open_audio
 from asrscale.text import normalise
 
-SILENT_PEAK = 1e-3  # of full scale, -60 dB: below the noise of any microphone that heard somebody
 # A manifest's durations are rounded; one that is shorter than the recording by more means a part of it.
 SEGMENT_TOLERANCE_SECONDS = 0.1
 DEATHS_TO_BLAME = 2  # times that a worker died with a row in hand: the first may be somebody's kill -9
@@ -52,8 +50,7 @@ class Task:
     split: str
     rows: tuple[Row, ...]
     audio_root: str
-    min_seconds: float
-    max_seconds: float
+    rules: Rules
     codec: audio.Codec | Literal["original", "in_place"] = "flac"
     stop: bool = False
     deaths: tuple[int, ...] = ()
@@ -166,30 +163,25 @@ def _utterance(task: Task, row: Row) -> tuple[str, bytes, int, str]:
         AudioError: `reason: detail` for a reject.
     """
     sound, text = open_audio(row, task.audio_root), normalise(row.text)
-    if not text:
-        raise AudioError("empty transcript: no letter or digit is left of it")
+    check_text(text, task.rules)
     if task.codec == "original" or task.codec == "in_place":
         data = Path(sound).read_bytes() if isinstance(sound, str) else sound.getvalue()
-        length = len(checked_pcm(io.BytesIO(data), task.min_seconds, task.max_seconds))
+        length = len(checked_pcm(io.BytesIO(data), text, task.rules))
         start_seconds, seconds = row.segment
         if start_seconds or length / audio.SAMPLE_RATE_HZ - (seconds or math.inf) > SEGMENT_TOLERANCE_SECONDS:
             raise AudioError("segment: a part of its recording, which can only be stored whole: give a --codec")
         suffix = Path(row.audio).suffix.lower().removeprefix(".")
         return suffix if re.fullmatch("(?!txt|json)[a-z0-9]{1,5}", suffix) else "audio", data, length, text
-    pcm = checked_pcm(sound, task.min_seconds, task.max_seconds)
+    pcm = checked_pcm(sound, text, task.rules, *row.segment)
     return task.codec, audio.encode(pcm, task.codec), len(pcm), text
 
 
-def checked_pcm(source: audio.Source, min_seconds: float, max_seconds: float) -> audio.Pcm:
-    """A recording at 16 kHz that is fit to train on; raises AudioError `reason: detail` where it is not."""
-    waveform, rate = audio.decode(source, max_seconds)
-    if not np.isfinite(waveform).all():
-        raise AudioError("non-finite: holds NaN or infinite samples")
-    if np.ptp(waveform) < 2 * SILENT_PEAK:  # peak to peak: a constant is silence too
-        raise AudioError(f"silent: peak below {SILENT_PEAK:g} of full scale")
+def checked_pcm(source: audio.Source, text: str, rules: Rules, *segment: Any) -> audio.Pcm:
+    """A recording at 16 kHz, fit to learn `text` from; raises AudioError `reason: detail` where it is not."""
+    waveform, rate = audio.decode(source, rules.max_seconds, *segment)
+    check_audio(waveform)
     pcm = audio.to_pcm16(audio.resample(waveform, rate))
-    if (seconds := len(pcm) / audio.SAMPLE_RATE_HZ) < min_seconds:
-        raise AudioError(f"too short: {seconds:.3f} s")
+    check_pair(text, len(pcm), rules)
     return pcm
 
 

@@ -1,6 +1,6 @@
 """HTML pages of figures, tables and sound, each one file without a script; and the page of a data set.
 
-Everything that is given as text is escaped.
+report.html is their template. Everything that is given as text is escaped.
 """
 
 import base64
@@ -8,12 +8,12 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from io import BytesIO
-from itertools import combinations, pairwise
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,64 +25,42 @@ from asrscale.sources import read_records
 from asrscale.splits import count_duplicates, random_split_leak
 from asrscale.storage import Range, read_bytes, read_ranges
 
+Block: TypeAlias = dict[str, Any]
+
+TEMPLATE = Path(__file__).with_name("report.html")
 PLAYERS = 9  # about 25 KB each
 BARS = 20  # shown of many
 COLUMNS = 24  # of a histogram: each is wide enough for a finger on a phone
 GROUPS = {"speaker", "accent", "accents", "gender", "age"}  # as Common Voice names them
-STYLE = Path(__file__).with_name("report.css")
 
 
-def page(title: str, summary: str, sections: Mapping[str, Iterable[str]]) -> str:
+def page(title: str, summary: str, sections: Mapping[str, Iterable[Block]]) -> str:
     """A whole HTML document of named sections, whose blocks, made by the functions below, stand beside each other."""
-    named = ((name, "".join(blocks)) for name, blocks in sections.items())
-    body = "".join(f"<section><h2>{escape(name)}</h2><div>{inside}</div></section>" for name, inside in named if inside)
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE.read_text("utf-8")}</style>'
-        f"<h1>{escape(title)}</h1><p>{escape(summary)}</p>{body}</html>\n"
-    )
+    template = jinja2.Environment(autoescape=True).from_string(TEMPLATE.read_text("utf-8"))
+    return template.render(title=title, summary=summary, sections=sections)
 
 
-def figure(caption: str, content: str) -> str:
-    """A framed block; `content` is HTML."""
-    return f"<figure><figcaption>{escape(caption)}</figcaption>{content}</figure>"
+def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Block:
+    """A table; its first column is text."""
+    return {"kind": "table", "caption": caption, "header": header, "rows": rows}
 
 
-def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table as wide as the page; its first column is text."""
-    lines = ["".join(f"<td>{escape(_shown(cell))}</td>" for cell in row) for row in rows]
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    return figure(caption, f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>")
-
-
-def bars(caption: str, values: Mapping[str, int | float]) -> str:
+def bars(caption: str, values: Mapping[str, int | float]) -> Block:
     """A bar for each of the largest values, and how many more there are; nothing where there are none."""
     largest = Counter(values).most_common(BARS)
-    lines = [
-        f'<span>{escape(name)}</span><i style="width:{100 * value / (largest[0][1] or 1):.1f}%"></i>'
-        f"<b>{_shown(value)}</b>"
-        for name, value in largest
-    ]
-    more = f"<p>and {len(values) - BARS:,} more</p>" if len(values) > BARS else ""
-    return figure(caption, f'<div class="bars">{"".join(lines)}</div>{more}') if values else ""
+    return {"kind": "bars" if values else "", "caption": caption, "values": largest, "more": len(values) - BARS}
 
 
-def histogram(caption: str, values: NDArray[Any]) -> str:
+def histogram(caption: str, values: NDArray[Any]) -> Block:
     """How often which value occurs: a column each for equal ranges from 0 to the largest."""
     counts, edges = np.histogram(values, COLUMNS, (0, np.max(values)))
-    columns = [
-        f'<i style="height:{100 * count / counts.max():.1f}%" title="{low:.1f} to {high:.1f}: {count:,}"></i>'
-        for count, (low, high) in zip(counts, pairwise(edges), strict=True)
-    ]
-    ends = "".join(f"<span>{share * edges[-1]:.1f}</span>" for share in (0, 0.5, 1))
-    return figure(caption, f'<div class="columns">{"".join(columns)}</div><div class="ends">{ends}</div>')
+    return {"kind": "histogram", "caption": caption, "counts": counts.tolist(), "edges": edges.tolist()}
 
 
-def player(caption: str, data: bytes) -> str:
+def player(caption: str, data: bytes) -> Block:
     """A recording to listen to, given as the bytes of any audio file."""
     pcm = audio.to_pcm16(audio.resample(*audio.decode(BytesIO(data), max_seconds=3600)))
-    url = f"data:audio/mpeg;base64,{base64.b64encode(audio.encode(pcm, 'mp3')).decode()}"
-    return figure(caption, f'<audio controls preload="none" src="{url}"></audio>')
+    return {"kind": "player", "caption": caption, "mp3": base64.b64encode(audio.encode(pcm, "mp3")).decode()}
 
 
 def write_data_set_page(folders: Sequence[str], path: str) -> None:
@@ -93,15 +71,11 @@ def write_data_set_page(folders: Sequence[str], path: str) -> None:
     """
     splits = {os.path.basename(folder.rstrip("/")): read_index([folder]) for folder in folders}
     about = [json.loads(read_bytes(f"{folder}/{DATASET_FILE}")) for folder in folders]
-    rejected, characters = (
-        sum((Counter(one[what]) for one in about), Counter()) for what in ("rejected", "characters")
-    )
+    rejected, characters = (sum((Counter(one[of]) for one in about), Counter()) for of in ("rejected", "characters"))
     index = read_index(folders)
     seconds, texts = index.num_samples / SAMPLE_RATE_HZ, index.texts.to_pylist()
     words = np.array([len(text.split()) for text in texts])
-    values = {
-        name: [{*column.to_pylist()} - {None} for column in (one.texts, one.speakers)] for name, one in splits.items()
-    }
+    values = {name: [{*of.to_pylist()} - {None} for of in (one.texts, one.speakers)] for name, one in splits.items()}
     held = [(name, len(one), one.hours, len(values[name][1]), count_duplicates(one)) for name, one in splits.items()]
     pairs = combinations(splits, 2)
     shared = [(f"{a} and {b}", *map(len, map(set.intersection, values[a], values[b]))) for a, b in pairs]
@@ -140,13 +114,9 @@ def _hours_by(index: Index) -> dict[str, Counter[str]]:
     return dict(sorted(hours.items()))
 
 
-def _players(index: Index) -> list[str]:
+def _players(index: Index) -> list[Block]:
     """Utterances to listen to, spread over all lengths."""
     ids = np.argsort(index.num_samples)[np.linspace(0, len(index) - 1, min(PLAYERS, len(index))).astype(int)]
     places = [Range(index.shards[index.shard_ids[i]], int(index.offsets[i]), int(index.sizes[i])) for i in ids]
     found = zip(index.take(ids).texts.to_pylist(), read_ranges(places), strict=True)
     return [player(text, data) for text, data in found if isinstance(data, bytes)]
-
-
-def _shown(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}" if isinstance(value, float) else str(value)

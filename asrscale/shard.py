@@ -12,6 +12,7 @@ from asrscale.build import ShardOptions, build, do_tasks
 from asrscale.cli import setting
 from asrscale.errors import EXIT_USAGE, CliError
 from asrscale.index import DATASET_FILE
+from asrscale.lint import Rules
 from asrscale.pack import Task
 from asrscale.shardtools import print_stats, verify
 from asrscale.sources import Row, read_source
@@ -46,6 +47,7 @@ class StatsOptions:
     """Tells what is in data set folders, and whether they share sentences or speakers."""
 
     data: tuple[str, ...] = setting(help="data set folders")
+    html: str | None = setting(None, help="file for a page with plots and sound; a few of the recordings are in it")
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ def index(options: IndexOptions) -> None:
     settings = {key: getattr(options, key) for key in ("manifest", "min_seconds", "max_seconds")}
     names = [os.path.basename(tar) for tar in tars]
     plan = {"name": ".", "source": options.data, "options": {"codec": "in_place", **settings}, "shards": names}
-    limits = (options.data, options.min_seconds, options.max_seconds)
-    tasks = [Task(tar, ".", tuple(rows), *limits, codec="in_place") for tar, rows in tars.items()]
+    rules = Rules(options.min_seconds, options.max_seconds)
+    tasks = [Task(tar, ".", tuple(rows), options.data, rules, codec="in_place") for tar, rows in tars.items()]
     with only_writer(options.data):
         workers = min(options.workers or usable_cores(), len(tasks))
         do_tasks(tasks, sum(map(len, tasks)), workers, options.max_rejected, options.data, [plan])
@@ -89,7 +91,7 @@ VERBS: dict[str, tuple[type[Any], Any]] = {
     "build": (ShardOptions, build),
     "verify": (VerifyOptions, lambda options: verify(options.data)),
     "index": (IndexOptions, index),
-    "stats": (StatsOptions, lambda options: print_stats(options.data)),
+    "stats": (StatsOptions, lambda options: print_stats(options.data, options.html)),
     "merge": (MergeOptions, lambda options: print_stats(merge(options.out))),
 }
 

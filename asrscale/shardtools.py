@@ -18,7 +18,9 @@ from asrscale.audio import SAMPLE_RATE_HZ, decode_payload
 from asrscale.errors import AsrscaleError, CliError
 from asrscale.index import DATASET_FILE, Catalog, read_catalog, read_shards
 from asrscale.progress import progress
+from asrscale.report import write_data_set_page
 from asrscale.sources import tar_members
+from asrscale.splits import random_split_leak
 from asrscale.storage import open_binary, read_bytes
 from asrscale.workers import usable_cores
 
@@ -82,8 +84,8 @@ def _problems_of_shard(catalog: Catalog, checksums: Sequence[str], number: int) 
     return problems
 
 
-def print_stats(folders: Sequence[str]) -> None:
-    """Tells a person what is in data set folders, and what they share; 16 bytes a row are kept."""
+def print_stats(folders: Sequence[str], html: str | None = None) -> None:
+    """Tells a person what is in data set folders, and what they share, also as a page; 16 bytes a row are kept."""
     sentences: dict[str, Hashes] = {}
     speakers: dict[str, Hashes] = {}
     for folder in folders:
@@ -91,12 +93,11 @@ def print_stats(folders: Sequence[str]) -> None:
         dataset = json.loads(read_bytes(os.path.join(folder, DATASET_FILE)))
         rejected, characters, shards = dataset["rejected"], dataset["characters"], dataset["shards"]
         megabytes = sum(shard["bytes"] for shard in shards) / 1e6
-        total = (
-            f"{dataset['utterances']:,} utterances, {catalog.hours:.2f} h, {len(shards)} shards, {megabytes:,.1f} MB"
-        )
-        print(f"{folder}: {total}")
+        held = f"{dataset['utterances']:,} utterances, {catalog.hours:.2f} h"
+        print(f"{folder}: {held}, {len(shards)} shards, {megabytes:,.1f} MB")
         print(f"  rejected: {sum(rejected.values()):,} of {dataset['rows']:,} rows  {counts(rejected)}".rstrip())
-        print(f"  characters: {len(characters)}  {''.join(characters)!r}")
+        digits = sum(count for character, count in characters.items() if character.isdigit())
+        print(f"  characters: {len(characters)}  {''.join(characters)!r}; digits, kept and not spelled: {digits:,}")
         texts, voices, bins = [], [], np.zeros(HISTOGRAM_BINS, np.int64)
         longest = np.ceil(catalog.longest_samples.max() / SAMPLE_RATE_HZ)
         for number in range(len(shards)):
@@ -108,12 +109,18 @@ def print_stats(folders: Sequence[str]) -> None:
         for count, start, end in zip(bins, edges[:-1], edges[1:], strict=True):
             bar = "#" * round(HISTOGRAM_WIDTH * count / bins.max())
             print(f"  {start:5.1f} to {end:5.1f} s {count:8,} {bar}".rstrip())
-        sentences[folder], speakers[folder] = np.unique(np.concatenate(texts)), np.unique(np.concatenate(voices))
+        sentences[folder], speakers[folder] = np.concatenate(texts), np.concatenate(voices)
     for one, other in combinations(sentences, 2):
         shared = [len(np.intersect1d(of[one], of[other])) for of in (sentences, speakers)]
         print(f"{one} and {other} share {shared[0]:,} sentences and {shared[1]:,} speakers")
         if shared[0]:
             print(f"warning: {shared[0]:,} sentences of {other} are in {one} too: errors on {other} will look too few")
+    clips = np.unique(np.concatenate([*sentences.values()]), return_counts=True)[1]
+    print(
+        f"split at random, 70 to 30, {random_split_leak(clips):.1%} of the validation clips would have their text in train"
+    )
+    if html:
+        write_data_set_page(folders, html)
 
 
 def _hashes(values: Iterable[str]) -> Hashes:

@@ -1,7 +1,6 @@
 """Corpora to rows: CSV, Common Voice's TSV, JSON lines, LJSpeech, LibriSpeech, WebDataset tars; rows to recordings."""
 
 import csv
-import hashlib
 import io
 import json
 import os
@@ -11,12 +10,12 @@ import sys
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import chain
 from typing import Literal
 
 from asrscale.errors import AudioError, CliError, DataError
 from asrscale.storage import Range, is_remote, open_binary, read_bytes, read_ranges
-from asrscale.text import normalise
 
 # The names of the two columns that matter, the first found is taken: ours and Common Voice v1's, its later TSVs',
 # NeMo's, Hugging Face's audio folders'.
@@ -43,6 +42,7 @@ class Row:
     tar: str | None = None  # given where the recording is a member of a tar, and where in there
     tar_offset: int = 0
     tar_size: int = 0
+    refused: str = ""  # why the split's rules leave it out, `reason: detail`
 
     @property
     def speaker(self) -> str | None:
@@ -88,7 +88,8 @@ def read_source(path: str, audio_root: str | None = None) -> tuple[Iterator[Row]
     first = next(rows, None)
     if not first:
         raise CliError(f"{path}: has a header but no rows: add one row a recording")
-    prefix = _foreign_prefix(first, root) if audio_root is None else ""
+    movable = not (audio_root or first.tar or is_remote(root))
+    prefix = _foreign_prefix(path, first.audio, root) if movable else ""
     rows = (replace(row, audio=row.audio.removeprefix(prefix)) if prefix else row for row in chain([first], rows))
     return rows, audio_root or root or "."
 
@@ -97,7 +98,7 @@ def audio_path(row: Row, audio_root: str) -> str:
     """Where the row's recording lies: a path, or a URL.
 
     Raises:
-        AudioError: The path leaves `audio_root`. Links in there may lead anywhere: their owner made them, not the CSV.
+        AudioError: The path leaves `audio_root`, maybe through a link.
     """
     if row.audio.startswith(ROW_PROTOCOLS):
         return row.audio
@@ -106,9 +107,8 @@ def audio_path(row: Row, audio_root: str) -> str:
         path = posixpath.normpath(posixpath.join(root, row.audio))
         path, inside = f"{protocol}://{path}", path.startswith(f"{root}/")
     else:
-        root = os.path.abspath(audio_root)
-        path = os.path.abspath(os.path.join(root, row.audio))
-        inside = os.path.commonpath((root, path)) == root
+        path, root = os.path.abspath(os.path.join(audio_root, row.audio)), os.path.realpath(audio_root)
+        inside = "\0" not in path and os.path.commonpath((root, os.path.realpath(path))) == root
     if not inside:
         raise AudioError("path outside the audio root: move the recording below it, or give another --audio_root")
     return path
@@ -139,44 +139,40 @@ def open_audio(row: Row, audio_root: str) -> str | io.BytesIO:
 
 def _read_file(path: str, folder: str) -> tuple[Iterator[Row], str]:
     """The rows of a table or manifest in `folder`, and its audio root."""
-    text = _read_text(path)
-    header = next((line for line in io.StringIO(text) if line.strip()), "")
+    header = next((line for line in _lines(path) if line.strip()), "")
     if header.lstrip().startswith("{"):
-        return _read_json_lines(path, text), folder
+        return _read_json_lines(path), folder
     if "|" in header:
-        return _read_ljspeech(path, text), os.path.join(folder, "wavs")
-    rows = _read_table(path, text, "\t" if "\t" in header else ",")
+        return _read_ljspeech(path), os.path.join(folder, "wavs")
+    rows = _read_table(path, "\t" if "\t" in header else ",")
     return rows, os.path.join(folder, "clips") if "client_id" in header.split("\t") else folder
 
 
-def _read_table(path: str, text: str, delimiter: str) -> Iterator[Row]:
+def _read_table(path: str, delimiter: str) -> Iterator[Row]:
     """A CSV or TSV with a header.
 
     Header columns without a name are ignored: the real Common Voice v1 test CSV ends in some. A row whose fields do not
     match the header is refused: a text with a comma but no quotes would otherwise lose its end without a word.
     """
-    records = _read_records(path, text, delimiter)
+    records = _read_records(path, delimiter)
     _, header = next(records, (1, []))
     names = [name.strip() for name in header]
     named = max((position for position, name in enumerate(names, start=1) if name), default=0)
     for candidates in (AUDIO_COLUMNS, TEXT_COLUMNS):
         if names.count(_first(candidates, names) or candidates[0]) != 1:
-            found, others = ", ".join(names[:named]) or "nothing", " or ".join(candidates[1:])
-            needed = f"needs one column '{candidates[0]}', the header has {found}"
-            raise CliError(f"{path} line 1: {needed}: name the columns so ({others} will do, too)")
+            needed = f"needs one column '{candidates[0]}', the header has {', '.join(names[:named]) or 'nothing'}"
+            raise CliError(f"{path} line 1: {needed}: name the columns so ({' or '.join(candidates[1:])} will do, too)")
     for line, fields in records:
         if not named <= len(fields) <= len(names) or any(fields[named:]):
-            raise CliError(
-                f"{path} line {line}: {len(fields)} fields where the header has {named}: "
-                "complete the row, and put quotes around a text that holds a comma"
-            )
+            cure = "complete the row, and put quotes around a text that holds a comma"
+            raise CliError(f"{path} line {line}: {len(fields)} fields where the header has {named}: {cure}")
         yield _row(line, path, dict(zip(names, fields, strict=False)))
 
 
-def _read_json_lines(path: str, text: str) -> Iterator[Row]:
+def _read_json_lines(path: str) -> Iterator[Row]:
     """A manifest: an object a line with `audio_filepath`, `text`, and maybe `duration`, `offset` and `shard_id`."""
     members: dict[str, dict[str, Range]] = {}  # of the tars beside it, by the number in their names
-    for line, content in enumerate(io.StringIO(text), start=1):
+    for line, content in enumerate(_lines(path), start=1):
         if not content.strip():
             continue
         row = _row(line, path, _json_object(content, f"{path} line {line}"))
@@ -190,9 +186,9 @@ def _read_json_lines(path: str, text: str) -> Iterator[Row]:
         yield row
 
 
-def _read_ljspeech(path: str, text: str) -> Iterator[Row]:
+def _read_ljspeech(path: str) -> Iterator[Row]:
     """LJSpeech's metadata.csv: `id|text|normalised text`, the recording in wavs/id.wav."""
-    for line, fields in _read_records(path, text, "|"):
+    for line, fields in _read_records(path, "|"):
         if len(fields) not in (2, 3):
             raise CliError(f"{path} line {line}: {len(fields)} fields between bars: give id|text|normalised text")
         yield Row(line, path, f"{fields[0]}.wav", fields[-1].strip() or fields[1], {})
@@ -200,7 +196,7 @@ def _read_ljspeech(path: str, text: str) -> Iterator[Row]:
 
 def _read_trans(paths: list[str], root: str) -> Iterator[Row]:
     """LibriSpeech's *.trans.txt: `speaker-chapter-number TEXT` a line, the recording beside it as .flac."""
-    lines = ((path, line) for path in paths for line in io.StringIO(_read_text(path)) if line.strip())
+    lines = ((path, line) for path in paths for line in _lines(path) if line.strip())
     for number, (path, line) in enumerate(lines, start=1):
         name, _, text = line.strip().partition(" ")
         audio = os.path.relpath(os.path.join(os.path.dirname(path), f"{name}.flac"), root or ".")
@@ -211,11 +207,9 @@ def _content(place: Range, name: str) -> str:
     """A small member of a tar as text."""
     [data] = read_ranges([place])
     try:
-        if not isinstance(data, Exception):
-            return data.decode()
-    except UnicodeDecodeError:
-        pass
-    raise CliError(f"{place.path}: member {name} is no UTF-8 text: correct it")
+        return str(data, "utf-8")  # type: ignore[arg-type]
+    except (TypeError, UnicodeDecodeError) as error:  # TypeError: why it cannot be read
+        raise CliError(f"{place.path}: member {name} is no UTF-8 text: correct it") from error
 
 
 def _read_tars(paths: list[str]) -> Iterator[Row]:
@@ -229,6 +223,8 @@ def _read_tars(paths: list[str]) -> Iterator[Row]:
             key, extension = name[:dot], name[dot + 1 :]
             record = records.setdefault(key, {TEXT_COLUMNS[0]: ""})
             if extension in AUDIO_EXTENSIONS:
+                if key in places:
+                    raise CliError(f"{path}: {name} is the second recording with the key {key}: rename it")
                 places[key], record[AUDIO_COLUMNS[0]] = place, name
             elif extension in ("txt", "json") and place.size <= MAX_MEMBER_BYTES:
                 content = _content(place, name)
@@ -273,8 +269,7 @@ def _row(line: int, source: str, columns: Mapping[str, str]) -> Row:
     if not audio or not text:
         raise CliError(f"{source} line {line}: needs '{AUDIO_COLUMNS[2]}' and '{TEXT_COLUMNS[0]}': complete the line")
     start, seconds = (_seconds(columns.get(name, ""), name, f"{source} line {line}") for name in ("offset", "duration"))
-    extra = {sys.intern(name): field for name, field in columns.items() if name and field.strip()}
-    extra = {name: field for name, field in extra.items() if name not in (audio, text)}
+    extra = {name: field for name, field in columns.items() if field.strip() and name not in ("", audio, text)}
     return Row(line, source, columns[audio], columns[text], extra, start, seconds)
 
 
@@ -289,37 +284,38 @@ def _first(candidates: tuple[str, ...], names: Iterable[str]) -> str:
     return next((name for name in candidates if name in names), "")
 
 
-def _foreign_prefix(row: Row, root: str) -> str:
-    """What to take off all paths of a manifest that moved together with its recordings.
+@cache  # said once, however often the source is read
+def _foreign_prefix(source: str, audio: str, root: str) -> str:
+    """What to take off all paths of a manifest that moved together with its recordings, of which `audio` is the first.
 
-    As little as it takes to find the first recording, never its own folder (Common Voice v1 has the same file names in
-    every split), and not without saying so.
+    As little as it takes to find that, never its own folder (Common Voice v1 has the same file names in every split),
+    and not without saying so.
     """
-    if row.tar or is_remote(root) or os.path.exists(os.path.join(root, row.audio)):
-        return ""
-    for slash in [*re.finditer("/+", row.audio)][:-1]:
-        if os.path.exists(os.path.join(root, row.audio[slash.end() :])):
-            prefix = row.audio[: slash.end()]
-            print(f"{row.source}: no {prefix} here, so it is taken off the paths of recordings", file=sys.stderr)
-            return prefix
-    return ""
+    ends = [0, *(slash.end() for slash in re.finditer("/+", audio))]
+    end = next((end for end in ends[:-1] if os.path.exists(os.path.join(root, audio[end:]))), 0)
+    if end:
+        print(f"{source}: no {audio[:end]} here, so it is taken off the paths of recordings", file=sys.stderr)
+    return audio[:end]
 
 
-def _read_text(path: str) -> str:
+def _lines(path: str) -> Iterator[str]:
+    """The lines of a text file with their ends."""
+    number = 1
     try:
-        return read_bytes(path).decode("utf-8-sig")
+        with open_binary(path) as file:
+            for number, line in enumerate(file, start=1):
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
     except OSError as error:
-        raise CliError(f"{path}: {error.strerror}: give the path of a CSV file or another corpus") from error
+        raise CliError(f"{path}: {error.strerror or error}: give the path of a CSV file or another corpus") from error
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise CliError(f"{path} line {line}: not UTF-8: convert the file, as with iconv -t UTF-8") from error
+        raise CliError(f"{path} line {number}: not UTF-8: convert the file, as with iconv -t UTF-8") from error
 
 
-def _read_records(path: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _read_records(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """The records that are not blank, each with the line it starts on; only commas come with quotes."""
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
     # strict: a quote left open must not eat the rest
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
+    reader = csv.reader(_lines(path), delimiter=delimiter, quoting=quoting, strict=True)
     line = 1
     try:
         for fields in reader:
@@ -334,21 +330,8 @@ def _json_object(content: str, place: str) -> dict[str, str]:
     """A JSON object's members as text; no text where they are null."""
     try:
         members = json.loads(content).items()
-        record = {
-            name: text if isinstance(text, str) else "" if text is None else json.dumps(text) for name, text in members
-        }
+        record = {name: "" if it is None else it if isinstance(it, str) else json.dumps(it) for name, it in members}
         "".join([*record, *record.values()]).encode()
     except (ValueError, AttributeError, RecursionError) as error:  # ValueError also where UTF-8 cannot hold a text
         raise CliError(f"{place}: not a JSON object ({' '.join(str(error).split())}): correct it") from error
     return record
-
-
-def read_csv(path: str) -> list[Row]:
-    """All rows of a source."""
-    return list(read_source(path)[0])
-
-
-def split_by_sentence(sentence: str, seed: int, valid_fraction: float) -> Literal["train", "valid"]:
-    """As `splits.split_of`."""
-    digest = hashlib.blake2b(f"{seed} {normalise(sentence)}".encode(), digest_size=8).digest()
-    return "valid" if int.from_bytes(digest, "little") < int(valid_fraction * 2**64) else "train"

@@ -3,8 +3,8 @@
 import ast
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -17,10 +17,7 @@ from asrscale.index import Index
 from asrscale.sources import Row
 from asrscale.text import normalise
 
-_COMPARISONS: dict[type[ast.AST], Callable[[Any, Any], bool]] = {
-    **{ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt},
-    **{ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge},
-}
+_COMPARE = dict(Eq=operator.eq, NotEq=operator.ne, Lt=operator.lt, LtE=operator.le, Gt=operator.gt, GtE=operator.ge)
 
 
 @dataclass(frozen=True)
@@ -29,8 +26,8 @@ class SplitRules:
 
     Attributes:
         by: What no two splits share: `sentence`, `speaker`, or `both` (by speaker; where a sentence is read in several
-            splits, only its clips in test stay, or else those in valid). Any other word is the column that names the
-            split. None is `speaker` where the first row has one, else `sentence`.
+            splits, only its clips in test stay, or else those in valid). `=NAME` puts all into that split. Any other
+            word is the column that names the split. None is `speaker` where every row has one, else `sentence`.
         valid_fraction: Share of the groups for valid; of the rows nearly so.
         test_fraction: Share of the groups for test.
         seed: Decides which groups.
@@ -46,46 +43,50 @@ class SplitRules:
     filter: str | None = None
 
 
-def deal(read: Callable[[], Iterable[Row]], rules: SplitRules) -> Iterator[tuple[Row, str, str]]:
-    """The rows in their order, each with its split and the reason why it is left out, "" for none.
+def deal(read: Callable[[], tuple[Iterator[Row], str]], rules: SplitRules) -> Iterator[tuple[Row, str]]:
+    """The rows in their order, each with its split; `refused` says of some why they are to be left out.
 
     The split depends on the row's group and the rules alone, so a group is never in two splits, and adding data moves
     no clip from one to another.
 
     Args:
-        read: Gives the rows, from the first; called up to three times.
+        read: Gives the rows, from the first, as `read_source` does; called up to three times.
         rules: See there.
 
     Raises:
         CliError: A row has no group or no usable split, or the filter is wrong or names a column that no row fills.
     """
-    by = rules.by or ("speaker" if next(iter(read())).speaker else "sentence")
-    condition = _parse(rules.filter or "1")
+    by = rules.by or ("speaker" if all(row.speaker for row in read()[0]) else "sentence")
+    try:
+        condition = ast.parse((rules.filter or "1").strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise CliError(f"--filter '{rules.filter}': {error}: write it as 'up_votes>=2 and down_votes==0'") from error
     unseen = {node.id for node in ast.walk(condition) if isinstance(node, ast.Name)} - {"text"}
     owners: dict[str, str] = {}  # of the sentences that are held out
-    for row in read() if by == "both" else ():
-        split, sentence = split_of(row, "speaker", rules), normalise(row.text)
+    for row in read()[0] if by == "both" else ():
+        split, sentence = split_of(row, by, rules), normalise(row.text)
         if split != "train" and _fulfils(condition, row):
             owners[sentence] = min(split, owners.get(sentence, split))  # test before valid
-    for row in read():
+    for row in read()[0]:
         split = split_of(row, by, rules)
         unseen -= row.extra.keys()
         if not _fulfils(condition, row):
-            yield row, split, "filtered"
-        elif owners and owners.get(normalise(row.text), split) != split:
-            yield row, split, "sentence of another split"
-        else:
-            yield row, split, ""
+            row = replace(row, refused=f"filtered: {rules.filter}")
+        elif owners and (owner := owners.get(normalise(row.text), split)) != split:
+            row = replace(row, refused=f"sentence held out: it is in {owner}, its speaker in {split}")
+        yield row, split
     if unseen:
         raise CliError(f"--filter '{rules.filter}': no row has a value in column '{min(unseen)}': name one that has")
 
 
 def split_of(row: Row, by: str, rules: SplitRules) -> str:
     """The split of a row; see `SplitRules`."""
+    if by.startswith("="):
+        return by[1:]
     if by not in ("sentence", "speaker", "both"):
         if not re.fullmatch(r"[a-z0-9_-]{1,64}", name := row.extra.get(by, "")):
-            place = f"{row.source} line {row.line}: '{name}' in column '{by}' is no name of a split"
-            raise CliError(f"{place}: give sentence, speaker, both or a column of names such as train and valid")
+            cure = "give sentence, speaker, both or a column of names such as train and valid"
+            raise CliError(f"{row.source} line {row.line}: '{name}' in column '{by}' is no name of a split: {cure}")
         return name
     if (group := normalise(row.text) if by == "sentence" else row.speaker) is None:
         raise CliError(f"{row.source} line {row.line}: has no speaker: complete the row, or --split_by sentence")
@@ -104,13 +105,9 @@ def choose_hours(seconds: NDArray[np.float64], hours: float, seed: int) -> NDArr
     count = len(seconds)
     by_length = np.lexsort((hash_keys(count, seed), seconds))
     ranks = np.arange(count) ^ int(hash_keys(1, seed)[0]) % (1 << count.bit_length())
-    turns = np.zeros(count, np.int64)
-    for bit in range(count.bit_length()):
-        turns = 2 * turns + (ranks >> bit & 1)
+    turns = [int(f"{rank:064b}"[::-1], 2) for rank in ranks.tolist()]
     taken = by_length[np.argsort(turns)]
-    chosen = np.zeros(count, np.bool_)
-    chosen[taken[np.cumsum(seconds[taken]) <= hours * 3600]] = True
-    return chosen
+    return np.isin(np.arange(count), taken[np.cumsum(seconds[taken]) <= hours * 3600])
 
 
 def random_split_leak(clips: NDArray[np.integer[Any]], valid_fraction: float = 0.3) -> float:
@@ -129,17 +126,10 @@ def count_duplicates(index: Index) -> int:
     return len(index) - len(np.unique(payloads, axis=0))
 
 
-def _parse(expression: str) -> ast.expr:
-    try:
-        return ast.parse(expression.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise CliError(f"--filter '{expression}': {error}: write it as 'up_votes>=2 and down_votes==0'") from error
-
-
 def _fulfils(condition: ast.expr, row: Row) -> bool:
     try:
         return bool(_value(condition, {"text": row.text, **row.extra}))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:  # KeyError: `is`
         raise CliError(f"{row.source} line {row.line}: --filter: {error}: correct the row or the filter") from error
 
 
@@ -152,8 +142,6 @@ def _value(node: ast.expr, columns: Mapping[str, str]) -> Any:
             return columns.get(node.id, "")
         case ast.Tuple() | ast.List():
             return [_value(item, columns) for item in node.elts]
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
-            return -number
         case ast.UnaryOp(op=ast.Not()):
             return not _value(node.operand, columns)
         case ast.BoolOp():
@@ -168,12 +156,12 @@ def _compare(comparison: ast.cmpop, left: Any, right: Any) -> bool:
     if isinstance(comparison, ast.In | ast.NotIn):
         inside = left in right if isinstance(right, str) else any(_compare(ast.Eq(), left, item) for item in right)
         return inside == isinstance(comparison, ast.In)
-    compare = _COMPARISONS[type(comparison)]
+    compare = _COMPARE[type(comparison).__name__]
     try:
-        return compare(float(left), float(right))
+        return bool(compare(float(left), float(right)))
     except ValueError:
         if isinstance(left, str) and isinstance(right, str):
-            return compare(left, right)
+            return bool(compare(left, right))
         if "" in (left, right):
             return isinstance(comparison, ast.NotEq)
         raise

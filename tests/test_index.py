@@ -205,3 +205,12 @@ def test_starting_opens_no_index_and_its_footer_is_parsed_once(tmp_path: Path) -
 def test_a_shard_takes_little_of_the_footer(tmp_path: Path) -> None:
     path = make_folder(tmp_path / "a", (20,) * 60) / INDEX_FILE
     assert pq.read_metadata(path).serialized_size < 60 * 500
+
+
+def test_transcripts_that_were_normalised_otherwise_are_refused(own_shards: Path) -> None:
+    """They would be compared with what this version makes of a hypothesis."""
+    path = own_shards / "train/dataset.json"
+    dataset = json.loads(path.read_bytes())
+    path.write_text(json.dumps(dataset | {"normalisation": dataset["normalisation"][1:]}))
+    with pytest.raises(CliError, match="its transcripts were normalised otherwise than asrscale does now: build"):
+        read_catalog([str(own_shards / "train")])

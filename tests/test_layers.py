@@ -30,6 +30,7 @@ OWNERS = {
     "fire": {"cli"},
     "fsspec": {"storage"},
     "huggingface_hub": {"hub"},
+    "jinja2": {"report"},
     "jiwer": {"metrics"},
     "matplotlib": {"tracking"},
     "pyarrow": {"index"},

@@ -60,7 +60,6 @@ def test_clipping_is_a_share_of_the_samples() -> None:
 def test_lengths_and_speed() -> None:
     check_pair("a" * 3, 16_000, RULES)
     assert reason(check_pair, "a", 1_599, RULES) == "too short"
-    assert reason(check_pair, "a", 20 * 16_000 + 1, RULES) == "too long"
     words = "ab" * 20  # 40 characters
     check_pair(words, 16_000, RULES)
     assert reason(check_pair, words + "a", 16_000, RULES) == "too fast"

@@ -111,17 +111,6 @@ def test_vocabulary_from_dict_refuses(ids: dict[str, int], word: str) -> None:
         vocabulary_from_dict(ids, "[PAD]", "[UNK]", "|")
 
 
-def test_steps_are_applied_as_listed() -> None:
-    text = " Na\u00efve\u2019s \ufb01rst:  2nd!"
-    assert normalise(text) == "naïve's first 2nd"
-    assert normalise(text, ["lower_case"]) == text.lower()
-    assert normalise(text, []) == text
-    for number in range(len(NORMALISATION_STEPS)):  # each is needed for something
-        assert normalise(text, NORMALISATION_STEPS[:number] + NORMALISATION_STEPS[number + 1 :]) != normalise(text)
-    with pytest.raises(CliError, match=r"^normalisation step 'spell_digits' is not known: the steps are apostrophe"):
-        normalise(text, ["lower_case", "spell_digits"])
-
-
 @pytest.mark.parametrize(("labels", "frames"), [("", 0), ("a", 1), ("ab", 2), ("aab", 4), ("aaaa", 7), ([1, 1, 2], 4)])
 def test_frames_that_ctc_needs(labels: str | list[int], frames: int) -> None:
     assert frames_needed(labels) == frames
