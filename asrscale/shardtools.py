@@ -117,7 +117,7 @@ def print_stats(folders: Sequence[str], html: str | None = None) -> None:
             print(f"warning: {shared[0]:,} sentences of {other} are in {one} too: errors on {other} will look too few")
     clips = np.unique(np.concatenate([*sentences.values()]), return_counts=True)[1]
     print(
-        f"split at random, 70 to 30, {random_split_leak(clips):.1%} of the validation clips would have their text in train"
+        f"of clips split at random, 70 to 30, {random_split_leak(clips):.1%} of the 30 would have their text in the 70"
     )
     if html:
         write_data_set_page(folders, html)
