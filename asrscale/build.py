@@ -211,6 +211,8 @@ def _limit_hours(splits: list[Split], hours: float, seed: int) -> None:
     share = hours * 3600 / max(hours * 3600, sum(map(np.sum, seconds)))
     for split, lengths in zip(splits, seconds, strict=True):
         chosen = choose_hours(lengths, lengths.sum() / 3600 * share, seed)
+        if not chosen.any():
+            raise CliError(f"--max_hours {hours:g} is not enough for a clip in {split.folder.name}: give more")
         rows, order = np.array(split.rows), np.array(split.order)
         split.refused.extend(rows[~chosen].tolist())
         split.rows[:], split.order[:] = array("Q", rows[chosen].tolist()), array("Q", order[chosen].tolist())

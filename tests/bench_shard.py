@@ -155,6 +155,7 @@ def print_stages(paths: list[str]) -> None:
     """Where one process spends its time."""
     from asrscale import audio
     from asrscale.lint import check_audio
+    from asrscale.lint import Rules
     from asrscale.pack import Task, build_shard
     from asrscale.sources import Row
 
@@ -175,7 +176,7 @@ def print_stages(paths: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = tuple(Row(line, "a.csv", path, "some words", {}) for line, path in enumerate(paths))
         began = time.process_time()
-        build_shard(Task(f"{folder}/a-000000.tar", "a", rows, "/", 0.1, 60), lambda _: None)
+        build_shard(Task(f"{folder}/a-000000.tar", "a", rows, "/", Rules(0.1, 60)), lambda _: None)
         seconds["the rest: files, texts, tar, hash"] = time.process_time() - began - sum(seconds.values())
     for name, spent in seconds.items():
         print(f"  {name:34} {spent / sum(seconds.values()):6.1%}")

@@ -146,6 +146,7 @@ def test_a_filter_that_cannot_be_applied_ends_before_any_work(
         (("--filter", "up_votes>99"), "no row of it is left for train"),
         (("--vocab", tmp_path), "vocab.json cannot be read"),
         (("--max_hours", 0), "--max_hours 0"),
+        (("--max_hours", 0.001, "--valid_fraction", 0.05), "is not enough for a clip in valid"),
         (("--test_fraction", 0.8), "with --test_fraction together"),
         (("--split_by", "accent"), "'' in column 'accent' is no name of a split"),
     ]:

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from asrscale import audio
+from asrscale.lint import Rules
 from asrscale.pack import Task, build_shard, read_part
 from asrscale.sources import Row
 
@@ -20,7 +21,7 @@ from asrscale.sources import Row
 def make_task(folder: Path, max_seconds: float = 20) -> Task:
     soundfile.write(folder / "a.wav", np.sin(np.arange(16_000) / 10), 16_000)
     rows = tuple(Row(line, "a.csv", "a.wav", f"text {line}", {"speaker": "ann"}) for line in (5, 3, 9))
-    return Task(str(folder / "train-000000.tar"), "train", rows, str(folder), 0.1, max_seconds)
+    return Task(str(folder / "train-000000.tar"), "train", rows, str(folder), Rules(0.1, max_seconds))
 
 
 def test_members_stand_in_the_order_of_the_rows_and_say_nothing_of_who_wrote_them(tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_offsets_are_right_for_every_codec_and_extension(tmp_path: Path, codec: 
     time_seconds = np.arange(48_000) / 48_000
     soundfile.write(tmp_path / name, np.sin(3_000 * time_seconds) / 2, 48_000, format="mp3" if "3" in name else "wav")
     rows = tuple(Row(line, "a.csv", name, "text " * 200, {"note": "x" * 600}) for line in (2, 3))
-    task = Task(str(tmp_path / "t-000000.tar"), "t", rows, str(tmp_path), 0.1, 20, codec)  # type: ignore[arg-type]
+    task = Task(str(tmp_path / "t-000000.tar"), "t", rows, str(tmp_path), Rules(0.1, 20), codec)  # type: ignore[arg-type]
     build_shard(task, lambda _: None)
     part = read_part(task.path)
     assert part is not None and len(part["utterances"]) == 2
