@@ -239,7 +239,7 @@ def test_a_second_build_does_nothing_and_other_options_are_refused(
         assert "--out" in line and changed[0].removeprefix("--") in line
     with corpus.open("a") as file:
         file.write("clips/0.wav,one more,,\n")
-    assert "csv_sha256" in refusal_in_process(capsys, "--csv", corpus, "--out", out)
+    assert "rows_sha256" in refusal_in_process(capsys, "--csv", corpus, "--out", out)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
