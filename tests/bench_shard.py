@@ -154,8 +154,7 @@ def print_throughput(table: Path, paths: list[str], hours: float) -> None:
 def print_stages(paths: list[str]) -> None:
     """Where one process spends its time."""
     from asrscale import audio
-    from asrscale.lint import check_audio
-    from asrscale.lint import Rules
+    from asrscale.lint import Rules, check_audio
     from asrscale.pack import Task, build_shard
     from asrscale.sources import Row
 
