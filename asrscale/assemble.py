@@ -4,7 +4,6 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ from asrscale.text import NORMALISATION_STEPS
 
 REJECTED_FILE = "rejected.jsonl"
 REFUSED_FILE = "refused.jsonl"
-PARTS_FOLDER = "parts"  # holds a file for each finished part of an array job, until they are merged
 
 # A split to be, as JSON: `name` of its folder, `source` and `options` for dataset.json, `shards` by file name.
 Plan: TypeAlias = dict[str, Any]
@@ -48,16 +46,9 @@ def only_writer(out: str, part: str = "") -> Iterator[None]:
         raise CliError(f"--out {where}: {cure}") from error
 
 
-def part_name(part: int, parts: int) -> str:
-    """What the share of task `part` of an array job is called."""
-    return f"{part:05d}-of-{parts:05d}"
-
-
-def finish_part(out: str, part: str, plans: list[Plan]) -> None:
-    """Says that every shard of a part is there."""
-    folder = Path(out, PARTS_FOLDER)
-    folder.mkdir(exist_ok=True)
-    write_json(folder / f"{part}.json", plans)
+def part_file(out: str, part: int, parts: int) -> Path:
+    """What says that every shard of task `part` of an array job is there."""
+    return Path(out, f"part-{part:05d}-of-{parts:05d}.json")
 
 
 def merge(out: str) -> list[str]:
@@ -66,18 +57,20 @@ def merge(out: str) -> list[str]:
     Raises:
         CliError: A part is missing, or was built with other options than another.
     """
-    found = {path.stem: path for path in sorted(Path(out, PARTS_FOLDER).glob("*-of-*.json"))}
-    parts = int(max(found, default="1")[-5:])
-    if missing := sorted({part_name(part, parts) for part in range(parts)} - found.keys()):
+    finished = {str(path) for path in Path(out).glob("part-*-of-*.json")}
+    parts = int(max(finished, default=str(part_file(out, 0, 1)))[-10:-5])
+    wanted = [part_file(out, part, parts) for part in range(parts)]
+    if missing := [path.stem for path in wanted if str(path) not in finished]:
         cure = f"build every part with --out {out} --part I --parts N"
-        raise CliError(f"{out}/{PARTS_FOLDER}: no {', '.join(missing[:9])}: {cure}")
+        raise CliError(f"{out}: no {', '.join(missing[:9])}: {cure}")
     with only_writer(out):
-        plans: list[Plan] = json.loads(found[part_name(0, parts)].read_bytes())
-        for path in found.values():
+        plans: list[Plan] = json.loads(wanted[0].read_bytes())
+        for path in wanted:
             if json.loads(path.read_bytes()) != plans:
                 raise CliError(f"{path}: built with other options or input than part 0: build this part again")
         assemble(out, plans)
-        shutil.rmtree(Path(out, PARTS_FOLDER))
+        for name in finished:
+            Path(name).unlink()
     return [os.path.join(out, plan["name"]) for plan in plans]
 
 

@@ -23,9 +23,10 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
-from asrscale.assemble import Plan, assemble, counts, finish_part, list_rejects, only_writer, part_name, write_refused
+from asrscale.assemble import Plan, assemble, counts, list_rejects, only_writer, part_file, write_refused
 from asrscale.audio import probe_seconds
 from asrscale.cli import setting
+from asrscale.config import write_json
 from asrscale.errors import AudioError, CliError
 from asrscale.index import DATASET_FILE, read_index
 from asrscale.lint import Rules, read_rules
@@ -262,9 +263,9 @@ def _check_recordings(split: Split) -> None:
 
 def _build_splits(splits: list[Split], options: ShardOptions) -> int:
     """Builds the shards of the splits that are ours; with all of them, makes the folders whole. Returns the clips."""
-    part = part_name(options.part, options.parts) if options.parts > 1 else ""
+    part = part_file(options.out, options.part, options.parts) if options.parts > 1 else None
     plans = [split.plan() for split in splits]
-    with only_writer(options.out, part):
+    with only_writer(options.out, part.stem if part else ""):
         for split in splits:
             split.folder.mkdir(parents=True, exist_ok=True)
             (split.folder / DATASET_FILE).unlink(missing_ok=True)  # from here on the folder is not whole
@@ -272,7 +273,7 @@ def _build_splits(splits: list[Split], options: ShardOptions) -> int:
             write_refused(split.folder, [reject(split.folder.name, row, row.refused or PAST_HOURS) for row in rows])
         clips = _build_shards(splits, plans, options)
         if part:
-            finish_part(options.out, part, plans)
+            write_json(part, plans)
         else:
             assemble(options.out, plans)
     return clips

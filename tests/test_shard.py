@@ -505,7 +505,7 @@ def test_parts_are_disjoint_and_merge_to_the_bytes_of_one_build(corpus: Path, tm
     out = tmp_path / "out"
     for part in (2, 0, 3):
         shard(*flags, "--out", out, "--part", part, "--parts", 4)
-    assert "no 00001-of-00004: build every part" in refusal("merge", "--out", out)
+    assert "no part-00001-of-00004: build every part" in refusal("merge", "--out", out)
     assert len(list(out.rglob("*.tar"))) < len(list((tmp_path / "single").rglob("*.tar")))
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
     shard(*flags, "--out", out, "--part", 1, "--parts", 4)
