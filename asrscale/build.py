@@ -27,7 +27,7 @@ from asrscale.assemble import Plan, assemble, counts, list_rejects, only_writer,
 from asrscale.audio import probe_seconds
 from asrscale.cli import setting
 from asrscale.config import write_json
-from asrscale.errors import AudioError, CliError
+from asrscale.errors import EXIT_INTERRUPTED, AudioError, CliError
 from asrscale.index import DATASET_FILE, read_index
 from asrscale.lint import Rules, read_rules
 from asrscale.pack import DEATHS_TO_BLAME, Task, build_shard, reject
@@ -52,7 +52,6 @@ KEPT_OPTIONS = (
 )
 PROBED_ROWS = 1_000  # of each split are looked for before anything is decoded: a wrong audio root misses nearly all
 MAX_DEATHS = 20  # of workers over one shard, each at another row: then it is the machine, not the rows
-EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import difflib
 import math
 import os
 import sys
+import traceback
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 import fire
 from fire.decorators import SetParseFn
 
-from asrscale.errors import EXIT_COMPLETE, EXIT_USAGE, AsrscaleError, CliError
+from asrscale.errors import EXIT_COMPLETE, EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, AsrscaleError, CliError
 
 Schema = TypeVar("Schema")
 
@@ -64,14 +65,19 @@ def run(*arguments: Any, **named: Any) -> NoReturn:
     """`main` for a process of its own, which it ends without the interpreter's clean-up.
 
     Native threads (Arrow's, gloo's) that release a Python object meanwhile abort a process whose work is done, with
-    `terminate called without an active exception`: seen in one run of a dozen on a busy machine, Python 3.11.
+    `terminate called without an active exception`: seen in one run of a dozen on a busy machine, Python 3.11. And a
+    rank that throws would wait there for readers that may be stuck.
     """
     try:
         main(*arguments, **named)
     except SystemExit as end:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(int(end.code or EXIT_COMPLETE))
+        code = int(end.code or EXIT_COMPLETE)
+    except BaseException as error:
+        traceback.print_exc()
+        code = EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else EXIT_FAULT
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def parse(schema: type[Any], argv: Sequence[str]) -> dict[str, Any]:

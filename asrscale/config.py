@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -119,6 +120,9 @@ def train_config(**given: Any) -> TrainConfig:
     if "epochs" in given:
         defaults = {name: value for name, value in defaults.items() if name != "max_steps"}
     config = TrainConfig(**defaults | given)
+    for name in ("train", "valid", "model", "vocab", "cache_dir"):
+        if re.search(r"://[^/]*@", str(getattr(config, name))):  # settings go to files, to W&B and to the model's card
+            raise CliError(f"--{name}: user and password in an address would be written down: use the environment")
     _check_ranges(config)
     return config
 

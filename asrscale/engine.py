@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import distributed_c10d
 from torch.distributed.rendezvous import rendezvous
 
 from asrscale.errors import CliError
@@ -35,6 +36,7 @@ ds_utils.logger.setLevel(logging.WARNING)
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Engine: TypeAlias = Any  # deepspeed.DeepSpeedEngine; DeepSpeed ships no types
+WATCHED = timedelta(days=7)
 MEETING = timedelta(seconds=60)  # a wrong address is told within a minute; torch would wait for 5 to 30
 MOMENTS = ("exp_avg", "exp_avg_sq")
 _SCALER = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")  # of DeepSpeed's DynamicLossScaler
@@ -71,8 +73,11 @@ class World:
 
 
 @contextmanager
-def joined_ranks() -> Iterator[World]:
+def joined_ranks(*, watched: bool = False) -> Iterator[World]:
     """Joins the ranks that deepspeed, torchrun or srun started, or makes a world of one for plain python; leaves after.
+
+    Where a watch of ours looks for hangs (`watched`), torch's time-outs of 10 and 30 minutes must not: they would end a
+    long save, and a hang before it is told whose it is.
 
     Raises:
         CliError: GPUs that cannot be used, an environment that is only half set, or ranks that do not find each other.
@@ -101,7 +106,7 @@ def joined_ranks() -> Iterator[World]:
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world_size))
         # Its shared-memory all-reduce serves inference only, and is compiled at the first start.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        _meet("nccl" if use_gpu else "gloo")
+        _meet("nccl" if use_gpu else "gloo", WATCHED if watched else None)
         yield World(rank, local_rank, world_size, torch.device("cuda", local_rank) if use_gpu else torch.device("cpu"))
     finally:
         if torch.distributed.is_initialized():
@@ -111,11 +116,17 @@ def joined_ranks() -> Iterator[World]:
             del os.environ[name]
 
 
-def _meet(backend: str) -> None:
-    """Opens the process group; raises CliError where the ranks do not reach each other within MEETING."""
+def _meet(backend: str, patience: timedelta | None) -> None:
+    """Opens the process group, whose collectives wait for `patience`, None is as long as torch says.
+
+    Raises:
+        CliError: The ranks do not reach each other within MEETING.
+    """
     try:
         store, rank, world_size = next(rendezvous("env://", timeout=MEETING))
-        store.set_timeout(torch.distributed.default_pg_timeout)
+        store.set_timeout(patience or torch.distributed.default_pg_timeout)
+        if patience:  # DeepSpeed makes groups of its own, which take torch's defaults
+            vars(distributed_c10d).update(default_pg_timeout=patience, default_pg_nccl_timeout=patience)
         torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size)
         deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False)
     except torch.distributed.DistError as error:

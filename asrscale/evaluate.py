@@ -118,6 +118,8 @@ def evaluate(
                 texts, finite_losses = transcribe_batch(forward, recognizer, batch.to(world.device))
                 found += zip(map(int, batch.utterances), texts, strict=True)
                 losses += finite_losses
+                if watch is not None:
+                    watch.beat("evaluating")
             bar.advance(sum(map(len, plan.step(number))))
             if watch is not None and any(ds.all_reduce_sum([watch.beat("evaluating")], world)):
                 raise Stopped

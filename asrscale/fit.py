@@ -169,6 +169,7 @@ def train_step(engine: Engine, job: Job, step: Step, good: int, meter: Meter) ->
     if not good:
         return total, None
     for batch in step.batches:
+        job.watch.beat()  # a step of hundreds of passes is no hang
         prepare_pass(job.regulariser, job.recognizer.model, batch, seed=job.config.seed, step=step.number)
         began = time.perf_counter()
         share = loss_sum(engine, job.recognizer, batch.to(job.world.device)) / good

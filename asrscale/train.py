@@ -60,7 +60,7 @@ def train(config: TrainConfig, watch: Watch) -> int:
         check_login(config.push_to_hub)
     ds_config = ds.read_ds_config(config.config)
     catalog, valid_index = read_catalog(config.train), read_index(config.valid)
-    with ds.joined_ranks() as world:
+    with ds.joined_ranks(watched=True) as world:
         if config.train[0].startswith(DEMO_DATA):
             _say(world, f"training on the demo's data, {config.train[0]}; --train and --valid choose yours")
         config = replace(regularised(config, catalog.hours), precision=ds.resolve_precision(config.precision, world))

@@ -135,7 +135,8 @@ def _watch(watch: Watch, hearing: socket.socket) -> None:
 def _leave(watch: Watch) -> None:
     """Ends the process, whatever the main thread is at; the newest checkpoint stands."""
     reason = "while starting" if watch.doing == "starting" else "without its launcher, before the end of a step"
-    watch.mark_preempted()
+    with contextlib.suppress(OSError):  # a full or broken disk must not keep the process here
+        watch.mark_preempted()
     print(f"stopped on request {reason}; the same command goes on", file=sys.stderr, flush=True)
     os._exit(EXIT_STOPPED)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed import distributed_c10d
 from training import free_port
 
 from asrscale import engine as ds
@@ -112,3 +113,12 @@ def test_a_gradient_that_is_not_finite_on_one_rank_changes_nothing_on_any(
     done = run_command("torchrun", "--nproc-per-node", 2, "--master-port", free_port(), "tests/poisoned_rank.py")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("skipped alike") == 7
+
+
+def test_where_a_watch_looks_for_hangs_collectives_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("default_pg_timeout", "default_pg_nccl_timeout"):  # put back after the test
+        monkeypatch.setattr(distributed_c10d, name, getattr(distributed_c10d, name))
+    torch_default = timedelta(minutes=30)
+    for watched, patience in ((False, torch_default), (True, ds.WATCHED)):
+        with ds.joined_ranks(watched=watched):
+            assert torch.distributed.group.WORLD._get_backend(torch.device("cpu")).options._timeout == patience

@@ -20,7 +20,8 @@ import pytest
 import soundfile
 
 from asrscale import audio, cli
-from asrscale.build import EXIT_INTERRUPTED, ShardOptions, build
+from asrscale.build import ShardOptions, build
+from asrscale.errors import EXIT_INTERRUPTED
 from asrscale.index import read_index
 from asrscale.loader import read_utterances
 
