@@ -73,7 +73,7 @@ def train(config: TrainConfig, watch: Watch) -> int:
 def _run(
     config: TrainConfig, ds_config: dict[str, Any], catalog: Catalog, valid_index: Index, world: World, watch: Watch
 ) -> int:
-    """Everything after the ranks have met."""
+    """Everything after the ranks have met: what can be said before the run folder is touched, then the rest."""
     folder = Path(config.run)
     recognizer = _new_recognizer(config, catalog)
     _check_data(config, recognizer, catalog, world)
@@ -91,6 +91,30 @@ def _run(
             f"epoch of {catalog.hours:.2f} h): give fewer, or more --epochs, or smaller steps with --units_per_step"
         )
     _check_first_window(plan, recognizer, world)
+    with held(folder, world):  # before a checkpoint is chosen: another training may be writing, and dropping, some
+        watch.rank, watch.world_size, watch.hang_seconds = world.rank, world.world_size, config.hang_seconds
+        resumed, state = _choose_start(config, plan, recognizer, world)
+        if config.freeze_feature_encoder:
+            freeze_feature_encoder(recognizer.model)
+        if config.activation_checkpointing:
+            checkpoint_activations(recognizer.model)
+        rates = {name: getattr(config, name) or 0.0 for name in ("mask_time_prob", "mask_feature_prob", "layerdrop")}
+        regulariser = attach_regulariser(recognizer.model, **rates)
+        subset = choose_subset(valid_index, config.eval_utterances)
+        cache = Cache(config.cache_dir, config.cache_bytes) if config.cache_dir else None
+        job = Job(config, world, folder, recognizer, regulariser, plan, subset, total_steps, watch, cache)
+        return _go_on(job, state, resumed, ds_config, valid_index)
+
+
+def _choose_start(
+    config: TrainConfig, plan: RunPlan, recognizer: Recognizer, world: World
+) -> tuple[Path | None, RunState]:
+    """The newest whole checkpoint, if there is one, and where it stands; `recognizer` gets its weights.
+
+    Raises:
+        CliError: None of them is whole, it is of other settings, or the ranks do not agree.
+    """
+    folder = Path(config.run)
     resumed, refused = checkpoints.whole_checkpoint(folder)
     if refused:
         _say(world, "\n".join([*refused, f"going on from {resumed}"]))
@@ -109,37 +133,30 @@ def _run(
             f"the ranks do not agree on {', '.join(differing)}: start all of them with the same command, with the data "
             f"and {folder} on a disk that they share"
         )
-    if config.freeze_feature_encoder:
-        freeze_feature_encoder(recognizer.model)
-    if config.activation_checkpointing:
-        checkpoint_activations(recognizer.model)
-    rates = {name: getattr(config, name) or 0.0 for name in ("mask_time_prob", "mask_feature_prob", "layerdrop")}
-    regulariser = attach_regulariser(recognizer.model, **rates)
-    subset = choose_subset(valid_index, config.eval_utterances)
-    cache = Cache(config.cache_dir, config.cache_bytes) if config.cache_dir else None
-    job = Job(config, world, folder, recognizer, regulariser, plan, subset, total_steps, watch, cache)
+    return resumed, state
+
+
+def _go_on(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, Any], valid_index: Index) -> int:
+    """Trains from `state`, exports and evaluates; or says that all is done."""
+    config, world, folder, watch = job.config, job.world, job.folder, job.watch
     if job.is_over(state) and checkpoints.is_exported(folder / "model", EXPORT_DTYPES[config.export_dtype]):
         _say(world, f"{folder} is complete: the model is in {folder / 'model'}; choose another --run for a new one")
         if config.push_to_hub and world.is_main:
             push_model(folder / "model", config.push_to_hub)
         return EXIT_COMPLETE
     environment = _environment(job)
-    with (
-        held(folder, world),
-        open_tracker(
-            folder,
-            project=config.wandb_project,
-            name=folder.absolute().name,
-            config=to_dict(config) | {"deepspeed": ds_config, "environment": environment},
-            wandb_mode=config.wandb,
-            resume_step=state.step if resumed else None,
-            enabled=world.is_main,
-        ) as tracker,
-    ):
-        watch.rank, watch.world_size, watch.hang_seconds = world.rank, world.world_size, config.hang_seconds
+    with open_tracker(
+        folder,
+        project=config.wandb_project,
+        name=folder.absolute().name,
+        config=to_dict(config) | {"deepspeed": ds_config, "environment": environment},
+        wandb_mode=config.wandb,
+        resume_step=state.step if resumed else None,
+        enabled=world.is_main,
+    ) as tracker:
         if world.is_main:
             (folder / PREEMPTED_FILE).unlink(missing_ok=True)
-            write_json(folder / "config.json", to_dict(config) | {"data_fingerprint": plan.fingerprint})
+            write_json(folder / "config.json", to_dict(config) | {"data_fingerprint": job.plan.fingerprint})
             write_json(folder / "ds_config.json", ds_config)
             write_json(folder / "environment.json", environment)
         _say(world, _opening(job, state))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,31 @@ def test_one_run_folder_has_one_training(tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(CliError, match=r"--run .*file.* cannot be used"), held(tmp_path / "file" / "run", world):
             pass
+
+
+def test_the_run_folder_is_ours_before_a_checkpoint_is_chosen(
+    tone_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is still saving elsewhere also drops old checkpoints; and reading them may hang."""
+    data = dict(train=(str(tone_shards / "train"),), valid=(str(tone_shards / "valid"),), model="tiny")
+    config, watch = train_config(**data, run=str(tmp_path)), Watch(tmp_path)
+
+    def chosen_too_early(folder: Path) -> None:
+        raise AssertionError("chosen without the lock")
+
+    with ds.joined_ranks() as world, held(tmp_path, world), monkeypatch.context() as patched:
+        patched.setattr("asrscale.checkpoint.whole_checkpoint", chosen_too_early)
+        patched.setattr("asrscale.engine.joined_ranks", lambda: nullcontext(world))
+        with pytest.raises(CliError, match="is being trained in by process"):
+            train(config, watch)
+
+    def hung(folder: Path) -> None:
+        assert watch.rank == 0
+        raise TimeoutError
+
+    monkeypatch.setattr("asrscale.checkpoint.whole_checkpoint", hung)
+    with pytest.raises(TimeoutError):
+        train(config, watch)
 
 
 def test_a_full_disk_costs_no_more_than_the_checkpoints(tone_shards: Path, tmp_path: Path, run_command: Run) -> None:
