@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from asrscale import __version__, audio
 from asrscale.config import write_json
@@ -102,12 +102,15 @@ def _made_of(task: Task) -> str:
 
 def _write_shard(task: Task, begin: Callable[[int], None]) -> Part:
     """Writes the tar under a temporary name, then gives it its own."""
+    from webdataset import TarWriter  # here, because it is slow to import
+
     temporary = f"{task.path}.{os.getpid()}.tmp"  # not that of a worker whose parent has just been killed
     try:
-        with open(temporary, "wb", buffering=1 << 20) as file:
-            part = _pack(task, partial(_write_utterance, file, task), begin)
-            end = file.tell() + 2 * tarfile.BLOCKSIZE
-            file.write(bytes(2 * tarfile.BLOCKSIZE + -end % tarfile.RECORDSIZE))
+        with (
+            open(temporary, "wb", buffering=1 << 20) as file,
+            TarWriter(file, "", "", 0o644, compress=False, encoder=False, mtime=0) as tar,
+        ):
+            part = _pack(task, partial(_write_utterance, tar, task), begin)
         os.replace(temporary, task.path)
     finally:
         with suppress(FileNotFoundError):
@@ -185,20 +188,16 @@ def checked_pcm(source: audio.Source, text: str, rules: Rules, *segment: Any) ->
     return pcm
 
 
-def _write_utterance(
-    file: BinaryIO, task: Task, row: Row, kind: str, data: bytes, length: int, text: str
-) -> dict[str, Any]:
+def _write_utterance(tar: Any, task: Task, row: Row, kind: str, data: bytes, length: int, text: str) -> dict[str, Any]:
     """Adds KEY.flac (or what `kind` is), KEY.json and KEY.txt to the tar and returns the index's row."""
     key = f"{task.split}-{row.line:08d}"
     about = {"source": row.source, "audio": row.audio, "speaker": row.speaker, **row.extra}
     members = {kind: data, "json": json.dumps(about, ensure_ascii=False, sort_keys=True).encode(), "txt": text.encode()}
-    for name, content in sorted(members.items()):
-        member = tarfile.TarInfo(f"{key}.{name}")  # of nobody, at no time
-        member.size = len(content)
-        file.write(member.tobuf(tarfile.USTAR_FORMAT))
-        if name == kind:
-            offset = file.tell()
-        file.write(content + bytes(-len(content) % tarfile.BLOCKSIZE))
+    # TarWriter sorts the members; each is one header block, its content, and zeros to the next block.
+    before = [len(content) for name, content in members.items() if name < kind]
+    blocks = 1 + sum(1 - -size // tarfile.BLOCKSIZE for size in before)
+    offset = tar.tarstream.offset + blocks * tarfile.BLOCKSIZE
+    tar.write({"__key__": key, **members})
     return _index_row(task, row, key, offset, data, length, text)
 
 

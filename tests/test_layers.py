@@ -40,7 +40,7 @@ OWNERS = {
     "tqdm": {"progress"},
     "transformers": {"model", "regularise"},
     "wandb": {"tracking"},
-    "webdataset": set(),  # only the tests read with it
+    "webdataset": {"pack"},
 }
 
 
