@@ -8,6 +8,7 @@ RUN/checkpoints/
     latest, best                         a name of one of these folders each, for people: what counts are the manifests
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -91,6 +92,7 @@ def _write(weights: dict[str, Tensor], moments: dict[str, Tensor], state: RunSta
     if target.exists():  # its evaluation was cut short, or it was damaged
         target.rename(replaced)
     partial.rename(target)
+    _sync(folder)  # from here on it is whole, and found: what else may fail is no failed save
     shutil.rmtree(replaced, ignore_errors=True)
     _point(folder, "latest", target.name)
     # Later ones are damaged, or the run would have gone on from them.
@@ -99,7 +101,7 @@ def _write(weights: dict[str, Tensor], moments: dict[str, Tensor], state: RunSta
         _point(folder, "best", _name(state.best_step))
         kept.append(folder / _name(state.best_step))
     for path in set(_newest_first(folder)) - set(kept):
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def whole_checkpoint(run_folder: Path, step: int | None = None) -> tuple[Path | None, list[str]]:
@@ -196,12 +198,13 @@ def is_exported(folder: Path, dtype: torch.dtype) -> bool:
 
 
 def _point(folder: Path, name: str, target: str) -> None:
-    """Makes `name` (latest or best) name a checkpoint, at once and durably."""
+    """Makes `name` (latest or best) name a checkpoint, at once and durably; where that fails, people go without."""
     partial = folder / f"{name}.partial"
-    partial.write_text(target + "\n", encoding="utf-8")
-    _sync(partial)
-    os.replace(partial, folder / name)
-    _sync(folder)
+    with contextlib.suppress(OSError):
+        partial.write_text(target + "\n", encoding="utf-8")
+        _sync(partial)
+        os.replace(partial, folder / name)
+        _sync(folder)
 
 
 def _sync(path: Path) -> None:

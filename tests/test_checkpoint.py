@@ -151,6 +151,19 @@ def test_a_disk_without_room_is_told_and_the_checkpoint_before_stands(
     assert save(*engine_and_recognizer, tmp_path, step=3) is None and newest(tmp_path).name == "step-00000003"
 
 
+def test_what_fails_after_a_checkpoint_is_whole_is_no_failed_save(
+    engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoints"
+    (folder / "latest" / "cannot be replaced").mkdir(parents=True)
+    (folder / "step-00000000").touch()  # no folder: cannot be removed as one
+    for step in (1, 2, 3):
+        assert save(*engine_and_recognizer, tmp_path, keep=1, step=step, best_step=1, best=(0.1,)) is None
+    found = {path.name for path in folder.glob("step-*")}
+    assert found == {"step-00000000", "step-00000001", "step-00000003"} and newest(tmp_path).name == "step-00000003"
+    assert (folder / "best").read_text() == "step-00000001\n"
+
+
 def test_the_loss_scale_of_fp16_goes_on_where_it_was(engine_and_recognizer: object) -> None:
     def optimizer(scale: int) -> SimpleNamespace:
         return SimpleNamespace(
