@@ -57,7 +57,7 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
     saved, failed_saves = state, 0
 
     def save(bar: Progress, *, needed: bool) -> None:
-        nonlocal saved, failed_saves
+        nonlocal state, saved, failed_saves
         if state == saved:
             return
         job.watch.beat("saving")
@@ -68,6 +68,8 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
         line = f"step {state.step:,} cannot be saved ({problem}); the checkpoint of step {saved.step:,} stands"
         if needed:
             raise CliError(f"{line}: make room in {job.folder}, and start again with the same command")
+        # The weights of a new best are gone with the next step: what counts is the best that is on the disk.
+        state = replace(state, best=saved.best, best_step=saved.best_step)
         failed_saves += 1
         tracker.log(state.step, {"run/failed_saves": failed_saves})
         bar.write(f"warning: {line}, and the run goes on")
@@ -76,7 +78,8 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
         try:
             if job.evaluation_is_due(state):  # a stop cut it short
                 state = evaluate_and_judge(engine, job, state, tracker, bar)
-            for reached in take_steps(engine, job, state, tracker, bar):
+                save(bar, needed=job.is_over(state))
+            for reached in () if job.is_over(state) else take_steps(engine, job, state, tracker, bar):
                 state = replace(state, **reached)
                 if job.evaluation_is_due(state):
                     state = evaluate_and_judge(engine, job, state, tracker, bar)

@@ -1,6 +1,7 @@
 """The parts of the loop that need no launcher; tests/test_train.py runs the whole."""
 
 import json
+import resource
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +12,19 @@ import torch
 from conftest import flip_bit
 
 from asrscale import engine as ds
-from asrscale.checkpoint import RunState
+from asrscale import fit as fit_module
+from asrscale.checkpoint import RunState, read_state
 from asrscale.config import train_config
 from asrscale.engine import World
 from asrscale.errors import CliError
-from asrscale.fit import count_utterances, loss_sum, take_empty_step, train_step
+from asrscale.fit import count_utterances, fit, loss_sum, take_empty_step, train_step
 from asrscale.index import Index, read_catalog, read_index, read_shards
 from asrscale.job import Job, Meter, count_skipped, open_records, quarantine
 from asrscale.loader import Damaged, load_steps
 from asrscale.model import build_recognizer
 from asrscale.regularise import attach_regulariser
 from asrscale.steps import Step, plan_run
+from asrscale.tracking import open_tracker
 from asrscale.watch import Watch
 
 
@@ -69,12 +72,16 @@ def step_of(own: Job, passes: list[np.ndarray], expected: int) -> Step:
     return Step(0, expected, 1, 1, loaded.batches, loaded.damaged, index)
 
 
+def shipped(own: Job) -> dict[str, object]:
+    """What DeepSpeed gets."""
+    zero = {"zero_optimization": {"stage": 2}}
+    return ds.resolve_ds_config(zero, precision="fp32", max_gradient_norm=1.0, device=own.world.device)
+
+
 def trained(own: Job, step: Step, good: int) -> tuple[dict[str, torch.Tensor], float, float | None]:
     """The weights after one step at a constant learning rate, its loss, and the norm of its gradient."""
-    shipped = {"zero_optimization": {"stage": 2}}
-    config = ds.resolve_ds_config(shipped, precision="fp32", max_gradient_norm=1.0, device=own.world.device)
     model = own.recognizer.model.to(own.world.device)
-    engine = ds.initialize(model, config, weight_decay=0.0, adam_beta2=0.98)
+    engine = ds.initialize(model, shipped(own), weight_decay=0.0, adam_beta2=0.98)
     engine.train()
     loss, norm = train_step(engine, own, step, good, Meter())
     engine.destroy()
@@ -166,6 +173,54 @@ def test_a_step_without_a_finite_gradient_is_listed_and_too_many_end_the_run(
         count_skipped(own, step, RunState(skipped_steps=2), float("nan"))
     open_records(own, 0)
     assert (tmp_path / "skipped.jsonl").read_text() == ""
+
+
+def fitted(own: Job, state: RunState, resumed: Path | None = None) -> RunState:
+    """Where `fit` ends."""
+    tracking = open_tracker(own.folder, project="", name="", config={}, wandb_mode="off", resume_step=state.step)
+    with tracking as tracker:
+        return fit(own, state, resumed, shipped(own), tracker)
+
+
+def test_a_failed_save_of_a_new_best_costs_no_best_model_on_the_disk(
+    tone_shards: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dict(max_steps=4, warmup_steps=0, eval_steps=2, save_steps=1, save_total_limit=1)
+    own = replace(job(tone_shards, **settings), world=world, folder=tmp_path)
+    original, best = fit_module.save_checkpoint, []
+
+    def full_at_step_2(engine: ds.Engine, frozen: object, state: RunState, *given: object, **named: object) -> object:
+        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if state.step == 2:
+            assert state.best_step == 2
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited[1]))
+        try:
+            return original(engine, frozen, state, *given, **named)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+            pointer = tmp_path / "checkpoints" / "best"
+            best.append(pointer.read_text().strip())
+            assert (pointer.parent / best[-1]).is_dir()
+
+    start = RunState(best=(9.0, 9.0, 9.0), best_step=0)
+    engine = ds.initialize(own.recognizer.model, shipped(own), weight_decay=0.0, adam_beta2=0.98)
+    take_empty_step(engine, own)
+    assert original(engine, {}, start, tmp_path, keep=1, world=world) is None
+    engine.destroy()
+    own = replace(own, recognizer=build_recognizer("tiny", ""))
+    monkeypatch.setattr(fit_module, "save_checkpoint", full_at_step_2)
+    ended = fitted(own, start, tmp_path / "checkpoints" / "step-00000000")
+    assert best == ["step-00000000"] * 3 + ["step-00000004"] and ended.best_step == 4
+
+
+def test_a_run_stopped_in_its_last_evaluation_takes_no_step_beyond_it(
+    tone_shards: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = replace(job(tone_shards, warmup_steps=0, eval_steps=2, patience=1), world=world, folder=tmp_path)
+    stopped = RunState(step=2, best=(0.0, 0.0, 0.0), best_step=1)
+    ended = fitted(own, stopped)
+    assert ended == replace(stopped, evaluated_step=2, stale_evaluations=1)
+    assert read_state(tmp_path / "checkpoints" / "step-00000002") == ended
 
 
 def test_a_line_of_metrics_tells_the_slowest_rank_and_what_was_skipped(tone_shards: Path, world: World) -> None:
