@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from asrscale.audio import SAMPLE_RATE_HZ
-from asrscale.config import write_json
 from asrscale.errors import CliError
+from asrscale.files import write_json
 from asrscale.index import DATASET_FILE, INDEX_FILE, SCHEMA_VERSION, write_index
 from asrscale.pack import Part, read_part
 from asrscale.text import NORMALISATION_STEPS

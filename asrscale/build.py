@@ -26,8 +26,8 @@ import numpy as np
 from asrscale.assemble import Plan, assemble, counts, list_rejects, only_writer, part_file, write_refused
 from asrscale.audio import probe_seconds
 from asrscale.cli import setting
-from asrscale.config import write_json
 from asrscale.errors import EXIT_INTERRUPTED, AudioError, CliError
+from asrscale.files import write_json
 from asrscale.index import DATASET_FILE, read_index
 from asrscale.lint import Rules, read_rules
 from asrscale.pack import DEATHS_TO_BLAME, Task, build_shard, reject

@@ -11,7 +11,6 @@ RUN/checkpoints/
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,9 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from asrscale import engine as ds
-from asrscale.config import write_json
 from asrscale.engine import Engine, World
 from asrscale.errors import CliError
+from asrscale.files import sync, write_json, write_whole
 from asrscale.model import Recognizer
 
 WEIGHTS_FILE, MOMENTS_FILE, STATE_FILE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -88,11 +87,11 @@ def _write(weights: dict[str, Tensor], moments: dict[str, Tensor], state: RunSta
     write_json(partial / STATE_FILE, asdict(state))
     write_json(partial / MANIFEST_FILE, {name: _fingerprint(partial / name) for name in FILES})
     for path in (*partial.iterdir(), partial):
-        _sync(path)
+        sync(path)
     if target.exists():  # its evaluation was cut short, or it was damaged
         target.rename(replaced)
     partial.rename(target)
-    _sync(folder)  # from here on it is whole, and found: what else may fail is no failed save
+    sync(folder)  # from here on it is whole, and found: what else may fail is no failed save
     shutil.rmtree(replaced, ignore_errors=True)
     _point(folder, "latest", target.name)
     # Later ones are damaged, or the run would have gone on from them.
@@ -187,6 +186,8 @@ def export_model(recognizer: Recognizer, checkpoint: Path, folder: Path, dtype: 
     for name, value in weights.items():
         if written[name].dtype != dtype or not torch.equal(written[name], value):
             raise RuntimeError(f"{partial}: {name} was not written as it is")
+    for path in (*partial.iterdir(), partial):
+        sync(path)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
@@ -199,18 +200,6 @@ def is_exported(folder: Path, dtype: torch.dtype) -> bool:
 
 def _point(folder: Path, name: str, target: str) -> None:
     """Makes `name` (latest or best) name a checkpoint, at once and durably; where that fails, people go without."""
-    partial = folder / f"{name}.partial"
     with contextlib.suppress(OSError):
-        partial.write_text(target + "\n", encoding="utf-8")
-        _sync(partial)
-        os.replace(partial, folder / name)
-        _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    """Makes a file's content, or a folder's entries, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        write_whole(folder / name, target + "\n")
+        sync(folder)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -132,13 +131,6 @@ def regularised(config: TrainConfig, hours: float) -> TrainConfig:
     _, *rates = next(row for row in REGULARISATION_BY_HOURS if hours <= row[0])
     chosen: dict[str, Any] = dict(zip(("mask_time_prob", "mask_feature_prob", "layerdrop"), rates, strict=True))
     return replace(config, **{name: rate for name, rate in chosen.items() if getattr(config, name) is None})
-
-
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes JSON that is never seen half written."""
-    partial = Path(f"{os.fspath(path)}.partial")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from asrscale import engine as ds
 from asrscale.audio import SAMPLE_RATE_HZ
 from asrscale.batching import cut_step, hash_keys, plan_epoch
 from asrscale.breakdown import break_down, in_words, write_page
-from asrscale.config import write_json
 from asrscale.engine import World
 from asrscale.errors import CliError, Stopped
+from asrscale.files import write_json, write_rows
 from asrscale.index import Index, read_index
 from asrscale.loader import MIN_BATCH_SAMPLES, Batch, load_steps
 from asrscale.metrics import ErrorCounts, count_errors
@@ -28,7 +28,6 @@ from asrscale.model import Recognizer, count_frames, ctc_losses, forward_logits,
 from asrscale.progress import progress
 from asrscale.storage import Cache
 from asrscale.text import normalise
-from asrscale.tracking import write_rows
 from asrscale.watch import Watch
 
 # Units of 40 s of similar length; a few of them together are long enough to deal evenly to the ranks.

@@ -25,13 +25,13 @@ from asrscale.checkpoint import RunState
 from asrscale.config import TrainConfig
 from asrscale.engine import World
 from asrscale.errors import CliError
+from asrscale.files import read_rows, write_rows
 from asrscale.index import Index
 from asrscale.model import Recognizer
 from asrscale.regularise import Regulariser
 from asrscale.schedule import learning_rate_at
 from asrscale.steps import RunPlan, Step
 from asrscale.storage import Cache
-from asrscale.tracking import write_rows
 from asrscale.watch import Watch
 
 QUARANTINE_FILE, SKIPPED_FILE, LEDGER_FOLDER = "quarantine.jsonl", "skipped.jsonl", "ledger"
@@ -158,11 +158,10 @@ def open_records(job: Job, steps_done: int) -> int:
 
 
 def _keep_until(path: Path, steps_done: int) -> int:
-    """Drops the lines of later steps, and one torn by a kill; returns how many are left."""
+    """Drops the lines of later steps, and what cannot be read; returns how many are left."""
     if not path.exists():
         return 0
-    whole = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
-    rows = [row for row in map(json.loads, whole) if row["step"] <= steps_done]
+    rows = [row for row in read_rows(path) if row["step"] <= steps_done]
     write_rows(path, rows)
     return len(rows)
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from asrscale import __version__, audio
-from asrscale.config import write_json
 from asrscale.errors import AudioError
+from asrscale.files import write_json
 from asrscale.lint import Rules, check_audio, check_pair, check_text
 from asrscale.sources import Row, open_audio
 from asrscale.text import normalise

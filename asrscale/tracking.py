@@ -11,7 +11,6 @@ W&B is a guest: once training has begun, nothing that happens to it may fail the
 import contextlib
 import json
 import math
-import os
 import secrets
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from asrscale.errors import CliError
+from asrscale.files import read_rows, write_rows
 
 WandbMode = Literal["auto", "offline", "online", "off"]
 
@@ -123,21 +123,7 @@ def read_metrics(run_folder: Path) -> list[dict[str, Any]]:
     path = run_folder / "metrics.jsonl"
     if not path.exists():
         raise CliError(f"{path} is missing: give the folder of a run that has trained")
-    rows, lines = [], path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for line in lines:
-        with contextlib.suppress(ValueError):
-            rows.append(json.loads(line))
-    if len(rows) < len(lines):
-        print(f"warning: {path}: {len(lines) - len(rows)} torn line(s) dropped", file=sys.stderr)
-    return rows
-
-
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes a JSONL file that is never seen half written; makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    os.replace(partial, path)
+    return read_rows(path)
 
 
 def plot_metrics(run_folder: Path) -> Path:

@@ -21,10 +21,11 @@ from asrscale import engine as ds
 from asrscale.audio import SAMPLE_RATE_HZ, perturbed_length
 from asrscale.batching import find_step
 from asrscale.checkpoint import RunState
-from asrscale.config import DEMO_DATA, TrainConfig, check_resumable, regularised, to_dict, write_json
+from asrscale.config import DEMO_DATA, TrainConfig, check_resumable, regularised, to_dict
 from asrscale.engine import World
 from asrscale.errors import EXIT_COMPLETE, EXIT_STOPPED, CliError, Stopped
 from asrscale.evaluate import Evaluation, choose_subset, evaluate, table, write_predictions
+from asrscale.files import write_json, write_whole
 from asrscale.fit import fit
 from asrscale.hub import check_login, push_model
 from asrscale.index import Catalog, Index, read_catalog, read_index, read_shards
@@ -141,8 +142,7 @@ def _go_on(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str,
     config, world, folder, watch = job.config, job.world, job.folder, job.watch
     if job.is_over(state) and checkpoints.is_exported(folder / "model", EXPORT_DTYPES[config.export_dtype]):
         _say(world, f"{folder} is complete: the model is in {folder / 'model'}; choose another --run for a new one")
-        if config.push_to_hub and world.is_main:
-            push_model(folder / "model", config.push_to_hub)
+        _leave_together(job, push=True)
         return EXIT_COMPLETE
     environment = _environment(job)
     with open_tracker(
@@ -171,18 +171,25 @@ def _go_on(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str,
             if world.is_main:
                 watch.mark_preempted()
             result = None
-    watch.beat("ending")
-    ds.barrier()  # a launcher ends the other ranks with the first: rank 0 has finished its files by now
-    watch.hang_seconds = float("inf")  # ranks that are done do not answer
-    if result is None:
-        return EXIT_STOPPED
-    if world.is_main:
+    if result is not None and world.is_main:
         plot_metrics(folder)
+        catalog = job.plan.catalog
+        card = model_card(to_dict(config), catalog.hours, int(catalog.utterances.sum()), result.errors)
+        write_whole(folder / "model" / "README.md", card)  # last: it tells that the run is complete
         print(table({",".join(config.valid): (valid_index, result)}))
         print(f"model: {folder / 'model'}   curves: {folder / 'metrics.png'}   settings: {folder / 'config.json'}")
-        if config.push_to_hub:
-            push_model(folder / "model", config.push_to_hub)
-    return EXIT_COMPLETE
+    _leave_together(job, push=result is not None)
+    return EXIT_STOPPED if result is None else EXIT_COMPLETE
+
+
+def _leave_together(job: Job, *, push: bool) -> None:
+    """Uploads the model where that is wanted, and waits for all ranks: a launcher ends the others with the first."""
+    job.watch.beat("saving")
+    if push and job.config.push_to_hub and job.world.is_main:
+        push_model(job.folder / "model", job.config.push_to_hub)
+    job.watch.beat("ending")
+    ds.barrier()
+    job.watch.hang_seconds = float("inf")  # ranks that are done do not answer
 
 
 @contextmanager
@@ -280,8 +287,6 @@ def _export_and_evaluate(job: Job, best_step: int | None, valid_index: Index) ->
     result = evaluate(model, exported, valid_index, world, title=title, **job.evaluating)
     if world.is_main:
         write_predictions(folder / "eval" / "valid.jsonl", result.predictions)
-        card = model_card(to_dict(config), catalog.hours, int(catalog.utterances.sum()), result.errors)
-        (folder / "model" / "README.md").write_text(card, encoding="utf-8")
     return result
 
 

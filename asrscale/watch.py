@@ -24,8 +24,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from asrscale.config import write_json
 from asrscale.errors import EXIT_FAULT, EXIT_STOPPED
+from asrscale.files import write_json
 from asrscale.launcher import find_launchers, is_running
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # USR1: what batch systems send ahead of the end

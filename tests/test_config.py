@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from asrscale.config import FROM_SCRATCH, check_resumable, regularised, to_dict, train_config, write_json
+from asrscale.config import FROM_SCRATCH, check_resumable, regularised, to_dict, train_config
 from asrscale.errors import CliError
+from asrscale.files import write_json
 
 DATA = dict(train=("a",), valid=("b",))
 

@@ -10,7 +10,7 @@ MAX_FILE_LINES, MAX_CODE_LINES = 400, 5400
 
 LAYERS = [
     {"errors"},
-    {"cli", "progress", "audio", "text", "storage", "launcher"},
+    {"cli", "progress", "audio", "text", "storage", "launcher", "files"},
     {"config", "devices", "lint", "sources", "index", "batching", "schedule", "metrics", "tracking"},
     {"pack", "splits", "loader", "model", "modelcard", "workers", "watch"},
     {"assemble", "report", "engine", "steps", "hub", "regularise"},

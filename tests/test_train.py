@@ -145,7 +145,7 @@ def test_the_run_folder_is_ours_before_a_checkpoint_is_chosen(
 
     with ds.joined_ranks() as world, held(tmp_path, world), monkeypatch.context() as patched:
         patched.setattr("asrscale.checkpoint.whole_checkpoint", chosen_too_early)
-        patched.setattr("asrscale.engine.joined_ranks", lambda: nullcontext(world))
+        patched.setattr("asrscale.engine.joined_ranks", lambda **_: nullcontext(world))
         with pytest.raises(CliError, match="is being trained in by process"):
             train(config, watch)
 
@@ -156,6 +156,39 @@ def test_the_run_folder_is_ours_before_a_checkpoint_is_chosen(
     monkeypatch.setattr("asrscale.checkpoint.whole_checkpoint", hung)
     with pytest.raises(TimeoutError):
         train(config, watch)
+
+
+def test_the_model_is_complete_when_all_is_written_and_uploaded_before_the_ranks_leave(
+    tone_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = dict(train=(str(tone_shards / "train"),), valid=(str(tone_shards / "valid"),), model="tiny", wandb="off")
+    brief = dict(max_steps=1, warmup_steps=0, eval_utterances=4, push_to_hub="me/speech")
+    config, watch, card = (
+        train_config(**data, **brief, run=str(tmp_path)),
+        Watch(tmp_path),
+        tmp_path / "model/README.md",
+    )
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    monkeypatch.setattr("asrscale.train.plot_metrics", lambda folder: (tmp_path / "nowhere" / "metrics.png").touch())
+    with pytest.raises(FileNotFoundError):
+        train(config, watch)
+    assert len(metric(tmp_path, "final/wer")) == 1 and not card.exists()
+    monkeypatch.undo()
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    seen = []
+
+    def pushed(folder: Path, repo_id: str) -> bool:
+        return bool(seen.append(("push", watch.doing, card.exists())))
+
+    def together() -> None:
+        seen.append(("barrier", watch.doing, card.exists()))
+
+    monkeypatch.setattr("asrscale.train.push_model", pushed)
+    monkeypatch.setattr("asrscale.engine.barrier", together)
+    for _ in range(2):  # the second finds the run complete
+        seen.clear()
+        assert train(config, watch) == 0
+        assert seen[-2:] == [("push", "saving", True), ("barrier", "ending", True)]
 
 
 def test_a_full_disk_costs_no_more_than_the_checkpoints(tone_shards: Path, tmp_path: Path, run_command: Run) -> None:

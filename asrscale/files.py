@@ -1,0 +1,50 @@
+"""Files that are whole or not there, whatever ends the process or the machine."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def sync(path: Path) -> None:
+    """Makes a file's content, or a folder's entries, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a file that is never seen half written, nor after a power cut."""
+    partial = Path(f"{os.fspath(path)}.partial")
+    partial.write_text(text, encoding="utf-8")
+    sync(partial)
+    os.replace(partial, path)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes JSON that is never seen half written."""
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a JSONL file that is never seen half written; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file; lines torn by a kill or a power cut are dropped with a warning."""
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")  # a text may hold what splitlines splits at
+    rows, torn = [], 0
+    for line in filter(None, lines):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            torn += 1
+    if torn:
+        print(f"warning: {path}: {torn} torn line(s) dropped", file=sys.stderr)
+    return rows
