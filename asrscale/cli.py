@@ -19,7 +19,15 @@ from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 import fire
 from fire.decorators import SetParseFn
 
-from asrscale.errors import EXIT_COMPLETE, EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, AsrscaleError, CliError
+from asrscale.errors import (
+    EXIT_COMPLETE,
+    EXIT_FAULT,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    AsrscaleError,
+    CliError,
+    DataError,
+)
 
 Schema = TypeVar("Schema")
 
@@ -37,8 +45,8 @@ def main(
 ) -> NoReturn:
     """Parses the command line into `schema`, calls `function` with it, exits with its code.
 
-    An `AsrscaleError` becomes one line on stderr (a `CliError` of a node's first rank only) and exit code 2; any
-    other exception keeps its traceback. None for an exit code is 0.
+    An `AsrscaleError` becomes one line on stderr (of a node's first rank only, but for a `DataError`) and exit code 2
+    for a `CliError`, 1 for others; any other exception keeps its traceback. None for an exit code is 0.
 
     Args:
         schema: A frozen dataclass whose fields were made by `setting`.
@@ -55,9 +63,9 @@ def main(
     except AsrscaleError as error:
         # Wrong settings are met by every rank alike, damage by one.
         local_rank = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
-        if local_rank == "0" or not isinstance(error, CliError):
+        if local_rank == "0" or isinstance(error, DataError):
             print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(EXIT_USAGE)
+        sys.exit(EXIT_USAGE if isinstance(error, CliError) else EXIT_FAULT)
     sys.exit(EXIT_COMPLETE if code is None else code)
 
 

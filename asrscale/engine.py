@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.distributed import distributed_c10d
 from torch.distributed.rendezvous import rendezvous
 
-from asrscale.errors import CliError
+from asrscale.errors import CliError, TransientError
 from asrscale.launcher import rank_environment
 
 # DeepSpeed picks its accelerator when it is imported, with a warning where nobody chose.
@@ -120,7 +120,7 @@ def _meet(backend: str, patience: timedelta | None) -> None:
     """Opens the process group, whose collectives wait for `patience`, None is as long as torch says.
 
     Raises:
-        CliError: The ranks do not reach each other within MEETING.
+        TransientError: The ranks do not reach each other within MEETING.
     """
     try:
         store, rank, world_size = next(rendezvous("env://", timeout=MEETING))
@@ -132,7 +132,7 @@ def _meet(backend: str, patience: timedelta | None) -> None:
     except torch.distributed.DistError as error:
         where, why = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}", str(error).splitlines()[0]
         cure = "check that all were started, and their MASTER_ADDR; another run may use the port: see --master_port"
-        raise CliError(f"the ranks cannot meet at {where} ({why}): {cure}") from error
+        raise TransientError(f"the ranks cannot meet at {where} ({why}): {cure}") from error
 
 
 def barrier() -> None:

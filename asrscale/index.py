@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from asrscale.audio import SAMPLE_RATE_HZ
-from asrscale.errors import CliError, DataError
+from asrscale.errors import CliError
 from asrscale.storage import is_remote, open_binary, read_bytes
 from asrscale.text import NORMALISATION_STEPS
 
@@ -235,5 +235,3 @@ def _read_file(folder: str, name: str) -> bytes:
         return read_bytes(f"{folder}/{name}") if is_remote(folder) else (path / name).read_bytes()
     except FileNotFoundError as error:
         raise CliError(f"{folder}: no {name} here: correct the address, or copy the whole folder there") from error
-    except DataError as error:
-        raise CliError(str(error)) from error

@@ -23,7 +23,7 @@ from asrscale.batching import find_step
 from asrscale.checkpoint import RunState
 from asrscale.config import DEMO_DATA, TrainConfig, check_resumable, regularised, to_dict
 from asrscale.engine import World
-from asrscale.errors import EXIT_COMPLETE, EXIT_STOPPED, CliError, Stopped
+from asrscale.errors import EXIT_COMPLETE, EXIT_STOPPED, AsrscaleError, CliError, Stopped, TransientError
 from asrscale.evaluate import Evaluation, choose_subset, evaluate, table, write_predictions
 from asrscale.files import write_json, write_whole
 from asrscale.fit import fit
@@ -113,7 +113,8 @@ def _choose_start(
     """The newest whole checkpoint, if there is one, and where it stands; `recognizer` gets its weights.
 
     Raises:
-        CliError: None of them is whole, it is of other settings, or the ranks do not agree.
+        CliError: None of them is whole, it is of other settings, or the ranks do not agree on settings or data.
+        TransientError: The ranks do not agree on the checkpoint.
     """
     folder = Path(config.run)
     resumed, refused = checkpoints.whole_checkpoint(folder)
@@ -130,7 +131,8 @@ def _choose_start(
         checkpoints.load_weights(recognizer, resumed)
     seen = ds.gather_objects(to_dict(config) | {"training data": plan.fingerprint, "checkpoint": state.step}, world)
     if differing := [name for name in seen[0] if any(one[name] != seen[0][name] for one in seen)]:
-        raise CliError(
+        kind = TransientError if differing == ["checkpoint"] else CliError  # shared disks tell some later than others
+        raise kind(
             f"the ranks do not agree on {', '.join(differing)}: start all of them with the same command, with the data "
             f"and {folder} on a disk that they share"
         )
@@ -194,9 +196,14 @@ def _leave_together(job: Job, *, push: bool) -> None:
 
 @contextmanager
 def held(folder: Path, world: World) -> Iterator[None]:
-    """Makes the run folder and keeps other trainings out of it; raises CliError, on all ranks, where that fails."""
+    """Makes the run folder and keeps other trainings out of it.
+
+    Raises:
+        CliError: It cannot be made or written to; on all ranks.
+        TransientError: Another training is in it; on all ranks.
+    """
     with ExitStack() as stack:
-        problem = None
+        problem: AsrscaleError | None = None
         if world.is_main:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -206,11 +213,13 @@ def held(folder: Path, world: World) -> Iterator[None]:
                 print(f"process {os.getpid()} on {platform.node()}", file=lock, flush=True)
             except BlockingIOError:
                 lock.seek(0)
-                problem = f"{folder} is being trained in by {lock.read().strip()}: choose another --run, or end that"
+                problem = TransientError(
+                    f"{folder} is being trained in by {lock.read().strip()}: choose another --run, or end that"
+                )
             except OSError as error:
-                problem = f"--run {folder} cannot be used: {error.strerror}: choose another place"
+                problem = CliError(f"--run {folder} cannot be used: {error.strerror}: choose another place")
         if problems := list(filter(None, ds.gather_objects(problem, world))):
-            raise CliError(problems[0])
+            raise problems[0]
         yield
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asrscale.cli import main, parse, setting, typed, usage
-from asrscale.errors import CliError, DataError
+from asrscale.errors import CliError, DataError, TransientError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,14 +209,19 @@ def test_settings_are_complained_of_once_a_node_but_damage_by_whoever_meets_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
-    for error, shown in ((CliError("wrong flag"), ""), (DataError("bad shard"), "error: bad shard\n")):
+    cases = (
+        (CliError("wrong flag"), 2, ""),
+        (TransientError("no rank 3"), 1, ""),  # 2 is for what no other attempt can cure
+        (DataError("bad shard"), 1, "error: bad shard\n"),
+    )
+    for error, code, shown in cases:
 
         def fail(_: Options, error: Exception = error) -> None:
             raise error
 
         with pytest.raises(SystemExit) as ended:
             main(Options, fail, ["--run", "x"])
-        assert ended.value.code == 2 and capsys.readouterr().err == shown
+        assert ended.value.code == code and capsys.readouterr().err == shown
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch.distributed import distributed_c10d
 from training import free_port
 
 from asrscale import engine as ds
-from asrscale.errors import CliError
+from asrscale.errors import CliError, TransientError
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 WORLD = ds.World(rank=0, local_rank=0, world_size=1, device=CPU)
@@ -94,7 +94,10 @@ def test_ranks_that_cannot_meet_say_so_in_one_line(
         given = {"RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": address, "MASTER_PORT": port}
         for name, value in given.items():
             monkeypatch.setenv(name, str(value))
-        with pytest.raises(CliError, match=f"the ranks cannot meet at {address}:{port}") as caught, ds.joined_ranks():
+        with (
+            pytest.raises(TransientError, match=f"the ranks cannot meet at {address}:{port}") as caught,
+            ds.joined_ranks(),
+        ):
             pass
     assert "\n" not in str(caught.value)
 

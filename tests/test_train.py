@@ -23,7 +23,7 @@ from transformers import AutoModelForCTC, AutoProcessor
 
 from asrscale import engine as ds
 from asrscale.config import train_config
-from asrscale.errors import CliError
+from asrscale.errors import CliError, TransientError
 from asrscale.index import read_index
 from asrscale.text import normalise
 from asrscale.train import held, train
@@ -122,7 +122,9 @@ def test_one_run_folder_has_one_training(tmp_path: Path) -> None:
     with ds.joined_ranks() as world:
         with (
             held(tmp_path / "run", world),
-            pytest.raises(CliError, match=rf"is being trained in by process {os.getpid()} on .*: choose another --run"),
+            pytest.raises(
+                TransientError, match=rf"is being trained in by process {os.getpid()} on .*: choose another --run"
+            ),
             held(tmp_path / "run", world),
         ):
             pass
@@ -146,7 +148,7 @@ def test_the_run_folder_is_ours_before_a_checkpoint_is_chosen(
     with ds.joined_ranks() as world, held(tmp_path, world), monkeypatch.context() as patched:
         patched.setattr("asrscale.checkpoint.whole_checkpoint", chosen_too_early)
         patched.setattr("asrscale.engine.joined_ranks", lambda **_: nullcontext(world))
-        with pytest.raises(CliError, match="is being trained in by process"):
+        with pytest.raises(TransientError, match="is being trained in by process"):
             train(config, watch)
 
     def hung(folder: Path) -> None:
