@@ -17,7 +17,7 @@ from asrscale.checkpoint import RunState, restore_engine, save_checkpoint
 from asrscale.engine import Engine
 from asrscale.errors import CliError, Stopped
 from asrscale.evaluate import evaluate
-from asrscale.job import Job, Meter, count_skipped, open_records, quarantine, record_visits
+from asrscale.job import Job, Meter, count_skipped, open_records, quarantine, record_visits, sync_records
 from asrscale.loader import Batch, collate
 from asrscale.model import Recognizer, count_frames, ctc_losses, forward_logits
 from asrscale.progress import Progress, progress
@@ -61,6 +61,7 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
         if state == saved:
             return
         job.watch.beat("saving")
+        sync_records(job)  # first: a checkpoint must not know of steps that they do not
         problem = save_checkpoint(engine, frozen, state, job.folder, keep=config.save_total_limit, world=world)
         if problem is None:
             saved = state

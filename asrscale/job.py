@@ -10,8 +10,12 @@ What an attempt wrote of steps that are taken again is dropped.
 
 import json
 import math
+import os
 import resource
+import sys
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +29,7 @@ from asrscale.checkpoint import RunState
 from asrscale.config import TrainConfig
 from asrscale.engine import World
 from asrscale.errors import CliError
-from asrscale.files import read_rows, write_rows
+from asrscale.files import read_rows, sync, write_rows
 from asrscale.index import Index
 from asrscale.model import Recognizer
 from asrscale.regularise import Regulariser
@@ -34,7 +38,8 @@ from asrscale.steps import RunPlan, Step
 from asrscale.storage import Cache
 from asrscale.watch import Watch
 
-QUARANTINE_FILE, SKIPPED_FILE, LEDGER_FOLDER = "quarantine.jsonl", "skipped.jsonl", "ledger"
+QUARANTINE_FILE, SKIPPED_FILE, METRICS_FILE = "quarantine.jsonl", "skipped.jsonl", "metrics.jsonl"
+LEDGER_FOLDER = "ledger"
 MIN_DAMAGED = 10  # fewer say nothing about the share of damaged utterances
 
 
@@ -52,6 +57,7 @@ class Job:
     total_steps: int  # length of the run
     watch: Watch  # tells when somebody wants the run to stop
     cache: Cache | None = None  # where shards are copied to
+    unwritten: dict[Path, str] = field(default_factory=dict)  # lines of records that a full disk did not take
 
     def is_over(self, state: RunState) -> bool:
         """Whether the run has had all its steps and evaluations, or has stopped improving."""
@@ -169,9 +175,35 @@ def _keep_until(path: Path, steps_done: int) -> int:
 def record_visits(job: Job, step: Step) -> None:
     """Appends the keys of this rank's utterances to RUN/ledger: proof of what was visited, for whoever asks."""
     path = job.folder / LEDGER_FOLDER / f"rank-{job.world.rank:05d}.jsonl"
-    path.parent.mkdir(exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"step": step.number + 1, "keys": own_keys(step)}, ensure_ascii=False) + "\n")
+    append(job, path, [{"step": step.number + 1, "keys": own_keys(step)}])
+
+
+def append(job: Job, path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Adds rows to a record; where that fails, says so once, and writes them with the next or before the next save."""
+    told, size = path in job.unwritten, -1
+    lines = job.unwritten.pop(path, "") + "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            size = file.tell()
+            file.write(lines)
+    except OSError as error:
+        job.unwritten[path] = lines
+        with suppress(OSError):
+            os.truncate(path, size)  # a part of a line may be there
+        if not told:
+            print(f"warning: {path}: {error.strerror}; tried again with the next", file=sys.stderr, flush=True)
+
+
+def sync_records(job: Job) -> None:
+    """Makes what was written of the steps so far survive a power cut, as their checkpoint will; a collective."""
+    for path in list(job.unwritten):
+        append(job, path, [])
+    shared = (QUARANTINE_FILE, SKIPPED_FILE, METRICS_FILE) if job.world.is_main else ()
+    for name in (*shared, f"{LEDGER_FOLDER}/rank-{job.world.rank:05d}.jsonl"):
+        with suppress(OSError):  # many have none
+            sync(job.folder / name)
+    ds.barrier()
 
 
 def own_keys(step: Step) -> list[str]:
@@ -191,8 +223,7 @@ def count_skipped(job: Job, step: Step, state: RunState, gradient_norm: float | 
         return 0
     keys = sorted(key for part in ds.gather_objects(own_keys(step), job.world) for key in part)
     if job.world.is_main:
-        with (job.folder / SKIPPED_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_where(job, step) | {"keys": keys}, ensure_ascii=False) + "\n")
+        append(job, job.folder / SKIPPED_FILE, [_where(job, step) | {"keys": keys}])
     count = state.skipped_steps + 1
     if count >= job.config.max_skipped_steps and job.config.precision != "fp16":
         raise FloatingPointError(
@@ -213,10 +244,11 @@ def quarantine(job: Job, step: Step, damaged_so_far: int, visited: int) -> None:
     path, index = job.folder / QUARANTINE_FILE, step.index
     gathered = ds.gather_objects(step.damaged, job.world)
     if job.world.is_main:
-        with path.open("a", encoding="utf-8") as file:
-            for number, reason in sorted((one.utterance, one.reason) for part in gathered for one in part):
-                what = {"shard": index.shards[index.shard_ids[number]], "key": index.keys[number].as_py()}
-                file.write(json.dumps(_where(job, step) | what | {"reason": reason}, ensure_ascii=False) + "\n")
+        rows = []
+        for number, reason in sorted((one.utterance, one.reason) for part in gathered for one in part):
+            what = {"shard": index.shards[index.shard_ids[number]], "key": index.keys[number].as_py()}
+            rows.append(_where(job, step) | what | {"reason": reason})
+        append(job, path, rows)
     if damaged_so_far >= MIN_DAMAGED and damaged_so_far > job.config.max_bad_fraction * visited:
         ds.barrier()  # the launcher ends the other ranks with the first: let rank 0 finish its lines
         raise CliError(

@@ -19,7 +19,7 @@ from asrscale.engine import World
 from asrscale.errors import CliError
 from asrscale.fit import count_utterances, fit, loss_sum, take_empty_step, train_step
 from asrscale.index import Index, read_catalog, read_index, read_shards
-from asrscale.job import Job, Meter, count_skipped, open_records, quarantine
+from asrscale.job import Job, Meter, count_skipped, open_records, own_keys, quarantine, record_visits, sync_records
 from asrscale.loader import Damaged, load_steps
 from asrscale.model import build_recognizer
 from asrscale.regularise import attach_regulariser
@@ -142,6 +142,34 @@ def test_the_quarantine_lists_each_and_stops_the_run_above_the_limit(
         torn.write('\0\0\0\0 3}\n{"step": 5, "key": "a\u2028b"}\n\0\0\0\0{"step": 5, "ep')
     assert open_records(own, 5) == 3 and file.read_text().count("\n") == 3
     assert capsys.readouterr().err == f"warning: {file}: 2 torn line(s) dropped\n"
+
+
+def test_a_full_disk_costs_no_row_of_a_record(
+    tone_shards: Path, tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = replace(job(tone_shards), world=world, folder=tmp_path)
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    path, rows = tmp_path / "ledger" / "rank-00000.jsonl", []
+    for number, room in enumerate((10_000, 50, 50, 10_000)):  # bytes
+        step = replace(step_of(own, [np.array([4, 7, 9])] * 3, 9), number=number)
+        size = path.stat().st_size if path.exists() else 0
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (size + room, unlimited[1])
+        )  # Python ignores SIGXFSZ: an OSError remains
+        try:
+            record_visits(own, step)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        rows += [{"step": number + 1, "keys": own_keys(step)}]
+        if room == 50:
+            assert path.read_text() == json.dumps(rows[0]) + "\n"  # no half of a line
+    assert [json.loads(line) for line in path.read_text().splitlines()] == rows
+    assert capsys.readouterr().err == f"warning: {path}: File too large; tried again with the next\n"
+    (tmp_path / "skipped.jsonl").mkdir()  # cannot be written at all
+    assert count_skipped(own, step, RunState(), float("inf")) == 1
+    (tmp_path / "skipped.jsonl").rmdir()
+    sync_records(own)  # as before each save
+    assert len((tmp_path / "skipped.jsonl").read_text().splitlines()) == 1
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
