@@ -2,13 +2,20 @@ import itertools
 
 import pytest
 import torch
-from bench_memory import NORMS, SMALL, CpuSemantics, measure_pass, recognizers
+from bench_memory import NORMS, SHORT_SLICE_SAMPLES, SMALL, CpuSemantics, measure_pass, recognizers
 
+from asrscale import memory, model
 from asrscale.memory import CudaSemantics, Tape, trace_pass
 from asrscale.model import checkpoint_activations, count_frames, freeze_feature_encoder
 from asrscale.regularise import attach_regulariser
 
 CASES = list(itertools.product(NORMS, ("eager", "sdpa"), (False, True), (False, True)))
+
+
+@pytest.fixture(autouse=True)
+def short_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "SLICE_SAMPLES", SHORT_SLICE_SAMPLES)
+    monkeypatch.setattr(model, "SLICE_SAMPLES", SHORT_SLICE_SAMPLES)
 
 
 @pytest.mark.parametrize(("norm", "attention", "checkpointed", "frozen"), CASES)
