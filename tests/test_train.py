@@ -160,6 +160,20 @@ def test_the_run_folder_is_ours_before_a_checkpoint_is_chosen(
         train(config, watch)
 
 
+@pytest.mark.parametrize(("name", "kind"), [("checkpoint", TransientError), ("seed", CliError)])
+def test_a_checkpoint_that_some_ranks_do_not_see_yet_may_be_tried_again(
+    name: str, kind: type[Exception], tone_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = dict(train=(str(tone_shards / "train"),), valid=(str(tone_shards / "valid"),), model="tiny")
+
+    def with_another(value: object, world: ds.World) -> list[object]:
+        return [value, value | {name: 7} if isinstance(value, dict) else value]
+
+    monkeypatch.setattr("asrscale.engine.gather_objects", with_another)
+    with pytest.raises(kind, match=f"the ranks do not agree on {name}: "):
+        train(train_config(**data, run=str(tmp_path)), Watch(tmp_path))
+
+
 def test_the_model_is_complete_when_all_is_written_and_uploaded_before_the_ranks_leave(
     tone_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
