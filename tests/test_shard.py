@@ -268,7 +268,14 @@ def long_corpus(folder: Path, rows: int) -> Path:
 def start_build(*flags: object, until: Callable[[], bool]) -> "subprocess.Popen[str]":
     """A build that has come so far."""
     command = [*COMMAND, *map(str, flags)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # the tests' own may be ignored, as by nohup
+    )
     deadline_seconds = time.monotonic() + 60
     while not until():
         assert process.poll() is None and time.monotonic() < deadline_seconds
