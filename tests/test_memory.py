@@ -22,7 +22,7 @@ def short_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_trace_of_a_pass_is_what_a_real_pass_holds(
     norm: str, attention: str, checkpointed: bool, frozen: bool
 ) -> None:
-    """On a CPU: what the forward pass saves within 3 %, the peak within 0.1 %."""
+    """On a CPU: what the forward pass saves within 3 %, the peak within 0.1 % or 100 kB."""
     settings = SMALL | NORMS[norm] | {"num_hidden_layers": 2}
     real, sketch = recognizers(settings, attention, torch.float32)
     ours, traced = (
@@ -40,7 +40,9 @@ def test_the_trace_of_a_pass_is_what_a_real_pass_holds(
     tape, _, _ = measure_pass(real, utterances, seconds)
     timeline, row = cost.timeline_bytes(utterances), cost.forward_rows[1] - 1
     assert timeline[row] == pytest.approx(tape.rows[row][0] - cost.weights_bytes, rel=0.03)
-    assert timeline.max() == pytest.approx(max(live for live, _, _ in tape.rows) - cost.weights_bytes, rel=0.001)
+    # 100 kB: in a process that has run other tests a real pass was found to hold 91 kB less, whatever its size.
+    real_bytes = max(live for live, _, _ in tape.rows) - cost.weights_bytes
+    assert timeline.max() == pytest.approx(real_bytes, rel=0.001, abs=100_000)
 
 
 def test_two_batch_sizes_tell_all_others_and_the_budget_is_used_to_the_last_utterance() -> None:

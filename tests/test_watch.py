@@ -93,7 +93,7 @@ def parent(pid: int) -> int:
 @pytest.mark.parametrize(
     ("number", "target"),
     [
-        (signal.SIGKILL, "runner"),
+        pytest.param(signal.SIGKILL, "runner", marks=pytest.mark.slow),  # tests/test_torture.py has it, too
         pytest.param(signal.SIGTERM, "rank", marks=pytest.mark.slow),
         pytest.param(signal.SIGUSR1, "rank", marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, "rank", marks=pytest.mark.slow),
