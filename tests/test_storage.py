@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -171,6 +172,7 @@ def test_the_cache_copies_a_shard_once_and_stays_below_its_bound(
         assert touch(0) == {name(0)}
         assert touch(1) == {name(0), name(1)}
         http_server.failure, http_server.failures = "status 503", 10**6
+        time.sleep(0.05)  # file times are as coarse as the kernel's ticks
         assert touch(0) == {name(0), name(1)}  # no request at all
         http_server.failures = 0
         assert touch(2) == {name(0), name(2)}

@@ -215,7 +215,7 @@ def test_a_stopped_rank_is_found_by_the_others_and_named(start: Start, tone_shar
     output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1, output
     assert re.search(r"rank 0: no rank has come further for \d+ s", output), output
-    assert re.search(rf"rank 1 \(process {victim} on .*, training at step \d+\) does not answer\n", output), output
+    assert re.search(rf"rank 1 \(process {victim} on .*, \w+ at step \d+\) does not answer\n", output), output
     assert "fit.py" in output  # the stacks
     wait_for(lambda: not ranks_of(folder))
 
