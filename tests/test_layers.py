@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FILES = {path.stem: path for path in (ROOT / "asrscale").glob("*.py")}
 # A file in one sitting, as it stands; the package in an afternoon, in lines of code (docs/decisions/size.md).
-MAX_FILE_LINES, MAX_CODE_LINES = 400, 5400
+MAX_FILE_LINES, MAX_CODE_LINES = 400, 5333
 
 LAYERS = [
     {"errors"},
@@ -105,3 +105,4 @@ def test_files_and_package_stay_small() -> None:
     lines = {module: len(source.splitlines()) for module, source in sources.items()}
     assert {module: count for module, count in lines.items() if count > MAX_FILE_LINES} == {}
     assert sum(map(code_lines, sources.values())) <= MAX_CODE_LINES
+    assert sum(lines.values()) <= 7929

@@ -210,12 +210,13 @@ def test_a_stopped_rank_is_found_by_the_others_and_named(start: Start, tone_shar
     folder = tmp_path / "run"
     process = start(launch(2, tone_shards, folder, *short(), "--hang_seconds", 8))
     wait_for(lambda: (folder / "ledger").is_dir(), process)
+    wait_for(lambda: '"training"' in (folder / "heartbeat" / "rank-00001.json").read_text(), process)
     victim = next(pid for pid in ranks_of(folder) if environment(pid)["RANK"] == "1")
     os.kill(victim, signal.SIGSTOP)
     output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1, output
     assert re.search(r"rank 0: no rank has come further for \d+ s", output), output
-    assert re.search(rf"rank 1 \(process {victim} on .*, \w+ at step \d+\) does not answer\n", output), output
+    assert re.search(rf"rank 1 \(process {victim} on .*, training at step \d+\) does not answer\n", output), output
     assert "fit.py" in output  # the stacks
     wait_for(lambda: not ranks_of(folder))
 
