@@ -208,7 +208,7 @@ def test_a_launcher_is_told_from_a_shell_whose_command_mentions_one(tmp_path: Pa
 
 def test_a_stopped_rank_is_found_by_the_others_and_named(start: Start, tone_shards: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    process = start(launch(2, tone_shards, folder, *short(), "--hang_seconds", 8))
+    process = start(launch(2, tone_shards, folder, *short(saves=10_000, steps=100_000), "--hang_seconds", 8))
     wait_for(lambda: (folder / "ledger").is_dir(), process)
     wait_for(lambda: '"training"' in (folder / "heartbeat" / "rank-00001.json").read_text(), process)
     victim = next(pid for pid in ranks_of(folder) if environment(pid)["RANK"] == "1")
