@@ -127,7 +127,7 @@ def compare_passes(
                     model=name, norm=norm, attention=attention, checkpointed=checkpointed, frozen=frozen,
                     utterances=utterances, seconds=seconds, allocated=allocated, inside=inside,
                     predicted_peak=timeline.max(), measured_peak=max(row[0] for row in tape.rows) - weights_bytes,
-                    predicted_saved=timeline[forward], measured_saved=tape.rows[forward][0] - weights_bytes,
+                    predicted_saved=timeline[forward], measured_saved=tape.rows[tape.forward_rows[1] - 1][0] - weights_bytes,
                 )  # fmt: skip
 
 

@@ -46,19 +46,20 @@ def traced_and_real(norm: str, attention: str, checkpointed: bool, frozen: bool)
     ours.time_mask = torch.zeros(utterances, int(count_frames(real.model, torch.tensor(24_000))), dtype=torch.bool)
     cost = trace_pass(sketch, seconds, traced, CpuSemantics())
     tape, _, _ = measure_pass(real, utterances, seconds)
-    timeline, row = cost.timeline_bytes(utterances), cost.forward_rows[1] - 1
-    found = [tape.rows[row][0], max(live for live, _, _ in tape.rows)]
-    return [float(timeline[row]), float(timeline.max())], [live - cost.weights_bytes for live in found]
+    timeline = cost.timeline_bytes(utterances)
+    # A real pass has more operations: it looks whether anything is padded.
+    found = [tape.rows[tape.forward_rows[1] - 1][0], max(live for live, _, _ in tape.rows)]
+    predicted = [float(timeline[cost.forward_rows[1] - 1]), float(timeline.max())]
+    return predicted, [live - cost.weights_bytes for live in found]
 
 
 @pytest.mark.parametrize(("norm", "attention", "checkpointed", "frozen"), CASES)
 def test_the_trace_of_a_pass_is_what_a_real_pass_holds(
     norm: str, attention: str, checkpointed: bool, frozen: bool, fresh_process: ProcessPoolExecutor
 ) -> None:
-    """On a CPU: what the forward pass saves within 3 %, the peak within 0.1 %."""
+    """On a CPU, within 0.1 %: what the forward pass saves, and the peak."""
     traced, real = fresh_process.submit(traced_and_real, norm, attention, checkpointed, frozen).result()
-    assert traced[0] == pytest.approx(real[0], rel=0.03)
-    assert traced[1] == pytest.approx(real[1], rel=0.001)
+    assert traced == pytest.approx(real, rel=0.001)
 
 
 def test_two_batch_sizes_tell_all_others_and_the_budget_is_used_to_the_last_utterance() -> None:
