@@ -42,14 +42,11 @@ _BLUR_SALT, _DEAL_SALT, _GROUP_SALT, _ORDER_SALT = 1, 2, 3, 4
 class EpochPlan:
     """The steps of a window, which is the whole epoch where there is only one.
 
-    Attributes:
-        utterances: (N,) every utterance once, unit after unit.
-        unit_bounds: (steps, units_per_step + 1) where in `utterances` the units of each step begin and end. Where
-            utterances are fewer than units, units are empty; where they are fewer than steps, whole steps are.
+    Where utterances are fewer than units, units are empty; where they are fewer than steps, whole steps are.
     """
 
-    utterances: Ids
-    unit_bounds: Ids
+    utterances: Ids  # (N,) every one once, unit after unit
+    unit_bounds: Ids  # (steps, units_per_step + 1) where in `utterances` the units of each step begin and end
 
     @property
     def num_steps(self) -> int:
@@ -77,11 +74,6 @@ def hash_keys(count: int, *salts: int) -> NDArray[np.uint64]:
     return splitmix64(np.arange(count, dtype=np.uint64) ^ state)
 
 
-def num_steps(lengths: Ids, batch_samples: int, units_per_step: int) -> int:
-    """Steps of an epoch that is one window: as many as hold the audio, but none that must stay empty."""
-    return min(-(-int(lengths.sum()) // (batch_samples * units_per_step)), len(lengths))
-
-
 def group_windows(shard_samples: Ids, *, seed: int, window_samples: int) -> tuple[Ids, ...]:
     """The shard numbers of each window, ascending, from the shards' (S,) samples; the same in all epochs.
 
@@ -96,7 +88,10 @@ def group_windows(shard_samples: Ids, *, seed: int, window_samples: int) -> tupl
 
 
 def window_steps(windows: Sequence[Ids], samples: Ids, utterances: Ids, batch_samples: int, units_per_step: int) -> Ids:
-    """(W,) what `num_steps` says of each window, from the sums of the shards alone: (S,) samples and utterances."""
+    """(W,) steps of each window: as many as hold the audio, but none that must stay empty.
+
+    From the sums of the shards alone: (S,) samples and utterances.
+    """
     sums = np.array([(samples[shards].sum(), utterances[shards].sum()) for shards in windows], np.int64)
     return np.minimum(-(-sums[:, 0] // (batch_samples * units_per_step)), sums[:, 1])
 
@@ -115,7 +110,7 @@ def find_step(steps: Ids, number: int, *, seed: int) -> tuple[int, int, int]:
 
 def plan_epoch(lengths: Ids, *, seed: int, epoch: int, batch_samples: int, units_per_step: int) -> EpochPlan:
     """`plan_window` for an epoch that is one window."""
-    steps = num_steps(lengths, batch_samples, units_per_step)
+    steps = min(-(-int(lengths.sum()) // (batch_samples * units_per_step)), len(lengths))
     return plan_window(lengths, seed=seed, epoch=epoch, window=0, steps=steps, units_per_step=units_per_step)
 
 
@@ -127,8 +122,7 @@ def plan_window(lengths: Ids, *, seed: int, epoch: int, window: int, steps: int,
         seed: The run's seed.
         epoch: 0-based; partners and order change with it.
         window: The window's number, 0-based.
-        steps: How many to make, at least 1: `window_steps` has promised them. Where not all utterances of the window
-            are used, units are smaller; where hardly any are, steps are empty.
+        steps: How many to make, at least 1: `window_steps` has promised them, whatever share of a window is used.
         units_per_step: Units in a step.
     """
     count = len(lengths)

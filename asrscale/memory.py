@@ -10,6 +10,7 @@ Shapes: B utterances of a pass, T samples, F frames, L labels, V vocabulary.
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
 from asrscale.audio import SAMPLE_RATE_HZ
@@ -52,17 +54,14 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def hold(self, value: Any) -> None:
         """Counts the storages of tensors that were made before, or came out of an operation."""
-        if isinstance(value, list | tuple):
-            for one in value:
-                self.hold(one)
-        elif isinstance(value, Tensor) and value.device.type == self._device_type:
-            storage = value.untyped_storage()
+        for tensor in (one for one in _tensors(value) if one.device.type == self._device_type):
+            storage = tensor.untyped_storage()
             key, size = storage._cdata, storage.nbytes()
             if size and key not in self._seen:
-                self._seen[key] = weakref.ref(storage, lambda _: self._release(key, size))
+                self._seen[key] = weakref.ref(storage, partial(self._release, key, size))
                 self.live_bytes += size
 
-    def _release(self, key: int, size: int) -> None:
+    def _release(self, key: int, size: int, _: object) -> None:
         del self._seen[key]
         self.live_bytes -= size
 
@@ -72,15 +71,13 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._folded = on
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        result, flops, moved_bytes, scratch_bytes = self._run(func, args, kwargs)
+        result, flops, moved_bytes, scratch_bytes = self._run(func, args, kwargs or {})
         self.hold(result)
-        row = float(self.live_bytes + scratch_bytes), flops, moved_bytes
+        live_bytes = float(self.live_bytes + scratch_bytes)
         if self._folded:
-            before = self.rows[-1]
-            self.rows[-1] = (max(before[0], row[0]), before[1] + row[1], before[2] + row[2])
-        else:
-            self.rows.append(row)
+            before = self.rows.pop()
+            live_bytes, flops, moved_bytes = max(before[0], live_bytes), before[1] + flops, before[2] + moved_bytes
+        self.rows.append((live_bytes, flops, moved_bytes))
         return result
 
     def _run(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, float, float, int]:
@@ -88,39 +85,36 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self._device_type != "meta":
             return func(*args, **kwargs), 0.0, 0.0, 0
         if func._schema.is_mutable or any(returned.alias_info for returned in func._schema.returns):
-            return func(*args, **kwargs), 0.0, _bytes([*args, *kwargs.values()]) * func._schema.is_mutable, 0
-        key = func, _signature(args), _signature(list(kwargs.values()))
+            return func(*args, **kwargs), 0.0, _bytes((args, kwargs)) * func._schema.is_mutable, 0
+        key = func, *map(_signature, tree_leaves((args, kwargs)))
         if key not in self._known:  # layers are alike, and meta kernels are slow: they are written in Python
             result = _KERNELS.get(func, func)(*args, **kwargs)
             count = flop_registry.get(func._overloadpacket)
             flops = float(count(*args, **kwargs, out_val=result)) if count else 0.0
             scratch_bytes = self._scratch[func](args, result) if func in self._scratch else 0
-            self._known[key] = _signature(result), flops, _bytes([*args, *kwargs.values(), result]), scratch_bytes
-            return result, *self._known[key][1:]
-        signature, *costs = self._known[key]
-        return _like(signature), *costs
+            self._known[key] = tree_map(_maker, result), flops, _bytes((args, kwargs, result)), scratch_bytes
+        makers, *costs = self._known[key]
+        return tree_map(lambda make: make(), makers), *costs
 
 
 def _signature(value: Any) -> Any:
     """What of an argument decides the shapes that come out."""
-    if isinstance(value, list | tuple):
-        return tuple(map(_signature, value))
     return (value.dtype, value.shape, value.stride()) if isinstance(value, Tensor) else (type(value), value)
 
 
-def _like(signature: Any) -> Any:
-    """New meta tensors with a signature."""
-    if isinstance(signature[0], torch.dtype):
-        dtype, shape, stride = signature
-        return torch.empty_strided(shape, stride, dtype=dtype, device="meta")
-    return tuple(map(_like, signature)) if isinstance(signature[0], tuple) else signature[1]
+def _maker(value: Any) -> Callable[[], Any]:
+    """Makes new meta tensors like one, or hands out what is none."""
+    if isinstance(value, Tensor):
+        return partial(torch.empty_strided, value.shape, value.stride(), dtype=value.dtype, device="meta")
+    return lambda: value
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    return [one for one in tree_leaves(value) if isinstance(one, Tensor)]
 
 
 def _bytes(value: Any) -> int:
-    """Of the tensors in a value; 0 for anything else."""
-    if isinstance(value, list | tuple):
-        return sum(map(_bytes, value))
-    return value.numel() * value.element_size() if isinstance(value, Tensor) else 0
+    return sum(x.numel() * x.element_size() for x in _tensors(value))
 
 
 # What CUDA's kernels allocate and free inside: not visible as tensors. Sources in docs/memory.md.
@@ -134,14 +128,12 @@ def _attention_scratch(args: Any, _: Any) -> int:
 
 def _convolution_scratch(args: Any, result: Any) -> int:
     """16-bit kernels of cuDNN work channels-last: inputs and outputs are transposed through the workspace."""
-    operands = [*args[:2], *(result if isinstance(result, tuple) else [result])]
-    activations = [x for x in operands if isinstance(x, Tensor) and x.ndim == 3]
-    return sum(map(_bytes, activations)) if args[0].element_size() == 2 else 0
+    return _bytes([x for x in _tensors((args[:2], result)) if x.ndim == 3]) if args[0].element_size() == 2 else 0
 
 
 def _layer_norm_scratch(args: Any, _: Any) -> int:
     """A contiguous copy of an input that is not: the transposed activations of the convolutional stem."""
-    return sum(_bytes(x) for x in args[:2] if isinstance(x, Tensor) and not x.is_contiguous())
+    return _bytes([x for x in _tensors(args[:2]) if not x.is_contiguous()])
 
 
 _SCRATCH: Scratch = {
