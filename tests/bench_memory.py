@@ -122,13 +122,13 @@ def compare_passes(
                 frames = int(count_frames(real.model, torch.tensor(int(seconds * 16_000))))
                 masked[0].time_mask = torch.rand(utterances, frames) < 0.05
                 tape, allocated, inside = measure_pass(real, utterances, seconds)
-                weights_bytes, forward = cost.weights_bytes, cost.forward_rows[1] - 1
+                weights_bytes, forward, ended = cost.weights_bytes, cost.forward_rows[1] - 1, tape.forward_rows[1] - 1
                 timeline = cost.timeline_bytes(utterances)
                 yield dict(
                     model=name, norm=norm, attention=attention, checkpointed=checkpointed, frozen=frozen,
                     utterances=utterances, seconds=seconds, allocated=allocated, inside=inside,
                     predicted_peak=timeline.max(), measured_peak=max(row[0] for row in tape.rows) - weights_bytes,
-                    predicted_saved=timeline[forward], measured_saved=tape.rows[tape.forward_rows[1] - 1][0] - weights_bytes,
+                    predicted_saved=timeline[forward], measured_saved=tape.rows[ended][0] - weights_bytes,
                 )  # fmt: skip
 
 
