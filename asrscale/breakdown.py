@@ -3,10 +3,8 @@
 Shapes: N utterances, with word edits, reference words, character edits and reference characters of each.
 """
 
-import sys
 from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,17 +12,14 @@ from numpy.typing import NDArray
 
 from asrscale import report
 from asrscale.audio import SAMPLE_RATE_HZ
-from asrscale.errors import CliError
 from asrscale.index import Index
 from asrscale.metrics import count_errors, differences, rates_with_intervals
-from asrscale.sources import read_records
-from asrscale.storage import Range, read_ranges
+from asrscale.report import UNKNOWN
 from asrscale.text import NORMALISATION_STEPS, normalise
 
 COLUMNS = ("accent", "accents", "gender", "up_votes", "down_votes")  # Common Voice's names, old and new
 EDGES_SECONDS = np.array([0, 1, 2, 4, 6, 8, 10, 15, 20, 30])
 SPANS = np.array([f"{low:2} to {high} s" for low, high in pairwise([*EDGES_SECONDS, "…"])])
-UNKNOWN = "unknown"
 # A speaker's utterances err alike: resampled one by one they would promise too much. Whole speakers can be resampled
 # where there are some; with less than about 20 that is too narrow as well (Cameron, Gelbach and Miller 2008).
 MIN_SPEAKERS = 20
@@ -39,23 +34,13 @@ def break_down(index: Index, hypotheses: Mapping[int, str]) -> dict[str, Any]:
     held = index.take(np.array(list(hypotheses)))
     keys, texts, heard = held.keys.to_pylist(), held.texts.to_pylist(), list(map(normalise, hypotheses.values()))
     amounts = np.array([count_errors([text], [other]).amounts for text, other in zip(texts, heard, strict=True)])
-    records: dict[str, dict[str, str]] = {}
-    for shard in np.unique(held.shard_ids):
-        try:
-            records |= read_records(held.shards[shard])
-        except CliError as error:  # what is measured is not at stake
-            print(
-                f"warning: {error}; its utterances are of unknown accent, gender and votes", file=sys.stderr, flush=True
-            )
     columns = {"duration": SPANS[np.digitize(held.num_samples / SAMPLE_RATE_HZ, EDGES_SECONDS) - 1]}
     columns["speaker"] = speakers = np.array([speaker or UNKNOWN for speaker in held.speakers.to_pylist()])
-    for name in COLUMNS:
-        columns[name] = np.array([str(records.get(key, {}).get(name) or UNKNOWN) for key in keys])
     by: dict[str, dict[str, Any]] = {}
-    for name, column in columns.items():
+    for name, column in (columns | report.columns_of_source(held, COLUMNS)).items():
         values, places = np.unique(column, return_inverse=True)
+        members = (places == number for number in range(len(values)))
         if len(values) > 1:
-            members = (places == number for number in range(len(values)))
             by[name] = {str(value): _rates(amounts[m], speakers[m]) for value, m in zip(values, members, strict=True)}
     worst = [
         {"key": keys[n], "word_edits": int(amounts[n, 0]), "aligned": differences(texts[n], heard[n])}
@@ -81,9 +66,8 @@ def in_words(found: dict[str, Any]) -> str:
     for name, groups in found["by"].items():
         largest = sorted(groups, key=lambda value: -groups[value]["words"])[:GROUPS_SHOWN]
         shown = ", ".join(f"{value.strip()} {_shown(groups[value])}" for value in groups if value in largest)
-        lines.append(
-            f"  by {name}: {shown}" + f" and {len(groups) - GROUPS_SHOWN:,} more" * (len(groups) > GROUPS_SHOWN)
-        )
+        more = f" and {len(groups) - GROUPS_SHOWN:,} more" if len(groups) > GROUPS_SHOWN else ""
+        lines.append(f"  by {name}: {shown}{more}")
     return "\n".join(lines)
 
 
@@ -101,14 +85,7 @@ def write_page(path: str, title: str, index: Index, found: dict[str, Any]) -> No
     for name, groups in found["by"].items():
         percent = {f"{value} ({g['words']:,} words)": 100 * g["wer"] for value, g in groups.items()}
         rates.append(report.bars(f"WER % by {name}", percent))
-    keys, worst = index.keys.to_pylist(), found["worst"][: report.PLAYERS]
-    ids = [keys.index(one["key"]) for one in worst]
-    places = [Range(index.shards[index.shard_ids[i]], int(index.offsets[i]), int(index.sizes[i])) for i in ids]
-    heard = [f"{one['key']}: {one['aligned']}" for one in worst]
-    recordings = zip(heard, read_ranges(places), strict=True)
-    players = [report.player(text, data) for text, data in recordings if isinstance(data, bytes)]
-    summary, sections = in_words(found).splitlines()[0], {"Error rates": rates, "The most word errors": players}
-    try:
-        Path(path).write_text(report.page(title, summary, sections), encoding="utf-8")
-    except OSError as error:
-        raise CliError(f"--html {path}: {error.strerror}: give a file that can be written to") from error
+    keys = index.keys.to_pylist()
+    captions = {keys.index(one["key"]): "{key}: {aligned}".format(**one) for one in found["worst"][: report.PLAYERS]}
+    sections = {"Error rates": rates, "The most word errors": report.players(index, captions)}
+    report.write_page(path, title, in_words(found).splitlines()[0], sections)

@@ -5,7 +5,8 @@ python -m asrscale.evaluate --model runs/demo/model --data data/demo/shards/test
 
 import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,46 +31,33 @@ from asrscale.storage import Cache
 from asrscale.text import normalise
 from asrscale.watch import Watch
 
-# Units of 40 s of similar length; a few of them together are long enough to deal evenly to the ranks.
-UNIT_SAMPLES, UNITS_PER_STEP = 40 * SAMPLE_RATE_HZ, 8
+UNIT_SAMPLES, UNITS_PER_STEP = 40 * SAMPLE_RATE_HZ, 8  # a few together are long enough to deal evenly to the ranks
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
     """Transcribes data sets with a fine-tuned model and prints its word and character error rates.
 
-    Runs on one process; `torchrun -m asrscale.evaluate …` deals the utterances to several.
+    `torchrun -m asrscale.evaluate …` deals the utterances to several processes.
     """
 
     model: str = cli.setting(help="model folder or Hugging Face id")
     data: tuple[str, ...] = cli.setting(help="data set folders, one line of the table each")
-    out: str | None = cli.setting(None, help="folder for the predictions; default: eval beside the model folder")
+    out: str | None = cli.setting(None, help="folder for predictions and rates; default: eval beside the model folder")
     memory_cap_seconds: float = cli.setting(40.0, help="padded audio that one GPU holds at once")
     threads: int = cli.setting(2, help="threads of each rank that read and decode")
-    html: str | None = cli.setting(
-        None, help="file for a page of one data set's rates and its worst utterances to hear"
-    )
+    html: str | None = cli.setting(None, help="file for a page of one data set's rates, worst utterances to hear")
     cache_dir: str | None = cli.setting(None, help="folder on the node's own disk for copies of shards")
     cache_bytes: int = cli.setting(100_000_000_000, help="most that --cache_dir may hold")
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What was recognised of one utterance, and what was said."""
-
-    key: str
-    seconds: float
-    reference: str
-    hypothesis: str
-
-
-@dataclass(frozen=True)
 class Evaluation:
-    """The result on one set of utterances, the same on every rank but for `predictions`."""
+    """The result on one set of utterances, the same on every rank but for `hypotheses`."""
 
     errors: ErrorCounts  # summed over all utterances
     loss: float | None  # mean CTC loss per label of the utterances long enough for their transcript; None without any
-    predictions: list[Prediction]  # of all utterances in their order; on rank 0 only
+    hypotheses: dict[int, str]  # what was heard, by number in the index and in its order; on rank 0 only
     damaged: int = 0  # utterances that could not be read and are in none of these
 
 
@@ -88,8 +76,8 @@ def evaluate(
     """Transcribes every utterance of `index` once, dealt to the ranks as a training step is.
 
     A collective: every rank calls it, with the same index. `forward` is the model, or the engine that wraps it, and is
-    left in evaluation mode; `memory_cap_seconds` is the padded audio of a pass, `threads` read and decode, through
-    `cache` where there is one, and `title` is the progress bar's, None for no bar.
+    left in evaluation mode; `memory_cap_seconds` is the padded audio of a pass; `title` is the progress bar's, None for
+    no bar.
 
     Raises:
         CliError: No utterance could be read.
@@ -100,10 +88,8 @@ def evaluate(
     lengths = np.maximum(index.num_samples, MIN_BATCH_SAMPLES)  # what the loader pads to
     cap_samples = max(int(memory_cap_seconds * SAMPLE_RATE_HZ), int(lengths.max()))
     plan = plan_epoch(lengths, seed=0, epoch=0, batch_samples=UNIT_SAMPLES, units_per_step=UNITS_PER_STEP)
-    cuts = (
-        cut_step(plan.step(number), lengths, memory_cap_samples=cap_samples, world_size=world.world_size)
-        for number in range(plan.num_steps)
-    )
+    units = [plan.step(number) for number in range(plan.num_steps)]
+    cuts = (cut_step(one, lengths, memory_cap_samples=cap_samples, world_size=world.world_size) for one in units)
     own_passes = (cut[world.rank] for cut in cuts)
     found: list[tuple[int, str]] = []
     lost: list[tuple[int, str]] = []
@@ -111,7 +97,7 @@ def evaluate(
     shown, pin = world.is_main and title is not None, world.device.type == "cuda"
     steps = load_steps(index, recognizer.vocabulary, own_passes, threads=threads, pin=pin, cache=cache)
     with progress(len(index), title or "", "utterances", enabled=shown) as bar, torch.no_grad():
-        for number, step in enumerate(steps):
+        for step_units, step in zip(units, steps, strict=True):
             lost += [(one.utterance, one.reason) for one in step.damaged]
             for batch in step.batches:
                 texts, finite_losses = transcribe_batch(forward, recognizer, batch.to(world.device))
@@ -119,24 +105,21 @@ def evaluate(
                 losses += finite_losses
                 if watch is not None:
                     watch.beat("evaluating")
-            bar.advance(sum(map(len, plan.step(number))))
+            bar.advance(sum(map(len, step_units)))
             if watch is not None and any(ds.all_reduce_sum([watch.beat("evaluating")], world)):
                 raise Stopped
 
     errors = count_errors([index.texts[i].as_py() for i, _ in found], [normalise(text) for _, text in found])
-    *counts, loss_sum, num_losses = ds.all_reduce_sum([*errors.to_list(), sum(losses), len(losses)], world)
+    *counts, loss_sum, num_losses = ds.all_reduce_sum([*astuple(errors), sum(losses), len(losses)], world)
     damaged = sorted(pair for part in ds.gather_objects(lost, world) for pair in part)
     for i, reason in damaged if world.is_main else []:
         print(f"{index.name(i)} is left out: {reason}", file=sys.stderr, flush=True)
     if len(damaged) == len(index):
         raise CliError(f"none of {len(index):,} utterances can be read, such as {index.name(0)}: {damaged[0][1]}")
     gathered = ds.gather_objects(found, world)
-    predictions = [
-        Prediction(index.keys[i].as_py(), index.num_samples[i] / SAMPLE_RATE_HZ, index.texts[i].as_py(), text)
-        for i, text in sorted(pair for part in gathered if world.is_main for pair in part)
-    ]
-    total = ErrorCounts.from_list([round(count) for count in counts])
-    return Evaluation(total, loss_sum / num_losses if num_losses else None, predictions, len(damaged))
+    hypotheses = dict(sorted(pair for part in gathered if world.is_main for pair in part))
+    loss = loss_sum / num_losses if num_losses else None
+    return Evaluation(ErrorCounts(*map(round, counts)), loss, hypotheses, len(damaged))
 
 
 def transcribe_batch(forward: nn.Module, recognizer: Recognizer, batch: Batch) -> tuple[list[str], list[float]]:
@@ -159,9 +142,13 @@ def choose_subset(index: Index, size: int) -> Index:
     return index.take(np.sort(mixed[:size]))
 
 
-def write_predictions(path: Path, predictions: list[Prediction]) -> None:
-    """Writes one JSON object a line: key, seconds, reference, hypothesis."""
-    write_rows(path, [vars(prediction) for prediction in predictions])
+def predictions(index: Index, hypotheses: Mapping[int, str]) -> list[dict[str, Any]]:
+    """A row for each utterance that was heard: key, seconds, reference, hypothesis."""
+    keys, texts, seconds = index.keys, index.texts, index.num_samples / SAMPLE_RATE_HZ
+    return [
+        {"key": keys[i].as_py(), "seconds": float(seconds[i]), "reference": texts[i].as_py(), "hypothesis": text}
+        for i, text in hypotheses.items()
+    ]
 
 
 def table(rows: dict[str, tuple[Index, Evaluation]]) -> str:
@@ -196,26 +183,23 @@ def run(options: EvaluateOptions) -> None:
     out = Path(options.out) if options.out else Path(options.model).absolute().parent / "eval"
     cache = Cache(options.cache_dir, options.cache_bytes) if options.cache_dir else None
     rows: dict[str, tuple[Index, Evaluation]] = {}
+    details = []
     with ds.joined_ranks() as world:
         model = recognizer.model.to(device=world.device)
         for folder, index in indexes.items():
-            how: dict[str, Any] = dict(
-                memory_cap_seconds=cap_seconds, threads=threads, title=f"transcribing {folder}", cache=cache
-            )
-            result = evaluate(model, recognizer, index, world, **how)
-            rows[folder] = index, result
-            if world.is_main:
-                write_predictions(out / f"{data_set_name(folder)}.jsonl", result.predictions)
-    if world.is_main:
-        print(table(rows))
-        for folder, (index, result) in rows.items():
-            places = {key: i for i, key in enumerate(index.keys.to_pylist())}
-            found = break_down(index, {places[one.key]: one.hypothesis for one in result.predictions})
-            write_json(out / f"{data_set_name(folder)}.json", {"data": folder, "model": options.model} | found)
-            print(f"{folder}: {in_words(found)}")
+            title, how = f"transcribing {folder}", dict[str, Any](threads=threads, cache=cache)
+            result = evaluate(model, recognizer, index, world, memory_cap_seconds=cap_seconds, title=title, **how)
+            if not world.is_main:
+                continue
+            rows[folder], name = (index, result), data_set_name(folder)
+            found = break_down(index, result.hypotheses)
+            details.append(f"{folder}: {in_words(found)}")
+            write_rows(out / f"{name}.jsonl", predictions(index, result.hypotheses))
+            write_json(out / f"{name}.json", {"data": folder, "model": options.model} | found)
             if options.html:
                 write_page(options.html, f"{options.model} on {folder}", index, found)
-        print(f"predictions and all rates: {out}/*.jsonl and *.json")
+    if world.is_main:
+        print("\n".join([table(rows), *details, f"predictions and all rates: {out}/*.jsonl and *.json"]))
 
 
 def data_set_name(folder: str) -> str:

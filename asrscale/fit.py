@@ -16,7 +16,7 @@ from asrscale.audio import SAMPLE_RATE_HZ
 from asrscale.checkpoint import RunState, restore_engine, save_checkpoint
 from asrscale.engine import Engine
 from asrscale.errors import CliError, Stopped
-from asrscale.evaluate import evaluate
+from asrscale.evaluate import evaluate, predictions
 from asrscale.job import Job, Meter, count_skipped, open_records, quarantine, record_visits, sync_records
 from asrscale.loader import Batch, collate
 from asrscale.model import Recognizer, count_frames, ctc_losses, forward_logits
@@ -209,7 +209,7 @@ def evaluate_and_judge(engine: Engine, job: Job, state: RunState, tracker: Track
     score = (wer, result.errors.cer, math.inf if result.loss is None else result.loss)
     better = state.best is None or score < state.best
     tracker.log(state.step, {"valid/wer": wer, "valid/cer": result.errors.cer, "valid/loss": result.loss})
-    tracker.log_predictions(state.step, [vars(prediction) for prediction in result.predictions[:SAMPLE_PREDICTIONS]])
+    tracker.log_predictions(state.step, predictions(job.valid, result.hypotheses)[:SAMPLE_PREDICTIONS])
     bar.write(f"step {state.step:,}: WER {wer:.2%}, CER {result.errors.cer:.2%}{', the best so far' if better else ''}")
     if better:
         return replace(state, best=score, best_step=state.step, stale_evaluations=0, evaluated_step=state.step)

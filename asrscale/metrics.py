@@ -1,7 +1,8 @@
 """Word and character errors, as counts that add up over utterances and ranks."""
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from itertools import chain
 
 import jiwer
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 RESAMPLES = 1_000  # the ends of an interval then vary by a few hundredths of its width
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class ErrorCounts:
     """Edits between transcripts and hypotheses; rates are taken once, from sums, never averaged."""
 
@@ -24,48 +25,29 @@ class ErrorCounts:
     character_deletions: int = 0
     character_insertions: int = 0
 
-    def __add__(self, other: "ErrorCounts") -> "ErrorCounts":
-        """The counts of both sets of utterances together."""
-        return ErrorCounts.from_list([a + b for a, b in zip(self.to_list(), other.to_list(), strict=True)])
-
-    @property
-    def wer(self) -> float:
-        """Word error rate: edits / reference words; see `_rate` for a corpus without words."""
-        return _rate(self.word_hits, self.word_substitutions, self.word_deletions, self.word_insertions)
-
-    @property
-    def cer(self) -> float:
-        """Character error rate, spaces included: edits / reference characters."""
-        return _rate(
-            self.character_hits, self.character_substitutions, self.character_deletions, self.character_insertions
-        )
-
     @property
     def amounts(self) -> tuple[int, int, int, int]:
         """Word edits, reference words, character edits, reference characters."""
-        counts = self.to_list()
+        counts = astuple(self)
         return sum(counts[2:5]), sum(counts[1:4]), sum(counts[6:9]), sum(counts[5:8])
 
-    def to_list(self) -> list[int]:
-        """The counts in the order of the fields, to be summed over ranks."""
-        return list(dataclasses.astuple(self))
+    @property
+    def wer(self) -> float:
+        """Word error rate: edits / reference words; where there is no word, the number of insertions, as jiwer says."""
+        return self.amounts[0] / max(1, self.amounts[1])
 
-    @classmethod
-    def from_list(cls, counts: Sequence[int]) -> "ErrorCounts":
-        """The inverse of `to_list`."""
-        return cls(*counts)
+    @property
+    def cer(self) -> float:
+        """Character error rate, spaces included: edits / reference characters; without any, as `wer`."""
+        return self.amounts[2] / max(1, self.amounts[3])
 
 
 def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorCounts:
     """Aligns each hypothesis with its reference and counts the edits.
 
     jiwer's own rules, so that its numbers are ours: outer spaces count for nothing, words are cut at runs of spaces,
-    an inner space is a character; case and punctuation count as they stand. An empty reference is allowed: every
-    word of its hypothesis is an insertion.
-
-    Args:
-        references: What was said, one transcript an utterance.
-        hypotheses: What was recognised, in the same order.
+    an inner space is a character; case and punctuation count as they stand. Of an empty reference, every word of the
+    hypothesis is an insertion.
 
     Raises:
         ValueError: The lists differ in length.
@@ -76,17 +58,8 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorC
         return ErrorCounts()  # jiwer takes an empty list for one empty utterance
     words = jiwer.process_words(list(references), list(hypotheses))
     characters = jiwer.process_characters(list(references), list(hypotheses))
-    return ErrorCounts(
-        utterances=len(references),
-        word_hits=words.hits,
-        word_substitutions=words.substitutions,
-        word_deletions=words.deletions,
-        word_insertions=words.insertions,
-        character_hits=characters.hits,
-        character_substitutions=characters.substitutions,
-        character_deletions=characters.deletions,
-        character_insertions=characters.insertions,
-    )
+    counts = ((one.hits, one.substitutions, one.deletions, one.insertions) for one in (words, characters))
+    return ErrorCounts(len(references), *chain.from_iterable(counts))
 
 
 def rates_with_intervals(amounts: NDArray[np.int64]) -> dict[str, float]:
@@ -112,8 +85,3 @@ def differences(reference: str, hypothesis: str) -> str:
         heard = " ".join(aligned.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx])
         parts.append(said if chunk.type == "equal" else f"[{said}→{heard}]")
     return " ".join(parts)
-
-
-def _rate(hits: int, substitutions: int, deletions: int, insertions: int) -> float:
-    """Edits / reference units; without any reference unit the number of insertions (jiwer's rule too), never NaN."""
-    return (substitutions + deletions + insertions) / max(1, hits + substitutions + deletions)

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import transformers
@@ -51,8 +51,6 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 # eighth or less of a pass. docs/experiments.md has what it saves and costs.
 SLICE_SAMPLES = 10 * SAMPLE_RATE_HZ
 
-Attention = Literal["auto", "sdpa", "flash_attention_2", "eager"]
-
 _DROPOUTS = ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout")
 
 
@@ -89,8 +87,7 @@ class MaskedGroupNorm(nn.GroupNorm):
 class SlicedFeatureEncoder(Wav2Vec2FeatureEncoder):  # type: ignore[misc]
     """The convolutional stem; frozen, it takes a few utterances at a time, which changes nothing: no norm sees two.
 
-    Its first layer has 512 channels at 3,200 Hz. With activation checkpointing, that layer of a frozen stem alone was
-    the memory peak of the whole step.
+    Its first layer, 512 channels at 3,200 Hz, was the memory peak of a step with activation checkpointing.
     """
 
     num_samples: Tensor | None = None  # (B,) of the pass that is being computed; None: no utterance is padded
@@ -114,18 +111,13 @@ class SlicedFeatureEncoder(Wav2Vec2FeatureEncoder):  # type: ignore[misc]
 
 
 def ignore_padding(model: Wav2Vec2ForCTC) -> Wav2Vec2ForCTC:
-    """Puts MaskedGroupNorm in the place of a group norm, and the sliced stem around it.
-
-    The other norms see one frame at a time.
-    """
+    """Makes the group norm, if there is one, ours, and the stem around it; other norms see one frame at a time."""
     encoder = model.wav2vec2.feature_extractor
     encoder.__class__ = SlicedFeatureEncoder
     if model.config.feat_extract_norm == "group":
-        first = encoder.conv_layers[0]
-        stock = first.layer_norm
-        assert stock.num_groups == stock.num_channels, "transformers normalises each channel by itself"
-        first.layer_norm = MaskedGroupNorm(stock.num_groups, stock.num_channels, stock.eps)
-        first.layer_norm.weight, first.layer_norm.bias = stock.weight, stock.bias
+        norm = encoder.conv_layers[0].layer_norm
+        assert norm.num_groups == norm.num_channels, "transformers normalises each channel by itself"
+        norm.__class__ = MaskedGroupNorm
     return model
 
 
@@ -135,7 +127,7 @@ def build_recognizer(
     *,
     seed: int = 0,
     vocab: str | None = None,
-    attention: Attention = "auto",
+    attention: str = "auto",
     mask_time_prob: float = 0.0,
     mask_feature_prob: float = 0.0,
     dropout: float | None = None,
@@ -156,18 +148,7 @@ def build_recognizer(
     Raises:
         CliError: The model cannot be found, or its vocabulary is not usable.
     """
-    settings: dict[str, Any] = {
-        # transformers' own draws differ between ranks, which corrupts ZeRO's gradients without an error (LayerDrop),
-        # and depend on the batch (SpecAugment): `regularise` does both.
-        "layerdrop": 0.0,
-        "apply_spec_augment": False,
-        "mask_time_prob": mask_time_prob,
-        "mask_feature_prob": mask_feature_prob,
-        "ctc_loss_reduction": "mean",
-        "attn_implementation": _attention(attention),
-    }
-    if dropout is not None:
-        settings |= dict.fromkeys(_DROPOUTS, dropout)
+    settings = _settings(attention, mask_time_prob, mask_feature_prob, dropout)
     wanted = None if vocab is None else build_vocabulary(characters) if vocab == "shards" else read_vocabulary(vocab)
     torch.manual_seed(seed)
     if name in ARCHITECTURES:
@@ -191,7 +172,7 @@ def build_recognizer(
 def move_head(recognizer: Recognizer, vocabulary: Vocabulary) -> Recognizer:
     """The same recogniser for another vocabulary: rows of tokens that both have keep their weights, others are drawn.
 
-    Sizes are never compared: a vocabulary of the same size with other letters would fit without a word.
+    Never by size: other letters of the same number would fit without a word.
     """
     model, old = recognizer.model, recognizer.model.lm_head
     head = nn.Linear(old.in_features, len(vocabulary.tokens))
@@ -207,18 +188,17 @@ def move_head(recognizer: Recognizer, vocabulary: Vocabulary) -> Recognizer:
 
 
 def sketch_recognizer(
-    name: str, *, dtype: torch.dtype, attention: Attention = "auto", dropout: float | None = None
+    name: str, *, dtype: torch.dtype, attention: str = "auto", dropout: float | None = None
 ) -> Recognizer:
     """What `build_recognizer` makes, in training mode but without any weights: on torch's meta device.
 
     `name` may also be a config.json file. The vocabulary is a stand-in.
     """
-    vocabulary = build_vocabulary("abcdefghijklmnopqrstuvwxyz'")
+    vocabulary, settings = build_vocabulary(""), _settings(attention, 0.05, 0.0, dropout)
     given = ARCHITECTURES.get(name)
     config = Wav2Vec2Config(**given | _vocabulary_config(vocabulary)) if given else _load(Wav2Vec2Config, name)
-    config.update({"layerdrop": 0.0, "apply_spec_augment": False, "mask_time_prob": 0.05})
-    config.update({} if dropout is None else dict.fromkeys(_DROPOUTS, dropout))
-    config._attn_implementation = _attention(attention)
+    config._attn_implementation = settings.pop("attn_implementation")
+    config.update(settings)
     with torch.device("meta"):
         model = ignore_padding(Wav2Vec2ForCTC(config))
     # transformers makes the mask vector of a raw tensor, on the CPU all the same.
@@ -231,9 +211,7 @@ def load_recognizer(folder: str) -> Recognizer:
     Raises:
         CliError: It cannot be found, or has no vocabulary.
     """
-    config = _load(Wav2Vec2Config, folder)
-    own = _own_processor(folder, config)
-    if own is None:
+    if (own := _own_processor(folder, _load(Wav2Vec2Config, folder))) is None:
         raise CliError(f"{folder} has no vocabulary (vocab.json), so it cannot transcribe: fine-tune it first")
     model = ignore_padding(_load(Wav2Vec2ForCTC, folder)).eval()
     freeze_feature_encoder(model)  # for the memory of a sliced stem
@@ -241,7 +219,7 @@ def load_recognizer(folder: str) -> Recognizer:
 
 
 def freeze_feature_encoder(model: Wav2Vec2ForCTC) -> None:
-    """Keeps the convolutional stem as it is: its gradients are never computed, and it runs in slices."""
+    """Keeps the convolutional stem as it is: without gradients, in slices."""
     model.freeze_feature_encoder()
     # Ranks cut their passes into different numbers of slices: ZeRO-3 must gather the stem's weights once, not for each.
     model.wav2vec2.feature_extractor._z3_leaf = True  # what deepspeed.utils.set_z3_leaf_module sets
@@ -259,7 +237,7 @@ def count_frames(model: Wav2Vec2ForCTC, num_samples: Tensor) -> Tensor:
 
 
 def standardise(x: Tensor, count: Tensor, epsilon: float) -> Tensor:
-    """fp32 (…, T), shifted and scaled to zero mean and unit variance over the first `count` (…, 1) of its T values."""
+    """(…, T) shifted and scaled to zero mean and unit variance over the first `count` (…, 1) of its T values."""
     real = torch.arange(x.shape[-1], device=x.device) < count
     mean = (x * real).sum(-1, keepdim=True) / count
     variance = ((x - mean).square() * real).sum(-1, keepdim=True) / count
@@ -333,17 +311,26 @@ def _own_processor(name: str, config: Wav2Vec2Config) -> tuple[Wav2Vec2Processor
     try:
         extractor = Wav2Vec2FeatureExtractor.from_pretrained(name)
     except OSError:
-        extractor = _new_extractor(config)
+        extractor = _new_processor(vocabulary, config).feature_extractor
     if extractor.sampling_rate != SAMPLE_RATE_HZ:
         raise CliError(f"--model {name} hears {extractor.sampling_rate} Hz, the shards hold {SAMPLE_RATE_HZ} Hz")
     return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer), vocabulary
 
 
-def _attention(attention: Attention) -> str | None:
-    """Transformers' name for it; CliError where FlashAttention is asked for and not there."""
+def _settings(attention: str, mask_time_prob: float, mask_feature_prob: float, dropout: float | None) -> dict[str, Any]:
+    """What a model's configuration gets; CliError where FlashAttention is asked for and not there."""
     if attention == "flash_attention_2" and not is_flash_attn_2_available():
         raise CliError("--attention flash_attention_2 needs a GPU and the flash-attn package: choose auto or sdpa")
-    return None if attention == "auto" else attention
+    return {
+        # transformers' own draws differ between ranks, which corrupts ZeRO's gradients without an error (LayerDrop),
+        # and depend on the batch (SpecAugment): `regularise` does both.
+        "layerdrop": 0.0,
+        "apply_spec_augment": False,
+        "mask_time_prob": mask_time_prob,
+        "mask_feature_prob": mask_feature_prob,
+        "ctc_loss_reduction": "mean",
+        "attn_implementation": None if attention == "auto" else attention,
+    } | ({} if dropout is None else dict.fromkeys(_DROPOUTS, dropout))
 
 
 def _vocabulary_config(vocabulary: Vocabulary) -> dict[str, Any]:
@@ -351,25 +338,16 @@ def _vocabulary_config(vocabulary: Vocabulary) -> dict[str, Any]:
     return {"vocab_size": len(vocabulary.tokens)} | special
 
 
-def _new_extractor(config: Wav2Vec2Config) -> Wav2Vec2FeatureExtractor:
-    with_mask = config.feat_extract_norm == "layer"
-    return Wav2Vec2FeatureExtractor(sampling_rate=SAMPLE_RATE_HZ, do_normalize=True, return_attention_mask=with_mask)
-
-
 def _new_processor(vocabulary: Vocabulary, config: Wav2Vec2Config) -> Wav2Vec2Processor:
     """A stock processor for a vocabulary built here, without <s> and </s>, for which the head has no rows."""
     with tempfile.TemporaryDirectory() as folder:  # the tokenizer only reads from files
         vocab_file = Path(folder, "vocab.json")
         vocab_file.write_text(json.dumps({token: number for number, token in enumerate(vocabulary.tokens)}))
-        tokenizer = Wav2Vec2CTCTokenizer(
-            str(vocab_file),
-            bos_token=None,
-            eos_token=None,
-            unk_token=vocabulary.unknown,
-            pad_token=vocabulary.blank,
-            word_delimiter_token=vocabulary.word_delimiter,
-        )
-    return Wav2Vec2Processor(feature_extractor=_new_extractor(config), tokenizer=tokenizer)
+        special = {"bos_token": None, "eos_token": None, "unk_token": vocabulary.unknown, "pad_token": vocabulary.blank}
+        tokenizer = Wav2Vec2CTCTokenizer(vocab_file, **special, word_delimiter_token=vocabulary.word_delimiter)
+    masks = config.feat_extract_norm == "layer"  # what transformers advises
+    extractor = Wav2Vec2FeatureExtractor(sampling_rate=SAMPLE_RATE_HZ, do_normalize=True, return_attention_mask=masks)
+    return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer)
 
 
 def describe(recognizer: Recognizer) -> dict[str, Any]:

@@ -8,14 +8,7 @@ from asrscale.metrics import ErrorCounts
 
 
 def model_card(settings: dict[str, Any], train_hours: float, train_utterances: int, errors: ErrorCounts) -> str:
-    """A model card with data, settings and WER.
-
-    Args:
-        settings: Every setting of the run as resolved.
-        train_hours: Hours of the training data.
-        train_utterances: Utterances of the training data.
-        errors: Of the exported model on all validation data.
-    """
+    """A model card with data, settings as resolved, and the `errors` of the exported model on all validation data."""
     train, valid = (", ".join(f"`{folder}`" for folder in settings[name]) for name in ("train", "valid"))
     # The hub refuses a card whose base_model is no id.
     is_id = settings["model"].count("/") == 1 and not Path(settings["model"]).exists()

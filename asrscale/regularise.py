@@ -39,7 +39,7 @@ class Regulariser:
 def attach_regulariser(
     model: Wav2Vec2ForCTC, *, mask_time_prob: float, mask_feature_prob: float, layerdrop: float
 ) -> Regulariser:
-    """Hooks a Regulariser into a model whose own SpecAugment and LayerDrop are off, as `build_recognizer` leaves it."""
+    """Hooks a Regulariser into a model whose own SpecAugment and LayerDrop are off."""
     ours, inner = Regulariser(mask_time_prob, mask_feature_prob, layerdrop), model.wav2vec2
 
     def mask(module: nn.Module, _: Any, output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

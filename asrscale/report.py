@@ -6,6 +6,7 @@ report.html is their template. Everything that is given as text is escaped.
 import base64
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
@@ -31,7 +32,8 @@ TEMPLATE = Path(__file__).with_name("report.html")
 PLAYERS = 9  # about 25 KB each
 BARS = 20  # shown of many
 COLUMNS = 24  # of a histogram: each is wide enough for a finger on a phone
-GROUPS = {"speaker", "accent", "accents", "gender", "age"}  # as Common Voice names them
+GROUPS = ("accent", "accents", "age", "gender", "speaker")  # as Common Voice names them
+UNKNOWN = "unknown"
 
 
 def page(title: str, summary: str, sections: Mapping[str, Iterable[Block]]) -> str:
@@ -57,10 +59,29 @@ def histogram(caption: str, values: NDArray[Any]) -> Block:
     return {"kind": "histogram", "caption": caption, "counts": counts.tolist(), "edges": edges.tolist()}
 
 
+def players(index: Index, captions: Mapping[int, str]) -> list[Block]:
+    """Utterances to listen to, by their numbers in the index; those that cannot be read are left out."""
+    places = [Range(index.shards[index.shard_ids[i]], int(index.offsets[i]), int(index.sizes[i])) for i in captions]
+    found = zip(captions.values(), read_ranges(places), strict=True)
+    return [player(caption, data) for caption, data in found if isinstance(data, bytes)]
+
+
 def player(caption: str, data: bytes) -> Block:
     """A recording to listen to, given as the bytes of any audio file."""
     pcm = audio.to_pcm16(audio.resample(*audio.decode(BytesIO(data), max_seconds=3600)))
     return {"kind": "player", "caption": caption, "mp3": base64.b64encode(audio.encode(pcm, "mp3")).decode()}
+
+
+def write_page(path: str, title: str, summary: str, sections: Mapping[str, Iterable[Block]]) -> None:
+    """Writes `page` to a file.
+
+    Raises:
+        CliError: It cannot be written.
+    """
+    try:
+        Path(path).write_text(page(title, summary, sections), "utf-8")
+    except OSError as error:
+        raise CliError(f"--html {path}: {error.strerror}: give a file that can be written to") from error
 
 
 def write_data_set_page(folders: Sequence[str], path: str) -> None:
@@ -75,6 +96,7 @@ def write_data_set_page(folders: Sequence[str], path: str) -> None:
     index = read_index(folders)
     seconds, texts = index.num_samples / SAMPLE_RATE_HZ, index.texts.to_pylist()
     words = np.array([len(text.split()) for text in texts])
+    spread = np.argsort(seconds)[np.linspace(0, len(index) - 1, min(PLAYERS, len(index))).astype(int)]
     values = {name: [{*of.to_pylist()} - {None} for of in (one.texts, one.speakers)] for name, one in splits.items()}
     held = [(name, len(one), one.hours, len(values[name][1]), count_duplicates(one)) for name, one in splits.items()]
     pairs = combinations(splits, 2)
@@ -93,30 +115,31 @@ def write_data_set_page(folders: Sequence[str], path: str) -> None:
         ],
         "Hours by": [bars(column, hours) for column, hours in _hours_by(index).items()],
         "Rejected rows": [bars(f"{rejected.total():,} of {sum(one['rows'] for one in about):,}, by reason", rejected)],
-        "Listen, from the shortest to the longest": _players(index),
+        "Listen, from the shortest to the longest": players(index, {i: texts[i] for i in spread.tolist()}),
     }
     steps = ", ".join(about[0]["normalisation"]).replace("_", " ")
     summary = f"{len(index):,} utterances, {index.hours:,.2f} hours. Transcripts: {steps}."
-    try:
-        Path(path).write_text(page(os.path.dirname(folders[0]) or folders[0], summary, sections), "utf-8")
-    except OSError as error:
-        raise CliError(f"--html {path}: {error.strerror}: give a file that can be written to") from error
+    write_page(path, os.path.dirname(folders[0]) or folders[0], summary, sections)
 
 
-def _hours_by(index: Index) -> dict[str, Counter[str]]:
+def columns_of_source(index: Index, names: Iterable[str]) -> dict[str, NDArray[np.str_]]:
+    """(N,) for each name what the source said of the utterances, UNKNOWN where nothing, or its shard cannot be read."""
+    records: dict[int, dict[str, dict[str, str]]] = {}
+    for shard in np.unique(index.shard_ids).tolist():
+        try:
+            records[shard] = read_records(index.shards[shard])
+        except CliError as error:  # what is measured is not at stake
+            print(f"warning: {error}; its utterances are of unknown accent, gender and votes", file=sys.stderr)
+    places = zip(index.shard_ids.tolist(), index.keys.to_pylist(), strict=True)
+    about = [records.get(shard, {}).get(key, {}) for shard, key in places]
+    return {name: np.array([str(one.get(name) or UNKNOWN) for one in about]) for name in names}
+
+
+def _hours_by(index: Index) -> dict[str, dict[str, float]]:
     """Hours of each value of the columns about speakers, where the source has them."""
-    records = {number: read_records(index.shards[number]) for number in np.unique(index.shard_ids)}
-    hours: dict[str, Counter[str]] = {}
-    for shard, key, samples in zip(index.shard_ids, index.keys.to_pylist(), index.num_samples, strict=True):
-        about = records[shard].get(key, {})
-        for column in GROUPS & {name for name in about if about[name]}:
-            hours.setdefault(column, Counter())[about[column]] += samples / SAMPLE_RATE_HZ / 3600
-    return dict(sorted(hours.items()))
-
-
-def _players(index: Index) -> list[Block]:
-    """Utterances to listen to, spread over all lengths."""
-    ids = np.argsort(index.num_samples)[np.linspace(0, len(index) - 1, min(PLAYERS, len(index))).astype(int)]
-    places = [Range(index.shards[index.shard_ids[i]], int(index.offsets[i]), int(index.sizes[i])) for i in ids]
-    found = zip(index.take(ids).texts.to_pylist(), read_ranges(places), strict=True)
-    return [player(text, data) for text, data in found if isinstance(data, bytes)]
+    hours: dict[str, dict[str, float]] = {}
+    for name, column in columns_of_source(index, GROUPS).items():
+        values, places = np.unique(column, return_inverse=True)
+        sums = np.bincount(places, index.num_samples / SAMPLE_RATE_HZ / 3600).tolist()
+        hours[name] = {value: sum for value, sum in zip(values.tolist(), sums, strict=True) if value != UNKNOWN}
+    return {name: found for name, found in hours.items() if found}

@@ -5,20 +5,16 @@ from typing import Literal
 
 Schedule = Literal["linear", "cosine", "tri_stage"]
 
-# The from-scratch recipe: constant to 30 % of the run, then half a cosine down to 2 % of the peak.
-HOLD_FRACTION = 0.3
-FINAL_FRACTION = 0.02
-
-# fairseq's tri_stage as its wav2vec 2.0 recipes set it: warm-up, constant to half of the run, exponential to 5 %.
-TRI_STAGE_HOLD_FRACTION, TRI_STAGE_FINAL_FRACTION = 0.5, 0.05
+# The share of the run up to which the peak is held, and the share of the peak at the end.
+HOLD_FRACTION, FINAL_FRACTION = 0.3, 0.02  # of the from-scratch recipe
+TRI_STAGE_HOLD_FRACTION, TRI_STAGE_FINAL_FRACTION = 0.5, 0.05  # of fairseq's wav2vec 2.0 recipes
 
 
 def learning_rate_at(step: int, *, schedule: Schedule, peak: float, warmup_steps: int, total_steps: int) -> float:
     """The learning rate of step `step` (0-based) of `total_steps`.
 
-    Linear warm-up reaches `peak` at step `warmup_steps`; then `linear` falls to 0 at the end, `cosine` stays
-    at the peak until HOLD_FRACTION of the run and falls to FINAL_FRACTION of the peak, `tri_stage` does the same with
-    its own fractions, exponentially.
+    Linear warm-up reaches `peak` at step `warmup_steps`; then `linear` falls to 0 at the end, the others stay at the
+    peak until their share of the run and fall to their share of the peak, `tri_stage` exponentially.
     """
     if step < warmup_steps:
         return peak * (step + 1) / (warmup_steps + 1)

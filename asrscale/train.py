@@ -24,8 +24,8 @@ from asrscale.checkpoint import RunState
 from asrscale.config import DEMO_DATA, TrainConfig, check_resumable, regularised, to_dict
 from asrscale.engine import World
 from asrscale.errors import EXIT_COMPLETE, EXIT_STOPPED, AsrscaleError, CliError, Stopped, TransientError
-from asrscale.evaluate import Evaluation, choose_subset, evaluate, table, write_predictions
-from asrscale.files import write_json, write_whole
+from asrscale.evaluate import Evaluation, choose_subset, evaluate, predictions, table
+from asrscale.files import write_json, write_rows, write_whole
 from asrscale.fit import fit
 from asrscale.hub import check_login, push_model
 from asrscale.index import Catalog, Index, read_catalog, read_index, read_shards
@@ -295,7 +295,7 @@ def _export_and_evaluate(job: Job, best_step: int | None, valid_index: Index) ->
     model, title = exported.model.to(world.device), "transcribing all validation data"
     result = evaluate(model, exported, valid_index, world, title=title, **job.evaluating)
     if world.is_main:
-        write_predictions(folder / "eval" / "valid.jsonl", result.predictions)
+        write_rows(folder / "eval" / "valid.jsonl", predictions(valid_index, result.hypotheses))
     return result
 
 

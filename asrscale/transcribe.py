@@ -4,8 +4,7 @@ python -m asrscale.transcribe --model runs/cv/model meeting.mp3 call.wav --jsonl
 
 A long recording is cut into overlapping windows that begin on the frames of the whole: each frame is taken from the
 window in whose middle it lies, so the best path, its text and its times are joined without a seam. A short one is heard
-as `evaluate` does. Greedy paths tell times as well as `torchaudio.functional.forced_align`, which finds the same path:
-docs/decisions/word-times.md.
+as `evaluate` does. docs/decisions/word-times.md says why the greedy path tells the times.
 """
 
 import json
@@ -50,14 +49,7 @@ def transcribe_files(
 ) -> Iterator[dict[str, Any]]:
     """Transcribes different files in their order; says of one that cannot be read why, and leaves it out.
 
-    Args:
-        files: In any format that libsndfile reads, of any length.
-        recognizer: Computes where its model is.
-        memory_cap_seconds: The padded audio of a pass.
-        bar: Counts the files.
-
-    Returns:
-        Of each its `file`, `seconds`, `text` and `words`, as `read_path` tells them.
+    `memory_cap_seconds` is the padded audio of a pass. A row has `file`, `seconds`, and what `read_path` tells.
     """
     group: dict[str, Pcm] = {}
     for file in files:

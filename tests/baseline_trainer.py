@@ -1,16 +1,17 @@
 """asrscale beside stock Hugging Face Trainer code: the same initial weights, utterances, epochs and learning rates.
 
-    python tests/baseline_trainer.py --data DIR [--steps 2000] [--seeds 1,2,3]      (needs accelerate)
+    python tests/baseline_trainer.py --data DIR [--model DIR] [--systems asrscale,trainer]      (needs accelerate)
 
-DIR is a folder of shards with the splits train and dev. Both run as one process with one thread. The Trainer does what
-its speech recipe does (`group_by_length`, the longest of a batch pads it, the model's own loss), with the audio in
-memory from the start, and as many utterances a step as asrscale has on average. A third run gives the Trainer only the
-steps that it manages in the time of asrscale. Times are seconds of CPU, start-up left out: other programs do not change
-them much.
+DIR is a folder of shards with the splits train and dev. Each system is one process with one thread on a core of its
+own, all at the same moment, so that their times can be compared; cores are swapped from seed to seed. `trainer` does
+what transformers' example for CTC does (random batches, the longest of a batch pads it, the model's own loss), with the
+audio in memory from the start, and as many utterances a step as asrscale has on average; `grouped` sorts by length as
+well (`group_by_length`). Seconds are those of the training loop: start-up, saving and evaluation left out. What Trainer
+reaches in asrscale's time is a run of its own, `--systems trainer --steps FEWER`: its learning rate follows its length.
 """
 
 import json
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,46 +26,55 @@ import numpy as np
 from asrscale import cli
 
 REPOSITORY = Path(__file__).parent.parent
-UNIT_SECONDS, UNITS_PER_STEP = 6.0, 2
-RATES = {"learning_rate": 3e-3, "warmup_steps": 100, "weight_decay": 0.01, "max_grad_norm": 1.0, "adam_beta2": 0.98}
+UNIT_SECONDS, UNITS_PER_STEP, LOG_STEPS = 12.0, 2, 100  # about 8 utterances a step, Trainer's default
+WARMUP_STEPS, WEIGHT_DECAY, BETA2 = 100, 0.01, 0.98
 
 
 @dataclass(frozen=True)
 class Options:
-    """Trains `tiny` with asrscale and with Trainer, and prints WER and CPU time of both for each seed."""
+    """Trains one model with asrscale and with Trainer, and prints WER and time of each for each seed."""
 
     data: str = cli.setting(help="folder of shards with the splits train and dev")
-    steps: int = cli.setting(2000, help="optimizer steps")
-    seeds: tuple[int, ...] = cli.setting((1, 2, 3), help="one run of each system for each")
-    trainer_out: str | None = cli.setting(None, help="inner use: train here with Trainer, for --steps and one seed")
+    model: str = cli.setting("tiny", help="what both start from")
+    steps: int = cli.setting(1500, help="optimizer steps, in hundreds")
+    learning_rate: float = cli.setting(3e-3, help="peak")
+    seeds: tuple[int, ...] = cli.setting((1, 2, 3), help="a row for each")
+    systems: tuple[str, ...] = cli.setting(("asrscale", "trainer"), help="of asrscale, trainer and grouped")
+    inner: str | None = cli.setting(None, help="inner use: train with Trainer in this folder")
 
 
-def train_with_trainer(data: Path, out: Path, steps: int, seed: int) -> None:
-    """Stock code, as in transformers' examples for CTC; writes out/model and the CPU seconds of `train()`."""
+def write_initial(options: Options, out: Path, seed: int) -> None:
+    """The model that all start from."""
+    from asrscale.index import read_catalog
+    from asrscale.model import build_recognizer
+
+    characters = read_catalog([f"{options.data}/train"]).characters
+    build_recognizer(options.model, characters, seed=seed, dropout=0.0).save(out / "initial")
+
+
+def train_with_trainer(options: Options, out: Path, seed: int) -> None:
+    """Stock code, as in transformers' example for CTC; writes its model and the seconds of `train()`."""
     import torch
-    from transformers import Trainer, TrainingArguments, Wav2Vec2ForCTC
+    from transformers import Trainer, TrainingArguments, Wav2Vec2ForCTC, Wav2Vec2Processor
 
     from asrscale.audio import PCM_SCALE
     from asrscale.index import read_catalog, read_index
     from asrscale.loader import read_utterances
-    from asrscale.model import build_recognizer
     from asrscale.steps import plan_run
 
     torch.set_num_threads(1)
-    folders = [str(data / "train")]
+    folders = [f"{options.data}/train"]
     index, catalog = read_index(folders), read_catalog(folders)
     plan = plan_run(catalog, seed=seed, batch_seconds=UNIT_SECONDS, units_per_step=UNITS_PER_STEP)
-    recognizer = build_recognizer("tiny", catalog.characters, seed=seed)
-    recognizer.model.config.apply_spec_augment = False
-    recognizer.save(out / "initial")
-    processor = recognizer.processor
+    processor = Wav2Vec2Processor.from_pretrained(out.parent / "initial")
     with ThreadPoolExecutor(2) as pool:
         waveforms, _ = read_utterances(index, np.arange(len(index)), pool)
     texts = index.texts.to_pylist()
+    upper = "A" in processor.tokenizer.get_vocab()
     rows = [
         {
             "input_values": processor(waveforms[i] / PCM_SCALE, sampling_rate=16_000).input_values[0],
-            "labels": processor.tokenizer(texts[i]).input_ids,
+            "labels": processor.tokenizer(texts[i].upper() if upper else texts[i]).input_ids,
         }
         for i in range(len(index))
     ]
@@ -78,20 +88,24 @@ def train_with_trainer(data: Path, out: Path, steps: int, seed: int) -> None:
     arguments = TrainingArguments(
         output_dir=str(out),
         per_device_train_batch_size=round(len(index) / plan.steps_per_epoch),
-        max_steps=steps,
-        train_sampling_strategy="group_by_length",
+        max_steps=options.steps,
+        train_sampling_strategy="group_by_length" if out.name == "grouped" else "random",
         lr_scheduler_type="linear",
+        learning_rate=options.learning_rate,
+        warmup_steps=WARMUP_STEPS,
+        weight_decay=WEIGHT_DECAY,
+        adam_beta2=BETA2,
+        max_grad_norm=1.0,
+        optim="adamw_torch_fused",
         save_strategy="no",
+        logging_steps=LOG_STEPS,
         report_to=[],
         remove_unused_columns=False,
         disable_tqdm=True,
-        logging_steps=500,
         use_cpu=True,
         seed=seed,
-        optim="adamw_torch_fused",
-        **RATES,
     )
-    model = Wav2Vec2ForCTC.from_pretrained(out / "initial")
+    model = Wav2Vec2ForCTC.from_pretrained(out.parent / "initial")
     trainer = Trainer(
         model=model,
         args=arguments,
@@ -99,84 +113,68 @@ def train_with_trainer(data: Path, out: Path, steps: int, seed: int) -> None:
         data_collator=pad,
         processing_class=processor.feature_extractor,  # says that the lengths are those of input_values
     )
-    started = time.process_time()
+    started = time.perf_counter()
     trainer.train()
-    (out / "seconds.json").write_text(json.dumps(time.process_time() - started))
+    (out / "seconds.json").write_text(json.dumps(time.perf_counter() - started))
     model.save_pretrained(out / "model")
     processor.save_pretrained(out / "model")
 
 
-def run_trainer(options: Options, out: Path, steps: int, seed: int) -> float:
-    """CPU seconds of training, in a process of its own."""
-    flags = ["--data", options.data, "--steps", steps, "--seeds", seed, "--trainer_out", out]
-    subprocess.run([sys.executable, __file__, *map(str, flags)], check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
-    return float(json.loads((out / "seconds.json").read_text()))
+def run_system(options: Options, out: Path, seed: int, core: int) -> tuple[float, float]:
+    """WER on all of dev, by asrscale.evaluate, and the seconds of training, of the system that `out` is named after."""
 
+    def run(*words: object) -> None:
+        command = ["taskset", "-c", str(core), sys.executable, *map(str, words)]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
-def run_asrscale(options: Options, out: Path, seed: int) -> float:
-    """CPU seconds of training: those of the whole run, less those of one that takes two steps."""
-    train, dev = Path(options.data, "train"), Path(options.data, "dev")
-    flags = {
-        "train": train, "valid": dev, "model": "tiny", "seed": seed, "schedule": "linear", "learning_rate": 3e-3,
-        "weight_decay": 0.01, "batch_seconds": UNIT_SECONDS, "units_per_step": UNITS_PER_STEP, "wandb": "off",
-        "save_steps": 10**6, "eval_steps": 10**6, "config": "ds_configs/zero0.json",
-    }  # fmt: skip
-
-    def seconds(name: str, **more: object) -> float:
-        words = [word for key, value in (flags | more).items() for word in (f"--{key}", str(value))]
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [sys.executable, "launch/train.py", "--run", str(out / name), *words],
-            check=True,
-            cwd=REPOSITORY,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    start_up = seconds("short", max_steps=2, warmup_steps=1)
-    return seconds("run", max_steps=options.steps, warmup_steps=100) - start_up
-
-
-def wer(model: Path, data: Path, out: Path) -> float:
-    """Of all of dev, by asrscale.evaluate for both systems."""
-    from asrscale.index import read_index
-    from asrscale.metrics import count_errors
-    from asrscale.text import normalise
-
-    words = ["--model", model, "--data", data / "dev", "--out", out]
-    subprocess.run(
-        [sys.executable, "-m", "asrscale.evaluate", *map(str, words)],
-        check=True,
-        cwd=REPOSITORY,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    [path] = out.glob("*dev.jsonl")
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert len(rows) == len(read_index([str(data / "dev")]))
-    return count_errors([row["reference"] for row in rows], [normalise(row["hypothesis"]) for row in rows]).wer
+    if out.name == "asrscale":
+        flags = {
+            "config": "ds_configs/zero0.json", "train": f"{options.data}/train", "valid": f"{options.data}/dev",
+            "run": out, "model": out.parent / "initial", "seed": seed, "max_steps": options.steps,
+            "schedule": "linear", "learning_rate": options.learning_rate, "warmup_steps": WARMUP_STEPS,
+            "weight_decay": WEIGHT_DECAY, "adam_beta2": BETA2, "batch_seconds": UNIT_SECONDS,
+            "units_per_step": UNITS_PER_STEP, "freeze_feature_encoder": False, "activation_checkpointing": False,
+            "mask_time_prob": 0, "mask_feature_prob": 0, "layerdrop": 0, "log_steps": LOG_STEPS,
+            "save_steps": 10**6, "eval_steps": 10**6, "wandb": "off",
+        }  # fmt: skip
+        run("launch/train.py", *(word for key, value in flags.items() for word in (f"--{key}", value)))
+        rows = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+        seconds = LOG_STEPS * sum(row.get("speed/step_seconds", 0.0) for row in rows)
+    else:
+        given = {name: getattr(options, name) for name in ("data", "steps", "learning_rate")}
+        out.mkdir()
+        flags = given | {"seeds": seed, "inner": out}
+        run(__file__, *(word for key, value in flags.items() for word in (f"--{key}", value)))
+        seconds = json.loads((out / "seconds.json").read_text())
+    run("-m", "asrscale.evaluate", "--model", out / "model", "--data", f"{options.data}/dev", "--out", out / "eval")
+    [found] = (out / "eval").glob("*dev.json")
+    return json.loads(found.read_text())["wer"], seconds
 
 
 def main(options: Options) -> None:
-    """Prints the table."""
-    if options.trainer_out:
-        return train_with_trainer(Path(options.data), Path(options.trainer_out), options.steps, options.seeds[0])
-    data = Path(options.data)
-    print(f"{options.steps:,} steps of {UNIT_SECONDS * UNITS_PER_STEP:g} s, {data}")
-    print("seed   asrscale WER   CPU s   Trainer WER   CPU s   ratio   Trainer WER in asrscale's time (steps)")
+    """Prints a row for each seed."""
+    if options.inner:
+        return train_with_trainer(options, Path(options.inner), options.seeds[0])
+    cores = sorted(os.sched_getaffinity(0))
+    assert len(cores) >= len(options.systems), "a core for each system"
+    print(f"{options.steps:,} steps of {UNIT_SECONDS * UNITS_PER_STEP:g} s, {options.data}, from {options.model}")
     for seed in options.seeds:
-        with tempfile.TemporaryDirectory() as scratch:
-            own, trainer, cut = (Path(scratch, name) for name in ("asrscale", "trainer", "cut"))
-            seconds, theirs = run_asrscale(options, own, seed), run_trainer(options, trainer, options.steps, seed)
-            fewer = min(options.steps, round(options.steps * seconds / theirs))
-            run_trainer(options, cut, fewer, seed)
-            ours, full, short = (
-                wer(path, data, path.parent / "eval") for path in (own / "run/model", trainer / "model", cut / "model")
+        with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor() as pool:
+            write_initial(options, Path(scratch), seed)
+            running = {
+                name: pool.submit(run_system, options, Path(scratch, name), seed, cores[(place + seed) % len(cores)])
+                for place, name in enumerate(options.systems)
+            }
+            found = {name: one.result() for name, one in running.items()}
+        row = "   ".join(f"{name}: WER {wer:6.2%} in {seconds:4.0f} s" for name, (wer, seconds) in found.items())
+        if "asrscale" in found:
+            ours = found["asrscale"][1]
+            rest = [(name, seconds) for name, (_, seconds) in found.items() if name != "asrscale"]
+            row += "".join(
+                f"   {name}/asrscale {s / ours:.2f}: {options.steps * ours / s:.0f} steps" for name, s in rest
             )
-        row = f"{seed:>4}   {ours:>12.2%}   {seconds:>5.0f}   {full:>11.2%}   {theirs:>5.0f}   {theirs / seconds:>5.2f}"
-        print(f"{row}   {short:.2%} ({fewer:,})", flush=True)
+        print(f"seed {seed}   {row}", flush=True)
     return None
 
 

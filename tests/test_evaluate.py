@@ -12,7 +12,7 @@ from conftest import flip_bit
 from asrscale import engine as ds
 from asrscale.engine import World
 from asrscale.errors import CliError
-from asrscale.evaluate import Evaluation, choose_subset, data_set_name, evaluate, table
+from asrscale.evaluate import Evaluation, choose_subset, data_set_name, evaluate, predictions, table
 from asrscale.index import read_index
 from asrscale.metrics import ErrorCounts, count_errors
 from asrscale.model import Recognizer, build_recognizer
@@ -42,13 +42,13 @@ def test_each_utterance_is_counted_once_whatever_the_passes(
 ) -> None:
     index = read_index([str(tone_shards / "valid")])
     alone, together = (result_at(cap, recognizer, tone_shards, world) for cap in (0.1, 40.0))
-    assert [p.key for p in together.predictions] == index.keys.to_pylist()
-    assert [p.reference for p in together.predictions] == index.texts.to_pylist()
-    assert alone.predictions == together.predictions and alone.errors == together.errors
+    rows = predictions(index, together.hypotheses)
+    assert [row["key"] for row in rows] == index.keys.to_pylist()
+    assert [row["reference"] for row in rows] == index.texts.to_pylist()
+    assert alone.hypotheses == together.hypotheses and alone.errors == together.errors
     assert alone.loss == pytest.approx(together.loss, rel=1e-5)
     recounted = count_errors(
-        [p.reference for p in together.predictions],
-        [p.hypothesis.replace("[UNK]", "unk") for p in together.predictions],
+        [row["reference"] for row in rows], [row["hypothesis"].replace("[UNK]", "unk") for row in rows]
     )
     assert together.errors.utterances == recounted.utterances == len(index)
     assert not recognizer.model.training
@@ -64,7 +64,7 @@ def test_shards_come_from_the_cache(
     for shard in index.shards:
         os.remove(shard)
     again = evaluate(recognizer.model, recognizer, index, world, **options)
-    assert first.predictions == again.predictions == result_at(40.0, recognizer, tone_shards, world).predictions
+    assert first.hypotheses == again.hypotheses == result_at(40.0, recognizer, tone_shards, world).hypotheses
 
 
 def test_damaged_utterances_are_listed_and_in_no_rate(
@@ -74,8 +74,7 @@ def test_damaged_utterances_are_listed_and_in_no_rate(
     flip_bit(index, 2)
     damaged, intact = (result_at(40.0, recognizer, root, world) for root in (own_shards, tone_shards))
     assert damaged.damaged == 1 and damaged.errors.utterances == len(index) - 1
-    kept = [p for p in intact.predictions if p.key != index.keys[2].as_py()]
-    assert [p.key for p in damaged.predictions] == [p.key for p in kept]
+    assert damaged.hypotheses == {i: text for i, text in intact.hypotheses.items() if i != 2}
     assert f"{index.name(2)} is left out: checksum" in capsys.readouterr().err
     assert table({"x": (index, damaged)}).splitlines()[-1] == "x: 1 damaged utterances are left out"
     for number in range(len(index)):
@@ -96,7 +95,7 @@ def test_the_subset_is_fixed_and_spread(tone_shards: Path) -> None:
 def test_the_table_has_a_line_a_data_set(tone_shards: Path) -> None:
     index = read_index([str(tone_shards / "valid")])
     errors = ErrorCounts(utterances=2, word_hits=8, word_substitutions=1, word_deletions=1, character_hits=10)
-    lines = table({"cv/test": (index, Evaluation(errors, None, []))}).splitlines()
+    lines = table({"cv/test": (index, Evaluation(errors, None, {}))}).splitlines()
     assert len(lines) == 2 and "20.00%" in lines[1] and lines[1].startswith("cv/test")
 
 
