@@ -12,26 +12,36 @@ from typing import Any, TypeAlias
 
 from asrscale.audio import SAMPLE_RATE_HZ
 from asrscale.errors import CliError
-from asrscale.files import write_json
+from asrscale.files import read_rows, write_json, write_rows
 from asrscale.index import DATASET_FILE, INDEX_FILE, SCHEMA_VERSION, write_index
 from asrscale.pack import Part, read_part
 from asrscale.text import NORMALISATION_STEPS
 
 REJECTED_FILE = "rejected.jsonl"
-REFUSED_FILE = "refused.jsonl"
 
 # A split to be, as JSON: `name` of its folder, `source` and `options` for dataset.json, `shards` by file name.
 Plan: TypeAlias = dict[str, Any]
 
 
 @contextmanager
+def disk_faults_told(flag: str, folder: str) -> Iterator[None]:
+    """Makes a CliError that names `flag` and place of an OSError within, such as a full disk."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        cure = "free some room and run it again" if full else "give a folder that can be written to"
+        raise CliError(f"{flag} {error.filename or folder}: {error.strerror or error}: {cure}") from error
+
+
+@contextmanager
 def only_writer(out: str, part: str = "") -> Iterator[None]:
-    """Makes the folder `out` and keeps other builds (of the same part) out of it; an OSError within becomes one line.
+    """Makes the folder `out` and keeps other builds (of the same part) out of it.
 
     Raises:
         CliError: It cannot be written to, its disk is full, or another build is writing there.
     """
-    try:
+    with disk_faults_told("--out", out):
         os.makedirs(out, exist_ok=True)
         with open(Path(out, f".lock{part}"), "w") as lock:
             try:
@@ -39,11 +49,6 @@ def only_writer(out: str, part: str = "") -> Iterator[None]:
             except BlockingIOError:
                 raise CliError(f"another build is writing to {out}: wait for it, or give another --out") from None
             yield
-    except OSError as error:
-        where = f"{error.filename or out}: {error.strerror or error}"
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        cure = "free some room and run it again" if full else "give a folder that can be written to"
-        raise CliError(f"--out {where}: {cure}") from error
 
 
 def part_file(out: str, part: int, parts: int) -> Path:
@@ -87,36 +92,19 @@ def assemble(out: str, plans: list[Plan]) -> None:
         folder = Path(out, plan["name"])
         shards = [folder / name for name in plan["shards"]]
         others = {*folder.glob(f"{plan['name']}-[0-9]*.tar*"), *(Path(f"{shard}.part") for shard in shards)}
-        for path in others - {*shards} | {folder / REFUSED_FILE}:
+        for path in others - {*shards}:
             path.unlink(missing_ok=True)
 
 
 def list_rejects(out: str, plans: list[Plan]) -> None:
     """Writes the rejects of the shards that are there; those of other splits in the same folder stay."""
     path, names = Path(out, REJECTED_FILE), {plan["name"] for plan in plans}
-    before = map(json.loads, path.read_bytes().splitlines() if path.exists() else [])
+    before = read_rows(path) if path.exists() else []
     rejects = [reject for reject in before if reject["split"] not in names]
     for plan in plans:
-        rejects += _refused(Path(out, plan["name"]))
         for part in _stored_parts(Path(out, plan["name"]), plan, missing_ok=True):
-            rejects += part["rejects"]
-    _write_rejects(path, sorted(rejects, key=lambda reject: (reject["split"], reject["line"])))
-
-
-def write_refused(folder: Path, rejects: list[dict[str, Any]]) -> None:
-    """Keeps the rejects that no shard knows of beside the shards until they are whole."""
-    _write_rejects(folder / REFUSED_FILE, rejects)
-
-
-def _write_rejects(path: Path, rejects: list[dict[str, Any]]) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text("".join(json.dumps(reject, ensure_ascii=False) + "\n" for reject in rejects), "utf-8")
-    temporary.replace(path)
-
-
-def _refused(folder: Path) -> list[dict[str, Any]]:
-    path = folder / REFUSED_FILE
-    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+            rejects += part["rejects"] + part["refused"]
+    write_rows(path, sorted(rejects, key=lambda reject: (reject["split"], reject["line"])))
 
 
 def _stored_parts(folder: Path, plan: Plan, *, missing_ok: bool = False) -> Iterator[Part]:
@@ -133,12 +121,12 @@ def _make_whole(folder: Path, plan: Plan) -> None:
     """Writes index.parquet, then dataset.json, which makes the folder whole."""
     shards: list[dict[str, Any]] = []
     characters: Counter[str] = Counter()
-    rejected = Counter(reject["reason"] for reject in _refused(folder))
+    rejected: Counter[str] = Counter()
 
     def utterances_by_shard() -> Iterator[list[dict[str, Any]]]:
         for part in _stored_parts(folder, plan):
             shards.append(part["shard"])
-            rejected.update(reject["reason"] for reject in part["rejects"])
+            rejected.update(reject["reason"] for reject in part["rejects"] + part["refused"])
             for utterance in part["utterances"]:
                 characters.update(utterance["text"])
             yield part["utterances"]

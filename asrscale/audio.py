@@ -25,13 +25,8 @@ Pcm: TypeAlias = npt.NDArray[np.int16]
 Count = TypeVar("Count", int, npt.NDArray[np.int64])
 
 Codec = Literal["flac", "wav", "opus"]
-# libsndfile's names. mp3 is no codec of shards (it pads), but what every browser plays.
-_CODECS = {
-    "flac": ("FLAC", "PCM_16"),
-    "wav": ("WAV", "PCM_16"),
-    "opus": ("OGG", "OPUS"),
-    "mp3": ("MP3", "MPEG_LAYER_III"),
-}
+# libsndfile's containers. mp3 is no codec of shards (it pads), but what every browser plays.
+_CONTAINERS = {"flac": "FLAC", "wav": "WAV", "opus": "OGG", "mp3": "MP3"}
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 SAMPLE_RATE_HZ = 16_000  # what every public wav2vec2 checkpoint was trained on
@@ -58,8 +53,7 @@ def decode(
 
     Raises:
         AudioError: `category: detail`; unreadable, truncated (ogg, opus and an mp3 without a Xing header do not say how
-            long they should be; a segment may end after its recording), empty, or too long (for `max_seconds`: no more
-            is ever held in memory).
+            long they should be), empty, or too long (for `max_seconds`: no more is ever held in memory).
     """
     with _opened(source) as file:
         blocks = list(_read_blocks(file, max_seconds, start_seconds, seconds))
@@ -158,19 +152,15 @@ def to_pcm16(waveform: Waveform) -> Pcm:
 def encode(pcm: Pcm, codec: Codec | Literal["mp3"]) -> bytes:
     """Encodes 16-bit samples (T,) at 16 kHz; the same samples give the same bytes, and as many are decoded again."""
     buffer = io.BytesIO()
-    container, subtype = _CODECS[codec]
-    soundfile.write(buffer, pcm, SAMPLE_RATE_HZ, format=container, subtype=subtype)
-    return _without_serial_number(buffer.getvalue()) if container == "OGG" else buffer.getvalue()
+    subtype = "OPUS" if codec == "opus" else None  # by default 16 bits, and mp3's only one
+    soundfile.write(buffer, pcm, SAMPLE_RATE_HZ, format=_CONTAINERS[codec], subtype=subtype)
+    return _without_serial_number(buffer.getvalue()) if codec == "opus" else buffer.getvalue()
 
 
 def _without_serial_number(ogg: bytes) -> bytes:
-    """The stream with serial number 0, where libsndfile puts a random one.
-
-    A page (RFC 3533) is a header of 27 bytes, the number of its segments the last of them, a byte of length for each
-    segment, and the segments.
-    """
+    """The stream with serial number 0, where libsndfile puts a random one."""
     data, start = bytearray(ogg), 0
-    while start < len(data):
+    while start < len(data):  # a page (RFC 3533): 27 bytes, of which the last counts its segments; their lengths; they
         table = start + 27
         segments = table + data[table - 1]
         end = segments + sum(data[table:segments])

@@ -23,33 +23,24 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
-from asrscale.assemble import Plan, assemble, counts, list_rejects, only_writer, part_file, write_refused
+from asrscale.assemble import Plan, assemble, counts, disk_faults_told, list_rejects, only_writer, part_file
 from asrscale.audio import probe_seconds
 from asrscale.cli import setting
 from asrscale.errors import EXIT_INTERRUPTED, AudioError, CliError
 from asrscale.files import write_json
 from asrscale.index import DATASET_FILE, read_index
 from asrscale.lint import Rules, read_rules
-from asrscale.pack import DEATHS_TO_BLAME, Task, build_shard, reject
+from asrscale.pack import DEATHS_TO_BLAME, Task, build_shard
 from asrscale.progress import progress
-from asrscale.shardtools import print_stats
+from asrscale.report import print_stats
 from asrscale.sources import Row, open_audio, read_source
 from asrscale.splits import SplitRules, choose_hours, deal
 from asrscale.storage import is_remote
 from asrscale.workers import run_tasks, usable_cores
 
-PAST_HOURS = "past max_hours: not in the sample"
 # In dataset.json: the same folder is not built again with others.
-KEPT_OPTIONS = (
-    "seed",
-    "min_seconds",
-    "max_seconds",
-    "shard_utterances",
-    "filter",
-    "max_hours",
-    "valid_fraction",
-    "test_fraction",
-)
+KEPT_LIMITS = ("min_seconds", "max_seconds", "max_hours", "shard_utterances")
+KEPT_OPTIONS = (*KEPT_LIMITS, "seed", "filter", "valid_fraction", "test_fraction")
 PROBED_ROWS = 1_000  # of each split are looked for before anything is decoded: a wrong audio root misses nearly all
 MAX_DEATHS = 20  # of workers over one shard, each at another row: then it is the machine, not the rows
 
@@ -58,8 +49,7 @@ MAX_DEATHS = 20  # of workers over one shard, each at another row: then it is th
 class ShardOptions:
     """Builds WebDataset shards of 16 kHz audio from a CSV with the columns filename and text, or another corpus.
 
-    Such are: Common Voice's TSV, NeMo's JSON lines, LJSpeech's metadata.csv, folders of LibriSpeech's *.trans.txt, and
-    folders of WebDataset tars.
+    Such are: Common Voice's TSV, NeMo's JSON lines, LJSpeech's metadata.csv, folders of *.trans.txt or WebDataset tars.
 
     Other verbs: `verify`, `index`, `stats` and `merge`; `python -m asrscale.shard VERB --help` tells of them.
     """
@@ -88,13 +78,7 @@ class ShardOptions:
 
 @dataclass(frozen=True)
 class Split:
-    """A data set folder to be, with all that its bytes depend on except the recordings themselves.
-
-    Attributes:
-        rows: Where each of its rows starts in `spool`, a JSON line.
-        order: A hash of each of its rows: the order in which they fill the shards.
-        refused: Where rows start that are in no shard.
-    """
+    """A data set folder to be, with all that its bytes depend on except the recordings themselves."""
 
     folder: Path
     source: str
@@ -102,9 +86,9 @@ class Split:
     rules: Rules
     settings: dict[str, Any]
     spool: IO[bytes]
-    rows: "array[int]" = field(default_factory=lambda: array("Q"))
-    order: "array[int]" = field(default_factory=lambda: array("Q"))
-    refused: "array[int]" = field(default_factory=lambda: array("Q"))
+    rows: "array[int]" = field(default_factory=lambda: array("Q"))  # where each starts in `spool`, a JSON line
+    order: "array[int]" = field(default_factory=lambda: array("Q"))  # a hash of each: so they fill the shards
+    refused: "array[int]" = field(default_factory=lambda: array("Q"))  # where rows start that are in no shard
 
     def add(self, row: Row) -> None:
         """Spools a row; its place is decided before anything is decoded, so that no reject moves another row."""
@@ -122,8 +106,8 @@ class Split:
 
     def plan(self) -> Plan:
         """What is left to know once the shards are there."""
-        name, shards = self.folder.name, -(-len(self.rows) // self.settings["shard_utterances"])
-        files = [f"{name}-{number:06d}.tar" for number in range(shards)]
+        name, size = self.folder.name, self.settings["shard_utterances"]
+        files = [f"{name}-{number:06d}.tar" for number in range(-(-len(self.rows) // size))]
         return {"name": name, "source": self.source, "options": self.settings, "shards": files}
 
 
@@ -135,7 +119,7 @@ def build(options: ShardOptions) -> int | None:
             allowed, or a split that has no utterance.
     """
     started_seconds = time.monotonic()
-    with tempfile.TemporaryFile() as spool:
+    with disk_faults_told("TMPDIR", os.environ.get("TMPDIR", "/tmp")), tempfile.TemporaryFile() as spool:
         splits = _plan(options, spool)
         todo = [split for split in splits if not _is_built(split)]
         for split in todo:
@@ -205,9 +189,17 @@ def _plan(options: ShardOptions, spool: IO[bytes]) -> list[Split]:
 
 def _limit_hours(splits: list[Split], hours: float, seed: int) -> None:
     """Leaves so many hours of all splits together, the same share of each; lengths are the source's or the header's."""
+
+    def measured(split: Split) -> Iterator[float]:
+        for row in split.read(split.rows):
+            bar.advance()
+            try:
+                yield probe_seconds(open_audio(row, split.audio_root)) if row.seconds is None else row.seconds
+            except AudioError:
+                yield 0.0  # it will be rejected
+
     with progress(sum(len(split.rows) for split in splits), "measuring", "clips") as bar:
-        measured = (map(partial(_seconds, split, bar), split.read(split.rows)) for split in splits)
-        seconds = [np.fromiter(lengths, np.float64) for lengths in measured]
+        seconds = [np.fromiter(measured(split), np.float64) for split in splits]
     share = hours * 3600 / max(hours * 3600, sum(map(np.sum, seconds)))
     for split, lengths in zip(splits, seconds, strict=True):
         chosen = choose_hours(lengths, lengths.sum() / 3600 * share, seed)
@@ -216,14 +208,6 @@ def _limit_hours(splits: list[Split], hours: float, seed: int) -> None:
         rows, order = np.array(split.rows), np.array(split.order)
         split.refused.extend(rows[~chosen].tolist())
         split.rows[:], split.order[:] = array("Q", rows[chosen].tolist()), array("Q", order[chosen].tolist())
-
-
-def _seconds(split: Split, bar: Any, row: Row) -> float:
-    bar.advance(1)
-    try:
-        return probe_seconds(open_audio(row, split.audio_root)) if row.seconds is None else row.seconds
-    except AudioError:
-        return 0.0  # it will be rejected
 
 
 def _is_built(split: Split) -> bool:
@@ -261,35 +245,27 @@ def _check_recordings(split: Split) -> None:
 
 
 def _build_splits(splits: list[Split], options: ShardOptions) -> int:
-    """Builds the shards of the splits that are ours; with all of them, makes the folders whole. Returns the clips."""
+    """Builds the shards that are ours; with all of them, makes the folders whole. Returns how many rows they have."""
     part = part_file(options.out, options.part, options.parts) if options.parts > 1 else None
     plans = [split.plan() for split in splits]
+    rows = sum(len(share) for split in splits for share in _shares(split, options))
+    tasks = (task for split, plan in zip(splits, plans, strict=True) for task in _tasks(split, plan, options))
     with only_writer(options.out, part.stem if part else ""):
         for split in splits:
             split.folder.mkdir(parents=True, exist_ok=True)
             (split.folder / DATASET_FILE).unlink(missing_ok=True)  # from here on the folder is not whole
-            rows = split.read(split.refused)
-            write_refused(split.folder, [reject(split.folder.name, row, row.refused or PAST_HOURS) for row in rows])
-        clips = _build_shards(splits, plans, options)
+        do_tasks(tasks, rows, options.workers, options.max_rejected, options.out, plans)
         if part:
             write_json(part, plans)
         else:
             assemble(options.out, plans)
-    return clips
-
-
-def _build_shards(splits: list[Split], plans: list[Plan], options: ShardOptions) -> int:
-    """Builds the shards that are ours. Returns how many rows they have."""
-    rows = sum(sum(map(len, _shares(split, options))) for split in splits)
-    shards = sum(len(plan["shards"]) for plan in plans)
-    workers = max(1, min(options.workers or usable_cores(), shards // options.parts))
-    tasks = (task for split, plan in zip(splits, plans, strict=True) for task in _tasks(split, plan, options))
-    do_tasks(tasks, rows, workers, options.max_rejected, options.out, plans)
     return rows
 
 
-def do_tasks(tasks: Iterable[Task], rows: int, workers: int, max_rejected: float, out: str, plans: list[Plan]) -> None:
-    """Builds shards in worker processes, and shows how far it is.
+def do_tasks(
+    tasks: Iterable[Task], rows: int, workers: int | None, max_rejected: float, out: str, plans: list[Plan]
+) -> None:
+    """Builds shards in worker processes, by default one a usable core, and shows how far it is.
 
     Raises:
         CliError: More rows than allowed were rejected, or workers keep dying.
@@ -297,7 +273,7 @@ def do_tasks(tasks: Iterable[Task], rows: int, workers: int, max_rejected: float
     rejected = Counter[str]()
     with (
         progress(rows, "sharding", "clips") as bar,
-        closing(run_tasks(build_shard, tasks, workers, _on_death, bar)) as built,
+        closing(run_tasks(build_shard, tasks, workers or usable_cores(), _on_death, bar)) as built,
     ):
         for rejects in built:
             rejected.update(rejects)
@@ -321,14 +297,16 @@ def _tasks(split: Split, plan: Plan, options: ShardOptions) -> Iterator[Task]:
     order = np.argsort(np.frombuffer(split.order, np.uint64), kind="stable")
     rows = np.frombuffer(split.rows, np.uint64)
     for share in _shares(split, options):
+        number, shards = share.start // options.shard_utterances, plan["shards"]
         yield Task(
-            path=str(split.folder / plan["shards"][share.start // options.shard_utterances]),
+            path=str(split.folder / shards[number]),
             split=plan["name"],
             rows=tuple(split.read(rows[order[share.start : share.stop]].tolist())),
             audio_root=split.audio_root,
             rules=split.rules,
             codec=plan["options"]["codec"],
             stop=options.on_error == "stop",
+            refused=tuple(split.read(split.refused[number :: len(shards)])),
         )
 
 

@@ -53,8 +53,7 @@ SLOTS = {
 
 # No variant (after the +) of a new voice is heard in training. en-us+m8 was left out: strongly filtered, 62 % WER.
 TRAIN_VOICES = (
-    "en+m1", "en+m3", "en+f1", "en+f2",
-    "en-us+m1", "en-us+m2", "en-us+f2", "en-us+f4",
+    "en+m1", "en+m3", "en+f1", "en+f2", "en-us+m1", "en-us+m2", "en-us+f2", "en-us+f4",
     "en-gb-scotland+m3", "en-gb-scotland+m6", "en-gb-scotland+f1", "en-gb-scotland+f4",
     "en-gb-x-rp+m2", "en-gb-x-rp+m6", "en-gb-x-rp+f2", "en-gb-x-rp+f5",
 )  # fmt: skip
@@ -126,18 +125,20 @@ def plan_corpus(seed: int, utterances: int) -> list[Utterance]:
 
 @cache  # espeak-ng has one state a process
 def _espeak() -> tuple[ctypes.CDLL, int]:
-    """espeak-ng, started, and its sample rate in Hz."""
+    """espeak-ng, started, and its sample rate in Hz. Numbers here and below are those of its speak_lib.h."""
     import espeakng_loader  # an optional extra
 
-    # Numbers here and below are those of espeak-ng's speak_lib.h. Synchronous output (2) calls back from within
-    # espeak_Synth: ten times faster here than retrieval mode, whose thread is polled every 20 ms. 0x8000: do not exit.
     library = ctypes.CDLL(espeakng_loader.get_library_path())
-    rate_hz = library.espeak_Initialize(2, 0, espeakng_loader.get_data_path().encode(), 0x8000)
-    return library, rate_hz
+    # 2: it calls back from within espeak_Synth, ten times faster than its own thread. 0x8000: do not exit
+    return library, library.espeak_Initialize(2, 0, espeakng_loader.get_data_path().encode(), 0x8000)
 
 
-def _speak(utterance: Utterance) -> tuple[bytes, int]:
-    """The bare voice: 16-bit samples and their rate in Hz; RuntimeError where espeak-ng refuses or makes no sound."""
+def record(folder: Path, utterance: Utterance) -> str:
+    """Speaks in a quiet room into an mp3 below `folder`: the clip's line of the CSV.
+
+    Raises:
+        RuntimeError: espeak-ng refuses, or makes no sound.
+    """
     library, rate_hz = _espeak()
     pieces: list[bytes] = []
 
@@ -157,13 +158,8 @@ def _speak(utterance: Utterance) -> tuple[bytes, int]:
     )
     if failed or not any(pieces):
         raise RuntimeError(f"espeak-ng cannot speak '{utterance.text}' as {utterance.voice} (error {failed})")
-    return b"".join(pieces), rate_hz
-
-
-def record(folder: Path, utterance: Utterance) -> str:
-    """Speaks in a quiet room into an mp3 below `folder`: the clip's line of the CSV. RuntimeError as `_speak`."""
-    samples, rate_hz = _speak(utterance)
-    speech: Waveform = soxr.resample(np.frombuffer(samples, np.int16).astype(np.float32), rate_hz, CLIP_RATE_HZ)
+    voice = np.frombuffer(b"".join(pieces), np.int16).astype(np.float32)
+    speech: Waveform = soxr.resample(voice, rate_hz, CLIP_RATE_HZ)
     loud = np.flatnonzero(np.abs(speech) > 0.01 * np.abs(speech).max())  # above -40 dB
     speech = np.pad(speech[loud[0] : loud[-1] + 1], round(0.15 * CLIP_RATE_HZ))  # that many seconds of room at each end
     speech /= np.sqrt(np.mean(np.square(speech)))
@@ -177,22 +173,8 @@ def record(folder: Path, utterance: Utterance) -> str:
     return f"{utterance.filename},{utterance.text},1,0,,{gender},{utterance.voice},{seconds:.3f}\n"  # nothing to quote
 
 
-def _write_corpus(folder: Path, planned: list[Utterance], workers: int) -> None:
-    """Fills `folder` with clips and CSVs."""
-    spawn = multiprocessing.get_context("spawn")  # a fork would share the parent's espeak state and locks
-    with ProcessPoolExecutor(workers, spawn) as pool, progress(len(planned), "speaking", "clips") as bar:
-        for split in SPLITS:
-            (folder / split).mkdir(parents=True)
-            utterances = [utterance for utterance in planned if utterance.split == split]
-            with (folder / f"{split}.csv").open("w", encoding="utf-8") as table:
-                table.write("filename,text,up_votes,down_votes,age,gender,accent,duration\n")
-                for line in pool.map(record, repeat(folder), utterances, chunksize=8):
-                    table.write(line)
-                    bar.advance()
-
-
 def make_corpus(options: DemoOptions) -> None:
-    """Makes the corpus that `options` ask for, whole or not at all; does nothing where it is already made.
+    """Makes the corpus that `options` ask for, whole or not at all, unless it is already made.
 
     Raises:
         CliError: A bad flag, an `out` that is something else, or espeakng-loader is not installed.
@@ -218,9 +200,21 @@ def make_corpus(options: DemoOptions) -> None:
     except OSError as error:
         raise CliError(f"--out {out} cannot be made: {error.strerror}") from None
     planned = plan_corpus(options.seed, options.utterances)
-    with scratch:
+    spawn = multiprocessing.get_context("spawn")  # a fork would share the parent's espeak state and locks
+    with (
+        scratch,
+        ProcessPoolExecutor(options.workers, spawn) as pool,
+        progress(len(planned), "speaking", "clips") as bar,
+    ):
         whole = Path(scratch.name) / out.name
-        _write_corpus(whole, planned, options.workers)
+        for split in SPLITS:
+            (whole / split).mkdir(parents=True)
+            utterances = [utterance for utterance in planned if utterance.split == split]
+            with (whole / f"{split}.csv").open("w", encoding="utf-8") as table:
+                table.write("filename,text,up_votes,down_votes,age,gender,accent,duration\n")
+                for line in pool.map(record, repeat(whole), utterances, chunksize=8):
+                    table.write(line)
+                    bar.advance()
         (whole / note.name).write_bytes(made.encode())
         whole.rename(out)
     print(f"{len(planned):,} clips, {len(TRAIN_VOICES + NEW_VOICES)} voices in {out}\n{following}")

@@ -145,7 +145,11 @@ def read_shards(catalog: Catalog, numbers: Iterable[int]) -> Index:
         shards = list(group)
         counts = catalog.utterances[shards]
         try:
-            with _open_index(path, catalog) as file:
+            # A local one by its name: Arrow's threads free what they read through a Python file after the interpreter
+            # is gone, where the process ends just then, and abort it.
+            source = open_binary(path) if is_remote(path) else path
+            with pq.ParquetFile(source, metadata=catalog.footers.get(path)) as file:
+                catalog.footers[path] = file.metadata
                 table = file.read_row_groups(catalog.row_groups[shards].tolist(), use_threads=False)
             names = table["shard"].combine_chunks()
         except (OSError, KeyError, IndexError, pa.ArrowException) as error:
@@ -156,7 +160,11 @@ def read_shards(catalog: Catalog, numbers: Iterable[int]) -> Index:
         if not table.schema.equals(_SCHEMA, check_metadata=True) or not names.equals(promised):
             raise CliError(f"{path} does not hold what {DATASET_FILE} beside it says: {_REBUILD}")
         for number in shards if not is_remote(folder) else ():
-            _check_size(catalog.shards[number], int(catalog.shard_bytes[number]))
+            shard, promised_bytes = catalog.shards[number], int(catalog.shard_bytes[number])
+            size = os.path.getsize(shard) if os.path.isfile(shard) else None
+            if size != promised_bytes:
+                state = "is missing" if size is None else f"has {size:,} bytes, not {promised_bytes:,}"
+                raise CliError(f"{shard}: the shard {state}: copy it again or {_REBUILD}")
         tables.append(table)
         shard_ids.append(np.repeat(shards, counts).astype(np.int32))
     table = pa.concat_tables(tables)
@@ -199,24 +207,6 @@ def _read_dataset(folder: str) -> tuple[list[str], list[tuple[int, int, int, int
         others = f", and {len(missing) - 1:,} more files" if missing[1:] else ""
         raise CliError(f"{folder}/{missing[0]} is missing{others}: copy it again or {_REBUILD}")
     return names, sums, characters
-
-
-def _check_size(shard: str, promised: int) -> None:
-    size = os.path.getsize(shard) if os.path.isfile(shard) else None
-    if size != promised:
-        state = "is missing" if size is None else f"has {size:,} bytes, not {promised:,}"
-        raise CliError(f"{shard}: the shard {state}: copy it again or {_REBUILD}")
-
-
-def _open_index(path: str, catalog: Catalog) -> pq.ParquetFile:
-    """An index.parquet, to be read in parts.
-
-    A local one by its name: Arrow's threads free what they read through a Python file after the interpreter is gone,
-    where the process ends just then, and abort it.
-    """
-    file = pq.ParquetFile(open_binary(path) if is_remote(path) else path, metadata=catalog.footers.get(path))
-    catalog.footers[path] = file.metadata
-    return file
 
 
 def _read_file(folder: str, name: str) -> bytes:

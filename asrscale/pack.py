@@ -29,10 +29,11 @@ from asrscale.text import normalise
 
 # A manifest's durations are rounded; one that is shorter than the recording by more means a part of it.
 SEGMENT_TOLERANCE_SECONDS = 0.1
+PAST_HOURS = "past max_hours: not in the sample"  # why a row is refused that fulfils the split's rules
 DEATHS_TO_BLAME = 2  # times that a worker died with a row in hand: the first may be somebody's kill -9
 
 # A finished shard as JSON, TAR.part: `made_of` is a hash of what it depends on, `shard` its entry in dataset.json,
-# `utterances` its rows of index.parquet, `rejects` its lines of rejected.jsonl.
+# `utterances` its rows of index.parquet; `rejects`, and those `refused` by the split's rules, go to rejected.jsonl.
 Part: TypeAlias = dict[str, Any]
 
 
@@ -44,6 +45,7 @@ class Task:
         codec: What the audio is stored as; `original` keeps the bytes of its file, `in_place` even its tar.
         stop: Whether a row that makes our code raise ends the build; else it is rejected.
         deaths: The row in hand, at each time that a worker died over this shard.
+        refused: Rows that are in no shard, to be listed with this one's rejects.
     """
 
     path: str
@@ -54,6 +56,7 @@ class Task:
     codec: audio.Codec | Literal["original", "in_place"] = "flac"
     stop: bool = False
     deaths: tuple[int, ...] = ()
+    refused: tuple[Row, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -81,8 +84,12 @@ def build_shard(task: Task, begin: Callable[[int], None]) -> Counter[str]:
     made_of = _made_of(task)
     part = read_part(task.path)
     if part is None or part["made_of"] != made_of or part["shard"]["sha256"] != _sha256(task.path):
-        part = _write_shard(task, begin) if task.codec != "in_place" else _pack(task, partial(_in_place, task), begin)
-        part |= {"made_of": made_of, "shard": _shard_entry(task.path, part)}
+        part = _write_shard(task, begin) if task.codec != "in_place" else _pack(task, _place, begin)
+        lengths = [utterance["num_samples"] for utterance in part["utterances"]]
+        entry = {"file": os.path.basename(task.path), "bytes": os.path.getsize(task.path), "sha256": _sha256(task.path)}
+        sums = {"utterances": len(lengths), "samples": sum(lengths), "longest_samples": max(lengths, default=0)}
+        refused = [reject(task.split, row, row.refused or PAST_HOURS) for row in task.refused]
+        part |= {"made_of": made_of, "shard": entry | sums, "refused": refused}
         write_json(f"{task.path}.part", part)
     return Counter(reject["reason"] for reject in part["rejects"])
 
@@ -110,7 +117,7 @@ def _write_shard(task: Task, begin: Callable[[int], None]) -> Part:
             open(temporary, "wb", buffering=1 << 20) as file,
             TarWriter(file, "", "", 0o644, compress=False, encoder=False, mtime=0) as tar,
         ):
-            part = _pack(task, partial(_write_utterance, tar, task), begin)
+            part = _pack(task, partial(_write_utterance, tar, task.split), begin)
         os.replace(temporary, task.path)
     finally:
         with suppress(FileNotFoundError):
@@ -118,8 +125,8 @@ def _write_shard(task: Task, begin: Callable[[int], None]) -> Part:
     return part
 
 
-def _pack(task: Task, store: Callable[..., dict[str, Any]], begin: Callable[[int], None]) -> Part:
-    """Has each good row stored, which gives its row of the index."""
+def _pack(task: Task, store: Callable[..., tuple[str, int]], begin: Callable[[int], None]) -> Part:
+    """Has each good row stored, which gives its key and where in the tar its audio lies."""
     utterances: list[dict[str, Any]] = []
     rejects: list[dict[str, Any]] = []
     for number, row in enumerate(task.rows):
@@ -127,7 +134,7 @@ def _pack(task: Task, store: Callable[..., dict[str, Any]], begin: Callable[[int
         try:
             if task.deaths.count(number) >= DEATHS_TO_BLAME:
                 raise AudioError("fault: the worker process died over it, again when it was tried again")
-            utterance = _utterance(task, row)
+            kind, data, length, text = _utterance(task, row)
         except AudioError as error:
             rejects.append(reject(task.split, row, str(error)))
         except Exception as error:
@@ -135,7 +142,10 @@ def _pack(task: Task, store: Callable[..., dict[str, Any]], begin: Callable[[int
                 raise RuntimeError(f"{row.source} line {row.line} ({row.audio}): {error!r}") from error
             rejects.append(reject(task.split, row, f"fault: {error!r}"))
         else:
-            utterances.append(store(row, *utterance))
+            key, offset = store(row, kind, data, text)
+            about = {"key": key, "shard": os.path.basename(task.path), "text": text, "speaker": row.speaker}
+            payload = {"offset": offset, "size": len(data), "crc32": zlib.crc32(data), "num_samples": length}
+            utterances.append(about | payload)
     return {"utterances": utterances, "rejects": rejects}
 
 
@@ -144,19 +154,6 @@ def reject(split: str, row: Row, why: str) -> dict[str, Any]:
     reason, _, detail = why.partition(": ")
     where = {"split": split, "source": row.source, "line": row.line, "audio": row.audio}
     return {**where, "text": row.text, "reason": reason, "detail": detail}
-
-
-def _shard_entry(path: str, part: Part) -> dict[str, Any]:
-    """What dataset.json says of the shard `path`."""
-    lengths = [utterance["num_samples"] for utterance in part["utterances"]]
-    return {
-        "file": os.path.basename(path),
-        "bytes": os.path.getsize(path),
-        "sha256": _sha256(path),
-        "utterances": len(lengths),
-        "samples": sum(lengths),
-        "longest_samples": max(lengths, default=0),
-    }
 
 
 def _utterance(task: Task, row: Row) -> tuple[str, bytes, int, str]:
@@ -169,17 +166,17 @@ def _utterance(task: Task, row: Row) -> tuple[str, bytes, int, str]:
     check_text(text, task.rules)
     if task.codec == "original" or task.codec == "in_place":
         data = Path(sound).read_bytes() if isinstance(sound, str) else sound.getvalue()
-        length = len(checked_pcm(io.BytesIO(data), text, task.rules))
+        length = len(_checked_pcm(io.BytesIO(data), text, task.rules))
         start_seconds, seconds = row.segment
         if start_seconds or length / audio.SAMPLE_RATE_HZ - (seconds or math.inf) > SEGMENT_TOLERANCE_SECONDS:
             raise AudioError("segment: a part of its recording, which can only be stored whole: give a --codec")
         suffix = Path(row.audio).suffix.lower().removeprefix(".")
         return suffix if re.fullmatch("(?!txt|json)[a-z0-9]{1,5}", suffix) else "audio", data, length, text
-    pcm = checked_pcm(sound, text, task.rules, *row.segment)
+    pcm = _checked_pcm(sound, text, task.rules, *row.segment)
     return task.codec, audio.encode(pcm, task.codec), len(pcm), text
 
 
-def checked_pcm(source: audio.Source, text: str, rules: Rules, *segment: Any) -> audio.Pcm:
+def _checked_pcm(source: audio.Source, text: str, rules: Rules, *segment: Any) -> audio.Pcm:
     """A recording at 16 kHz, fit to learn `text` from; raises AudioError `reason: detail` where it is not."""
     waveform, rate = audio.decode(source, rules.max_seconds, *segment)
     check_audio(waveform)
@@ -188,9 +185,9 @@ def checked_pcm(source: audio.Source, text: str, rules: Rules, *segment: Any) ->
     return pcm
 
 
-def _write_utterance(tar: Any, task: Task, row: Row, kind: str, data: bytes, length: int, text: str) -> dict[str, Any]:
-    """Adds KEY.flac (or what `kind` is), KEY.json and KEY.txt to the tar and returns the index's row."""
-    key = f"{task.split}-{row.line:08d}"
+def _write_utterance(tar: Any, split: str, row: Row, kind: str, data: bytes, text: str) -> tuple[str, int]:
+    """Adds KEY.flac (or what `kind` is), KEY.json and KEY.txt to the tar."""
+    key = f"{split}-{row.line:08d}"
     about = {"source": row.source, "audio": row.audio, "speaker": row.speaker, **row.extra}
     members = {kind: data, "json": json.dumps(about, ensure_ascii=False, sort_keys=True).encode(), "txt": text.encode()}
     # TarWriter sorts the members; each is one header block, its content, and zeros to the next block.
@@ -198,18 +195,13 @@ def _write_utterance(tar: Any, task: Task, row: Row, kind: str, data: bytes, len
     blocks = 1 + sum(1 - -size // tarfile.BLOCKSIZE for size in before)
     offset = tar.tarstream.offset + blocks * tarfile.BLOCKSIZE
     tar.write({"__key__": key, **members})
-    return _index_row(task, row, key, offset, data, length, text)
+    return key, offset
 
 
-def _in_place(task: Task, row: Row, _: str, data: bytes, length: int, text: str) -> dict[str, Any]:
-    """The index's row of a recording in somebody else's tar, by WebDataset's key: up to the first dot of the name."""
+def _place(row: Row, *_: object) -> tuple[str, int]:
+    """A recording in somebody else's tar, by WebDataset's key: up to the first dot of the name."""
     folder, name = os.path.split(row.audio)
-    return _index_row(task, row, os.path.join(folder, name.partition(".")[0]), row.tar_offset, data, length, text)
-
-
-def _index_row(task: Task, row: Row, key: str, offset: int, data: bytes, length: int, text: str) -> dict[str, Any]:
-    payload = {"offset": offset, "size": len(data), "crc32": zlib.crc32(data), "num_samples": length}
-    return {"key": key, "shard": os.path.basename(task.path), **payload, "text": text, "speaker": row.speaker}
+    return os.path.join(folder, name.partition(".")[0]), row.tar_offset
 
 
 def _sha256(path: str) -> str:

@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import chain
+from itertools import chain, count
 from typing import Literal
 
 from asrscale.errors import AudioError, CliError, DataError
@@ -62,11 +62,9 @@ def read_source(path: str, audio_root: str | None = None) -> tuple[Iterator[Row]
     |---|---|---|
     | CSV with a header, UTF-8 | columns as in AUDIO_COLUMNS and TEXT_COLUMNS | the file's folder |
     | TSV of Common Voice, without quotes | tabs in the header | `clips` beside it |
-    | JSON lines, as NeMo's manifests | `{` | the file's folder |
-    | the same with `shard_id` | | the tars beside it, as `audio_0.tar` |
+    | JSON lines, as NeMo's; with `shard_id`, audio_0.tar … beside it | `{` | the file's folder |
     | LJSpeech's metadata.csv | bars between the fields, no header | `wavs` beside it |
-    | LibriSpeech's *.trans.txt, a file or a tree of folders | its name | the folder |
-    | WebDataset tars, a file or a folder | its name | |
+    | *.trans.txt of LibriSpeech, WebDataset tars; files or folders of them | their names | the folder |
 
     Returns:
         The rows in the order of the source, and the folder or URL that their recordings lie below.
@@ -127,14 +125,14 @@ def open_audio(row: Row, audio_root: str) -> str | io.BytesIO:
             raise AudioError(f"unreadable: {row.tar}: {data}")
         return io.BytesIO(data)
     path = audio_path(row, audio_root)
-    if is_remote(path):
-        try:
-            return io.BytesIO(read_bytes(path))
-        except (OSError, DataError) as error:
-            raise AudioError(f"missing file: {error}") from error
-    if not os.path.isfile(path):
-        raise AudioError("missing file: not below the audio root")
-    return path
+    if not is_remote(path):
+        if not os.path.isfile(path):
+            raise AudioError("missing file: not below the audio root")
+        return path
+    try:
+        return io.BytesIO(read_bytes(path))
+    except (OSError, DataError) as error:
+        raise AudioError(f"missing file: {error}") from error
 
 
 def _read_file(path: str, folder: str) -> tuple[Iterator[Row], str]:
@@ -149,11 +147,7 @@ def _read_file(path: str, folder: str) -> tuple[Iterator[Row], str]:
 
 
 def _read_table(path: str, delimiter: str) -> Iterator[Row]:
-    """A CSV or TSV with a header.
-
-    Header columns without a name are ignored: the real Common Voice v1 test CSV ends in some. A row whose fields do not
-    match the header is refused: a text with a comma but no quotes would otherwise lose its end without a word.
-    """
+    """A CSV or TSV with a header, whose columns without a name are ignored: Common Voice v1's test CSV ends in some."""
     records = _read_records(path, delimiter)
     _, header = next(records, (1, []))
     names = [name.strip() for name in header]
@@ -162,7 +156,7 @@ def _read_table(path: str, delimiter: str) -> Iterator[Row]:
         if names.count(_first(candidates, names) or candidates[0]) != 1:
             needed = f"needs one column '{candidates[0]}', the header has {', '.join(names[:named]) or 'nothing'}"
             raise CliError(f"{path} line 1: {needed}: name the columns so ({' or '.join(candidates[1:])} will do, too)")
-    for line, fields in records:
+    for line, fields in records:  # strict: a text with a comma but no quotes would lose its end without a word
         if not named <= len(fields) <= len(names) or any(fields[named:]):
             cure = "complete the row, and put quotes around a text that holds a comma"
             raise CliError(f"{path} line {line}: {len(fields)} fields where the header has {named}: {cure}")
@@ -203,35 +197,33 @@ def _read_trans(paths: list[str], root: str) -> Iterator[Row]:
         yield Row(number, path, audio, text, {"speaker": name.partition("-")[0]})
 
 
-def _content(place: Range, name: str) -> str:
-    """A small member of a tar as text."""
-    [data] = read_ranges([place])
-    try:
-        return str(data, "utf-8")  # type: ignore[arg-type]
-    except (TypeError, UnicodeDecodeError) as error:  # TypeError: why it cannot be read
-        raise CliError(f"{place.path}: member {name} is no UTF-8 text: correct it") from error
-
-
 def _read_tars(paths: list[str]) -> Iterator[Row]:
     """WebDataset tars: KEY.flac or another AUDIO_EXTENSIONS, its transcript in KEY.txt or the `text` of KEY.json."""
-    number = 0
+    numbers = count(1)
     for path in paths:
         places: dict[str, Range] = {}
         records: dict[str, dict[str, str]] = {}
         for name, place in tar_members(path):
             dot = name.find(".", name.rfind("/") + 1)  # a key ends at the first dot of the last part
             key, extension = name[:dot], name[dot + 1 :]
-            record = records.setdefault(key, {TEXT_COLUMNS[0]: ""})
+            record = records.setdefault(key, {"text": ""})
             if extension in AUDIO_EXTENSIONS:
                 if key in places:
                     raise CliError(f"{path}: {name} is the second recording with the key {key}: rename it")
-                places[key], record[AUDIO_COLUMNS[0]] = place, name
+                places[key], record["filename"] = place, name
             elif extension in ("txt", "json") and place.size <= MAX_MEMBER_BYTES:
                 content = _content(place, name)
-                record |= {TEXT_COLUMNS[0]: content} if extension == "txt" else _json_object(content, f"{path} {name}")
+                record |= {"text": content} if extension == "txt" else _json_object(content, f"{path} {name}")
         for key, place in places.items():
-            number += 1
-            yield _in_tar(_row(number, path, records[key]), place)
+            yield _in_tar(_row(next(numbers), path, records[key]), place)
+
+
+def _content(place: Range, name: str) -> str:
+    [data] = read_ranges([place])
+    try:
+        return str(data, "utf-8")  # type: ignore[arg-type]
+    except (TypeError, UnicodeDecodeError) as error:  # TypeError: why it cannot be read
+        raise CliError(f"{place.path}: member {name} is no UTF-8 text: correct it") from error
 
 
 def _in_tar(row: Row, place: Range) -> Row:
@@ -268,15 +260,12 @@ def _row(line: int, source: str, columns: Mapping[str, str]) -> Row:
     audio, text = _first(AUDIO_COLUMNS, columns), _first(TEXT_COLUMNS, columns)
     if not audio or not text:
         raise CliError(f"{source} line {line}: needs '{AUDIO_COLUMNS[2]}' and '{TEXT_COLUMNS[0]}': complete the line")
-    start, seconds = (_seconds(columns.get(name, ""), name, f"{source} line {line}") for name in ("offset", "duration"))
     extra = {name: field for name, field in columns.items() if field.strip() and name not in ("", audio, text)}
+    for name in ("offset", "duration"):
+        if not re.fullmatch(r"\d+(\.\d*)?(e[-+]?\d{1,2})?", extra.get(name, "0").strip(), re.ASCII | re.IGNORECASE):
+            raise CliError(f"{source} line {line}: {name} '{extra[name]}' is no number of seconds: correct it")
+    start, seconds = (float(extra[name]) if name in extra else None for name in ("offset", "duration"))
     return Row(line, source, columns[audio], columns[text], extra, start, seconds)
-
-
-def _seconds(field: str, name: str, place: str) -> float | None:
-    if field.strip() and not re.fullmatch(r"\d+(\.\d*)?(e[-+]?\d{1,2})?", field.strip(), re.ASCII | re.IGNORECASE):
-        raise CliError(f"{place}: {name} '{field}' is no number of seconds: correct it")
-    return float(field) if field.strip() else None
 
 
 def _first(candidates: tuple[str, ...], names: Iterable[str]) -> str:
@@ -288,8 +277,7 @@ def _first(candidates: tuple[str, ...], names: Iterable[str]) -> str:
 def _foreign_prefix(source: str, audio: str, root: str) -> str:
     """What to take off all paths of a manifest that moved together with its recordings, of which `audio` is the first.
 
-    As little as it takes to find that, never its own folder (Common Voice v1 has the same file names in every split),
-    and not without saying so.
+    As little as it takes to find that, and never its own folder: Common Voice v1 has the same names in every split.
     """
     ends = [0, *(slash.end() for slash in re.finditer("/+", audio))]
     end = next((end for end in ends[:-1] if os.path.exists(os.path.join(root, audio[end:]))), 0)

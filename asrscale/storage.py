@@ -1,7 +1,6 @@
-"""Where shards lie: byte ranges of local and remote files, with retries. The only module that knows fsspec.
+"""Byte ranges of local and remote files, with retries; copies of whole shards. The only module that knows fsspec.
 
-A remote file is a URL that fsspec knows: s3://, gs://, http://, https:// … Credentials and endpoints come from the
-environment, as the URL's own tools take them.
+A remote file is a URL that fsspec knows. Credentials and endpoints come from the environment, as its own tools do it.
 """
 
 import errno
@@ -47,9 +46,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of whole shards on the node's own disk, shared by the ranks of the node.
-
-    A copy is known by its shard's address and size: empty the folder when a data set is built anew under the same one.
+    """Whole shards on the node's own disk, for all its ranks; a copy is known by its shard's address and size.
 
     Attributes:
         folder: Made where it is missing; may hold other files.
@@ -98,37 +95,23 @@ def open_binary(path: str) -> BinaryIO:
     Raises:
         OSError: It is not there or cannot be read.
     """
-    return open(path, "rb") if not is_remote(path) else io.BufferedReader(_RemoteFile(path), REMOTE_BUFFER_BYTES)
+    if not is_remote(path):
+        return open(path, "rb")
+    [size] = _retried(lambda _: [_size(path)], 1)
+    if isinstance(size, Exception):
+        raise size
+    file: Any = _RemoteFile(_file_system(path), path, cache_type="none", size=size)
+    return io.BufferedReader(file, REMOTE_BUFFER_BYTES)
 
 
-class _RemoteFile(io.RawIOBase):
+class _RemoteFile(fsspec.spec.AbstractBufferedFile):  # type: ignore[misc]
     """A remote file whose every read is retried like a shard's."""
 
-    def __init__(self, url: str) -> None:
-        self._url, self._position = url, 0
-        [size] = _retried(lambda _: [_size(url)], 1)
-        if isinstance(size, Exception):
-            raise size
-        self._size = size
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        self._position = offset + (0, self._position, self._size)[whence]
-        return self._position
-
-    def readinto(self, buffer: Any, /) -> int:
-        wanted = min(len(buffer), self._size - self._position)
-        [data] = read_ranges([Range(self._url, self._position, wanted)]) if wanted > 0 else [b""]
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        [data] = read_ranges([Range(self.path, start, end - start)])
         if isinstance(data, Exception):
             raise data
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
+        return data
 
 
 def _size(url: str) -> int | Exception:
@@ -162,10 +145,7 @@ def read_ranges(ranges: Sequence[Range]) -> list[bytes | Exception]:
 
 
 def read_ranges_cached(ranges: Sequence[Range], sizes: Mapping[str, int], cache: Cache) -> list[bytes | Exception]:
-    """Like `read_ranges`, from copies of the whole shards, which are made where they are missing.
-
-    `sizes` are the shards' bytes. What cannot be copied is read where it is.
-    """
+    """Like `read_ranges`, from copies of the whole shards of these `sizes`; what cannot be copied is read there."""
     data: dict[Range, bytes | Exception] = {}
     for path in dict.fromkeys(wanted.path for wanted in ranges):
         copy = _local_copy(path, sizes[path], cache)
@@ -182,7 +162,7 @@ def _local_copy(path: str, size: int, cache: Cache) -> str | None:
     copy = Path(cache.folder, f"{digest}-{os.path.basename(path)}")
     if _is_whole(copy, size):
         with suppress(OSError):
-            copy.touch()  # used just now
+            os.utime(copy)  # used just now; `touch` would make an empty one where another rank has dropped it
         return str(copy)
     if size > cache.max_bytes or not cache.given_up.isdisjoint({path, cache.folder}):
         return None
@@ -195,8 +175,8 @@ def _local_copy(path: str, size: int, cache: Cache) -> str | None:
         cache.given_up.add(path)
     except OSError as error:  # of the disk: what the shard's own storage may say is none
         cache.given_up.add(cache.folder)
-        why = f"--cache_dir {cache.folder} cannot be written to ({_line(error)})"
-        print(f"{why}: shards that are not in it are read where they are", file=sys.stderr, flush=True)
+        why = f"{cache.folder} cannot be written to ({_line(error)})"
+        print(f"--cache_dir {why}: shards that are not in it are read where they are", file=sys.stderr, flush=True)
     return None
 
 
@@ -278,19 +258,13 @@ def _read_once(ranges: Sequence[Range]) -> list[bytes | Exception]:
     systems = {r: _file_system(r.path) for r in ranges if is_remote(r.path)}
     for system in set(systems.values()):
         own = [r for r in systems if systems[r] is system]
-        data |= zip(own, _read_remote(system, own), strict=True)
+        paths, starts, ends = zip(*((r.path, r.start, r.start + r.size) for r in own), strict=True)
+        try:
+            found = system.cat_ranges(list(paths), list(starts), list(ends), on_error="return")
+        except Exception as error:  # every file system raises errors of its own
+            found = [error] * len(own)
+        data |= zip(own, found, strict=True)
     return [data[r] for r in ranges]
-
-
-def _read_remote(system: Any, ranges: Sequence[Range]) -> list[bytes | Exception]:
-    ends = [r.start + r.size for r in ranges]
-    try:
-        found: list[bytes | Exception] = system.cat_ranges(
-            [r.path for r in ranges], [r.start for r in ranges], ends, on_error="return"
-        )
-        return found
-    except Exception as error:  # every file system raises errors of its own
-        return [error] * len(ranges)
 
 
 def _read_local(wanted: Range) -> bytes | Exception:

@@ -12,6 +12,7 @@ import soundfile
 
 from asrscale import report
 from asrscale.errors import CliError
+from asrscale.report import print_stats
 
 EVIL = "<script>alert('x')</script> \"&"
 VOID = {"meta", "br"}
@@ -95,7 +96,7 @@ def test_a_player_holds_the_recording() -> None:
 def test_the_page_of_a_data_set(tone_shards: Path, tmp_path: Path) -> None:
     file = tmp_path / "stats.html"
     folders = [str(tone_shards / name) for name in ("train", "valid")]
-    report.write_data_set_page(folders, str(file))
+    print_stats(folders, str(file))
     html = file.read_text(encoding="utf-8")
     outline = Outline(html)
     assert "120 utterances" in outline.text
@@ -104,6 +105,6 @@ def test_the_page_of_a_data_set(tone_shards: Path, tmp_path: Path) -> None:
         assert wanted in outline.text
     assert len(html) < 1_000_000
     assert not re.findall(r"(?:src|href)=\"(?!data:)|@import|url\(", html)  # nothing is fetched
-    report.write_data_set_page(folders[:1], str(file))
+    print_stats(folders[:1], str(file))
     with pytest.raises(CliError, match=r"^--html .*: No such file or directory: give a file"):
-        report.write_data_set_page(folders, str(tmp_path / "absent/stats.html"))
+        print_stats(folders, str(tmp_path / "absent/stats.html"))

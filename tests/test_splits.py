@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 
 from asrscale.errors import CliError
-from asrscale.index import read_index
 from asrscale.sources import Row, read_source
 from asrscale.splits import (
     SplitRules,
     choose_hours,
-    count_duplicates,
     deal,
     random_split_leak,
     split_of,
@@ -138,6 +136,8 @@ ROWS = [
         ("1 <= up_votes <= 2", [2, 4]),
         ("up_votes == 1.0", [4]),
         ("up_votes in (1, 2)", [2, 4]),
+        ("down_votes > -1 and down_votes != -1.5", [2, 3, 4, 5]),
+        ("up_votes > -1", [2, 3, 4]),
     ],
 )
 def test_filters(expression: str, lines: list[int]) -> None:
@@ -154,7 +154,7 @@ def test_filters(expression: str, lines: list[int]) -> None:
         ("up_votes = 2", "invalid syntax"),
         ("__import__('os').system('touch /tmp/x')", "is not known"),
         ("accent.upper() == 'US'", "is not known"),
-        ("up_votes > -1", "is not known"),
+        ("up_votes > -down_votes", "is not known"),
         ("up_votes + 1 > 2", "is not known"),
         ("up_votes ** 99 > 2", "is not known"),
         ("accent[0] == 'u'", "is not known"),
@@ -215,12 +215,6 @@ def test_the_leak_of_a_random_split_is_what_draws_show() -> None:
     leak = random_split_leak(np.array(list(Counter(sentences).values())))
     assert leak == pytest.approx(np.mean(shares), abs=4 * np.std(shares) / 50**0.5 + 1e-3)
     assert random_split_leak(np.ones(3, int)) == 0
-
-
-def test_duplicate_audio_is_counted(tone_shards: Path) -> None:
-    index = read_index([str(tone_shards / "train")])
-    assert count_duplicates(index) == 0
-    assert count_duplicates(index.take(np.array([0, 1, 2, 1, 1]))) == 2
 
 
 def test_real_common_voice_rows() -> None:
