@@ -17,7 +17,7 @@ SPLITS := train=$(CORPUS)/cv-valid-train.csv,valid=$(CORPUS)/cv-valid-dev.csv,te
 # The launcher takes every GPU; without one it would start a single rank.
 RANKS = $$(python -c 'import os, torch; print("" if torch.cuda.is_available() else f"--num_gpus {min(2, os.cpu_count() or 1)}")')
 
-.PHONY: demo test slow torture check bench clean help
+.PHONY: demo test slow torture check bench gpu-check clean help
 
 demo: .venv/installed  ## speak a corpus, pack it, train on it, measure the word error rate
 	python -m asrscale.demo --out $(CORPUS)
@@ -44,12 +44,15 @@ bench: .venv/installed  ## run the benchmarks one after another
 	python -m pip install -q -c constraints.txt -e '.[bench]'
 	for bench in $(wildcard tests/bench_*.py); do python "$$bench"; done
 
+gpu-check: .venv/installed  ## on a machine with GPUs: fp16, NCCL, attention kernels, predicted and measured memory
+	python tests/gpu_check.py
+
 clean:  ## remove the environment and the caches; data/ and runs/ stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:
-	@sed -n 's/^\([a-z]*\):.*  ## /make \1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*  ## /make \1\t/p' Makefile | expand -t 16
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "asrscale needs Python 3.11 or newer, and $(PYTHON) is %d.%d: try make PYTHON=python3.11" % sys.version_info[:2])'

@@ -24,6 +24,7 @@ from asrscale import engine as ds
 from asrscale.engine import Engine, World
 from asrscale.errors import CliError
 from asrscale.files import sync, write_json, write_whole
+from asrscale.lora import merge_lora
 from asrscale.model import Recognizer
 
 WEIGHTS_FILE, MOMENTS_FILE, STATE_FILE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -176,6 +177,7 @@ def export_model(recognizer: Recognizer, checkpoint: Path, folder: Path, dtype: 
         RuntimeError: What was written is not, name by name and bit by bit, what the model holds.
     """
     load_weights(recognizer, checkpoint)
+    merge_lora(recognizer.model)
     weights = recognizer.model.to(dtype).state_dict()
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -19,7 +19,7 @@ DEMO_MODEL = "tiny"
 # model that starts from random weights; docs/experiments.md has the curves.
 FROM_SCRATCH: dict[str, Any] = dict(
     learning_rate=3e-3, weight_decay=0.01, adam_beta2=0.98, warmup_steps=100, schedule="cosine", max_steps=4000,
-    batch_seconds=6.0, units_per_step=2, freeze_feature_encoder=False, activation_checkpointing=False,
+    batch_seconds=6.0, units_per_step=2, freeze_feature_encoder=False, activation_checkpointing=0,
     mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0,
 )  # fmt: skip
 
@@ -72,7 +72,10 @@ class TrainConfig:
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", help="auto: bf16 or fp16 on a GPU, else fp32")
     freeze_feature_encoder: bool = setting(True, help="keep the convolutional stem as it is; from scratch false")
-    activation_checkpointing: bool = setting(True, help="recompute activations to save memory; from scratch false")
+    activation_checkpointing: int = setting(
+        1, help="recompute the activations of every N-th layer to save memory: 1 all, 0 none; from scratch 0"
+    )
+    lora_rank: int = setting(0, help="train additions of this rank to the transformer's layers, and the head; 0: all")
     dropout: float | None = setting(None, help="every dropout of the model; none: the checkpoint's own")
     freeze_steps: int = setting(0, help="train the head only for so many steps at first")
     mask_time_prob: float | None = setting(None, help="SpecAugment over time; none: by hours of data; from scratch 0")
@@ -142,8 +145,8 @@ def to_dict(config: TrainConfig) -> dict[str, Any]:
 # Settings that decide what the next step computes: they must not change when a run is resumed.
 FIXED_BY_THE_RUN = ("train", "valid", "model", "vocab", "seed", "batch_seconds", "units_per_step", "epochs",
                     "max_steps", "learning_rate", "schedule", "warmup_steps", "weight_decay", "adam_beta2",
-                    "max_gradient_norm", "freeze_feature_encoder", "freeze_steps", "dropout", "mask_time_prob",
-                    "mask_feature_prob", "layerdrop", "perturb_speed", "eval_utterances")  # fmt: skip
+                    "max_gradient_norm", "freeze_feature_encoder", "lora_rank", "freeze_steps", "dropout",
+                    "mask_time_prob", "mask_feature_prob", "layerdrop", "perturb_speed", "eval_utterances")  # fmt: skip
 
 
 def check_resumable(config: TrainConfig, folder: Path, data_fingerprint: str) -> list[str]:
@@ -176,7 +179,8 @@ _RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
         "max_skipped_steps", "hang_seconds", "log_steps", "eval_steps", "eval_utterances", "save_steps",
         "save_total_limit", "decode_threads", "cache_bytes")),
     "of 0 or more": (lambda value: value >= 0, (
-        "max_steps", "warmup_steps", "weight_decay", "patience", "seed", "freeze_steps")),
+        "max_steps", "warmup_steps", "weight_decay", "patience", "seed", "freeze_steps", "activation_checkpointing",
+        "lora_rank")),
     "from 0 to below 1": (lambda value: 0 <= value < 1, (
         "adam_beta2", "dropout", "mask_time_prob", "mask_feature_prob", "layerdrop", "max_unknown_fraction",
         "max_bad_fraction")),

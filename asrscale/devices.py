@@ -19,20 +19,19 @@ class Gpu:
     teraflops: float  # dense 16-bit tensor cores that add in fp32
     memory_gb_per_second: float
     link_gb_per_second: float  # to another GPU of the node, one direction: NVLink, or PCIe
-    has_bf16: bool = True
 
 
 GPUS = {
     gpu.name: gpu
     for gpu in (
         Gpu("rtx3050-6", 5.8, 13.5, 168, 8),
-        Gpu("rtx4060-8", 7.75, 60, 272, 8),
+        Gpu("rtx4060-8", 7.75, 30, 272, 8),
         Gpu("rtx3060-12", 11.75, 25.5, 360, 16),
-        Gpu("t4-16", 14.6, 65, 320, 8, has_bf16=False),
-        Gpu("v100-16", 15.77, 125, 900, 75, has_bf16=False),
+        Gpu("t4-16", 14.6, 65, 320, 8),
+        Gpu("v100-16", 15.77, 125, 900, 75),
         Gpu("l4-24", 22.0, 121, 300, 16),
         Gpu("rtx4090-24", 23.5, 165, 1008, 16),
-        Gpu("v100-32", 31.7, 125, 900, 75, has_bf16=False),
+        Gpu("v100-32", 31.7, 125, 900, 75),
         Gpu("a100-40", 39.4, 312, 1555, 250),
         Gpu("a100-80", 79.1, 312, 2039, 250),
         Gpu("h100-80", 79.1, 989, 3350, 400),
@@ -44,6 +43,8 @@ GPUS = {
 CONTEXT_BYTES = int(0.5 * GIB)  # CUDA's context with lazily loaded kernels: 0.3 to 0.5 GB
 CUBLAS_BYTES = 2 * 8_519_680  # workspaces of the forward and the backward thread
 NCCL_BYTES = int(0.7 * GIB)  # of several GPUs: 0.54 to 0.69 GB a communicator
+LIBRARIES_BYTES = int(0.7 * GIB)  # resident after the imports and DeepSpeed's start, without CUDA's
+LOADER_BYTES_PER_SECOND = 160_000  # three steps of int16, and the payloads and samples that become one (loader.py)
 FRAGMENTATION = 0.05  # of what is allocated: replays of the caching allocator needed 0.7 to 4.5 %, checkpointed less
 
 
@@ -70,7 +71,7 @@ def outside_bytes(world_size: int) -> float:
 def activation_budget_bytes(gpu: Gpu, states: "States", world_size: int) -> float:
     """What is left for activations in a pass; negative where not even an optimizer step fits."""
     allocated = (gpu.memory_gib * GIB - outside_bytes(world_size)) / (1 + FRAGMENTATION)
-    room = allocated - states.weights - states.gradients - states.optimizer - states.buckets
+    room = allocated - sum(states.resident.values())
     return room - (states.backward_bytes if room >= states.step_bytes else states.step_bytes)
 
 
@@ -88,6 +89,11 @@ class States:
     buckets: float
     backward_bytes: float  # at most in a backward pass, on top
     step_bytes: float  # in an optimizer step, on top
+
+    @property
+    def resident(self) -> dict[str, float]:
+        """What is there all the time, by name."""
+        return {name: vars(self)[name] for name in ("weights", "gradients", "optimizer", "buckets")}
 
 
 def deepspeed_states(zero: dict[str, Any], model: nn.Module, world_size: int) -> States:
@@ -122,3 +128,24 @@ def deepspeed_states(zero: dict[str, Any], model: nn.Module, world_size: int) ->
     live = min(parameters, int(zero.get("stage3_max_live_parameters", 1e9)) + largest)
     gathered = weight_bytes * live if world_size > 1 else 2 * bucket
     return States(n / world_size, 4 * share, 12 * share, 4 * bucket, gathered + reduced, 4 * share)
+
+
+def host_bytes(zero: dict[str, Any], model: nn.Module, world_size: int, share_seconds: float) -> dict[str, float]:
+    """Host memory of rank 0, which writes the checkpoints, by what it is for; not all of it is there at once.
+
+    Args:
+        zero: As for `deepspeed_states`.
+        model: As for `deepspeed_states`.
+        world_size: Number of ranks.
+        share_seconds: Padded audio of a rank's share of a step.
+    """
+    parameters, t = (sum(p.numel() for p in model.parameters() if p.requires_grad or whole) for whole in (True, False))
+    gradients = next(model.parameters()).element_size() * t  # added up in the model's precision, on every rank whole
+    return {
+        "Python and its libraries": LIBRARIES_BYTES,
+        "the model as it is loaded": 4 * parameters,
+        "frozen weights for checkpoints": 4 * (parameters - t),
+        "a checkpoint as it is written": 12 * t,
+        "optimizer on the host": 16 * t / world_size + gradients if zero.get("offload_optimizer") else 0,
+        "read ahead, pinned": LOADER_BYTES_PER_SECOND * share_seconds,
+    }

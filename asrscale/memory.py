@@ -214,10 +214,14 @@ class PassCost:
         grows = slope > 0
         return max(0.0, float((room[grows] / slope[grows]).min())) if (room[~grows] >= 0).all() else 0.0
 
-    def compute_seconds(self, utterances: float, flops_rate: float, bytes_rate: float, launch_seconds: float) -> float:
-        """Time of a pass where each operation is bound by FLOPs or bytes a second, or by its launch."""
+    def operation_seconds(
+        self, utterances: float, flops_rate: float, bytes_rate: float, launch_seconds: float
+    ) -> NDArray[np.float64]:
+        """(N,) time of each operation of a pass, bound by FLOPs or bytes a second, or by its launch."""
         flops, moved = (self.base[:, 1:] + self.slope[:, 1:] * utterances).T
-        return float(np.maximum(np.maximum(flops / flops_rate, moved / bytes_rate), launch_seconds)[moved > 0].sum())
+        seconds: NDArray[np.float64] = np.maximum(np.maximum(flops / flops_rate, moved / bytes_rate), launch_seconds)
+        seconds[moved == 0] = 0.0
+        return seconds
 
 
 def trace_pass(recognizer: Recognizer, seconds: float, regulariser: Regulariser, semantics: CudaSemantics) -> PassCost:

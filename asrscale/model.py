@@ -225,9 +225,9 @@ def freeze_feature_encoder(model: Wav2Vec2ForCTC) -> None:
     model.wav2vec2.feature_extractor._z3_leaf = True  # what deepspeed.utils.set_z3_leaf_module sets
 
 
-def checkpoint_activations(model: Wav2Vec2ForCTC) -> None:
-    """Recomputes each transformer layer in the backward pass instead of storing its activations."""
-    model.activation_checkpointing_enable({"use_reentrant": False})
+def checkpoint_activations(model: Wav2Vec2ForCTC, every: int = 1) -> None:
+    """Recomputes every so many-th layer in the backward pass instead of storing its activations."""
+    model.activation_checkpointing_enable({"use_reentrant": False}, every_n_layers=every)
 
 
 def count_frames(model: Wav2Vec2ForCTC, num_samples: Tensor) -> Tensor:

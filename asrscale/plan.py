@@ -6,12 +6,14 @@ python -m asrscale.plan --model facebook/wav2vec2-large-960h --gpu rtx3060-12
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
 
 from asrscale import cli, devices, report
 from asrscale import engine as ds
@@ -20,18 +22,21 @@ from asrscale.config import TrainConfig, train_config
 from asrscale.devices import GIB, GPUS, Gpu, States
 from asrscale.errors import CliError
 from asrscale.index import Catalog, read_catalog
+from asrscale.lora import add_lora
 from asrscale.memory import CudaSemantics, PassCost, trace_pass
 from asrscale.model import Recognizer, checkpoint_activations, freeze_feature_encoder, sketch_recognizer
 from asrscale.regularise import attach_regulariser
 from asrscale.steps import describe_plan, plan_run
 
 LENGTHS_SECONDS = (5.0, 10.0, 20.0)  # shown; without data, the last is the longest utterance
-CONFIGS = ("zero1", "zero2", "zero3", "zero2_offload")  # of ds_configs/
+CONFIGS = tuple(f"ds_configs/{name}.json" for name in ("zero1", "zero2", "zero3", "zero2_offload"))
+CHECKPOINTING = {0: "no checkpointing", 4: "every 4th layer", 2: "every 2nd layer", 1: "every layer"}
 
 # A kernel takes at least a launch; matrix units reach 70 % of their peak, memory 80 %. Real training is slower: of
 # wav2vec2-base on an A100, as published, 6 times slower than this bound. docs/memory.md has the sources.
 LAUNCH_SECONDS, FLOPS_SHARE, BANDWIDTH_SHARE, SLOWDOWN = 6e-6, 0.7, 0.8, 6.0
 HOST_BYTES_PER_SECOND = 12e9  # PCIe 3.0 ×16, and about what AdamW on the host reads and writes
+BUDGETS, POINTS = 33, 400  # of a plot's curves: more do not show
 
 
 @dataclass(frozen=True)
@@ -44,43 +49,54 @@ class PlanConfig(TrainConfig):
     gpu: str = cli.setting("all", help=f"GiB, or one of {', '.join(GPUS)}; all: a line each")
     gpus: int = cli.setting(1, help="how many GPUs")
     json: bool = cli.setting(False, help="print everything as JSON")
-    html: str | None = cli.setting(None, help="file for a page of the same")
+    html: str | None = cli.setting(None, help="file for a page of the same, with plots of a step's memory and time")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Choice:
     """A way to run, and what comes of it."""
 
     gpu: Gpu
     gpus: int
     config: str  # of CONFIGS
-    activation_checkpointing: bool
+    activation_checkpointing: int  # of CHECKPOINTING
     cap_seconds: int  # padded audio of a pass, at the length that allows least; 0 where the longest does not fit
     utterances: dict[float, int]  # how many of some lengths fit
     pass_utterances: int  # the longest ones of the largest pass of a step: those below are for it
     step_seconds: float  # of an optimizer step, estimated
     audio_seconds_per_second: float  # on all GPUs
     peak_bytes: dict[str, float]  # of a GPU, by what it is made of
+    host_bytes: dict[str, float]  # of the memory beside the GPU, for the rank that writes checkpoints
+    states: States
+    longest: PassCost
 
     @property
     def flags(self) -> str:
         """What launch/train.py is told."""
-        switch = str(self.activation_checkpointing).lower()
-        config = f"--config ds_configs/{self.config}.json"
-        return f"{config} --activation_checkpointing {switch} --memory_cap_seconds {self.cap_seconds}"
+        checkpointing = f"--activation_checkpointing {self.activation_checkpointing}"
+        return f"--config {self.config} {checkpointing} --memory_cap_seconds {self.cap_seconds}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        shown = {name: value for name, value in vars(self).items() if name not in ("states", "longest")}
+        return shown | {"gpu": asdict(self.gpu), "flags": self.flags}
 
 
 def sketch(
-    config: TrainConfig, lengths: Iterable[float], semantics: CudaSemantics, *, checkpointed: bool
+    config: TrainConfig, lengths: Iterable[float], semantics: CudaSemantics
 ) -> tuple[Recognizer, list[PassCost]]:
     """The model of a run without its weights, and what passes of some lengths in seconds cost, the longest last."""
     dtype = torch.float32 if config.precision == "fp32" else torch.bfloat16
     recognizer = sketch_recognizer(config.model, dtype=dtype, attention=config.attention, dropout=config.dropout)
+    if config.lora_rank:
+        with torch.device("meta"):
+            add_lora(recognizer.model, config.lora_rank)
+        recognizer.model.to(dtype)
     regulariser = attach_regulariser(recognizer.model, mask_time_prob=1.0, mask_feature_prob=0.0, layerdrop=0.0)
     if config.freeze_feature_encoder:
         freeze_feature_encoder(recognizer.model)
-    if checkpointed:
-        checkpoint_activations(recognizer.model)
+    if config.activation_checkpointing:
+        checkpoint_activations(recognizer.model, config.activation_checkpointing)
     return recognizer, [trace_pass(recognizer, s, regulariser, semantics) for s in sorted(lengths)]
 
 
@@ -93,57 +109,59 @@ def cap_of(costs: list[PassCost], budget_bytes: float) -> int:
 def choose(config: TrainConfig, lengths: Iterable[float], gpus: list[Gpu], count: int) -> dict[str, list[Choice]]:
     """For each kind of GPU every way to run on `count` of them: those that fit first, and of these the fastest."""
     found: dict[str, list[Choice]] = {gpu.name: [] for gpu in gpus}
-    precision: ds.Precision = "fp32" if config.precision == "fp32" else "bf16"
-    for checkpointed in (False, True):
-        recognizer, costs = sketch(config, lengths, CudaSemantics(), checkpointed=checkpointed)
-        for name in CONFIGS[1::2] if count == 1 else CONFIGS:
-            read = ds.read_ds_config(f"ds_configs/{name}.json")
-            resolved = ds.resolve_ds_config(
-                read, precision=precision, max_gradient_norm=config.max_gradient_norm, device=torch.device("cuda")
-            )
-            zero = resolved["zero_optimization"]
-            for gpu in gpus:
-                found[gpu.name].append(_choice(config, recognizer, costs, zero, gpu, count, name, checkpointed))
+    lengths, configs = sorted(lengths), CONFIGS[1::2] if count == 1 else CONFIGS
+    ways = [replace(config, activation_checkpointing=every) for every in CHECKPOINTING]
+    for sketched in ways:
+        recognizer, costs = sketch(sketched, lengths, CudaSemantics())
+        for path, gpu in product(configs, gpus):
+            found[gpu.name].append(_choice(replace(sketched, config=path), recognizer, costs, gpu, count))
     return {name: sorted(ways, key=lambda way: (not way.cap_seconds, way.step_seconds)) for name, ways in found.items()}
 
 
-def _choice(
-    config: TrainConfig, recognizer: Recognizer, costs: list[PassCost], zero: dict[str, Any], gpu: Gpu, gpus: int,
-    name: str, checkpointed: bool,
-) -> Choice:  # fmt: skip
+def _choice(config: TrainConfig, recognizer: Recognizer, costs: list[PassCost], gpu: Gpu, gpus: int) -> Choice:
+    precision: ds.Precision = "fp32" if config.precision == "fp32" else "bf16"
+    zero = ds.resolve_ds_config(
+        ds.read_ds_config(config.config), precision=precision, max_gradient_norm=1.0, device=torch.device("cuda")
+    )["zero_optimization"]
     states = devices.deepspeed_states(zero, recognizer.model, gpus)
     cap_seconds, longest = cap_of(costs, devices.activation_budget_bytes(gpu, states, gpus)), costs[-1]
     # A rank's share of a step may be less than what fits.
     share_seconds = config.batch_seconds * config.units_per_step / gpus
     held = max(1, int(min(cap_seconds, share_seconds) / longest.seconds))
     passes = max(1.0, share_seconds / (held * longest.seconds))
-    rates = gpu.teraflops * 1e12 * FLOPS_SHARE, gpu.memory_gb_per_second * 1e9 * BANDWIDTH_SHARE
-    step_seconds = passes * SLOWDOWN * longest.compute_seconds(held, *rates, LAUNCH_SECONDS)
+    step_seconds = passes * float(_operation_seconds(longest, held, gpu).sum())
     step_seconds += _transfer_seconds(recognizer, zero, gpu, gpus, math.ceil(passes))
-    counts = {cost.seconds: int(cap_seconds / cost.seconds) for cost in costs}
-    speed, peak_bytes = share_seconds * gpus / step_seconds, _parts(states, longest, held, gpus)
-    return Choice(gpu, gpus, name, checkpointed, cap_seconds, counts, held, step_seconds, speed, peak_bytes)
+    return Choice(
+        gpu, gpus, config.config, config.activation_checkpointing, cap_seconds,
+        {cost.seconds: int(cap_seconds / cost.seconds) for cost in costs}, held, step_seconds,
+        share_seconds * gpus / step_seconds, _parts(states, longest, held, gpus),
+        devices.host_bytes(zero, recognizer.model, gpus, share_seconds), states, longest,
+    )  # fmt: skip
+
+
+def _operation_seconds(cost: PassCost, utterances: int, gpu: Gpu) -> NDArray[np.float64]:
+    rates = gpu.teraflops * 1e12 * FLOPS_SHARE, gpu.memory_gb_per_second * 1e9 * BANDWIDTH_SHARE
+    return cost.operation_seconds(utterances, *rates, LAUNCH_SECONDS) * SLOWDOWN
 
 
 def _transfer_seconds(recognizer: Recognizer, zero: dict[str, Any], gpu: Gpu, gpus: int, passes: int) -> float:
     """What a step waits for the other GPUs and for the host, nothing of it hidden behind arithmetic."""
-    model: nn.Module = recognizer.model
-    weights, stage = sum(p.numel() * p.element_size() for p in model.parameters()), zero["stage"]
+    model, stage = recognizer.model, zero["stage"]
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
     gradients = 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)  # reduced in fp32
     reduced = [2 * gradients, 2 * gradients, passes * gradients, passes * (gradients + 3 * weights)][stage]
-    moved: float = (gpus - 1) / gpus * (reduced + (weights if stage in (1, 2) else 0)) / (gpu.link_gb_per_second * 1e9)
+    moved = (gpus - 1) / gpus * (reduced + (weights if stage in (1, 2) else 0)) / (gpu.link_gb_per_second * 1e9)
     # AdamW touches seven fp32 values a weight. From the host weights come back; gradients go there in each pass.
     on_gpu = 7 * gradients / gpus / (gpu.memory_gb_per_second * 1e9 * BANDWIDTH_SHARE)
     on_host = ((passes + 1) * weights + 7 * gradients / gpus) / HOST_BYTES_PER_SECOND
-    return moved + (on_host if zero.get("offload_optimizer") else on_gpu)
+    return float(moved + (on_host if zero.get("offload_optimizer") else on_gpu))
 
 
 def _parts(states: States, cost: PassCost, utterances: int, gpus: int) -> dict[str, float]:
     """What the peak is made of, be it in a pass or in an optimizer step."""
     timeline = cost.timeline_bytes(utterances)
     before, after = (float(timeline[row - 1]) for row in cost.forward_rows)
-    activations = float(timeline.max())
-    parts: dict[str, float] = {name: size for name, size in asdict(states).items() if not name.endswith("_bytes")}
+    activations, parts = float(timeline.max()), dict(states.resident)
     if activations + states.backward_bytes >= states.step_bytes:
         loss = min(activations, max(0.0, after - before))
         parts |= {"activations": activations - loss, "logits and loss": loss, "reduction": states.backward_bytes}
@@ -159,7 +177,7 @@ def plan(options: PlanConfig) -> None:
     """What the command does.
 
     Raises:
-        CliError: The model, the data or the GPU is not known, or nothing fits.
+        CliError: The model, the data or the GPU is not known, nothing fits, or the page cannot be written.
     """
     if options.gpus < 1:
         raise CliError(f"--gpus {options.gpus}: give 1 or more")
@@ -173,23 +191,28 @@ def plan(options: PlanConfig) -> None:
     made_of = best.peak_bytes | {f"of {best.gpu.memory_gib:g} GiB": sum(best.peak_bytes.values())}
     title = f"{options.model} on {options.gpus} × {options.gpu}, utterances of {longest:.3g} s and less"
     told = f"deepspeed --num_gpus {options.gpus} launch/train.py --model {options.model} {best.flags}"
+    told += f" --lora_rank {options.lora_rank}" if options.lora_rank else ""
     told += f"\n\n{_epochs(options, catalog, best)}" if catalog and best.cap_seconds else ""
     if options.html:
-        page = report.page(title, told, {
-            "What fits": [report.table("estimated, the fastest first", header, map(_row, ways))],
-            "What the peak is made of": [report.bars("GiB", {name: size / GIB for name, size in made_of.items()})],
-        })  # fmt: skip
-        Path(options.html).write_text(page, encoding="utf-8")
+        sections = {"What fits": [report.table("estimated, the fastest first", header, map(_row, ways))]}
+        report.write_page(options.html, title, told, sections | _plots(options, best, lengths))
     if options.json:
-        print(json.dumps([asdict(way) | {"flags": way.flags} for way in ways], indent=2))
+        print(json.dumps([way.to_dict() for way in ways], indent=2))
         return
     print(f"{title}\n\n{_aligned([header, *map(_row, ways)])}")
     if len(gpus) > 1:
         return
     if not best.cap_seconds:
-        cure = "choose a smaller --model, a larger --gpu or more --gpus, or build the shards with a lower --max_seconds"
+        cure = (
+            "choose a smaller --model, a larger --gpu or more --gpus, train less of it with --lora_rank 16, or build "
+        )
+        cure += "the shards with a lower --max_seconds"
         raise CliError(f"an utterance of {longest:.3g} s fits {options.gpus} × {options.gpu} in no way: {cure}")
-    print("\npeak of the first line\n" + _aligned([f"{s / GIB:.2f}", "GiB", name] for name, s in made_of.items()))
+    for name, parts in {
+        "peak of the first line": made_of,
+        "beside the GPU, at most, for rank 0": best.host_bytes,
+    }.items():
+        print(f"\n{name}\n" + _aligned([f"{s / GIB:.2f}", "GiB", part] for part, s in parts.items()))
     print(f"\n{told}")
 
 
@@ -197,7 +220,8 @@ _FIGURES = ("peak", "step", "× real time")
 
 
 def _row(way: Choice) -> list[str]:
-    how = f"{way.config}{', checkpointing' if way.activation_checkpointing else ''}"
+    every = way.activation_checkpointing
+    how = f"{Path(way.config).stem}{f', checkpointing {CHECKPOINTING[every]}' if every else ''}"
     if not way.cap_seconds:
         return [way.gpu.name, how, "does not fit", *["-"] * (len(way.utterances) + len(_FIGURES))]
     figures = f"{sum(way.peak_bytes.values()) / GIB:.1f} GiB", f"{way.step_seconds:.2f} s"
@@ -212,6 +236,45 @@ def _aligned(rows: Iterable[list[str]]) -> str:
     # A column is of words where its last cell is one.
     sides = ["<" if cell[:1].isalpha() else ">" for cell in lines[-1]]
     return "\n".join("  ".join(map(format, line, map("{}{}".format, sides, widths))).rstrip() for line in lines)
+
+
+def _plots(options: PlanConfig, best: Choice, lengths: Iterable[float]) -> dict[str, list[report.Block]]:
+    """What the best way's memory is made of and does in a step, and what more or less memory would do to the time."""
+    cost, states, held = best.longest, best.states, best.pass_utterances
+    resident = sum(states.resident.values()) + devices.outside_bytes(best.gpus)
+    live, seconds = cost.timeline_bytes(held) + resident, np.cumsum(_operation_seconds(cost, held, best.gpu))
+    loss = cost.forward_rows[1]
+    live[loss:] += states.backward_bytes
+    starts = np.unique(np.linspace(0, len(live) - 1, POINTS).astype(int))
+    points = list(zip(seconds[starts].tolist(), (np.maximum.reduceat(live, starts) / GIB).tolist(), strict=True))
+    turn, end = int(np.searchsorted(starts, loss)), points[-1][0]
+    step = (resident + states.step_bytes) / GIB
+    timeline = {
+        "forward and loss": points[: turn + 1],
+        "backward": points[turn:],
+        "optimizer step": [(end, step), (1.03 * end, step)],
+        best.gpu.name: [(0.0, best.gpu.memory_gib), (end, best.gpu.memory_gib)],
+    }
+    sizes = np.linspace(best.gpu.memory_gib / BUDGETS, best.gpu.memory_gib, BUDGETS).tolist()
+    budgets = [replace(best.gpu, name=f"{gib} GiB", memory_gib=gib) for gib in sizes]
+    found = choose(options, lengths, budgets, best.gpus).values()
+    frontier = {
+        name: [(way.gpu.memory_gib, way.step_seconds) for ways in found
+               for way in [way for way in ways if way.cap_seconds and way.activation_checkpointing == every][:1]]
+        for every, name in CHECKPOINTING.items()
+    }  # fmt: skip
+    peak = {name: size / GIB for name, size in best.peak_bytes.items()}
+    host = {name: size / GIB for name, size in best.host_bytes.items()}
+    about = f"{held} × {cost.seconds:.3g} s, with {best.flags}"
+    return {
+        f"Memory of the largest pass of a step: {about}": [
+            report.curves("GiB over seconds (estimated)", timeline), report.bars("GiB at the peak", peak)
+        ],
+        "Memory against time": [
+            report.curves("seconds of a step (estimated) over GiB of the GPU, at its best configuration", frontier),
+            report.bars("GiB beside the GPU, at most, for rank 0", host),
+        ],
+    }  # fmt: skip
 
 
 def _epochs(options: PlanConfig, catalog: Catalog, best: Choice) -> str:

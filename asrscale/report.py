@@ -34,6 +34,7 @@ Hashes: TypeAlias = NDArray[np.uint64]
 TEMPLATE = Path(__file__).with_name("report.html")
 PLAYERS = 9  # about 25 KB each
 BARS = 20  # shown of many
+WIDTH, HEIGHT = 600, 260  # of a plot, in its own units
 COLUMNS = 24  # of a histogram: each is wide enough for a finger on a phone
 GROUPS = ("accent", "accents", "age", "gender", "speaker")  # as Common Voice names them
 UNKNOWN = "unknown"
@@ -42,7 +43,7 @@ UNKNOWN = "unknown"
 def page(title: str, summary: str, sections: Mapping[str, Iterable[Block]]) -> str:
     """A whole HTML document of named sections, whose blocks, made by the functions below, stand beside each other."""
     template = jinja2.Environment(autoescape=True).from_string(TEMPLATE.read_text("utf-8"))
-    return template.render(title=title, summary=summary, sections=sections)
+    return template.render(title=title, summary=summary, sections=sections, width=WIDTH, height=HEIGHT)
 
 
 def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Block:
@@ -54,6 +55,17 @@ def bars(caption: str, values: Mapping[str, int | float]) -> Block:
     """A bar for each of the largest values, and how many more there are; nothing where there are none."""
     largest = Counter(values).most_common(BARS)
     return {"kind": "bars" if values else "", "caption": caption, "values": largest, "more": len(values) - BARS}
+
+
+def curves(caption: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> Block:
+    """Lines of (x, y) points in one plot whose axes begin at 0; those without points are left out."""
+    drawn = {name: points for name, points in lines.items() if points}
+    right, top = (max((point[axis] for points in drawn.values() for point in points), default=1.0) for axis in (0, 1))
+    paths = {
+        name: " ".join(f"{WIDTH * x / right:.1f},{HEIGHT * (1 - y / top):.1f}" for x, y in points)
+        for name, points in drawn.items()
+    }
+    return {"kind": "curves" if drawn else "", "caption": caption, "paths": paths, "right": right, "top": top}
 
 
 def histogram(caption: str, values: NDArray[Any]) -> Block:

@@ -30,6 +30,7 @@ from asrscale.fit import fit
 from asrscale.hub import check_login, push_model
 from asrscale.index import Catalog, Index, read_catalog, read_index, read_shards
 from asrscale.job import Job
+from asrscale.lora import add_lora
 from asrscale.model import (
     Recognizer,
     build_recognizer,
@@ -98,7 +99,7 @@ def _run(
         if config.freeze_feature_encoder:
             freeze_feature_encoder(recognizer.model)
         if config.activation_checkpointing:
-            checkpoint_activations(recognizer.model)
+            checkpoint_activations(recognizer.model, config.activation_checkpointing)
         rates = {name: getattr(config, name) or 0.0 for name in ("mask_time_prob", "mask_feature_prob", "layerdrop")}
         regulariser = attach_regulariser(recognizer.model, **rates)
         subset = choose_subset(valid_index, config.eval_utterances)
@@ -225,7 +226,7 @@ def held(folder: Path, world: World) -> Iterator[None]:
 
 def _new_recognizer(config: TrainConfig, catalog: Catalog) -> Recognizer:
     """The model before training; the same whenever it is built."""
-    return build_recognizer(
+    recognizer = build_recognizer(
         config.model,
         catalog.characters,
         seed=config.seed,
@@ -235,6 +236,9 @@ def _new_recognizer(config: TrainConfig, catalog: Catalog) -> Recognizer:
         mask_feature_prob=config.mask_feature_prob or 0.0,
         dropout=config.dropout,
     )
+    if config.lora_rank:
+        add_lora(recognizer.model, config.lora_rank)
+    return recognizer
 
 
 def _check_data(config: TrainConfig, recognizer: Recognizer, catalog: Catalog, world: World) -> None:

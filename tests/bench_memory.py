@@ -3,7 +3,9 @@
 python tests/bench_memory.py passes     # predicted against measured bytes of passes on the CPU
 python tests/bench_memory.py ranks      # against real DeepSpeed ranks, ZeRO 0 to 3
 python tests/bench_memory.py published  # against what others measured on a GPU
-python tests/bench_memory.py cards      # what fits on which card
+python tests/bench_memory.py cards      # what fits on which card, and what saves how much
+python tests/bench_memory.py heads      # what of it are logits and loss
+python tests/bench_memory.py savers     # what saves how much on this CPU, and its price in time
 """
 
 import gc
@@ -13,7 +15,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +29,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from asrscale import devices, memory, model, plan
 from asrscale import engine as ds
+from asrscale.lora import add_lora
 from asrscale.memory import CudaSemantics, Scratch, Tape, run_pass, trace_pass
 from asrscale.model import (
     Recognizer,
@@ -50,17 +55,24 @@ NORMS = {
 # So short that the stem of every pass runs in several slices; what a pass below one slice takes is overestimated.
 SHORT_SLICE_SAMPLES = 16_000
 SMALL_RANK = dict(num_hidden_layers=4, vocab_size=32, attention_dropout=0.0)
+WARM_UP = dict(num_hidden_layers=1, hidden_size=192, num_attention_heads=4, intermediate_size=768)
 SHAPES = ((1, 4.0), (2, 3.0), (5, 1.0), (3, 2.5))  # utterances, seconds
+
+
+@contextmanager
+def config_file(settings: dict[str, Any]) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "config.json")
+        path.write_text(json.dumps(Wav2Vec2Config(**settings).to_dict()))
+        yield str(path)
 
 
 def recognizers(
     settings: dict[str, Any], attention: str, dtype: torch.dtype, *, real: bool = True
 ) -> tuple[Recognizer, Recognizer]:
     """A model with real weights (or the sketch again), and its sketch."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "config.json")
-        path.write_text(json.dumps(Wav2Vec2Config(**settings).to_dict()))
-        sketch = sketch_recognizer(str(path), dtype=dtype, attention=attention)
+    with config_file(settings) as path:
+        sketch = sketch_recognizer(path, dtype=dtype, attention=attention)
     if not real:
         return sketch, sketch
     config = Wav2Vec2Config.from_dict(sketch.model.config.to_dict())
@@ -167,54 +179,60 @@ def resident_bytes(name: str) -> int:
     return int(line.split()[1]) * 1024
 
 
+def train_two_steps(settings: dict[str, Any], config: dict[str, Any], world: ds.World) -> tuple[Tape, int]:
+    """Two optimizer steps of two passes each: the tape of the second, and by how much the process was larger in it."""
+    gc.collect()
+    before = resident_bytes("VmRSS")
+    real, _ = recognizers(settings, "sdpa", torch.float32)
+    freeze_feature_encoder(real.model.train())
+    (utterances, seconds), samples = RANK_SHAPE, int(RANK_SHAPE[1] * 16_000)
+    tape = Tape("cpu", {})
+    tape.hold([*real.model.parameters(), *real.model.buffers()])
+    with tape:
+        engine = ds.initialize(real.model, config, weight_decay=0.01, adam_beta2=0.98)
+        waveforms = torch.randint(-3000, 3000, (utterances, samples), dtype=torch.int16)
+        lengths = torch.linspace(samples, samples * 0.8, utterances).long()
+        labels = torch.randint(5, 30, (utterances, int(seconds * 15)))
+        for step in range(2):
+            if step:
+                tape.rows.clear()
+                Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+            for _ in range(2):
+                logits = forward_logits(engine, real, waveforms, lengths)
+                frames = count_frames(real.model, lengths)
+                loss = ctc_losses(logits, frames, labels, torch.full((utterances,), labels.shape[1]), 0).sum()
+                ds.backward(engine, loss, world)
+                del logits, loss
+            ds.take_step(engine, 1e-5)
+    grown = resident_bytes("VmHWM") - before
+    engine.destroy()
+    return tape, grown
+
+
 def measure_rank(stage: int, precision: ds.Precision) -> dict[str, Any]:
-    """Two optimizer steps of two passes each on a real DeepSpeed rank: what was predicted and what was measured."""
+    """What was predicted and what was measured of a real DeepSpeed rank."""
     torch.set_num_threads(1)
     settings = SMALL_RANK | NORMS["layer"]
-    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-    (utterances, seconds), samples = RANK_SHAPE, int(RANK_SHAPE[1] * 16_000)
     with ds.joined_ranks() as world:
-        path = f"ds_configs/zero{stage}.json"
         config = ds.resolve_ds_config(
-            ds.read_ds_config(path), precision=precision, max_gradient_norm=1.0, device=world.device
-        )
+            ds.read_ds_config(f"ds_configs/zero{stage}.json"), precision=precision, max_gradient_norm=1.0,
+            device=world.device,
+        )  # fmt: skip
+        dtype = torch.float32 if precision == "fp32" else torch.bfloat16
         _, sketch = recognizers(settings, "sdpa", dtype, real=False)
         regulariser = attach_regulariser(sketch.model, mask_time_prob=1.0, mask_feature_prob=0.0, layerdrop=0.0)
         freeze_feature_encoder(sketch.model)
-        cost = trace_pass(sketch, seconds, regulariser, CpuSemantics())
+        cost = trace_pass(sketch, RANK_SHAPE[1], regulariser, CpuSemantics())
         states = devices.deepspeed_states(config["zero_optimization"], sketch.model, world.world_size)
-        resident = states.weights + states.gradients + states.optimizer + states.buckets
-        predicted = resident + max(
-            states.step_bytes, states.backward_bytes + float(cost.timeline_bytes(utterances).max())
-        )
-        gc.collect()
-        before = resident_bytes("VmRSS")
-        real, _ = recognizers(settings, "sdpa", torch.float32)
-        freeze_feature_encoder(real.model.train())
-        tape = Tape("cpu", {})
-        tape.hold([*real.model.parameters(), *real.model.buffers()])
-        with tape:
-            engine = ds.initialize(real.model, config, weight_decay=0.01, adam_beta2=0.98)
-            waveforms = torch.randint(-3000, 3000, (utterances, samples), dtype=torch.int16)
-            lengths = torch.linspace(samples, samples * 0.8, utterances).long()
-            labels = torch.randint(5, 30, (utterances, int(seconds * 15)))
-            for step in range(2):
-                if step:
-                    tape.rows.clear()
-                    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-                for _ in range(2):
-                    logits = forward_logits(engine, real, waveforms, lengths)
-                    frames = count_frames(real.model, lengths)
-                    loss = ctc_losses(logits, frames, labels, torch.full((utterances,), labels.shape[1]), 0).sum()
-                    ds.backward(engine, loss, world)
-                    del logits, loss
-                ds.take_step(engine, 1e-5)
-        row = dict(
-            stage=stage, precision=precision, ranks=world.world_size, predicted=predicted,
-            tensors=max(row[0] for row in tape.rows), rss=resident_bytes("VmHWM") - before,
-        )  # fmt: skip
-        engine.destroy()
-    return row
+        pass_bytes = states.backward_bytes + float(cost.timeline_bytes(RANK_SHAPE[0]).max())
+        predicted = sum(states.resident.values()) + max(states.step_bytes, pass_bytes)
+        # Once with a small model: code, primitives and scratch that libraries keep from their first use on.
+        train_two_steps(settings | WARM_UP, config, world)
+        tape, grown = train_two_steps(settings, config, world)
+    tensors = max(row[0] for row in tape.rows)
+    return dict(
+        stage=stage, precision=precision, ranks=world.world_size, predicted=predicted, tensors=tensors, rss=grown
+    )
 
 
 def ranks() -> None:
@@ -257,35 +275,102 @@ MODELS: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 WHOLE_STEM = 10**9
+NOTEBOOK_SECONDS = 20  # 2 clips, each padded to 10 s
+
+
+def sketched(
+    path: str, *, every: int = 0, slices: bool = True, rank: int = 0
+) -> tuple[Recognizer, list[memory.PassCost]]:
+    """What a pass of 10 s utterances costs."""
+    model.SLICE_SAMPLES = 160_000 if slices else WHOLE_STEM  # without slices any size is a whole one
+    memory.SLICE_SAMPLES = 160_000
+    config = plan.plan_config(model=path, activation_checkpointing=every, lora_rank=rank)
+    return plan.sketch(config, [10.0], CudaSemantics())
+
+
+def pass_seconds(cost: memory.PassCost) -> float:
+    """Estimated compute of 16 utterances on an A100, without what real training is slower by."""
+    return float(plan._operation_seconds(cost, 16, devices.GPUS["a100-40"]).sum())
 
 
 def cards() -> None:
-    """Prints the most padded seconds of a pass of 10 s utterances by card, model and what saves memory."""
+    """Prints the most padded seconds of a pass of 10 s utterances by card, model and what saves memory, and its price.
+
+    Time is that of the arithmetic of a pass, to that without checkpointing. The notebook's settings are 2 clips padded
+    to 10 s, fp16 by autocast (weights, gradients and moments in fp32: 16 bytes a parameter), every layer checkpointed.
+    """
     gpus = [devices.find_gpu(gib) for gib in ("6", "8", "12", "16", "24", "40", "80")]
-    print(f"| model | settings | {' | '.join(gpu.name for gpu in gpus)} |\n|---|---|{'---|' * len(gpus)}")
-    for model_name, settings in MODELS.items():
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "config.json")
-            path.write_text(json.dumps(Wav2Vec2Config(**settings).to_dict()))
-            config = plan.plan_config(model=str(path))
-            for checkpointed, slice_samples in itertools.product((False, True), (WHOLE_STEM, 160_000)):
-                memory.SLICE_SAMPLES = model.SLICE_SAMPLES = slice_samples
-                # Without slices any size is a whole one.
-                memory.SLICE_SAMPLES = min(slice_samples, 160_000)
-                recognizer, costs = plan.sketch(config, [10.0], CudaSemantics(), checkpointed=checkpointed)
-                for name in ("zero2", "zero2_offload"):
-                    read = ds.read_ds_config(f"ds_configs/{name}.json")
-                    zero = ds.resolve_ds_config(
-                        read, precision="bf16", max_gradient_norm=1.0, device=torch.device("cuda")
-                    )["zero_optimization"]
-                    states = devices.deepspeed_states(zero, recognizer.model, 1)
-                    caps = [plan.cap_of(costs, devices.activation_budget_bytes(gpu, states, 1)) for gpu in gpus]
-                    stem = "whole stem" if slice_samples == WHOLE_STEM else "sliced stem"
-                    words = f"{name}, {'checkpointing, ' if checkpointed else ''}{stem}"
-                    print(
-                        f"| {model_name} | {words} | {' | '.join(f'{cap:,}' if cap else '-' for cap in caps)} |",
-                        flush=True,
-                    )
+    print(f"| model | settings | time | {' | '.join(gpu.name for gpu in gpus)} |\n|---|---|---|{'---|' * len(gpus)}")
+    ways: dict[str, tuple[str, dict[str, Any]]] = {
+        "whole stem": ("zero2", dict(slices=False)),
+        "sliced stem (all below)": ("zero2", {}),
+        "checkpointing every 4th layer": ("zero2", dict(every=4)),
+        "checkpointing every 2nd layer": ("zero2", dict(every=2)),
+        "checkpointing every layer": ("zero2", dict(every=1)),
+        "checkpointing every layer, whole stem": ("zero2", dict(every=1, slices=False)),
+        "offload": ("zero2_offload", {}),
+        "offload, checkpointing every layer": ("zero2_offload", dict(every=1)),
+        "LoRA, rank 16": ("zero2", dict(rank=16)),
+        "LoRA, rank 16, checkpointing every layer": ("zero2", dict(rank=16, every=1)),
+    }
+    for (model_name, settings), (words, (name, how)) in itertools.product(MODELS.items(), ways.items()):
+        with config_file(settings) as path:
+            recognizer, costs = sketched(path, **how)
+            zero = ds.resolve_ds_config(
+                ds.read_ds_config(f"ds_configs/{name}.json"), precision="bf16", max_gradient_norm=1.0,
+                device=torch.device("cuda"),
+            )["zero_optimization"]  # fmt: skip
+            slower = pass_seconds(costs[0]) / pass_seconds(sketched(path)[1][0])
+        states = devices.deepspeed_states(zero, recognizer.model, 1)
+        budgets = [devices.activation_budget_bytes(gpu, states, 1) for gpu in gpus]
+        cells = [f"{cap:,}" if cap else "-" for cap in (plan.cap_of(costs, budget) for budget in budgets)]
+        print(f"| {model_name} | {words} | {slower:.2f} | {' | '.join(cells)} |", flush=True)
+        if "whole stem" in words and how.get("every"):
+            states = devices.States(16.0 * sum(p.numel() for p in recognizer.model.parameters()), 0, 0, 0, 0, 0)
+            budgets = [devices.activation_budget_bytes(gpu, states, 1) for gpu in gpus]
+            fits = [plan.cap_of(costs, budget) >= NOTEBOOK_SECONDS for budget in budgets]
+            cells = [str(NOTEBOOK_SECONDS) if fit else "-" for fit in fits]
+            print(f"| {model_name} | the notebook's | | {' | '.join(cells)} |", flush=True)
+
+
+def heads() -> None:
+    """Prints the peak of a pass of 16 × 10 s, every layer checkpointed, by vocabulary.
+
+    What is more than with 32 tokens is the most that logits and loss in slices could save.
+    """
+    print("| model | 32 tokens: MiB | 500 | 5,000 |\n|---|---|---|---|")
+    for name, settings in MODELS.items():
+        peaks = []
+        for tokens in (32, 500, 5000):
+            with config_file(settings | {"vocab_size": tokens}) as path:
+                peaks.append(sketched(path, every=1)[1][0].timeline_bytes(16).max())
+        cells = [f"{peak / 2**20:,.0f} ({peak / peaks[0] - 1:+.0%})" for peak in peaks]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def savers() -> None:
+    """Prints what each saver is worth on this CPU and costs in time: base with 4 layers, 4 × 5 s, best of three."""
+    print("| settings | predicted MB | tensors MB | seconds |\n|---|---|---|---|")
+    for frozen, every, rank in ((False, 0, 0), (True, 0, 0), (True, 4, 0), (True, 2, 0), (True, 1, 0), (True, 1, 16)):
+        real, sketch = recognizers(BASE | NORMS["layer"] | dict(num_hidden_layers=4), "sdpa", torch.float32)
+        for recognizer, device in ((real, "cpu"), (sketch, "meta")):
+            if rank:
+                with torch.device(device):
+                    add_lora(recognizer.model, rank)
+            if frozen:
+                freeze_feature_encoder(recognizer.model)
+            if every:
+                checkpoint_activations(recognizer.model, every)
+        regulariser = attach_regulariser(sketch.model, mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0)
+        predicted = trace_pass(sketch, 5.0, regulariser, CpuSemantics()).timeline_bytes(4).max()
+        seconds = []
+        for _ in range(3):
+            began = time.perf_counter()
+            tape, _, _ = measure_pass(real, 4, 5.0)
+            seconds.append(time.perf_counter() - began)
+        peak = max(row[0] for row in tape.rows) - sum(p.numel() * 4 for p in real.model.parameters())
+        words = f"{'frozen' if frozen else 'trained'} stem, every {every}, LoRA {rank}"
+        print(f"| {words} | {predicted / 1e6:,.0f} | {peak / 1e6:,.0f} | {min(seconds):.2f} |", flush=True)
 
 
 def copies_for_cublas(args: Any, _: Any) -> int:
@@ -337,4 +422,4 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     memory.SLICE_SAMPLES = model.SLICE_SAMPLES = SHORT_SLICE_SAMPLES
     for name in sys.argv[1:2] or ("published", "cards"):
-        {f.__name__: f for f in (passes, ranks, rank, cards, published)}[name]()
+        {f.__name__: f for f in (passes, ranks, rank, cards, heads, savers, published)}[name]()

@@ -13,7 +13,7 @@ LAYERS = [
     {"cli", "progress", "audio", "text", "storage", "launcher", "files"},
     {"config", "devices", "lint", "sources", "index", "batching", "schedule", "metrics", "tracking"},
     {"pack", "splits", "loader", "model", "modelcard", "workers", "watch"},
-    {"assemble", "engine", "steps", "hub", "regularise"},
+    {"assemble", "engine", "hub", "lora", "regularise", "steps"},
     {"report"},
     {"build"},
     {"shard"},
@@ -33,12 +33,13 @@ OWNERS = {
     "jinja2": {"report"},
     "jiwer": {"metrics"},
     "matplotlib": {"tracking"},
+    "peft": {"lora"},
     "pyarrow": {"index"},
     "safetensors": {"checkpoint"},
     "soundfile": {"audio", "demo"},  # the demo writes mp3, which nothing else does
     "soxr": {"audio", "demo"},
     "tqdm": {"progress"},
-    "transformers": {"model", "regularise"},
+    "transformers": {"lora", "model", "regularise"},
     "wandb": {"tracking"},
     "webdataset": {"pack"},
 }
