@@ -57,7 +57,7 @@ def save_checkpoint(
     A collective: every rank calls it; rank 0 writes. `frozen` are the weights that are not trained, in fp32.
 
     Returns:
-        Why it could not be written, on every rank, or None: the checkpoints before are as they were.
+        None, or why it could not be written: the checkpoints before are as they were.
 
     Raises:
         FloatingPointError: A weight is not finite.
@@ -87,8 +87,7 @@ def _write(weights: dict[str, Tensor], moments: dict[str, Tensor], state: RunSta
     save_file(moments, partial / MOMENTS_FILE)
     write_json(partial / STATE_FILE, asdict(state))
     write_json(partial / MANIFEST_FILE, {name: _fingerprint(partial / name) for name in FILES})
-    for path in (*partial.iterdir(), partial):
-        sync(path)
+    sync(*partial.iterdir(), partial)
     if target.exists():  # its evaluation was cut short, or it was damaged
         target.rename(replaced)
     partial.rename(target)
@@ -114,22 +113,15 @@ def whole_checkpoint(run_folder: Path, step: int | None = None) -> tuple[Path | 
     refused: list[str] = []
     wanted = [] if step is None else [folder / _name(step)]
     for checkpoint in dict.fromkeys(wanted + _newest_first(folder)):
-        if (damage := _find_damage(checkpoint)) is None:
+        try:
+            manifest = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
+            damaged = [name for name in FILES if _fingerprint(checkpoint / name) != manifest[name]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            damaged = [f"{MANIFEST_FILE}, or what it names, cannot be read ({error})"]
+        if not damaged:
             return checkpoint, refused
-        refused.append(f"{checkpoint} is not whole: {damage}")
+        refused.append(f"{checkpoint} is not whole: {', '.join(damaged)}")
     return None, refused
-
-
-def _find_damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's files, or None."""
-    try:
-        manifest = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
-        for name in FILES:
-            if _fingerprint(checkpoint / name) != manifest[name]:
-                return f"{name} is not what {MANIFEST_FILE} says"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"{MANIFEST_FILE}, or what it names, cannot be read ({error})"
-    return None
 
 
 def _newest_first(folder: Path) -> list[Path]:
@@ -152,14 +144,9 @@ def read_state(checkpoint: Path) -> RunState:
 
 
 def load_weights(recognizer: Recognizer, checkpoint: Path) -> None:
-    """Puts a checkpoint's weights into a model that no engine wraps yet; every key must match.
-
-    Raises:
-        CliError: They are of another model.
-    """
-    weights = load_file(checkpoint / WEIGHTS_FILE)
+    """Puts a checkpoint's weights into a model that no engine wraps yet; CliError where they are of another model."""
     try:
-        recognizer.model.load_state_dict(weights, strict=True)
+        recognizer.model.load_state_dict(load_file(checkpoint / WEIGHTS_FILE), strict=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise CliError(f"{checkpoint} holds another model than --model: {reason}") from error
@@ -188,8 +175,7 @@ def export_model(recognizer: Recognizer, checkpoint: Path, folder: Path, dtype: 
     for name, value in weights.items():
         if written[name].dtype != dtype or not torch.equal(written[name], value):
             raise RuntimeError(f"{partial}: {name} was not written as it is")
-    for path in (*partial.iterdir(), partial):
-        sync(path)
+    sync(*partial.iterdir(), partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 

@@ -13,21 +13,13 @@ import sys
 import traceback
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 import fire
 from fire.decorators import SetParseFn
 
-from asrscale.errors import (
-    EXIT_COMPLETE,
-    EXIT_FAULT,
-    EXIT_INTERRUPTED,
-    EXIT_USAGE,
-    AsrscaleError,
-    CliError,
-    DataError,
-)
+from asrscale.errors import EXIT_COMPLETE, EXIT_FAULT, EXIT_INTERRUPTED, EXIT_USAGE, AsrscaleError, CliError, DataError
 
 Schema = TypeVar("Schema")
 
@@ -43,10 +35,10 @@ def main(
     argv: Sequence[str] | None = None,
     build: Callable[..., Schema] | None = None,
 ) -> NoReturn:
-    """Parses the command line into `schema`, calls `function` with it, exits with its code.
+    """Parses the command line into `schema`, calls `function` with it, exits with its code; None is 0.
 
     An `AsrscaleError` becomes one line on stderr (of a node's first rank only, but for a `DataError`) and exit code 2
-    for a `CliError`, 1 for others; any other exception keeps its traceback. None for an exit code is 0.
+    for a `CliError`, 1 for others; any other exception keeps its traceback.
 
     Args:
         schema: A frozen dataclass whose fields were made by `setting`.
@@ -94,8 +86,8 @@ def parse(schema: type[Any], argv: Sequence[str]) -> dict[str, Any]:
     Raises:
         CliError: A word that is no flag where none may be, a flag that is unknown, missing or of the wrong type.
     """
-    names = {field.name for field in dataclasses.fields(schema) if not field.metadata["words"]}
-    takers = {field.name for field in dataclasses.fields(schema)} - names
+    takers = {field.name for field in dataclasses.fields(schema) if field.metadata["words"]}
+    names = {field.name for field in dataclasses.fields(schema)} - takers
     given = [word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--") and word != "--"]
     for name in given:
         if name not in names and not (name.startswith("no") and name[2:] in names):
@@ -119,38 +111,36 @@ def parse(schema: type[Any], argv: Sequence[str]) -> dict[str, Any]:
     stray += [] if takers else words
     if stray:
         raise CliError(f"unexpected word '{stray[0]}': every value follows a flag, as in --flag value")
-    return typed(schema, captured) | {name: tuple(words) for name in takers if words}
-
-
-def typed(schema: type[Any], flags: Mapping[str, str]) -> dict[str, Any]:
-    """Converts flags that are still text to the types of their fields; CliError names one missing or mistyped."""
-    hints = typing.get_type_hints(schema)
-    values = {name: _convert(name, text, hints[name]) for name, text in flags.items()}
+    hints = _types(schema)
+    values = {name: _convert(name, text, hints[name]) for name, text in captured.items()}
     for field in dataclasses.fields(schema):
         if field.name not in values and field.default is dataclasses.MISSING:
             raise CliError(f"missing flag --{field.name}: {field.metadata['help']}")
-    return values
+    return values | {name: tuple(words) for name in takers if words}
 
 
 def usage(schema: type[Any]) -> str:
     """The text of --help: the dataclass's docstring, then a line a flag."""
-    hints = typing.get_type_hints(schema)
+    hints = _types(schema)
     lines = [(schema.__doc__ or "").strip(), "", "flags:"]
     for field in dataclasses.fields(schema):
+        name, kind = field.name, _type_name(hints[field.name])
         shown = str(field.default).lower() if isinstance(field.default, bool | None) else field.default
         default = "required" if field.default is dataclasses.MISSING else f"default {shown}"
-        flag = (
-            f"{field.name.upper()} …" if field.metadata["words"] else f"--{field.name} {_type_name(hints[field.name])}"
-        )
-        lines.append(f"  {flag}")
+        lines.append(f"  {name.upper()} …" if field.metadata["words"] else f"  --{name} {kind}")
         lines.append(f"        {field.metadata['help']} ({default})")
     return "\n".join(lines)
 
 
+def _types(schema: type[Any]) -> dict[str, Any]:
+    """The type of each field; of `X | None`, that is X."""
+    optional = (types.UnionType, typing.Union)
+    hints = typing.get_type_hints(schema).items()
+    return {name: get_args(hint)[0] if get_origin(hint) in optional else hint for name, hint in hints}
+
+
 def _convert(name: str, text: str, hint: Any) -> Any:
     """`text` as the type `hint`; raises CliError naming the flag."""
-    if get_origin(hint) in (types.UnionType, typing.Union):
-        return _convert(name, text, next(arg for arg in get_args(hint) if arg is not type(None)))
     if get_origin(hint) is tuple:
         parts = tuple(part.strip() for part in text.split(",") if part.strip())
         if not parts:
@@ -178,8 +168,6 @@ def _convert(name: str, text: str, hint: Any) -> Any:
 
 
 def _type_name(hint: Any) -> str:
-    if get_origin(hint) in (types.UnionType, typing.Union):
-        return _type_name(next(arg for arg in get_args(hint) if arg is not type(None)))
     if get_origin(hint) is tuple:
         return f"{_type_name(get_args(hint)[0])}[,…]"
     if get_origin(hint) is Literal:

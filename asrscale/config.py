@@ -14,9 +14,8 @@ from asrscale.errors import CliError
 DEMO_DATA = "data/demo/shards"
 DEMO_MODEL = "tiny"
 
-# The defaults below are for fine-tuning: the values of the notebook this project began with (learning rate, weight
-# decay, warm-up, epochs), units of 160 s so that ranks balance. These are for a
-# model that starts from random weights; docs/experiments.md has the curves.
+# The defaults below are for fine-tuning: the values of the notebook this project began with, and units of 160 s so that
+# ranks balance. These are for a model that starts from random weights; docs/experiments.md has the curves.
 FROM_SCRATCH: dict[str, Any] = dict(
     learning_rate=3e-3, weight_decay=0.01, adam_beta2=0.98, warmup_steps=100, schedule="cosine", max_steps=4000,
     batch_seconds=6.0, units_per_step=2, freeze_feature_encoder=False, activation_checkpointing=0,
@@ -37,9 +36,8 @@ REGULARISATION_BY_HOURS = (
 class TrainConfig:
     """Fine-tunes a Wav2Vec2ForCTC: shards in, a Hugging Face model folder and its WER out.
 
-    Start it with `deepspeed launch/train.py …` (all GPUs), `torchrun … -- launch/train.py …`, `srun`, or plain
-    `python` (one process).
-    Run it again with the same flags to go on after an interruption.
+    Start it with `deepspeed launch/train.py …` (all GPUs), `torchrun … -- launch/train.py …`, `srun`, or plain `python`
+    (one process). Run it again with the same flags to go on after an interruption.
     """
 
     config: str = setting("ds_configs/zero2.json", help="DeepSpeed configuration")
@@ -125,7 +123,10 @@ def train_config(**given: Any) -> TrainConfig:
     for name in ("train", "valid", "model", "vocab", "cache_dir"):
         if re.search(r"://[^/]*@", str(getattr(config, name))):  # settings go to files, to W&B and to the model's card
             raise CliError(f"--{name}: user and password in an address would be written down: use the environment")
-    _check_ranges(config)
+    for rule, (holds, names) in _RANGES.items():
+        for name in names:
+            if (value := getattr(config, name)) is not None and not holds(value):
+                raise CliError(f"--{name} {value:g}: give a value {rule}")
     return config
 
 
@@ -150,14 +151,7 @@ FIXED_BY_THE_RUN = ("train", "valid", "model", "vocab", "seed", "batch_seconds",
 
 
 def check_resumable(config: TrainConfig, folder: Path, data_fingerprint: str) -> list[str]:
-    """Compares the settings of a run that goes on with those that it was last started with.
-
-    Returns:
-        Settings that changed and may, a line each.
-
-    Raises:
-        CliError: One of FIXED_BY_THE_RUN, or the data, changed.
-    """
+    """What changed since a run was last started, a line each; CliError for data and settings that must not."""
     try:
         before = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -185,11 +179,3 @@ _RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
         "adam_beta2", "dropout", "mask_time_prob", "mask_feature_prob", "layerdrop", "max_unknown_fraction",
         "max_bad_fraction")),
 }  # fmt: skip
-
-
-def _check_ranges(config: TrainConfig) -> None:
-    """Raises CliError naming the first flag that is out of range."""
-    for rule, (holds, names) in _RANGES.items():
-        for name in names:
-            if (value := getattr(config, name)) is not None and not holds(value):
-                raise CliError(f"--{name} {value:g}: give a value {rule}")

@@ -82,8 +82,8 @@ def joined_ranks(*, watched: bool = False) -> Iterator[World]:
     Raises:
         CliError: GPUs that cannot be used, an environment that is only half set, or ranks that do not find each other.
     """
-    use_gpu = torch.cuda.is_available()
-    if not use_gpu and glob.glob("/dev/nvidia[0-9]*") and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not gpus and glob.glob("/dev/nvidia[0-9]*") and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
         raise CliError(
             f"this machine has NVIDIA devices, but torch {torch.__version__} cannot use them: check nvidia-smi and the "
             "driver, or set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU"
@@ -94,20 +94,18 @@ def joined_ranks(*, watched: bool = False) -> Iterator[World]:
     try:
         rank, local_rank, world_size = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
         local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or 1)
-        if use_gpu and torch.cuda.device_count() == 1 and "LOCAL_WORLD_SIZE" in added:
+        if gpus == 1 and "LOCAL_WORLD_SIZE" in added:
             local_rank, local_world_size = 0, 1  # srun may show each task its own GPU only
-        if use_gpu and local_world_size > torch.cuda.device_count():
-            raise CliError(
-                f"{local_world_size} ranks were started for {torch.cuda.device_count()} GPUs: start one a GPU"
-            )
-        if use_gpu:
+        if gpus and local_world_size > gpus:
+            raise CliError(f"{local_world_size} ranks were started for {gpus} GPUs: start one a GPU")
+        if gpus:
             torch.cuda.set_device(local_rank)
         elif "OMP_NUM_THREADS" not in os.environ:  # deepspeed's launcher leaves every rank all cores
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world_size))
         # Its shared-memory all-reduce serves inference only, and is compiled at the first start.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        _meet("nccl" if use_gpu else "gloo", WATCHED if watched else None)
-        yield World(rank, local_rank, world_size, torch.device("cuda", local_rank) if use_gpu else torch.device("cpu"))
+        _meet("nccl" if gpus else "gloo", WATCHED if watched else None)
+        yield World(rank, local_rank, world_size, torch.device("cuda", local_rank) if gpus else torch.device("cpu"))
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
@@ -117,11 +115,7 @@ def joined_ranks(*, watched: bool = False) -> Iterator[World]:
 
 
 def _meet(backend: str, patience: timedelta | None) -> None:
-    """Opens the process group, whose collectives wait for `patience`, None is as long as torch says.
-
-    Raises:
-        TransientError: The ranks do not reach each other within MEETING.
-    """
+    """Opens the process group, whose collectives wait for `patience`; None is as long as torch says."""
     try:
         store, rank, world_size = next(rendezvous("env://", timeout=MEETING))
         store.set_timeout(patience or torch.distributed.default_pg_timeout)
@@ -155,26 +149,17 @@ def gather_objects(value: Any, world: World) -> list[Any]:
 
 
 def resolve_precision(precision: Precision, world: World) -> Precision:
-    """What `auto` means here: bf16 on Ampere and later GPUs, fp16 on earlier ones, fp32 on a CPU.
-
-    Raises:
-        CliError: fp16 on a CPU.
-    """
-    if world.device.type == "cpu":
-        if precision == "fp16":
-            raise CliError("--precision fp16 needs a GPU: use fp32 or bf16 on a CPU")
-        return "fp32" if precision == "auto" else precision
-    if precision == "auto":
-        return "bf16" if torch.cuda.get_device_capability(world.device) >= (8, 0) else "fp16"
-    return precision
+    """What `auto` means here: bf16 on Ampere and later, fp16 before, fp32 on a CPU, for which fp16 is a CliError."""
+    on_cpu = world.device.type == "cpu"
+    if on_cpu and precision == "fp16":
+        raise CliError("--precision fp16 needs a GPU: use fp32 or bf16 on a CPU")
+    if precision != "auto":
+        return precision
+    return "fp32" if on_cpu else "bf16" if torch.cuda.get_device_capability(world.device) >= (8, 0) else "fp16"
 
 
 def read_ds_config(path: str) -> dict[str, Any]:
-    """Reads a DeepSpeed configuration and refuses what would fight asrscale.
-
-    Raises:
-        CliError: No file, no JSON object, or a concrete value for something that is a flag here.
-    """
+    """Reads a DeepSpeed configuration; CliError without one, or for a concrete value of what is a flag here."""
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -199,11 +184,7 @@ def read_ds_config(path: str) -> dict[str, Any]:
 def resolve_ds_config(
     config: dict[str, Any], *, precision: Precision, max_gradient_norm: float, device: torch.device
 ) -> dict[str, Any]:
-    """The configuration that DeepSpeed gets: the file's, with every "auto" replaced.
-
-    Raises:
-        CliError: ZeRO stage 0 in 16 bits, which could not accumulate gradients in fp32.
-    """
+    """The configuration that DeepSpeed gets: the file's, without "auto"; CliError for stage 0 in 16 bits."""
     zero = {"stage": 0} | dict(config.get("zero_optimization", {}))
     if zero["stage"] == 0 and precision != "fp32":
         raise CliError(f"ZeRO stage 0 cannot add up {precision} gradients in fp32: use ds_configs/zero1.json")
@@ -273,28 +254,32 @@ def take_step(engine: Engine, learning_rate: float, *, head_only: bool = False) 
 
 def gather_weights(engine: Engine, frozen: dict[str, Tensor], world: World) -> dict[str, Tensor]:
     """A collective: all weights in fp32 on the CPU of rank 0, frozen ones as they were loaded; none on other ranks."""
-    weights = {name: tensor for name, tensor in frozen.items() if world.is_main}
-    for name, parameter in _trainable(engine.module):
-        full = ds_utils.safe_get_full_fp32_param(parameter) if _is_partitioned(engine) else parameter.data
-        if world.is_main:
-            weights[name] = full.detach().float().cpu().clone()
-    return weights
+    return (frozen if world.is_main else {}) | _gather(engine, None, world)
 
 
 def gather_moments(engine: Engine, world: World) -> dict[str, Tensor]:
     """Both Adam moments of every trainable parameter, as `exp_avg/NAME`, and `adam_steps`; as `gather_weights`."""
-    moments: dict[str, Tensor] = {}
     _link_moments(engine)
-    for name, parameter in _trainable(engine.module):
-        for moment in MOMENTS:
-            if _is_partitioned(engine):
-                full = ds_utils.safe_get_full_optimizer_state(parameter, moment)
-            else:  # a parameter that never had a gradient has no state yet
-                full = engine.optimizer.state.get(parameter, {}).get(moment, torch.zeros_like(parameter))
-            if world.is_main:
-                moments[f"{moment}/{name}"] = full.detach().float().cpu().clone()
+    first, second = (_gather(engine, moment, world) for moment in MOMENTS)
     steps = max((int(state["step"]) for state in engine.basic_optimizer.state.values()), default=0)
-    return moments | scaler_state(engine.optimizer) | {"adam_steps": torch.tensor(steps)} if world.is_main else {}
+    counters = scaler_state(engine.optimizer) | {"adam_steps": torch.tensor(steps)}
+    return first | second | (counters if world.is_main else {})
+
+
+def _gather(engine: Engine, moment: str | None, world: World) -> dict[str, Tensor]:
+    """Full weights (`moment` None) or a moment, by name, in fp32 on the CPU of rank 0."""
+    gathered: dict[str, Tensor] = {}
+    for name, parameter in _trainable(engine.module):
+        if not _is_partitioned(engine):  # a parameter that never had a gradient has no moments yet
+            states = {None: parameter.data} | engine.optimizer.state.get(parameter, {})
+            full = states.get(moment, torch.zeros_like(parameter))
+        elif moment:
+            full = ds_utils.safe_get_full_optimizer_state(parameter, moment)
+        else:
+            full = ds_utils.safe_get_full_fp32_param(parameter)
+        if world.is_main:
+            gathered[f"{moment}/{name}" if moment else name] = full.detach().float().cpu().clone()
+    return gathered
 
 
 def scaler_state(optimizer: Any) -> dict[str, Tensor]:

@@ -3,18 +3,20 @@
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 
-def sync(path: Path) -> None:
-    """Makes a file's content, or a folder's entries, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def sync(*paths: Path) -> None:
+    """Makes the content of files, or the entries of folders, survive a power cut."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_whole(path: str | os.PathLike[str], text: str) -> None:
@@ -48,3 +50,30 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if torn:
         print(f"warning: {path}: {torn} torn line(s) dropped", file=sys.stderr)
     return rows
+
+
+def keep_until(path: Path, step: int) -> int:
+    """Drops the rows of later steps from a JSONL file, which may be missing; returns how many are left."""
+    if not path.exists():
+        return 0
+    rows = [row for row in read_rows(path) if row["step"] <= step]
+    write_rows(path, rows)
+    return len(rows)
+
+
+def append_rows(path: Path, rows: Iterable[Mapping[str, Any]], unwritten: dict[Path, str]) -> None:
+    """Adds rows to a JSONL file; where that fails, says so once, and keeps them in `unwritten` for the next call."""
+    told, size = path in unwritten, -1
+    lines = "".join(json.dumps(row, ensure_ascii=False, default=float) + "\n" for row in rows)  # scalars of numpy too
+    lines = unwritten.pop(path, "") + lines
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            size = file.tell()
+            file.write(lines)
+    except OSError as error:
+        unwritten[path] = lines
+        with suppress(OSError):
+            os.truncate(path, size)  # a part of a line may be there
+        if not told:
+            print(f"warning: {path}: {error.strerror}; tried again with the next", file=sys.stderr, flush=True)

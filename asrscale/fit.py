@@ -29,17 +29,9 @@ SAMPLE_PREDICTIONS = 20  # recorded after each evaluation
 
 
 def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, Any], tracker: Tracker) -> RunState:
-    """Trains from `state` to the end, evaluating and saving on the way.
+    """Trains from `state` to the end, evaluating and saving on the way; returns where the run stands then.
 
-    Args:
-        job: The run.
-        state: Where it stands.
-        resumed: The checkpoint that `state` comes from; the model has its weights already.
-        ds_config: What DeepSpeed gets.
-        tracker: Takes the numbers.
-
-    Returns:
-        Where the run stands at its end.
+    The model has the weights of the checkpoint `resumed`, where `state` comes from one; DeepSpeed gets `ds_config`.
 
     Raises:
         CliError: The last checkpoint cannot be written.
@@ -110,16 +102,10 @@ def take_steps(engine: Engine, job: Job, state: RunState, tracker: Tracker, bar:
     meter, note = Meter(), ""
     damaged_so_far = open_records(job, state.step)
     steps = steps_from(
-        job.plan,
-        job.recognizer,
-        range(state.step, job.total_steps),
-        rank=world.rank,
-        world_size=world.world_size,
-        cap_samples=int(config.memory_cap_seconds * SAMPLE_RATE_HZ),
-        threads=config.decode_threads,
-        pin=world.device.type == "cuda",
-        cache=job.cache,
-    )
+        job.plan, job.recognizer, range(state.step, job.total_steps), rank=world.rank, world_size=world.world_size,
+        cap_samples=int(config.memory_cap_seconds * SAMPLE_RATE_HZ), threads=config.decode_threads,
+        pin=world.device.type == "cuda", cache=job.cache,
+    )  # fmt: skip
     engine.train()
     asked = time.perf_counter()
     for step in steps:
@@ -150,11 +136,7 @@ def take_steps(engine: Engine, job: Job, state: RunState, tracker: Tracker, bar:
 
 
 def count_utterances(job: Job, step: Step) -> tuple[int, int]:
-    """How many utterances of a step are good and how many are damaged, on all ranks; a collective.
-
-    Raises:
-        Stopped: A rank was asked to stop.
-    """
+    """How many utterances of a step are good and how many are damaged, on all ranks; Stopped where one was asked to."""
     own, stop = sum(len(batch.utterances) for batch in step.batches), job.watch.beat("training", step.number + 1)
     good, damaged, stopping = map(round, ds.all_reduce_sum([own, len(step.damaged), stop], job.world))
     if stopping:
@@ -166,8 +148,7 @@ def train_step(engine: Engine, job: Job, step: Step, good: int, meter: Meter) ->
     """One optimizer step over the `good` utterances of all ranks; without any, no weight is touched.
 
     Returns:
-        This rank's share of the step's loss (their sum is the mean over its utterances), and the gradient's norm: where
-        that is not finite, no rank touched a weight or a moment.
+        This rank's share of the step's mean loss, and the gradient's norm, which `engine.take_step` describes.
     """
     total = torch.zeros((), device=job.world.device)
     if not good:
@@ -211,6 +192,5 @@ def evaluate_and_judge(engine: Engine, job: Job, state: RunState, tracker: Track
     tracker.log(state.step, {"valid/wer": wer, "valid/cer": result.errors.cer, "valid/loss": result.loss})
     tracker.log_predictions(state.step, predictions(job.valid, result.hypotheses)[:SAMPLE_PREDICTIONS])
     bar.write(f"step {state.step:,}: WER {wer:.2%}, CER {result.errors.cer:.2%}{', the best so far' if better else ''}")
-    if better:
-        return replace(state, best=score, best_step=state.step, stale_evaluations=0, evaluated_step=state.step)
-    return replace(state, stale_evaluations=state.stale_evaluations + 1, evaluated_step=state.step)
+    state = replace(state, stale_evaluations=state.stale_evaluations + 1, evaluated_step=state.step)
+    return replace(state, best=score, best_step=state.step, stale_evaluations=0) if better else state

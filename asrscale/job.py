@@ -8,13 +8,10 @@
 What an attempt wrote of steps that are taken again is dropped.
 """
 
-import json
 import math
-import os
 import resource
-import sys
 import time
-from collections.abc import Iterable
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,16 +26,17 @@ from asrscale.checkpoint import RunState
 from asrscale.config import TrainConfig
 from asrscale.engine import World
 from asrscale.errors import CliError
-from asrscale.files import read_rows, sync, write_rows
+from asrscale.files import append_rows, keep_until, sync
 from asrscale.index import Index
 from asrscale.model import Recognizer
 from asrscale.regularise import Regulariser
 from asrscale.schedule import learning_rate_at
 from asrscale.steps import RunPlan, Step
 from asrscale.storage import Cache
+from asrscale.tracking import METRICS_FILE, Values
 from asrscale.watch import Watch
 
-QUARANTINE_FILE, SKIPPED_FILE, METRICS_FILE = "quarantine.jsonl", "skipped.jsonl", "metrics.jsonl"
+QUARANTINE_FILE, SKIPPED_FILE = "quarantine.jsonl", "skipped.jsonl"
 LEDGER_FOLDER = "ledger"
 MIN_DAMAGED = 10  # fewer say nothing about the share of damaged utterances
 
@@ -77,25 +75,19 @@ class Job:
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step."""
-        schedule, peak, warmup_steps = self.config.schedule, self.config.learning_rate, self.config.warmup_steps
-        return learning_rate_at(
-            step, schedule=schedule, peak=peak, warmup_steps=warmup_steps, total_steps=self.total_steps
-        )
+        rate, warmup = self.config.learning_rate, self.config.warmup_steps
+        schedule, total = self.config.schedule, self.total_steps
+        return learning_rate_at(step, schedule=schedule, peak=rate, warmup_steps=warmup, total_steps=total)
 
 
 @dataclass
 class Meter:
     """Adds up what one line of metrics.jsonl tells."""
 
-    loss: Tensor | float = 0.0
-    gradient_norm: float | None = None
-    steps: int = 0
-    counted: int = 0  # steps with a loss
-    skipped: int = 0
-    damaged: int = 0
-    audio_samples: int = 0
-    padded_samples: int = 0
-    waiting_seconds: float = 0.0
+    loss: Tensor | float = 0.0  # of the steps that are `counted`
+    gradient_norm: float | None = None  # of the last step
+    counts: Counter[str] = field(default_factory=Counter)  # of `steps`, those `counted` or `skipped`, samples …
+    waiting_seconds: float = 0.0  # for data
     forward_seconds: float = 0.0  # on a GPU, of the host, which starts the work and may run ahead of it
     started: float = field(default_factory=time.perf_counter)
 
@@ -104,101 +96,70 @@ class Meter:
 
         The norm is None where no utterance was good, and not finite where the step was skipped.
         """
+        finite = gradient_norm is not None and math.isfinite(gradient_norm)
+        skipped = gradient_norm is not None and not finite
+        self.counts.update(steps=1, counted=finite, skipped=skipped, damaged=damaged)
+        self.counts.update(audio=step.audio_samples, padded=step.padded_samples)
         self.gradient_norm = gradient_norm
-        self.steps += 1
-        if gradient_norm is not None and math.isfinite(gradient_norm):
-            self.loss = self.loss + loss
-            self.counted += 1
-        elif gradient_norm is not None:
-            self.skipped += 1
-        self.damaged += damaged
-        self.audio_samples += step.audio_samples
-        self.padded_samples += step.padded_samples
+        self.loss = self.loss + loss if finite else self.loss
         self.waiting_seconds += waiting_seconds
 
-    def values(self, job: Job, state: RunState) -> dict[str, float | None]:
+    @property
+    def busy_seconds(self) -> float:
+        """Of a step, what this rank does by itself: in the rest of it all wait for the slowest."""
+        return (self.waiting_seconds + self.forward_seconds) / self.counts["steps"]
+
+    def values(self, job: Job, state: RunState) -> Values:
         """The numbers since the meter was made, up to `state`; a collective."""
-        seconds, world = time.perf_counter() - self.started, job.world
-        own = (
-            float(self.loss),
-            self.waiting_seconds,
-            # Of a step, what a rank does by itself: in the rest of it all wait for the slowest.
-            self.waiting_seconds + self.forward_seconds,
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # Linux counts it in KiB
-            torch.cuda.max_memory_allocated(),  # 0 without a GPU
-        )
-        loss, waiting_seconds, busy_seconds, host_bytes, device_bytes = zip(*ds.gather_objects(own, world), strict=True)
-        slowest = max(range(world.world_size), key=busy_seconds.__getitem__)
-        behind_seconds = busy_seconds[slowest] - math.fsum(busy_seconds) / world.world_size
+        seconds, counts, ranks = time.perf_counter() - self.started, self.counts, job.world.world_size
+        host_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts it in KiB
+        device_bytes = torch.cuda.max_memory_allocated()  # 0 without a GPU
+        own = float(self.loss), self.waiting_seconds, self.busy_seconds, host_bytes, device_bytes
+        loss, waiting, busy, host, device = zip(*ds.gather_objects(own, job.world), strict=True)
+        slowest = max(range(ranks), key=busy.__getitem__)
         return {
-            "train/loss": math.fsum(loss) / self.counted if self.counted else None,
+            "train/loss": math.fsum(loss) / counts["counted"] if counts["counted"] else None,
             "train/learning_rate": job.learning_rate(state.step - 1),
             "train/gradient_norm": self.gradient_norm,
             "train/epoch": state.step / job.plan.steps_per_epoch,
-            "train/audio_seconds_per_second": self.audio_samples / SAMPLE_RATE_HZ / seconds,
-            "train/padding": 1 - self.audio_samples / max(1, self.padded_samples),
-            "train/damaged": self.damaged,
-            "train/skipped": self.skipped,
-            "train/waiting": math.fsum(waiting_seconds) / world.world_size / seconds,
-            "speed/step_seconds": seconds / max(1, self.steps),
+            "train/audio_seconds_per_second": counts["audio"] / SAMPLE_RATE_HZ / seconds,
+            "train/padding": 1 - counts["audio"] / max(1, counts["padded"]),
+            "train/damaged": counts["damaged"],
+            "train/skipped": counts["skipped"],
+            "train/waiting": math.fsum(waiting) / ranks / seconds,
+            "speed/step_seconds": seconds / counts["steps"],
+            "speed/rank_seconds": busy,
             "speed/slowest_rank": slowest,
-            "speed/slowest_rank_behind_seconds": behind_seconds / max(1, self.steps),
-            "memory/host_bytes": max(host_bytes),
-            "memory/device_bytes": max(device_bytes),
+            "speed/slowest_rank_behind_seconds": busy[slowest] - math.fsum(busy) / ranks,
+            "memory/host_bytes": max(host),
+            "memory/device_bytes": max(device),
             "run/restarts": state.restarts,
         }
 
 
 def open_records(job: Job, steps_done: int) -> int:
-    """Drops what the records say of steps that will be taken again; a collective.
+    """Drops what the records say of steps that will be taken again; returns how many damaged utterances are left there.
 
-    Returns:
-        How many damaged utterances the steps before have met.
+    A collective.
     """
     damaged = 0
     if job.world.is_main:
         for path in (job.folder / SKIPPED_FILE, *(job.folder / LEDGER_FOLDER).glob("*.jsonl")):
-            _keep_until(path, steps_done)
-        damaged = _keep_until(job.folder / QUARANTINE_FILE, steps_done)
+            keep_until(path, steps_done)
+        damaged = keep_until(job.folder / QUARANTINE_FILE, steps_done)
     return round(ds.all_reduce_sum([damaged], job.world)[0])
-
-
-def _keep_until(path: Path, steps_done: int) -> int:
-    """Drops the lines of later steps, and what cannot be read; returns how many are left."""
-    if not path.exists():
-        return 0
-    rows = [row for row in read_rows(path) if row["step"] <= steps_done]
-    write_rows(path, rows)
-    return len(rows)
 
 
 def record_visits(job: Job, step: Step) -> None:
     """Appends the keys of this rank's utterances to RUN/ledger: proof of what was visited, for whoever asks."""
     path = job.folder / LEDGER_FOLDER / f"rank-{job.world.rank:05d}.jsonl"
-    append(job, path, [{"step": step.number + 1, "keys": own_keys(step)}])
-
-
-def append(job: Job, path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Adds rows to a record; where that fails, says so once, and writes them with the next or before the next save."""
-    told, size = path in job.unwritten, -1
-    lines = job.unwritten.pop(path, "") + "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            size = file.tell()
-            file.write(lines)
-    except OSError as error:
-        job.unwritten[path] = lines
-        with suppress(OSError):
-            os.truncate(path, size)  # a part of a line may be there
-        if not told:
-            print(f"warning: {path}: {error.strerror}; tried again with the next", file=sys.stderr, flush=True)
+    append_rows(path, [{"step": step.number + 1, "keys": own_keys(step)}], job.unwritten)
 
 
 def sync_records(job: Job) -> None:
     """Makes what was written of the steps so far survive a power cut, as their checkpoint will; a collective."""
     for path in list(job.unwritten):
-        append(job, path, [])
+        append_rows(path, [], job.unwritten)
     shared = (QUARANTINE_FILE, SKIPPED_FILE, METRICS_FILE) if job.world.is_main else ()
     for name in (*shared, f"{LEDGER_FOLDER}/rank-{job.world.rank:05d}.jsonl"):
         with suppress(OSError):  # many have none
@@ -223,7 +184,7 @@ def count_skipped(job: Job, step: Step, state: RunState, gradient_norm: float | 
         return 0
     keys = sorted(key for part in ds.gather_objects(own_keys(step), job.world) for key in part)
     if job.world.is_main:
-        append(job, job.folder / SKIPPED_FILE, [_where(job, step) | {"keys": keys}])
+        append_rows(job.folder / SKIPPED_FILE, [_where(job, step) | {"keys": keys}], job.unwritten)
     count = state.skipped_steps + 1
     if count >= job.config.max_skipped_steps and job.config.precision != "fp16":
         raise FloatingPointError(
@@ -248,12 +209,12 @@ def quarantine(job: Job, step: Step, damaged_so_far: int, visited: int) -> None:
         for number, reason in sorted((one.utterance, one.reason) for part in gathered for one in part):
             what = {"shard": index.shards[index.shard_ids[number]], "key": index.keys[number].as_py()}
             rows.append(_where(job, step) | what | {"reason": reason})
-        append(job, path, rows)
+        append_rows(path, rows, job.unwritten)
     if damaged_so_far >= MIN_DAMAGED and damaged_so_far > job.config.max_bad_fraction * visited:
         ds.barrier()  # the launcher ends the other ranks with the first: let rank 0 finish its lines
         raise CliError(
-            f"{damaged_so_far:,} of {visited:,} utterances are damaged, listed in {path}: copy or build their "
-            "shards again, or raise --max_bad_fraction"
+            f"{damaged_so_far:,} of {visited:,} utterances are damaged, listed in {path}: copy or build their shards "
+            "again, or raise --max_bad_fraction"
         )
 
 

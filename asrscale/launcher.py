@@ -56,9 +56,8 @@ def _slurm_environment() -> dict[str, str]:
 
 def find_launchers() -> list[tuple[int, str]]:
     """The launcher processes right above this one, as (process id, start time): none under srun or a shell."""
-    found = []
-    pid = os.getppid()
-    while (words := _words(pid)) and any(Path(word).name in _LAUNCHERS for word in words[:5]):
+    found, pid = [], os.getppid()
+    while any(Path(word).name in _LAUNCHERS for word in _read(pid, "cmdline").split("\0")[:5]):
         parent, started = _parent_and_start(pid)
         found.append((pid, started))
         pid = parent
@@ -70,18 +69,15 @@ def is_running(process: tuple[int, str]) -> bool:
     return _parent_and_start(process[0])[1] == process[1]
 
 
-def _words(pid: int) -> list[str]:
-    """The command line of a process; none where it is gone, or where there is no /proc."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
-    except OSError:
-        return []
-
-
 def _parent_and_start(pid: int) -> tuple[int, str]:
     """Parent and start time (in the kernel's ticks) of a process; (0, "") where it is gone or a zombie."""
+    fields = _read(pid, "stat").rpartition(")")[2].split()
+    return (0, "") if not fields or fields[0] in "ZX" else (int(fields[1]), fields[19])
+
+
+def _read(pid: int, name: str) -> str:
+    """What the kernel tells of a process; nothing where it is gone, or where there is no /proc."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
     except OSError:
-        return 0, ""
-    return (0, "") if fields[0] in "ZX" else (int(fields[1]), fields[19])
+        return ""

@@ -9,18 +9,20 @@ W&B is a guest: once training has begun, nothing that happens to it may fail the
 """
 
 import contextlib
-import json
-import math
 import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
 
 from asrscale.errors import CliError
-from asrscale.files import read_rows, write_rows
+from asrscale.files import append_rows, keep_until, read_rows, write_rows
 
+METRICS_FILE = "metrics.jsonl"
+Values: TypeAlias = Mapping[str, float | Sequence[float] | None]  # several: one a rank
 WandbMode = Literal["auto", "offline", "online", "off"]
 
 # A compute node without internet must not wait wandb's own 90 s at the start, nor for ever at the end, where
@@ -31,25 +33,22 @@ START_PATIENCE_SECONDS, END_PATIENCE_SECONDS = 60.0, 20.0  # a start on a busy m
 class Tracker:
     """Takes a run's numbers; made by `open_tracker`."""
 
-    def __init__(self, run_folder: Path, lines: TextIO | None, wandb: Any | None) -> None:
-        self._run_folder, self._lines, self._wandb = run_folder, lines, wandb
+    def __init__(self, run_folder: Path, enabled: bool, wandb: Any | None) -> None:
+        self._run_folder, self._enabled, self._wandb = run_folder, enabled, wandb
+        self._unwritten: dict[Path, str] = {}
 
-    def log(self, step: int, values: Mapping[str, float | None]) -> None:
+    def log(self, step: int, values: Values) -> None:
         """Records values measured at an optimizer step; what is not finite is written as null."""
-        if self._lines is None:
+        if not self._enabled:
             return
-        finite = {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
+        finite = {name: value for name, value in values.items() if value is not None and np.isfinite(value).all()}
         row = {"step": step, "time": round(time.time(), 3)} | dict.fromkeys(values) | finite
-        try:
-            self._lines.write(json.dumps(row, default=float) + "\n")  # default: scalars of numpy and torch
-            self._lines.flush()
-        except OSError as error:  # a full disk: the line stays in the buffer, and is tried again with the next
-            print(f"warning: {self._run_folder / 'metrics.jsonl'}: {error.strerror}", file=sys.stderr)
+        append_rows(self._run_folder / METRICS_FILE, [row], self._unwritten)
         self.tell_wandb(lambda wandb: wandb.log(finite, step=step))
 
     def log_predictions(self, step: int, rows: Sequence[Mapping[str, str | int | float]]) -> None:
         """Records what was recognised at a step: rows of the same names, such as key, reference, hypothesis."""
-        if self._lines is None or not rows:
+        if not self._enabled or not rows:
             return
         path = self._run_folder / "eval" / f"step-{step:08d}.jsonl"
         try:
@@ -72,18 +71,12 @@ class Tracker:
 
 @contextlib.contextmanager
 def open_tracker(
-    run_folder: Path,
-    *,
-    project: str,
-    name: str,
-    config: Mapping[str, Any],
-    wandb_mode: WandbMode = "auto",
-    resume_step: int | None = None,
-    enabled: bool = True,
-) -> Iterator[Tracker]:
+    run_folder: Path, *, project: str, config: Mapping[str, Any], wandb_mode: WandbMode = "auto",
+    resume_step: int | None = None, enabled: bool = True,
+) -> Iterator[Tracker]:  # fmt: skip
     """Opens the record of the run in `run_folder`; on leaving, W&B is told whether the run failed.
 
-    W&B shows the run under `project` as `name`, with every setting of `config`; `wandb_mode` `auto` is online where W&B
+    W&B shows the run under `project` by its folder's name, with `config`; `wandb_mode` `auto` is online where W&B
     credentials are found and offline otherwise, `online` insists. Training goes on after `resume_step`: later lines are
     dropped, to be measured again; None starts a new record and a new W&B run. Pass `rank == 0` as `enabled`.
 
@@ -91,7 +84,7 @@ def open_tracker(
         CliError: `wandb_mode` is `online` and W&B cannot be reached or has no credentials.
     """
     if not enabled:
-        yield Tracker(run_folder, None, None)
+        yield Tracker(run_folder, False, None)
         return
     run_folder.mkdir(parents=True, exist_ok=True)
     wandb = None
@@ -100,27 +93,21 @@ def open_tracker(
         if resume_step is None or not id_file.exists():
             id_file.parent.mkdir(exist_ok=True)
             id_file.write_text(secrets.token_hex(4))
-        run = {"dir": run_folder, "id": id_file.read_text(), "project": project, "name": name, "config": dict(config)}
-        wandb = _start_wandb(wandb_mode, run)
-    path = run_folder / "metrics.jsonl"
-    rows = [] if resume_step is None or not path.exists() else read_metrics(run_folder)
-    write_rows(path, [row for row in rows if row["step"] <= resume_step])
-    with path.open("a", encoding="utf-8") as lines:
-        tracker, exit_code = Tracker(run_folder, lines, wandb), 1
-        try:
-            yield tracker
-            exit_code = 0
-        finally:
-            tracker.tell_wandb(lambda wandb: wandb.finish(exit_code=exit_code))
-            tracker.tell_wandb(lambda wandb: wandb.teardown())
+        run = {"dir": run_folder, "id": id_file.read_text(), "name": run_folder.absolute().name}
+        wandb = _start_wandb(wandb_mode, run | {"project": project, "config": dict(config)})
+    keep_until(run_folder / METRICS_FILE, -1 if resume_step is None else resume_step)
+    tracker, exit_code = Tracker(run_folder, True, wandb), 1
+    try:
+        yield tracker
+        exit_code = 0
+    finally:
+        tracker.tell_wandb(lambda wandb: wandb.finish(exit_code=exit_code))
+        tracker.tell_wandb(lambda wandb: wandb.teardown())
 
 
 def read_metrics(run_folder: Path) -> list[dict[str, Any]]:
-    """The rows of RUN/metrics.jsonl, oldest first; CliError without one.
-
-    A line torn by a kill or a power cut is dropped with a warning.
-    """
-    path = run_folder / "metrics.jsonl"
+    """The rows of RUN/metrics.jsonl, oldest first, but for lines torn by a kill; CliError where it is missing."""
+    path = run_folder / METRICS_FILE
     if not path.exists():
         raise CliError(f"{path} is missing: give the folder of a run that has trained")
     return read_rows(path)

@@ -1,6 +1,7 @@
 """The training run: from settings to a fine-tuned model folder. Functions, in the order in which they run."""
 
 import fcntl
+import math
 import os
 import platform
 import subprocess
@@ -58,65 +59,51 @@ def train(config: TrainConfig, watch: Watch) -> int:
     Raises:
         CliError: Bad settings or data, before any work.
     """
+    watch.hang_seconds = config.hang_seconds
     if config.push_to_hub:
         check_login(config.push_to_hub)
     ds_config = ds.read_ds_config(config.config)
     catalog, valid_index = read_catalog(config.train), read_index(config.valid)
     with ds.joined_ranks(watched=True) as world:
+        watch.beat()
         if config.train[0].startswith(DEMO_DATA):
             _say(world, f"training on the demo's data, {config.train[0]}; --train and --valid choose yours")
         config = replace(regularised(config, catalog.hours), precision=ds.resolve_precision(config.precision, world))
         ds_config = ds.resolve_ds_config(
             ds_config, precision=config.precision, max_gradient_norm=config.max_gradient_norm, device=world.device
         )
-        return _run(config, ds_config, catalog, valid_index, world, watch)
-
-
-def _run(
-    config: TrainConfig, ds_config: dict[str, Any], catalog: Catalog, valid_index: Index, world: World, watch: Watch
-) -> int:
-    """Everything after the ranks have met: what can be said before the run folder is touched, then the rest."""
-    folder = Path(config.run)
-    recognizer = _new_recognizer(config, catalog)
-    _check_data(config, recognizer, catalog, world)
-    plan = plan_run(
-        catalog,
-        seed=config.seed,
-        batch_seconds=config.batch_seconds,
-        units_per_step=config.units_per_step,
-        perturb_speed=config.perturb_speed,
-    )
-    total_steps = config.max_steps or max(1, round(config.epochs * plan.steps_per_epoch))
-    if config.warmup_steps >= total_steps:
-        raise CliError(
-            f"--warmup_steps {config.warmup_steps}, but the run has {total_steps} steps ({plan.steps_per_epoch} an "
-            f"epoch of {catalog.hours:.2f} h): give fewer, or more --epochs, or smaller steps with --units_per_step"
-        )
-    _check_first_window(plan, recognizer, world)
-    with held(folder, world):  # before a checkpoint is chosen: another training may be writing, and dropping, some
-        watch.rank, watch.world_size, watch.hang_seconds = world.rank, world.world_size, config.hang_seconds
-        resumed, state = _choose_start(config, plan, recognizer, world)
-        if config.freeze_feature_encoder:
-            freeze_feature_encoder(recognizer.model)
-        if config.activation_checkpointing:
-            checkpoint_activations(recognizer.model, config.activation_checkpointing)
-        rates = {name: getattr(config, name) or 0.0 for name in ("mask_time_prob", "mask_feature_prob", "layerdrop")}
-        regulariser = attach_regulariser(recognizer.model, **rates)
-        subset = choose_subset(valid_index, config.eval_utterances)
-        cache = Cache(config.cache_dir, config.cache_bytes) if config.cache_dir else None
-        job = Job(config, world, folder, recognizer, regulariser, plan, subset, total_steps, watch, cache)
-        return _go_on(job, state, resumed, ds_config, valid_index)
+        recognizer = _new_recognizer(config, catalog)
+        plan = plan_run(
+            catalog, seed=config.seed, batch_seconds=config.batch_seconds, units_per_step=config.units_per_step,
+            perturb_speed=config.perturb_speed,
+        )  # fmt: skip
+        total_steps = config.max_steps or max(1, round(config.epochs * plan.steps_per_epoch))
+        if config.warmup_steps >= total_steps:
+            raise CliError(
+                f"--warmup_steps {config.warmup_steps}, but the run has {total_steps} steps ({plan.steps_per_epoch} an "
+                f"epoch of {catalog.hours:.2f} h): give fewer, or more --epochs, or smaller steps with --units_per_step"
+            )
+        _check_data(config, recognizer, plan, world)
+        folder = Path(config.run)
+        with held(folder, world):  # before a checkpoint is chosen: another training may be writing, and dropping, some
+            watch.rank, watch.world_size = world.rank, world.world_size
+            resumed, state = _choose_start(config, plan, recognizer, world)
+            if config.freeze_feature_encoder:
+                freeze_feature_encoder(recognizer.model)
+            if config.activation_checkpointing:
+                checkpoint_activations(recognizer.model, config.activation_checkpointing)
+            rates = {name: getattr(config, name) for name in ("mask_time_prob", "mask_feature_prob", "layerdrop")}
+            regulariser = attach_regulariser(recognizer.model, **rates)
+            subset = choose_subset(valid_index, config.eval_utterances)
+            cache = Cache(config.cache_dir, config.cache_bytes) if config.cache_dir else None
+            job = Job(config, world, folder, recognizer, regulariser, plan, subset, total_steps, watch, cache)
+            return _go_on(job, state, resumed, ds_config, valid_index)
 
 
 def _choose_start(
     config: TrainConfig, plan: RunPlan, recognizer: Recognizer, world: World
 ) -> tuple[Path | None, RunState]:
-    """The newest whole checkpoint, if there is one, and where it stands; `recognizer` gets its weights.
-
-    Raises:
-        CliError: None of them is whole, it is of other settings, or the ranks do not agree on settings or data.
-        TransientError: The ranks do not agree on the checkpoint.
-    """
+    """The newest whole checkpoint, if there is one, and where it stands; `recognizer` gets its weights."""
     folder = Path(config.run)
     resumed, refused = checkpoints.whole_checkpoint(folder)
     if refused:
@@ -147,16 +134,11 @@ def _go_on(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str,
         _say(world, f"{folder} is complete: the model is in {folder / 'model'}; choose another --run for a new one")
         _leave_together(job, push=True)
         return EXIT_COMPLETE
-    environment = _environment(job)
+    environment, resume_step = _environment(job), state.step if resumed else None
     with open_tracker(
-        folder,
-        project=config.wandb_project,
-        name=folder.absolute().name,
+        folder, project=config.wandb_project, wandb_mode=config.wandb, resume_step=resume_step, enabled=world.is_main,
         config=to_dict(config) | {"deepspeed": ds_config, "environment": environment},
-        wandb_mode=config.wandb,
-        resume_step=state.step if resumed else None,
-        enabled=world.is_main,
-    ) as tracker:
+    ) as tracker:  # fmt: skip
         if world.is_main:
             (folder / PREEMPTED_FILE).unlink(missing_ok=True)
             write_json(folder / "config.json", to_dict(config) | {"data_fingerprint": job.plan.fingerprint})
@@ -168,8 +150,8 @@ def _go_on(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str,
                 state = fit(job, state, resumed, ds_config, tracker)
             watch.beat("saving")
             result = _export_and_evaluate(job, state.best_step, valid_index)
-            final = {"final/wer": result.errors.wer, "final/cer": result.errors.cer, "final/loss": result.loss}
-            tracker.log(state.step, final)
+            errors, loss = result.errors, result.loss
+            tracker.log(state.step, {"final/wer": errors.wer, "final/cer": errors.cer, "final/loss": loss})
         except Stopped:
             if world.is_main:
                 watch.mark_preempted()
@@ -188,11 +170,11 @@ def _go_on(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str,
 def _leave_together(job: Job, *, push: bool) -> None:
     """Uploads the model where that is wanted, and waits for all ranks: a launcher ends the others with the first."""
     job.watch.beat("saving")
+    job.watch.hang_seconds = math.inf  # an upload may take hours, and ranks that are done do not answer
     if push and job.config.push_to_hub and job.world.is_main:
         push_model(job.folder / "model", job.config.push_to_hub)
     job.watch.beat("ending")
     ds.barrier()
-    job.watch.hang_seconds = float("inf")  # ranks that are done do not answer
 
 
 @contextmanager
@@ -203,8 +185,8 @@ def held(folder: Path, world: World) -> Iterator[None]:
         CliError: It cannot be made or written to; on all ranks.
         TransientError: Another training is in it; on all ranks.
     """
+    problem: AsrscaleError | None = None
     with ExitStack() as stack:
-        problem: AsrscaleError | None = None
         if world.is_main:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -214,9 +196,8 @@ def held(folder: Path, world: World) -> Iterator[None]:
                 print(f"process {os.getpid()} on {platform.node()}", file=lock, flush=True)
             except BlockingIOError:
                 lock.seek(0)
-                problem = TransientError(
-                    f"{folder} is being trained in by {lock.read().strip()}: choose another --run, or end that"
-                )
+                owner = lock.read().strip()
+                problem = TransientError(f"{folder} is being trained in by {owner}: choose another --run, or end that")
             except OSError as error:
                 problem = CliError(f"--run {folder} cannot be used: {error.strerror}: choose another place")
         if problems := list(filter(None, ds.gather_objects(problem, world))):
@@ -226,28 +207,17 @@ def held(folder: Path, world: World) -> Iterator[None]:
 
 def _new_recognizer(config: TrainConfig, catalog: Catalog) -> Recognizer:
     """The model before training; the same whenever it is built."""
-    recognizer = build_recognizer(
-        config.model,
-        catalog.characters,
-        seed=config.seed,
-        vocab=config.vocab,
-        attention=config.attention,
-        mask_time_prob=config.mask_time_prob or 0.0,
-        mask_feature_prob=config.mask_feature_prob or 0.0,
-        dropout=config.dropout,
-    )
+    names = ("seed", "vocab", "attention", "mask_time_prob", "mask_feature_prob", "dropout")
+    given = {name: getattr(config, name) for name in names}
+    recognizer = build_recognizer(config.model, catalog.characters, **given)
     if config.lora_rank:
         add_lora(recognizer.model, config.lora_rank)
     return recognizer
 
 
-def _check_data(config: TrainConfig, recognizer: Recognizer, catalog: Catalog, world: World) -> None:
-    """Compares the training data with the vocabulary and the memory cap.
-
-    Raises:
-        CliError: The vocabulary misses too many characters, or an utterance exceeds the memory cap.
-    """
-    missed = recognizer.vocabulary.unknown_characters
+def _check_data(config: TrainConfig, recognizer: Recognizer, plan: RunPlan, world: World) -> None:
+    """Refuses data that the vocabulary, the memory cap or CTC does not allow, and says what of them is left out."""
+    catalog, missed = plan.catalog, recognizer.vocabulary.unknown_characters
     unknown = Counter({character: count for character, count in catalog.characters.items() if missed(character)})
     worst = ", ".join(f"'{character}' ×{count:,}" for character, count in unknown.most_common(5))
     share = unknown.total() / max(1, catalog.characters.total())
@@ -268,15 +238,7 @@ def _check_data(config: TrainConfig, recognizer: Recognizer, catalog: Catalog, w
             f"{index.num_samples[utterance] / SAMPLE_RATE_HZ:.1f} s in {index.name(utterance)}: raise it, or build the "
             "shards with a lower --max_seconds"
         )
-
-
-def _check_first_window(plan: RunPlan, recognizer: Recognizer, world: World) -> None:
-    """Says what of the first window is left out, which for all but huge data is everything.
-
-    Raises:
-        CliError: Nothing of it can be trained on.
-    """
-    _, window, _ = find_step(plan.steps, 0, seed=plan.seed)
+    _, window, _ = find_step(plan.steps, 0, seed=plan.seed)  # the first, which for all but huge data is everything
     usable, short = read_window(plan, window, recognizer)
     if not len(usable):
         raise CliError("no utterance can be trained on: each is too short for its transcript, or has none")
@@ -296,8 +258,8 @@ def _export_and_evaluate(job: Job, best_step: int | None, valid_index: Index) ->
         checkpoints.export_model(fresh, best, folder / "model", dtype)
     ds.barrier()
     exported = load_recognizer(str(folder / "model"))
-    model, title = exported.model.to(world.device), "transcribing all validation data"
-    result = evaluate(model, exported, valid_index, world, title=title, **job.evaluating)
+    title = "transcribing all validation data"
+    result = evaluate(exported.model.to(world.device), exported, valid_index, world, title=title, **job.evaluating)
     if world.is_main:
         write_rows(folder / "eval" / "valid.jsonl", predictions(valid_index, result.hypotheses))
     return result
@@ -306,12 +268,12 @@ def _export_and_evaluate(job: Job, best_step: int | None, valid_index: Index) ->
 def _environment(job: Job) -> dict[str, Any]:
     """What ran: versions, commit, devices, model."""
     packages = ("torch", "deepspeed", "transformers", "soundfile", "numpy")
+    versions = {"asrscale": __version__, "python": platform.python_version()}
     here = Path(__file__).parent
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
     on_gpu = job.world.device.type == "cuda"
     return {
-        "versions": {"asrscale": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in packages},
+        "versions": versions | {name: version(name) for name in packages},
         "commit": commit.stdout.strip() or None,
         "command": sys.argv,
         "world_size": job.world.world_size,
@@ -323,19 +285,15 @@ def _environment(job: Job) -> dict[str, Any]:
 
 def _opening(job: Job, state: RunState) -> str:
     """What a person wants to know before the bar starts."""
-    config, catalog, model = job.config, job.plan.catalog, describe(job.recognizer)
+    config, catalog, model, ranks = job.config, job.plan.catalog, describe(job.recognizer), job.world.world_size
     resuming = f"going on from step {state.step:,}; " if state.step else ""
+    cap_samples = int(config.memory_cap_seconds * SAMPLE_RATE_HZ)
     return (
         f"{resuming}{config.model}: {model['trainable_parameters']:,} of {model['parameters']:,} parameters trained "
-        f"in {config.precision} on {job.world.world_size} × {job.world.device.type}\n"
+        f"in {config.precision} on {ranks} × {job.world.device.type}\n"
         f"{catalog.utterances.sum():,} utterances, {catalog.hours:.2f} h; {job.total_steps:,} steps of "
         f"{config.batch_seconds * config.units_per_step:g} s; run folder {job.folder}\n"
-        + describe_plan(
-            job.plan,
-            job.recognizer,
-            world_size=job.world.world_size,
-            cap_samples=int(config.memory_cap_seconds * SAMPLE_RATE_HZ),
-        )
+        + describe_plan(job.plan, job.recognizer, world_size=ranks, cap_samples=cap_samples)
     )
 
 

@@ -16,7 +16,6 @@ import socket
 import sys
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,27 +39,16 @@ LOOKS, LONG = 20, 10
 
 @dataclass
 class Watch:
-    """What the main thread and the watching thread tell each other.
+    """What the main thread and the watching thread tell each other."""
 
-    Attributes:
-        folder: The run folder.
-        stopping: Somebody asked this process to stop.
-        doing: What the main thread is at: `starting`, `loading`, `training`, `evaluating`, `saving`, `ending`.
-        step: Which step it is at.
-        beats: How often it has come further.
-        rank: Of this process; hangs are watched for once it is known.
-        world_size: The number of ranks.
-        hang_seconds: How long no rank may come further.
-    """
-
-    folder: Path
-    stopping: bool = False
-    doing: str = "starting"
-    step: int = 0
-    beats: int = 0
-    rank: int | None = None
+    folder: Path  # the run folder
+    stopping: bool = False  # somebody asked this process to stop
+    doing: str = "starting"  # what the main thread is at: or `loading`, `training`, `evaluating`, `saving`, `ending`
+    step: int = 0  # which step it is at
+    beats: int = 0  # how often it has come further
+    rank: int | None = None  # of this process, once the run folder is its run's
     world_size: int = 1
-    hang_seconds: float = 600.0
+    hang_seconds: float = 600.0  # how long no rank may come further
 
     def beat(self, doing: str | None = None, step: int | None = None) -> bool:
         """Tells that the main thread has come further; returns whether a stop was asked for."""
@@ -121,7 +109,7 @@ def _watch(watch: Watch, hearing: socket.socket) -> None:
             watch.stopping |= bool(set(numbers) & set(SIGNALS))
         else:
             ticks += 1  # rather than a clock, which goes on while this process is stopped
-        if watch.rank is not None and ticks * TICK_SECONDS >= watch.hang_seconds / LOOKS:
+        if ticks * TICK_SECONDS >= watch.hang_seconds / LOOKS:
             look(watch, pulse, ticks * TICK_SECONDS)
             ticks = 0
         now = time.monotonic()
@@ -158,32 +146,29 @@ def look(watch: Watch, pulse: Pulse, seconds: float) -> None:
     `seconds` have passed since the last look.
     """
     pulse.looks += 1
-    own: dict[str, Any] = {"step": watch.step, "doing": watch.doing, "beats": watch.beats, "looks": pulse.looks}
-    ranks = [own]
-    with contextlib.suppress(OSError, ValueError):  # a full disk, or a rank that has not begun
-        folder = watch.folder / "heartbeat"
-        folder.mkdir(exist_ok=True)
-        write_json(folder / f"rank-{watch.rank:05d}.json", own | {"host": socket.gethostname(), "process": os.getpid()})
-        if watch.beats == pulse.own_beats:  # thousands of ranks must not read thousands of files without need
-            ranks = [json.loads((folder / f"rank-{rank:05d}.json").read_text()) for rank in range(watch.world_size)]
+    name = "a rank that has not begun" if watch.rank is None else f"rank {watch.rank}"
+    own: dict[str, Any] = {"name": name, "host": socket.gethostname(), "process": os.getpid(), "looks": pulse.looks}
+    own |= {"step": watch.step, "doing": watch.doing, "beats": watch.beats}
+    ranks, folder = [own], watch.folder / "heartbeat"
+    if watch.rank is not None:
+        with contextlib.suppress(OSError, ValueError):  # a full disk, or a rank that has not begun
+            folder.mkdir(exist_ok=True)
+            write_json(folder / f"rank-{watch.rank:05d}.json", own)
+            if watch.beats == pulse.own_beats:  # thousands of ranks must not read thousands of files without need
+                ranks = [json.loads((folder / f"rank-{rank:05d}.json").read_text()) for rank in range(watch.world_size)]
     pulse.own_beats, beats = watch.beats, [rank["beats"] for rank in ranks]
     if beats != pulse.beats:
         pulse.beats, pulse.there, pulse.quiet_seconds = beats, [rank["looks"] for rank in ranks], 0.0
         return
     pulse.quiet_seconds += seconds
-    silent = [number for number, rank in enumerate(ranks) if rank["looks"] == pulse.there[number]]
+    silent = [rank for rank, looks in zip(ranks, pulse.there, strict=True) if rank["looks"] == looks]
     long = not silent and any(rank["doing"] not in ("training", "evaluating") for rank in ranks)
     if pulse.quiet_seconds >= watch.hang_seconds * (LONG if long else 1):
-        _report_hang(watch, pulse.quiet_seconds, ranks, silent)
+        behind = min(rank["step"] for rank in ranks)
+        lines = [f"{name}: no rank has come further for {pulse.quiet_seconds:.0f} s (--hang_seconds)"]
+        for rank in silent or [rank for rank in ranks if rank["step"] == behind]:
+            where = "{name} (process {process} on {host}, {doing} at step {step})".format_map(rank)
+            lines.append(f"{where} {'does not answer' if silent else 'hangs'}")
+        print("\n".join([*lines, f"stacks of {name}:"]), file=sys.stderr, flush=True)
+        faulthandler.dump_traceback(all_threads=True)
         os._exit(EXIT_FAULT)
-
-
-def _report_hang(watch: Watch, quiet_seconds: float, ranks: list[dict[str, Any]], silent: list[int]) -> None:
-    """Names the ranks that do not answer, or else those that are behind, and shows where this one is."""
-    behind = min(rank["step"] for rank in ranks)
-    lines = [f"rank {watch.rank}: no rank has come further for {quiet_seconds:.0f} s (--hang_seconds)"]
-    for number in silent or [number for number, rank in enumerate(ranks) if rank["step"] == behind]:
-        at = "process {process} on {host}, {doing} at step {step}".format_map(defaultdict(str, ranks[number]))
-        lines.append(f"rank {number} ({at}) {'does not answer' if number in silent else 'hangs'}")
-    print("\n".join([*lines, f"stacks of rank {watch.rank}:"]), file=sys.stderr, flush=True)
-    faulthandler.dump_traceback(all_threads=True)

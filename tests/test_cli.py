@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asrscale.cli import main, parse, setting, typed, usage
+from asrscale.cli import main, parse, setting, usage
 from asrscale.errors import CliError, DataError, TransientError
 
 
@@ -118,11 +118,11 @@ def test_no_command_line_is_answered_by_a_traceback(words: list[str]) -> None:
     )
 )
 def test_flags_give_back_what_was_written_in_them(given_options: Options) -> None:
-    flags = {
-        name: ",".join(value) if isinstance(value, tuple) else str(value)
+    words = [
+        f"--{name}={','.join(value) if isinstance(value, tuple) else value}"
         for name, value in dataclasses.asdict(given_options).items()
-    }
-    assert Options(**typed(Options, flags)) == given_options
+    ]
+    assert Options(**parse(Options, words)) == given_options
 
 
 @pytest.fixture(autouse=True)

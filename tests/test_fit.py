@@ -206,7 +206,7 @@ def test_a_step_without_a_finite_gradient_is_listed_and_too_many_end_the_run(
 
 def fitted(own: Job, state: RunState, resumed: Path | None = None) -> RunState:
     """Where `fit` ends."""
-    tracking = open_tracker(own.folder, project="", name="", config={}, wandb_mode="off", resume_step=state.step)
+    tracking = open_tracker(own.folder, project="", config={}, wandb_mode="off", resume_step=state.step)
     with tracking as tracker:
         return fit(own, state, resumed, shipped(own), tracker)
 

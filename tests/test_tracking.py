@@ -27,7 +27,7 @@ def no_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def tracker(run_folder: Path, wandb_mode: Any = "off", **options: Any) -> Any:
-    return open_tracker(run_folder, project="test", name="a run", config={"seed": 1}, wandb_mode=wandb_mode, **options)
+    return open_tracker(run_folder, project="test", config={"seed": 1}, wandb_mode=wandb_mode, **options)
 
 
 def wandb_runs(run_folder: Path) -> list[str]:
@@ -161,7 +161,7 @@ def service():
         if "Name:\\twandb-core\\n" in text and f"PPid:\\t{os.getpid()}\\n" in text:
             return int(status.parent.name)
 
-with open_tracker(Path(sys.argv[1]), project="test", name="a run", config={}, wandb_mode="offline") as tracker:
+with open_tracker(Path(sys.argv[1]), project="test", config={}, wandb_mode="offline") as tracker:
     tracker.log(1, {"train/loss": 1.0})
     os.kill(service(), signal.SIGTERM)
     time.sleep(0.5)
@@ -188,7 +188,7 @@ def test_a_failing_run_keeps_its_error(tmp_path: Path) -> None:
 def test_a_killed_run_loses_no_line(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path; from asrscale.tracking import open_tracker\n"
-        "with open_tracker(Path(sys.argv[1]), project='p', name='n', config={}, wandb_mode='off') as tracker:\n"
+        "with open_tracker(Path(sys.argv[1]), project='p', config={}, wandb_mode='off') as tracker:\n"
         "    for step in range(100): tracker.log(step, {'train/loss': 1.0})\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
