@@ -36,7 +36,7 @@ class Options:
 
     data: str = cli.setting(help="folder of shards with the splits train and dev")
     model: str = cli.setting("tiny", help="what both start from")
-    steps: int = cli.setting(1500, help="optimizer steps, in hundreds")
+    steps: int = cli.setting(1200, help="optimizer steps, in hundreds")
     learning_rate: float = cli.setting(3e-3, help="peak")
     seeds: tuple[int, ...] = cli.setting((1, 2, 3), help="a row for each")
     systems: tuple[str, ...] = cli.setting(("asrscale", "trainer"), help="of asrscale, trainer and grouped")

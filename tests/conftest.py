@@ -120,8 +120,14 @@ def undisturbed(
 @pytest.fixture(scope="session")
 def tone_recognizer() -> Recognizer:
     """A `tiny` model that has learned the tones to perfection, in seconds; not to be changed."""
-    recognizer, rng, steps, batch = build_recognizer("tiny", "abc", seed=0), np.random.default_rng(0), 100, 8
-    model = recognizer.model.train()
+    recognizer = build_recognizer("tiny", "abc", seed=0)
+    learn_tones(recognizer, steps=100)
+    return recognizer
+
+
+def learn_tones(recognizer: Recognizer, steps: int) -> None:
+    """A plain training loop."""
+    model, rng, batch = recognizer.model.train(), np.random.default_rng(0), 8
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
     for step in range(steps):
         texts = [" ".join(rng.choice(WORDS, size=rng.integers(1, 6))) for _ in range(batch)]
@@ -138,7 +144,6 @@ def tone_recognizer() -> Recognizer:
         optimizer.param_groups[0]["lr"] = 3e-3 * min(1, (step + 1) / 20, 2 * (1 - step / steps))
         optimizer.step()
     model.eval()
-    return recognizer
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""Run by tests/test_train.py on several ranks: loss curves and first gradients at every ZeRO stage and memory cap.
+"""Run by tests/test_train.py on several ranks: loss curves and first gradients at every ZeRO stage and memory cap, and
+where the optimizer and the weights are offloaded to the host.
 
 torchrun … tests/loss_curves.py SHARDS STEPS OUT.json
 """
@@ -22,7 +23,7 @@ from asrscale.watch import Watch
 BATCH_SECONDS, UNITS_PER_STEP = 6.0, 2
 
 
-def curve(shards: Path, steps: int, stage: int, pieces: int, world: World) -> dict[str, object]:
+def curve(shards: Path, steps: int, zero: dict[str, object], pieces: int, world: World) -> dict[str, object]:
     """Losses of `steps` steps, and the norm of each parameter's gradient in the first; units are cut in `pieces`."""
     config = train_config(
         train=(str(shards / "train"),), valid=(str(shards / "valid"),), model="tiny", max_steps=100, warmup_steps=10,
@@ -33,10 +34,8 @@ def curve(shards: Path, steps: int, stage: int, pieces: int, world: World) -> di
     regulariser = attach_regulariser(recognizer.model, mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0)
     plan = plan_run(catalog, seed=1, batch_seconds=BATCH_SECONDS, units_per_step=UNITS_PER_STEP)
     job = Job(config, world, Path("run"), recognizer, regulariser, plan, valid, 100, Watch(Path("run")))
-    zero = {"stage": stage, "stage3_param_persistence_threshold": 0}
-    resolved = ds.resolve_ds_config(
-        {"zero_optimization": zero}, precision="fp32", max_gradient_norm=1.0, device=world.device
-    )
+    given = {"zero_optimization": zero | {"stage3_param_persistence_threshold": 0}}
+    resolved = ds.resolve_ds_config(given, precision="fp32", max_gradient_norm=1.0, device=world.device)
     engine = ds.initialize(recognizer.model, resolved, weight_decay=0.01, adam_beta2=0.98)
     engine.train()
     cap = max(int(BATCH_SECONDS * SAMPLE_RATE_HZ * 1.02 / pieces), int(catalog.longest_samples.max()))
@@ -56,9 +55,15 @@ def curve(shards: Path, steps: int, stage: int, pieces: int, world: World) -> di
 shards, steps, out = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 with ds.joined_ranks() as world:
     curves = {
-        f"stage {stage}, unit in {pieces}": curve(shards, steps, stage, pieces, world)
+        f"stage {stage}, unit in {pieces}": curve(shards, steps, {"stage": stage}, pieces, world)
         for stage in (0, 1, 2, 3)
         for pieces in (1, 2, 4)
     }
+    host = {"device": "cpu"}
+    for zero in (
+        {"stage": 2, "offload_optimizer": host},
+        {"stage": 3, "offload_optimizer": host, "offload_param": host},
+    ):
+        curves[f"stage {zero['stage']} offloaded"] = curve(shards, steps, zero, 2, world)
     if world.is_main:
         out.write_text(json.dumps(curves))

@@ -3,19 +3,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from conftest import flip_bit
+from conftest import flip_bit, learn_tones
+from transformers import Wav2Vec2ForCTC, Wav2Vec2Processor
 
 from asrscale import engine as ds
 from asrscale.engine import World
 from asrscale.errors import CliError
 from asrscale.evaluate import Evaluation, choose_subset, data_set_name, evaluate, predictions, table
 from asrscale.index import read_index
+from asrscale.loader import read_utterances
 from asrscale.metrics import ErrorCounts, count_errors
-from asrscale.model import Recognizer, build_recognizer
+from asrscale.model import ARCHITECTURES, Recognizer, build_recognizer
 from asrscale.storage import Cache
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -52,6 +56,35 @@ def test_each_utterance_is_counted_once_whatever_the_passes(
     )
     assert together.errors.utterances == recounted.utterances == len(index)
     assert not recognizer.model.training
+
+
+@pytest.mark.slow
+def test_the_wer_of_a_group_norm_model_is_the_same_at_batch_1_and_32_and_that_of_stock_transformers_is_not(
+    tone_shards: Path, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ARCHITECTURES, "group", ARCHITECTURES["tiny"] | {"feat_extract_norm": "group"})
+    recognizer, index = build_recognizer("group", "", seed=0), read_index([str(tone_shards / "train")])
+    learn_tones(recognizer, steps=80)
+    options = dict(threads=1, title=None)
+    one, many = (
+        evaluate(recognizer.model, recognizer, index, world, memory_cap_seconds=cap, **options) for cap in (0.1, 400.0)
+    )
+    assert one.hypotheses == many.hypotheses and one.errors == many.errors and 0 < one.errors.wer < 0.9
+
+    recognizer.save(tmp_path)
+    stock, processor = Wav2Vec2ForCTC.from_pretrained(tmp_path), Wav2Vec2Processor.from_pretrained(tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        pcm, _ = read_utterances(index, np.arange(len(index)), pool)
+    rates = {}
+    for size in (1, 32):
+        heard = []
+        for first in range(0, len(index), size):
+            clips = [pcm[i] / 32768.0 for i in range(first, min(first + size, len(index)))]
+            inputs = processor(clips, sampling_rate=16_000, return_tensors="pt", padding=True)
+            with torch.no_grad():
+                heard += processor.batch_decode(stock(inputs.input_values.float()).logits.argmax(-1))
+        rates[size] = count_errors(index.texts.to_pylist(), [text.lower() for text in heard]).wer
+    assert rates[1] == pytest.approx(one.errors.wer, abs=0.005) and rates[32] > rates[1] + 0.02, rates
 
 
 def test_shards_come_from_the_cache(

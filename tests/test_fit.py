@@ -110,6 +110,22 @@ def test_a_damaged_utterance_leaves_the_step_of_the_others(tone_shards: Path, ow
     assert norm == pytest.approx(float(gradient.norm()), rel=1e-4)
 
 
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_weights_that_wait_for_the_head_are_not_decayed(stage: int, tone_shards: Path, world: World) -> None:
+    own = replace(job(tone_shards, warmup_steps=0, freeze_steps=2), world=world)
+    zero = {"zero_optimization": {"stage": stage, "stage3_param_persistence_threshold": 0}}
+    config = ds.resolve_ds_config(zero, precision="fp32", max_gradient_norm=1.0, device=world.device)
+    engine = ds.initialize(own.recognizer.model, config, weight_decay=0.5, adam_beta2=0.98)
+    seen = [ds.gather_weights(engine, {}, world)]
+    for number in range(3):
+        train_step(engine, own, replace(step_of(own, [np.array([4, 7])], 2), number=number), 2, Meter())
+        seen.append(ds.gather_weights(engine, {}, world))
+    changed = [{name for name in seen[0] if not now[name].equal(seen[0][name])} for now in seen[1:]]
+    assert changed[0] == changed[1] == {"lm_head.weight", "lm_head.bias"}
+    assert len(changed[2]) > 0.9 * len(seen[0])
+    engine.destroy()
+
+
 def test_a_step_without_a_good_utterance_touches_no_weight(own_shards: Path, world: World) -> None:
     own = replace(job(own_shards, warmup_steps=0), world=world)
     before = {name: p.detach().clone() for name, p in own.recognizer.model.named_parameters()}

@@ -9,6 +9,7 @@ from transformers import AutoProcessor, Wav2Vec2Config, Wav2Vec2ForCTC, Wav2Vec2
 from asrscale.audio import num_frames
 from asrscale.errors import CliError
 from asrscale.model import (
+    MaskedGroupNorm,
     Recognizer,
     build_recognizer,
     checkpoint_activations,
@@ -134,6 +135,37 @@ def test_ctc_equals_float64_and_is_divided_by_label_length() -> None:
             log_probs, labels[row : row + 1], frames[row : row + 1], num_labels[row : row + 1], blank=5, reduction="sum"
         )
         assert losses[row].item() == pytest.approx(expected.item() / num_labels[row].item(), rel=1e-5)
+
+
+def test_in_bf16_the_waveform_is_normalised_in_fp32() -> None:
+    """A quiet recording with an offset, of which bf16 would lose most bits."""
+    recognizer = build_recognizer("tiny", "abc", seed=3)
+    quiet = (1_600 + noise(48_000)[0] // 20).short()
+    logits = []
+    for dtype in (torch.float32, torch.bfloat16):
+        recognizer.model.to(dtype).eval()
+        logits.append(forward_logits(recognizer.model, recognizer, quiet, torch.tensor([48_000])).float())
+    error = (logits[1] - logits[0]).square().mean().sqrt() / logits[0].std()
+    assert error < 0.03, error
+
+
+def test_in_bf16_a_group_norm_has_its_statistics_in_fp32() -> None:
+    torch.manual_seed(0)
+    norm, stock = MaskedGroupNorm(4, 4), torch.nn.GroupNorm(4, 4).double()
+    x = (3 + torch.randn(1, 4, 3_000)).bfloat16()
+    norm.num_frames = torch.tensor([2_000])
+    expected = stock(x[..., :2_000].double())
+    assert torch.allclose(norm.bfloat16()(x)[..., :2_000].double(), expected, rtol=2**-8, atol=1e-4)
+
+
+def test_ctc_of_bf16_logits_is_computed_in_fp32() -> None:
+    torch.manual_seed(0)
+    logits, lengths = (
+        torch.randn(1, 20, 6).bfloat16(),
+        (torch.tensor([20]), torch.tensor([[1, 2, 2]]), torch.tensor([3])),
+    )
+    losses = ctc_losses(logits, *lengths, blank=5)
+    assert losses.dtype == torch.float32 and losses.equal(ctc_losses(logits.float(), *lengths, blank=5))
 
 
 def test_greedy_text_is_cut_to_true_length(tiny: Recognizer) -> None:

@@ -450,7 +450,7 @@ def test_losses_and_gradients_do_not_depend_on_ranks_stages_and_memory(
         curves[number] = json.loads((tmp_path / f"{number}.json").read_text())
     expected = curves[1]["stage 0, unit in 1"]
     assert (
-        len(curves[ranks]) == 12 and len(expected["losses"]) == steps and expected["losses"][-1] < expected["losses"][0]
+        len(curves[ranks]) == 14 and len(expected["losses"]) == steps and expected["losses"][-1] < expected["losses"][0]
     )
     for name, curve in curves[ranks].items():
         assert curve["losses"] == pytest.approx(expected["losses"], rel=1e-4), name

@@ -1,8 +1,10 @@
+import csv
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,12 @@ import soxr
 import torch
 from conftest import WORDS, speak
 from torchaudio.functional import forced_align
+from training import launch
 
 from asrscale import transcribe
-from asrscale.audio import SAMPLE_RATE_HZ, Pcm, to_pcm16
+from asrscale.audio import SAMPLE_RATE_HZ, Pcm, decode_long, to_pcm16
 from asrscale.errors import CliError
-from asrscale.model import Recognizer, build_recognizer, forward_logits
+from asrscale.model import Recognizer, build_recognizer, forward_logits, load_recognizer
 from asrscale.progress import Progress
 from asrscale.transcribe import (
     CONTEXT_SECONDS,
@@ -30,6 +33,7 @@ from asrscale.transcribe import (
 )
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+DIGITS = Path(__file__).parents[2] / "shared/data/digits"
 BAR = Progress(0, "", "", 0, enabled=False)
 
 
@@ -91,6 +95,54 @@ def test_word_times_are_those_of_the_sound(tone_recognizer: Recognizer) -> None:
         assert found["word"] == word
         # Frames are 30 ms long, and a letter of 80 ms is marked somewhere inside.
         assert start - 0.03 < found["start_seconds"] < start + 0.08 and end - 0.08 < found["end_seconds"] < end + 0.03
+
+
+def sounds(pcm: Pcm) -> list[tuple[float, float]]:
+    """Where each word begins and ends in a recording with pauses between words, by the level of each 10 ms, in seconds.
+
+    A pause is longer than 100 ms: the silence within a spoken "six" is not.
+    """
+    level = np.sqrt(np.square(pcm[: len(pcm) // 160 * 160].reshape(-1, 160).astype(float)).mean(axis=1))
+    loud = np.flatnonzero(level > 0.03 * level.max())
+    parts = np.split(loud, np.flatnonzero(np.diff(loud) > 10) + 1)
+    return [(part[0] / 100, (part[-1] + 1) / 100) for part in parts if len(part) >= 6]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DIGITS.is_dir(), reason="../shared/data is not here")
+def test_word_times_of_spoken_digits_are_where_the_sound_is(
+    tmp_path: Path, run_command: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a model trained here, on the strings of dev whose every digit stands between pauses."""
+    by_hand = sounds(decode_long(str(DIGITS / "dev" / "digits-000001.mp3")))  # read off a print of its level
+    assert by_hand == [(0.11, 0.62), (0.70, 1.15), (1.27, 1.64)]
+    csvs = ",".join(f"{split}={DIGITS / split}.csv" for split in ("train", "dev"))
+    build = [sys.executable, "-m", "asrscale.shard", "--csv", csvs, "--audio_root", DIGITS, "--out", tmp_path / "data"]
+    words = launch(2, tmp_path / "data", tmp_path / "run", "--max_steps", 1200, "--batch_seconds", 12)
+    words[words.index("--valid") + 1] = str(tmp_path / "data" / "dev")
+    for command in (build, words):
+        done = run_command(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    recognizer = load_recognizer(str(tmp_path / "run" / "model"))
+    errors: dict[str, list[tuple[float, float]]] = {"first": [], "inner": [], "last": []}
+    with (DIGITS / "dev.csv").open() as file:
+        texts = {str(DIGITS / row["filename"]): row["text"] for row in csv.DictReader(file)}
+    for found in transcribe_files(list(texts), recognizer, memory_cap_seconds=40.0, bar=BAR):
+        said, true = texts[found["file"]].split(), sounds(decode_long(found["file"]))
+        heard = [word["word"] for word in found["words"]]
+        if len(true) != len(said):
+            continue
+        for block in SequenceMatcher(None, said, heard, autojunk=False).get_matching_blocks():
+            for place in range(block.size):
+                number, word = block.a + place, found["words"][block.b + place]
+                kind = "first" if number == 0 else "last" if number == len(said) - 1 else "inner"
+                errors[kind] += [(word["start_seconds"] - true[number][0], word["end_seconds"] - true[number][1])]
+    for kind, pairs in errors.items():
+        low, median, high = np.percentile(pairs, (5, 50, 95), axis=0)
+        with capsys.disabled():
+            print(f"\n{kind} words, {len(pairs)}: begin {median[0]:+.3f} ({low[0]:+.3f} to {high[0]:+.3f}) s", end="")
+            print(f", end {median[1]:+.3f} ({low[1]:+.3f} to {high[1]:+.3f}) s", end="")
+        assert len(pairs) > 50 and (abs(median) < 0.12).all() and (low > -0.3).all() and (high < 0.2).all()
 
 
 def test_forced_alignment_of_the_greedy_text_is_the_greedy_path(tone_recognizer: Recognizer) -> None:
