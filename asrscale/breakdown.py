@@ -62,7 +62,8 @@ def _rates(amounts: NDArray[np.int64], speakers: NDArray[np.str_]) -> dict[str, 
 
 def in_words(found: dict[str, Any]) -> str:
     """What `break_down` found, a line for each way to group: the largest groups."""
-    lines = [f"WER {_shown(found)} in 95 % of resampled {found['resampled']}; {', '.join(found['normaliser'])}"]
+    normaliser = ", ".join(found["normaliser"]).replace("_", " ")
+    lines = [f"WER {_shown(found)} in 95 % of resampled {found['resampled']}; transcripts: {normaliser}"]
     for name, groups in found["by"].items():
         largest = sorted(groups, key=lambda value: -groups[value]["words"])[:GROUPS_SHOWN]
         shown = ", ".join(f"{value.strip()} {_shown(groups[value])}" for value in groups if value in largest)
