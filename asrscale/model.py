@@ -33,6 +33,8 @@ transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
+_DROPOUTS = ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout")
+
 # Small architectures that start from random weights, by name. `tiny` learns a small-vocabulary corpus on a
 # laptop's CPU in minutes: its stem of two wide convolutions (30 ms frames) is what makes it fast, and layer
 # normalisation makes its output independent of padding.
@@ -42,16 +44,13 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         conv_dim=[128, 96], conv_kernel=[400, 3], conv_stride=[160, 3], num_feat_extract_layers=2,
         feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=True,
         num_conv_pos_embeddings=31, num_conv_pos_embedding_groups=8,
-        hidden_dropout=0.0, activation_dropout=0.0, attention_dropout=0.0, feat_proj_dropout=0.0, final_dropout=0.0,
-        apply_spec_augment=False, mask_time_prob=0.0,
+        **dict.fromkeys(_DROPOUTS, 0.0),
     ),
 }  # fmt: skip
 
 # Padded audio that the convolutional stem takes at once where it needs no gradient: enough to keep a GPU busy, and an
 # eighth or less of a pass. docs/experiments.md has what it saves and costs.
 SLICE_SAMPLES = 10 * SAMPLE_RATE_HZ
-
-_DROPOUTS = ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout")
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,8 +279,8 @@ def greedy_texts(recognizer: Recognizer, logits: Tensor, num_frames: Tensor) -> 
 def _load(kind: type[Any], name: str, **settings: Any) -> Any:
     """`kind.from_pretrained(name)`, with one line for a person when that fails."""
     if not Path(name).exists() and (name.count("/") != 1 or name[0] in "./~"):
-        raise CliError(f"--model {name}: no such folder, and neither an id such as facebook/wav2vec2-base-960h "
-                       f"nor one of the architectures {', '.join(ARCHITECTURES)}")  # fmt: skip
+        known = f"an id such as facebook/wav2vec2-base-960h nor one of the architectures {', '.join(ARCHITECTURES)}"
+        raise CliError(f"--model {name}: no such folder, and neither {known}")
     try:
         loaded = kind.from_pretrained(name, **settings)
     except (OSError, ValueError) as error:

@@ -67,6 +67,8 @@ def prepare_pass(regulariser: Regulariser, model: Wav2Vec2ForCTC, batch: Batch, 
     config, device = model.config, batch.waveforms.device
     chance = (hash_keys(config.num_hidden_layers, seed, step, _LAYER_SALT) >> np.uint64(11)) * 2.0**-53  # 0 to below 1
     regulariser.dropped_layers = frozenset(np.flatnonzero(chance < regulariser.layerdrop).tolist())
+    if not (regulariser.mask_time_prob or regulariser.mask_feature_prob):
+        return
     frames = count_frames(model, torch.tensor([batch.waveforms.shape[1], *batch.num_samples.tolist()])).tolist()
     feature_run = min(FEATURE_RUN, config.hidden_size * FEATURE_RUN // OF_FEATURES)
     time_mask = np.zeros((len(frames) - 1, frames[0]), np.bool_)
