@@ -116,6 +116,7 @@ def take_steps(engine: Engine, job: Job, state: RunState, tracker: Tracker, bar:
             quarantine(job, step, damaged_so_far, state.visited + step.utterances)
         loss, gradient_norm = train_step(engine, job, step, good, meter)
         meter.add(step, damaged, loss, gradient_norm, waiting_seconds)
+        job.watch.busy_seconds = meter.busy_seconds
         if config.ledger:
             record_visits(job, step)
         visited, skipped_steps = state.visited + step.utterances, count_skipped(job, step, state, gradient_norm)

@@ -46,6 +46,7 @@ class Watch:
     doing: str = "starting"  # what the main thread is at: or `loading`, `training`, `evaluating`, `saving`, `ending`
     step: int = 0  # which step it is at
     beats: int = 0  # how often it has come further
+    busy_seconds: float = 0.0  # what a step lately took it, without its waiting for other ranks
     rank: int | None = None  # of this process, once the run folder is its run's
     world_size: int = 1
     hang_seconds: float = 600.0  # how long no rank may come further
@@ -148,7 +149,7 @@ def look(watch: Watch, pulse: Pulse, seconds: float) -> None:
     pulse.looks += 1
     name = "a rank that has not begun" if watch.rank is None else f"rank {watch.rank}"
     own: dict[str, Any] = {"name": name, "host": socket.gethostname(), "process": os.getpid(), "looks": pulse.looks}
-    own |= {"step": watch.step, "doing": watch.doing, "beats": watch.beats}
+    own |= {"step": watch.step, "doing": watch.doing, "beats": watch.beats, "busy_seconds": watch.busy_seconds}
     ranks, folder = [own], watch.folder / "heartbeat"
     if watch.rank is not None:
         with contextlib.suppress(OSError, ValueError):  # a full disk, or a rank that has not begun

@@ -146,6 +146,44 @@ def learn_tones(recognizer: Recognizer, steps: int) -> None:
     model.eval()
 
 
+@dataclass(frozen=True)
+class Disk:
+    """A small file system of its own, whose faults are the kernel's.
+
+    Attributes:
+        folder: Where it is mounted.
+    """
+
+    folder: Path
+
+    def damage(self, fault: str) -> None:
+        """Makes it `full` but for 400 kB, or `read-only`; what is on it stays."""
+        if fault == "full":
+            free = os.statvfs(self.folder)
+            (self.folder / "ballast").write_bytes(bytes(free.f_bavail * free.f_bsize - 400_000))
+        else:
+            subprocess.run(["mount", "-o", "remount,ro", self.folder], check=True)
+
+    def repair(self, fault: str) -> None:
+        """Undoes `damage`."""
+        if fault == "full":
+            (self.folder / "ballast").unlink()
+        else:
+            subprocess.run(["mount", "-o", "remount,rw", self.folder], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """A file system of 64 MB in memory, which only root may mount."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
+    yield Disk(folder)
+    subprocess.run(["umount", folder], check=True)
+
+
 @pytest.fixture
 def own_shards(tone_shards: Path, tmp_path: Path) -> Path:
     """A copy of `tone_shards` for a test to damage."""

@@ -1,3 +1,5 @@
+import errno
+import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -5,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import Disk
 from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCTC, AutoProcessor
@@ -148,6 +151,46 @@ def test_a_disk_without_room_is_told_and_the_checkpoint_before_stands(
         assert problem is not None and "File too large" in problem
         assert newest(tmp_path).name == "step-00000001"
         assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"step-00000001", "latest"}
+    assert save(*engine_and_recognizer, tmp_path, step=3) is None and newest(tmp_path).name == "step-00000003"
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"), [("full", "No space left on device"), ("read-only", "Read-only file system")]
+)
+def test_a_disk_that_fails_costs_no_checkpoint_and_once_it_is_mended_the_next_is_saved(
+    fault: str, message: str, engine_and_recognizer: tuple[ds.Engine, Recognizer], disk: Disk
+) -> None:
+    assert save(*engine_and_recognizer, disk.folder, step=1) is None
+    disk.damage(fault)
+    problem = save(*engine_and_recognizer, disk.folder, step=2)
+    assert problem is not None and message in problem
+    assert checkpoints.whole_checkpoint(disk.folder) == (disk.folder / "checkpoints" / "step-00000001", [])
+    disk.repair(fault)
+    assert save(*engine_and_recognizer, disk.folder, step=3) is None
+    assert newest(disk.folder).name == "step-00000003"
+
+
+@pytest.mark.parametrize("count", range(6))  # three files, the manifest, the folder, the folder above
+def test_an_error_of_the_disk_at_any_moment_costs_no_checkpoint(
+    count: int, engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written late, the kernel tells with fsync."""
+    assert save(*engine_and_recognizer, tmp_path, step=1) is None
+    fsync, left = os.fsync, count
+
+    def failing(descriptor: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", failing)
+        problem = save(*engine_and_recognizer, tmp_path, step=2)
+    assert problem is not None and "Input/output error" in problem
+    found, refused = checkpoints.whole_checkpoint(tmp_path)
+    assert found is not None and not refused and found.name in ("step-00000001", "step-00000002")
     assert save(*engine_and_recognizer, tmp_path, step=3) is None and newest(tmp_path).name == "step-00000003"
 
 

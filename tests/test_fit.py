@@ -277,4 +277,5 @@ def test_a_line_of_metrics_tells_the_slowest_rank_and_what_was_skipped(tone_shar
     values = meter.values(own, RunState(step=2, restarts=2))
     assert values["train/loss"] == 3.0 and values["train/skipped"] == 1 and values["run/restarts"] == 2
     assert values["speed/slowest_rank"] == 0 and values["speed/slowest_rank_behind_seconds"] == 0
+    assert values["speed/rank_seconds"] == (0.375,)  # of 0.25 s of waiting and 0.5 s of computing in two steps
     assert values["memory/host_bytes"] > 50e6 and values["memory/device_bytes"] == 0

@@ -1,5 +1,7 @@
 import re
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -58,6 +60,52 @@ def test_the_shell_of_a_batch_job_is_a_world_of_one(monkeypatch: pytest.MonkeyPa
     shell = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NTASKS": "7", "SLURM_JOB_ID": "12", "SLURM_NODEID": "0"}
     assert given(monkeypatch, **shell)["WORLD_SIZE"] == "1"
     assert given(monkeypatch, **STEP | {"SLURM_STEP_NUM_TASKS": "1"})["WORLD_SIZE"] == "1"  # srun --pty bash
+
+
+def test_ranks_that_disagree_say_on_what_and_end_before_any_work(
+    tone_shards: Path, tmp_path: Path, run_command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+
+    def rank(number: int) -> subprocess.CompletedProcess[str]:
+        words = launch(1, tone_shards, tmp_path / "run", *short(), "--learning_rate", f"0.00{number + 1}")
+        return run_command(*words, **common, RANK=str(number), LOCAL_RANK=str(number))
+
+    with ThreadPoolExecutor(2) as ranks:
+        ended = list(ranks.map(rank, (0, 1)))
+    assert [one.returncode for one in ended] == [2, 2], ended
+    assert "error: the ranks do not agree on learning_rate: start all of them with the same command" in ended[0].stderr
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.slow
+def test_a_rank_whose_master_is_not_there_gives_up_within_a_minute_or_so(
+    tone_shards: Path, tmp_path: Path, run_command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    words, began = launch(1, tone_shards, tmp_path / "run", *short()), time.monotonic()
+    given = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    done = run_command(*words, **given, RANK="1", LOCAL_RANK="0")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert f"error: the ranks cannot meet at 127.0.0.1:{given['MASTER_PORT']}" in done.stderr
+    assert time.monotonic() - began < 180  # a minute, and the start of a Python that imports torch on a busy machine
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_deepspeed_torchrun_and_python_give_the_same_weights(
+    ranks: int, tone_shards: Path, tmp_path: Path, run_command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """With srun's, tests/test_slurm.py compares them."""
+    starts = {
+        "deepspeed": ["deepspeed", "--num_gpus", ranks, "--master_port", free_port()],
+        "torchrun": ["torchrun", "--nproc-per-node", ranks, "--master-port", free_port(), "--"],
+    } | ({"python": [sys.executable]} if ranks == 1 else {})
+    found = []
+    for name, start in starts.items():
+        done = run_command(*start, *launch(1, tone_shards, tmp_path / name, *short())[1:])
+        assert done.returncode == 0, done.stdout + done.stderr
+        found.append(load_file(tmp_path / name / "model" / "model.safetensors"))
+    assert all(weights[name].equal(found[0][name]) for weights in found[1:] for name in found[0])
 
 
 def test_torchrun_on_two_nodes_gives_the_weights_of_deepspeed_on_one_and_no_secret_away(

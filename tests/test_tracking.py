@@ -102,13 +102,14 @@ def test_offline_wandb_is_quiet_and_keeps_its_id_over_a_resume(
         {"key": "b", "reference": "é", "hypothesis": ""},
     ]
     with tracker(tmp_path, "offline") as opened:
-        opened.log(1, {"train/loss": 1.0, "train/padding": math.nan})
+        opened.log(1, {"train/loss": 1.0, "train/padding": math.nan, "speed/rank_seconds": (0.1, 0.25)})
         opened.log_predictions(1, rows)
     with tracker(tmp_path, "auto", resume_step=1) as opened:
         opened.log(2, {"train/loss": 0.5})
     first, second = wandb_runs(tmp_path)
     assert first == second == (tmp_path / "wandb" / "id.txt").read_text()
     assert list(tmp_path.glob("wandb/offline-run-*/files/media/table/valid/predictions_1_*.json"))
+    assert read_metrics(tmp_path)[0]["speed/rank_seconds"] == [0.1, 0.25]
     written = (tmp_path / "eval" / "step-00000001.jsonl").read_text()
     assert [json.loads(line) for line in written.splitlines()] == rows
     with tracker(tmp_path, "offline"):

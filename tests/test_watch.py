@@ -1,5 +1,6 @@
 """Requests to stop, from everyone who may ask."""
 
+import json
 import os
 import re
 import signal
@@ -218,7 +219,27 @@ def test_a_stopped_rank_is_found_by_the_others_and_named(start: Start, tone_shar
     assert re.search(r"rank 0: no rank has come further for \d+ s", output), output
     assert re.search(rf"rank 1 \(process {victim} on .*, training at step \d+\) does not answer\n", output), output
     assert "fit.py" in output  # the stacks
+    for line in (folder / "metrics.jsonl").read_text().splitlines():
+        busy = json.loads(line)["speed/rank_seconds"]
+        assert len(busy) == 2 and busy[json.loads(line)["speed/slowest_rank"]] == max(busy) > 0
+    assert json.loads((folder / "heartbeat" / "rank-00001.json").read_text())["busy_seconds"] > 0
     wait_for(lambda: not ranks_of(folder))
+
+
+def test_a_start_that_hangs_is_ended_though_no_rank_is_known_yet(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    watch, pulse = Watch(tmp_path, hang_seconds=10), Pulse()
+    with pytest.raises(SystemExit), pytest.MonkeyPatch.context() as patched:
+        patched.setattr("os._exit", sys.exit)
+        for second in range(200):
+            if second == 50:
+                watch.beat()  # the ranks have met
+            look(watch, pulse, 1.0)
+    assert second == 150, second
+    message = capfd.readouterr().err
+    assert re.search(rf"a rank that has not begun \(process {os.getpid()} on .*, starting at step 0\) hangs", message)
+    assert not list(tmp_path.iterdir())  # the folder may be another run's
 
 
 def test_a_hang_is_told_from_a_slow_rank(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

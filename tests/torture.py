@@ -26,7 +26,7 @@ from typing import Literal
 from attempts import Attempt, Bench, Launcher, start
 from conftest import REPOSITORY, write_corpus
 from safetensors.torch import load_file
-from training import short, visited
+from training import partitioned_zero3, short, visited
 
 from asrscale import cli
 from asrscale.errors import EXIT_COMPLETE, EXIT_STOPPED
@@ -312,38 +312,52 @@ def table(tallies: dict[str, Tally]) -> str:
 class Options:
     """Breaks training runs on purpose and prints what it cost; exit code 1 if anything did."""
 
-    tries: int = cli.setting(3, help="of each fault")
+    tries: int = cli.setting(3, help="of each fault, at ZeRO-2 and ZeRO-3 in turn")
     seed: int = cli.setting(0, help="of the order and the moments")
     jobs: int = cli.setting(1, help="runs at a time")
     only: tuple[str, ...] = cli.setting(("",), help="faults whose name holds one of these")
 
 
 def main(options: Options) -> int:
-    """Makes a corpus and the references, breaks the runs, prints the table."""
+    """Makes a corpus and the references, breaks the runs, prints a table for each ZeRO stage."""
     with tempfile.TemporaryDirectory(prefix="torture-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         corpus = write_corpus(folder / "corpus", utterances=120)
         words = ["--csv", corpus, "--out", folder / "shards", "--shard_utterances", "30"]
         subprocess.run([sys.executable, "-m", "asrscale.shard", *words], cwd=REPOSITORY, check=True)
+        every = faults()
+        configs, tallies = {2: "ds_configs/zero2.json", 3: partitioned_zero3(folder)}, {}
+        for stage, config in configs.items():
+            tries = range(options.tries)
+            wanted = [f for number in tries for i, f in enumerate(every) if (i + number) % 2 == stage % 2]
+            flags = tuple(map(str, [*short(config, saves=2, steps=STEPS), "--hang_seconds", HANG_SECONDS]))
+            runs = folder / f"zero{stage}"
+            runs.mkdir()
+            tallies[stage] = endure(Bench(folder / "shards", runs, flags, STEPS, {}), wanted, options)
+    for stage, one in tallies.items():
+        print(f"ZeRO-{stage}:\n{table(one)}")
+    return int(any(tally.survived < tally.tries for one in tallies.values() for tally in one.values()))
 
-        def is_wanted(fault_name: str) -> bool:
-            return any(part in fault_name for part in options.only)
 
-        wanted = [fault for fault in faults() if is_wanted(fault.name)] * options.tries
-        launchers: dict[int, Launcher] = {1: "python", 2: "torchrun"}
-        flags = tuple(map(str, [*short(saves=2, steps=STEPS), "--hang_seconds", HANG_SECONDS]))
-        bench = Bench(folder / "shards", folder, flags, STEPS, {n: folder / f"undisturbed-{n}" for n in launchers})
-        for ranks, launcher in launchers.items():
-            attempt = start(bench, bench.references[ranks], launcher)
-            assert attempt.process.wait() == 0, bench.references[ranks].with_suffix(".log").read_text()
-        print(f"seed {options.seed}: {len(wanted)} faults", flush=True)
-        tallies = break_runs(bench, wanted, options.seed, options.jobs)
-        if is_wanted("".join(NAN_FAULTS)):
-            tallies |= {name: Tally() for name in NAN_FAULTS}
-            for number in range(options.tries):
-                endure_nan(bench, tallies, random.Random(options.seed * 1000 + number))
-    print(table(tallies))
-    return int(any(tally.survived < tally.tries for tally in tallies.values()))
+def endure(bench: Bench, wanted: list[Fault], options: Options) -> dict[str, Tally]:
+    """What becomes of the `wanted` faults that are asked for, beside runs that nothing happens to."""
+
+    def is_asked_for(fault_name: str) -> bool:
+        return any(part in fault_name for part in options.only)
+
+    launchers: dict[int, Launcher] = {1: "python", 2: "torchrun"}
+    for ranks, launcher in launchers.items():
+        bench.references[ranks] = bench.folder / f"undisturbed-{ranks}"
+        attempt = start(bench, bench.references[ranks], launcher)
+        assert attempt.process.wait() == 0, bench.references[ranks].with_suffix(".log").read_text()
+    wanted = [fault for fault in wanted if is_asked_for(fault.name)]
+    print(f"{bench.folder.name}, seed {options.seed}: {len(wanted)} faults", flush=True)
+    tallies = break_runs(bench, wanted, options.seed, options.jobs)
+    if is_asked_for("".join(NAN_FAULTS)):
+        tallies |= {name: Tally() for name in NAN_FAULTS}
+        for number in range((options.tries + 1) // 2):
+            endure_nan(bench, tallies, random.Random(options.seed * 1000 + number))
+    return tallies
 
 
 if __name__ == "__main__":
