@@ -8,6 +8,8 @@ import json
 import sys
 from pathlib import Path
 
+import torch
+
 from asrscale import engine as ds
 from asrscale.audio import SAMPLE_RATE_HZ
 from asrscale.config import train_config
@@ -24,7 +26,10 @@ BATCH_SECONDS, UNITS_PER_STEP = 6.0, 2
 
 
 def curve(shards: Path, steps: int, zero: dict[str, object], pieces: int, world: World) -> dict[str, object]:
-    """Losses of `steps` steps, and the norm of each parameter's gradient in the first; units are cut in `pieces`."""
+    """Losses of `steps` steps whose units are cut in `pieces`, and two numbers of each parameter's first gradient.
+
+    These are its norm and its product with a random vector.
+    """
     config = train_config(
         train=(str(shards / "train"),), valid=(str(shards / "valid"),), model="tiny", max_steps=100, warmup_steps=10,
         batch_seconds=BATCH_SECONDS, units_per_step=UNITS_PER_STEP, dropout=0.0, layerdrop=0.0,
@@ -40,14 +45,16 @@ def curve(shards: Path, steps: int, zero: dict[str, object], pieces: int, world:
     engine.train()
     cap = max(int(BATCH_SECONDS * SAMPLE_RATE_HZ * 1.02 / pieces), int(catalog.longest_samples.max()))
     losses: list[float] = []
-    gradients: dict[str, float] = {}
+    gradients: dict[str, tuple[float, float]] = {}
     for step in steps_from(plan, recognizer, range(steps), rank=world.rank, world_size=world.world_size,
                            cap_samples=cap, threads=1):  # fmt: skip
         share, _ = train_step(engine, job, step, count_utterances(job, step)[0], Meter())
         losses += ds.all_reduce_sum([float(share)], world)
         if step.number == 0:  # the first moment is a tenth of the first gradient
-            moments = ds.gather_moments(engine, world)
-            gradients = {name: float(moment.norm()) for name, moment in moments.items() if name.startswith("exp_avg/")}
+            for name, moment in ds.gather_moments(engine, world).items():
+                if name.startswith("exp_avg/"):
+                    other = torch.randn(moment.shape, generator=torch.Generator().manual_seed(0))
+                    gradients[name] = float(moment.norm()), float((moment * other).sum())
     engine.destroy()
     return {"losses": losses, "gradients": gradients}
 
