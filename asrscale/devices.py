@@ -127,7 +127,8 @@ def deepspeed_states(zero: dict[str, Any], model: nn.Module, world_size: int) ->
         return States(n, 4 * share, 12 * share, buffer, reduced + (0 if half else 4 * share), step)
     live = min(parameters, int(zero.get("stage3_max_live_parameters", 1e9)) + largest)
     gathered = weight_bytes * live if world_size > 1 else 2 * bucket
-    return States(n / world_size, 4 * share, 12 * share, 4 * bucket, gathered + reduced, 4 * share)
+    step = 4 * min(share, int(zero.get("sub_group_size", 1e9)) + largest)  # gradients of so much are copied at a time
+    return States(n / world_size, 4 * share, 12 * share, 4 * bucket, gathered + reduced, step)
 
 
 def host_bytes(zero: dict[str, Any], model: nn.Module, world_size: int, share_seconds: float) -> dict[str, float]:
