@@ -1,0 +1,89 @@
+"""Host memory: of an evaluation by the number of utterances, of the loader by the audio of a step.
+
+`make bench` runs this; the recordings are few and visited again and again, since memory does not see the difference.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conftest import REPOSITORY, write_corpus
+
+from asrscale import devices
+from asrscale import engine as ds
+from asrscale.audio import SAMPLE_RATE_HZ
+from asrscale.batching import cut_step
+from asrscale.evaluate import evaluate
+from asrscale.index import Index, read_index
+from asrscale.loader import load_steps
+from asrscale.model import Recognizer, build_recognizer
+
+UTTERANCES, STEP_SECONDS = (1_000, 10_000, 40_000), (160, 640, 2560)
+
+
+def resident_bytes(name: str) -> int:
+    """VmRSS or VmHWM of this process."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024
+
+
+def repeated(index: Index, count: int) -> Index:
+    return index.take(np.resize(np.arange(len(index)), count))
+
+
+def measure_evaluation(index: Index, recognizer: Recognizer, count: int) -> str:
+    with ds.joined_ranks() as world:
+        how = dict(memory_cap_seconds=40.0, threads=2, title=None)
+        evaluate(recognizer.model, recognizer, repeated(index, 500), world, **how)  # type: ignore[arg-type]
+        whole, before = repeated(index, count), resident_bytes("VmRSS")
+        evaluate(recognizer.model, recognizer, whole, world, **how)  # type: ignore[arg-type]
+    grown = max(0, resident_bytes("VmHWM") - before)
+    return f"| evaluation | {count:,} utterances | {grown / 1e6:,.1f} | {grown / count:,.0f} bytes an utterance |"
+
+
+def measure_loader(index: Index, recognizer: Recognizer, seconds: int) -> str:
+    count = int(seconds * SAMPLE_RATE_HZ / index.num_samples.mean())
+    whole = repeated(index, 4 * count)
+    steps = [
+        cut_step([ids], whole.num_samples, memory_cap_samples=40 * SAMPLE_RATE_HZ, world_size=1)[0]
+        for ids in np.array_split(np.arange(len(whole)), 4)
+    ]
+    for _ in load_steps(index, recognizer.vocabulary, [[np.arange(4)]], threads=2):
+        pass
+    before = resident_bytes("VmRSS")
+    for _ in load_steps(whole, recognizer.vocabulary, steps, threads=2):
+        pass
+    grown, planned = resident_bytes("VmHWM") - before, devices.LOADER_BYTES_PER_SECOND * seconds
+    return f"| loader | steps of {seconds:,} s | {grown / 1e6:,.1f} | planned at most {planned / 1e6:,.1f} |"
+
+
+def main() -> None:
+    print("| | | MB more than before | |\n|---|---|---|---|")
+    # Freed memory goes back to the system at once, so that what is resident is what is used.
+    malloc = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+    environment = os.environ | malloc | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        csv_file = write_corpus(Path(folder, "corpus"), utterances=300)
+        shards = f"{folder}/shards"
+        command = [sys.executable, "-m", "asrscale.shard", "--csv", str(csv_file), "--out", shards]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+        for what, sizes in (("evaluation", UTTERANCES), ("loader", STEP_SECONDS)):
+            for size in sizes:
+                words = [sys.executable, __file__, what, str(size), f"{shards}/train"]
+                done = subprocess.run(words, env=environment, check=True, capture_output=True, text=True)
+                print(next(line for line in done.stdout.splitlines() if line.startswith("|")), flush=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        torch.set_num_threads(1)
+        one = {"evaluation": measure_evaluation, "loader": measure_loader}[sys.argv[1]]
+        print(one(read_index([sys.argv[3]]), build_recognizer("tiny", "abcdegiou"), int(sys.argv[2])), flush=True)
+    else:
+        main()
