@@ -92,6 +92,7 @@ def evaluate(
     cuts = (cut_step(one, lengths, memory_cap_samples=cap_samples, world_size=world.world_size) for one in units)
     own_passes = (cut[world.rank] for cut in cuts)
     found: list[tuple[int, str]] = []
+    errors = np.array(astuple(ErrorCounts()))
     lost: list[tuple[int, str]] = []
     losses: list[float] = []
     shown, pin = world.is_main and title is not None, world.device.type == "cuda"
@@ -102,6 +103,10 @@ def evaluate(
             for batch in step.batches:
                 texts, finite_losses = transcribe_batch(forward, recognizer, batch.to(world.device))
                 found += zip(map(int, batch.utterances), texts, strict=True)
+                references = [index.texts[i].as_py() for i in batch.utterances]
+                errors += astuple(
+                    count_errors(references, [normalise(text) for text in texts])
+                )  # jiwer takes 5 kB each
                 losses += finite_losses
                 if watch is not None:
                     watch.beat("evaluating")
@@ -109,8 +114,7 @@ def evaluate(
             if watch is not None and any(ds.all_reduce_sum([watch.beat("evaluating")], world)):
                 raise Stopped
 
-    errors = count_errors([index.texts[i].as_py() for i, _ in found], [normalise(text) for _, text in found])
-    *counts, loss_sum, num_losses = ds.all_reduce_sum([*astuple(errors), sum(losses), len(losses)], world)
+    *counts, loss_sum, num_losses = ds.all_reduce_sum([*errors, sum(losses), len(losses)], world)
     damaged = sorted(pair for part in ds.gather_objects(lost, world) for pair in part)
     for i, reason in damaged if world.is_main else []:
         print(f"{index.name(i)} is left out: {reason}", file=sys.stderr, flush=True)
