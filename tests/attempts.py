@@ -64,12 +64,13 @@ class Attempt:
                 found[int(entry.name)] = next((ROLES[name] for name in names if name in ROLES), "helper")
         return found
 
-    def strike(self, number: int, target: str, rng: random.Random) -> None:
-        """Sends a signal to the processes of a role."""
+    def strike(self, number: int, target: str, rng: random.Random) -> bool:
+        """Sends a signal to the processes of a role; returns whether there were any."""
         hit = [pid for pid, role in self.processes().items() if target == "all" or role == target]
-        for pid in rng.sample(hit, 1) if target == "rank" else hit:
+        for pid in rng.sample(hit, 1) if hit and target == "rank" else hit:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+        return bool(hit)
 
     def seconds_until_gone(self) -> float:
         """Waits until nothing is left of it; kills what is left after a minute."""

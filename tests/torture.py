@@ -184,11 +184,11 @@ def suffer(bench: Bench, run_folder: Path, fault: Fault, rng: random.Random) -> 
     """One attempt with a fault: its exit code, how long its processes stayed, and what is wrong; None if it missed."""
     own = fault.own.format(saved_step(run_folder) + rng.randint(0, 2))
     attempt = start(bench, run_folder, fault.launcher, own)
-    if not await_moment(attempt, fault, bench, run_folder, rng):
+    reached = await_moment(attempt, fault, bench, run_folder, rng)
+    if not reached or (fault.signal and not attempt.strike(fault.signal, fault.target, rng)):
         attempt.seconds_until_gone()
         return None
     if fault.signal:
-        attempt.strike(fault.signal, fault.target, rng)
         seconds = attempt.seconds_until_gone()
         code = attempt.process.wait()
     else:
