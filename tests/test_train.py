@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import soundfile
 import webdataset
-from conftest import REPOSITORY, Server, flip_bit
+from conftest import REPOSITORY, Disk, Server, flip_bit
 from safetensors.torch import load_file
 from training import STEPS, free_port, launch, metric, partitioned_zero3, short, visited
 from transformers import AutoModelForCTC, AutoProcessor
@@ -222,6 +222,30 @@ def test_a_full_disk_costs_no_more_than_the_checkpoints(tone_shards: Path, tmp_p
     )
     assert re.search(r"error: step 12 cannot be saved .* stands: make room in", done.stderr)
     assert metric(folder, "run/failed_saves") == {4: 1, 8: 2} and len(metric(folder, "train/loss")) == STEPS
+
+
+@pytest.mark.slow
+def test_a_run_whose_disk_fills_up_ends_in_words_and_goes_on_once_there_is_room(
+    disk: Disk, undisturbed: Path, tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    folder = disk.folder / "run"
+    words = launch(1, tone_shards, folder, *short(saves=2))
+    with (tmp_path / "log").open("w") as log:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        process = subprocess.Popen(words, cwd=REPOSITORY, env=os.environ | {"PATH": path}, stdout=log, stderr=log)
+        while not (folder / "checkpoints" / "latest").exists():
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.01)
+        disk.damage("full")
+        code = process.wait()
+    said = (tmp_path / "log").read_text()
+    assert code == 2 and "cannot be saved (" in said and "the run goes on" in said and "Traceback" not in said, said
+    assert re.search(r"error: step 12 cannot be saved .* stands: make room in", said), said
+    disk.repair("full")
+    done = run_command(*words)
+    assert done.returncode == 0 and "going on from step" in done.stderr, done.stdout + done.stderr
+    assert visited(folder) == visited(undisturbed)
+    assert metric(folder, "train/loss") == pytest.approx(metric(undisturbed, "train/loss"), rel=1e-4)
 
 
 def test_a_finished_run_says_so_again_and_other_settings_are_refused(
