@@ -226,6 +226,20 @@ def test_a_stopped_rank_is_found_by_the_others_and_named(start: Start, tone_shar
     wait_for(lambda: not ranks_of(folder))
 
 
+@pytest.mark.slow
+def test_a_read_that_never_returns_is_a_hang_with_its_stack(start: Start, own_shards: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = start(launch(1, own_shards, folder, *short(saves=10_000, steps=100_000), "--hang_seconds", 5))
+    wait_for(lambda: (folder / "ledger").is_dir(), process)
+    for shard in (own_shards / "train").glob("*.tar"):
+        os.mkfifo(tmp_path / "pipe")  # whose other end nobody opens
+        os.replace(tmp_path / "pipe", shard)
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 1, output
+    assert re.search(r"rank 0: no rank has come further for 5\d s \(--hang_seconds\)", output), output
+    assert re.search(r"rank 0 \(process \d+ on .*\) hangs\n", output) and "_read_local" in output, output
+
+
 def test_a_start_that_hangs_is_ended_though_no_rank_is_known_yet(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
