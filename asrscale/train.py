@@ -77,13 +77,13 @@ def train(config: TrainConfig, watch: Watch) -> int:
             catalog, seed=config.seed, batch_seconds=config.batch_seconds, units_per_step=config.units_per_step,
             perturb_speed=config.perturb_speed,
         )  # fmt: skip
+        _check_data(config, recognizer, plan, world)
         total_steps = config.max_steps or max(1, round(config.epochs * plan.steps_per_epoch))
         if config.warmup_steps >= total_steps:
             raise CliError(
                 f"--warmup_steps {config.warmup_steps}, but the run has {total_steps} steps ({plan.steps_per_epoch} an "
                 f"epoch of {catalog.hours:.2f} h): give fewer, or more --epochs, or smaller steps with --units_per_step"
             )
-        _check_data(config, recognizer, plan, world)
         folder = Path(config.run)
         with held(folder, world):  # before a checkpoint is chosen: another training may be writing, and dropping, some
             watch.rank, watch.world_size = world.rank, world.world_size
