@@ -1,13 +1,17 @@
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import speak
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoProcessor, Wav2Vec2Config, Wav2Vec2ForCTC, Wav2Vec2ForPreTraining
 
-from asrscale.audio import num_frames
+from asrscale.audio import num_frames, to_pcm16
 from asrscale.errors import CliError
+from asrscale.metrics import count_errors
 from asrscale.model import (
     MaskedGroupNorm,
     Recognizer,
@@ -267,6 +271,30 @@ def test_a_trained_head_keeps_its_letters_in_another_vocabulary(tmp_path: Path) 
     moved.save(tmp_path / "moved")
     assert spoken(load_recognizer(str(tmp_path / "moved"))) == spoken(moved)
     assert moved.processor.feature_extractor.do_normalize == before.processor.feature_extractor.do_normalize
+
+
+def test_a_fine_tuned_model_in_a_permuted_vocabulary_starts_where_it_was(tone_recognizer: Recognizer) -> None:
+    """Loss and WER at step 0: as before, and the notebook's way, which trusts the size of the vocabulary."""
+    texts = ["bad dog", "big age die", "god bee gab"]
+    clips = [torch.from_numpy(to_pcm16(speak(text, 77))) for text in texts]
+    waveforms, lengths = pad_sequence(clips, batch_first=True), torch.tensor(list(map(len, clips)))
+
+    def start(recognizer: Recognizer) -> tuple[float, float]:
+        frames = count_frames(recognizer.model, lengths)
+        labels = [torch.tensor(recognizer.vocabulary.encode(text)) for text in texts]
+        counts, padded = torch.tensor(list(map(len, labels))), pad_sequence(labels, batch_first=True)
+        with torch.no_grad():
+            logits = forward_logits(recognizer.model, recognizer, waveforms, lengths)
+        loss = ctc_losses(logits, frames, padded, counts, recognizer.vocabulary.blank_id).mean()
+        return count_errors(texts, greedy_texts(recognizer, logits, frames)).wer, loss.item()
+
+    tokens = tone_recognizer.vocabulary.tokens
+    own = Recognizer(deepcopy(tone_recognizer.model), tone_recognizer.processor, tone_recognizer.vocabulary)
+    moved = move_head(own, Vocabulary((*tokens[-4::-1], *tokens[-3:])))
+    (wer, loss), (moved_wer, moved_loss) = start(tone_recognizer), start(moved)
+    assert wer == moved_wer == 0 and moved_loss == pytest.approx(loss, rel=1e-5)
+    notebook = Recognizer(tone_recognizer.model, moved.processor, moved.vocabulary)
+    assert start(notebook)[0] > 0.9 and start(notebook)[1] > 20 * loss
 
 
 def test_a_vocabulary_of_the_shards_keeps_known_rows_and_adds_new_ones(tmp_path: Path) -> None:
