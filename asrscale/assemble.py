@@ -36,11 +36,7 @@ def disk_faults_told(flag: str, folder: str) -> Iterator[None]:
 
 @contextmanager
 def only_writer(out: str, part: str = "") -> Iterator[None]:
-    """Makes the folder `out` and keeps other builds (of the same part) out of it.
-
-    Raises:
-        CliError: It cannot be written to, its disk is full, or another build is writing there.
-    """
+    """Makes the folder `out`; CliError where another build (of the same part) or the disk does not let us write."""
     with disk_faults_told("--out", out):
         os.makedirs(out, exist_ok=True)
         with open(Path(out, f".lock{part}"), "w") as lock:

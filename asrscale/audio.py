@@ -36,8 +36,13 @@ MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 1_000_000  # beyond lie damaged headers, and r
 # What a sound mp3 may lack of the frames its header promises: real Common Voice clips lack 270, and an encoder may pad
 # by one mp3 frame of 1,152 samples at either end.
 TRUNCATION_TOLERANCE_FRAMES = 2 * 1_152
-# How libsndfile's log tells of a wav or aiff that ends early: "data : 192000 (should be 95978)", in bytes.
+# How libsndfile's log tells of a wav or aiff that ends early: "data : 192000 (should be 95978)", in bytes; and of a wav
+# that goes on after its last chunk.
 _SHORT_CHUNK = re.compile(r"\b(?:data|SSND) : (\d+) \(should be (\d+)\)")
+_SURPLUS = re.compile(r"Unknown chunk marker \(\w+\) at position (\d+)")
+# In the first frame of an mp3: that it counts its frames (1) and bytes (2), and how many there are.
+_XING = re.compile(rb"(?:Xing|Info)\0\0\0[\x03\x07\x0b\x0f].{4}(.{4})", re.DOTALL)
+MAX_TAG_BYTES = 8_192  # what may follow the end of a recording, or come before an mp3's first frame
 STREAMED_CHUNK_BYTES = 0x7FFF_0000  # programs that write wav to a pipe leave a placeholder above this for the length
 PAYLOAD_MAX_SECONDS = 86_400.0  # of a day: those that a build admits are far shorter
 BLOCK_FRAMES = 1 << 18  # decoded at a time, so that a header that lies cannot make us allocate what it claims
@@ -61,11 +66,7 @@ def decode(
 
 
 def decode_long(source: Source) -> Pcm:
-    """`decode`, `resample` and `to_pcm16` in one, block by block: 230 MB at most for an hour, at any rate.
-
-    Raises:
-        AudioError: As `decode`; or `non-finite`.
-    """
+    """`decode`, `resample` and `to_pcm16` block by block: at most 230 MB for an hour. AudioError, also `non-finite`."""
     with _opened(source) as file:
         rate, pieces = int(file.samplerate), []
         resampler = soxr.ResampleStream(rate, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
@@ -100,8 +101,21 @@ def _read_blocks(
         missing = max(missing, (int(short[1]) - int(short[2])) // (2 * file.channels))  # about: at 16 bits
     if missing > TRUNCATION_TOLERANCE_FRAMES:
         raise AudioError(f"truncated: {frames:,} of {frames + missing:,} frames could be decoded")
+    if seconds is None and (surplus := _surplus_bytes(file)) > MAX_TAG_BYTES:
+        raise AudioError(f"longer than its header says: it goes on for {surplus:,} bytes")
     if not frames:
         raise AudioError("empty: holds no samples")
+
+
+def _surplus_bytes(file: soundfile.SoundFile) -> int:
+    """How much of a wav or mp3 follows what its header counts, where libsndfile stops without a word."""
+    with io.BytesIO(file.name.getvalue()) if isinstance(file.name, io.BytesIO) else open(file.name, "rb") as content:
+        size = content.seek(0, os.SEEK_END)
+        if unknown := _SURPLUS.search(file.extra_info):
+            return size - int(unknown[1])
+        content.seek(0)
+        xing = _XING.search(content.read(MAX_TAG_BYTES)) if file.format == "MP3" else None
+        return size - xing.start() - int.from_bytes(xing[1]) if xing else 0
 
 
 def probe_seconds(source: Source) -> float:
@@ -177,11 +191,7 @@ def _ogg_checksum(page: bytearray) -> int:
 
 
 def decode_payload(data: bytes) -> Pcm:
-    """Decodes an audio payload of a shard, of any format that `decode` reads, to 16-bit samples (T,) at 16 kHz.
-
-    Raises:
-        AudioError: The bytes are damaged.
-    """
+    """16-bit samples (T,) at 16 kHz of a shard's audio payload, in any format; raises AudioError for damaged bytes."""
     with _opened(io.BytesIO(data)) as file:
         if (file.samplerate, file.channels, file.subtype) == (SAMPLE_RATE_HZ, 1, "PCM_16"):
             pcm: Pcm = file.read(dtype="int16")

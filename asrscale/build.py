@@ -1,8 +1,7 @@
 """Recordings and transcripts to WebDataset shards: the verb `build` of `python -m asrscale.shard`.
 
-Audio is decoded, resampled and checked once, here, so that training never is. The output depends on the input and the
-options alone, byte for byte, and not on the number of workers or of interruptions. Rows lie in a temporary file and not
-in memory, where 16 bytes of each are kept. Imports no torch.
+The output depends on the input and the options alone, byte for byte, and not on the number of workers or interruptions.
+Rows lie in a temporary file and not in memory, where 16 bytes of each are kept. Imports no torch.
 """
 
 import json
@@ -265,11 +264,7 @@ def _build_splits(splits: list[Split], options: ShardOptions) -> int:
 def do_tasks(
     tasks: Iterable[Task], rows: int, workers: int | None, max_rejected: float, out: str, plans: list[Plan]
 ) -> None:
-    """Builds shards in worker processes, by default one a usable core, and shows how far it is.
-
-    Raises:
-        CliError: More rows than allowed were rejected, or workers keep dying.
-    """
+    """Builds shards in workers, by default one a core; CliError where too much is rejected, or workers keep dying."""
     rejected = Counter[str]()
     with (
         progress(rows, "sharding", "clips") as bar,

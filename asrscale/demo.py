@@ -1,7 +1,5 @@
 """A spoken corpus made on the spot: espeak-ng voices reading a small command grammar.
 
-    python -m asrscale.demo --out data/demo/corpus
-
 It has the shape of Common Voice v1: a CSV a split beside folders of 48 kHz mp3s. What is said, by whom and how, is a
 pure function of (seed, split, number), so a small corpus is the beginning of a large one; the audio's bytes are not.
 """
@@ -134,11 +132,7 @@ def _espeak() -> tuple[ctypes.CDLL, int]:
 
 
 def record(folder: Path, utterance: Utterance) -> str:
-    """Speaks in a quiet room into an mp3 below `folder`: the clip's line of the CSV.
-
-    Raises:
-        RuntimeError: espeak-ng refuses, or makes no sound.
-    """
+    """Speaks in a quiet room into an mp3 below `folder`: its line of the CSV; RuntimeError where espeak-ng fails."""
     library, rate_hz = _espeak()
     pieces: list[bytes] = []
 

@@ -179,11 +179,8 @@ def read_index(folders: Sequence[str]) -> Index:
     return read_shards(catalog, range(len(catalog.shards)))
 
 
-def _read_dataset(folder: str) -> tuple[list[str], list[tuple[int, int, int, int]], Counter[str]]:
-    """What a folder's dataset.json says of its shards: names; bytes, utterances, samples and longest; characters.
-
-    The files that it names are looked for in one listing of the folder, where that is local.
-    """
+def _read_dataset(folder: str) -> tuple[list[str], list[tuple[int, ...]], Counter[str]]:
+    """What a folder's dataset.json says of its shards: names; bytes, utterances, samples and longest; characters."""
     try:
         dataset: dict[str, Any] = json.loads(_read_file(folder, DATASET_FILE))
         if (version := dataset["schema_version"]) != SCHEMA_VERSION:
@@ -191,15 +188,13 @@ def _read_dataset(folder: str) -> tuple[list[str], list[tuple[int, int, int, int
         if tuple(dataset.get("normalisation", NORMALISATION_STEPS)) != NORMALISATION_STEPS:
             raise CliError(f"{folder}: its transcripts were normalised otherwise than asrscale does now: {_REBUILD}")
         names = [str(shard["file"]) for shard in dataset["shards"]]
-        sums = [
-            (int(shard["bytes"]), int(shard["utterances"]), int(shard["samples"]), int(shard["longest_samples"]))
-            for shard in dataset["shards"]
-        ]
+        counted = ("bytes", "utterances", "samples", "longest_samples")
+        sums = [tuple(int(shard[name]) for name in counted) for shard in dataset["shards"]]
         characters = Counter[str](dataset["characters"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = " ".join(str(error).split())
         raise CliError(f"{folder}: {DATASET_FILE} is damaged ({why}): {_REBUILD}") from error
-    if not any(utterances for _, utterances, _, _ in sums):
+    if not any(utterances for _, utterances, *_ in sums):
         raise CliError(f"{folder}: the index holds no utterance: see its rejected.jsonl and build it again")
     present = {INDEX_FILE, *names} if is_remote(folder) else set(os.listdir(folder))
     missing = [name for name in (INDEX_FILE, *names) if name not in present]
@@ -210,11 +205,7 @@ def _read_dataset(folder: str) -> tuple[list[str], list[tuple[int, int, int, int
 
 
 def _read_file(folder: str, name: str) -> bytes:
-    """A small file of a data set folder.
-
-    Raises:
-        CliError: It is not there, or a remote one cannot be read.
-    """
+    """A small file of a data set folder; CliError where it is not there."""
     path = Path(folder)
     if not is_remote(folder) and not (path / name).is_file():
         inside = sorted(f"{path.name}/{found.parent.name}" for found in path.glob(f"*/{name}"))

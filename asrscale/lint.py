@@ -36,11 +36,7 @@ class Rules:
 
 
 def read_rules(min_seconds: float, max_seconds: float, checkpoint: str | None) -> Rules:
-    """The rules for the model in a local `checkpoint` folder, or of its vocab.json alone.
-
-    Raises:
-        CliError: Its vocabulary or its config.json cannot be used.
-    """
+    """The rules for the model in a local `checkpoint` folder, or of its vocab.json alone; CliError if unusable."""
     if checkpoint is None:
         return Rules(min_seconds, max_seconds)
     vocab = Path(checkpoint, "vocab.json") if os.path.isdir(checkpoint) else Path(checkpoint)

@@ -78,7 +78,6 @@ def build_shard(task: Task, begin: Callable[[int], None]) -> Counter[str]:
         How many rows were rejected, by reason.
 
     Raises:
-        OSError: The shard cannot be written.
         RuntimeError: A row made our code raise, and the task says to stop; names the row.
     """
     made_of = _made_of(task)
@@ -157,11 +156,7 @@ def reject(split: str, row: Row, why: str) -> dict[str, Any]:
 
 
 def _utterance(task: Task, row: Row) -> tuple[str, bytes, int, str]:
-    """The row's audio as it will be stored: extension, bytes, length in samples at 16 kHz; and its transcript.
-
-    Raises:
-        AudioError: `reason: detail` for a reject.
-    """
+    """The row's extension, bytes and length in samples at 16 kHz, and transcript; AudioError `reason: detail`."""
     sound, text = open_audio(row, task.audio_root), normalise(row.text)
     check_text(text, task.rules)
     if task.codec == "original" or task.codec == "in_place":

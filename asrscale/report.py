@@ -143,10 +143,7 @@ def _name(folder: str) -> str:
 
 
 def _fingerprints(index: Index) -> list[Hashes]:
-    """64 bits of each transcript, known speaker and recording: at a million rows, 10^-12 of the pairs mix two up.
-
-    The same samples give the same payload, which is told by its size and CRC-32.
-    """
+    """64 bits of each transcript, known speaker and recording, which is told by the size and CRC-32 of its payload."""
     texts, speakers = (
         np.frombuffer(b"".join(hashlib.blake2b(value.encode(), digest_size=8).digest() for value in values), np.uint64)
         for values in (index.texts.to_pylist(), index.speakers.drop_null().to_pylist())

@@ -69,11 +69,7 @@ class MergeOptions:
 
 
 def verify(folders: Sequence[str]) -> None:
-    """Checks shards against their checksums, each record against the index, and the index against the tars.
-
-    Raises:
-        CliError: Something is damaged; what, was printed.
-    """
+    """Checks shards against their checksums, records against the index, that against the tars; CliError if damaged."""
     utterances = shards = problems = 0
     for folder in folders:
         catalog = read_catalog([folder])
@@ -123,11 +119,7 @@ def _problems_of_shard(catalog: Catalog, checksums: Sequence[str], number: int) 
 
 
 def index(options: IndexOptions) -> None:
-    """Gives foreign tars an index.
-
-    Raises:
-        CliError: A tar or the manifest cannot be read, or too much is rejected.
-    """
+    """Gives foreign tars an index; CliError where one or the manifest cannot be read, or too much is rejected."""
     names = sorted(path.name for path in Path(options.data).glob("*.tar"))
     if not names or Path(options.data, DATASET_FILE).exists():
         cure = f"correct --data, or delete its {DATASET_FILE}"

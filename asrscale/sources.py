@@ -93,11 +93,7 @@ def read_source(path: str, audio_root: str | None = None) -> tuple[Iterator[Row]
 
 
 def audio_path(row: Row, audio_root: str) -> str:
-    """Where the row's recording lies: a path, or a URL.
-
-    Raises:
-        AudioError: The path leaves `audio_root`, maybe through a link.
-    """
+    """Where the row's recording lies: a path, or a URL; raises AudioError for one that leaves `audio_root`."""
     if row.audio.startswith(ROW_PROTOCOLS):
         return row.audio
     if is_remote(audio_root):
@@ -275,11 +271,9 @@ def _first(candidates: tuple[str, ...], names: Iterable[str]) -> str:
 
 @cache  # said once, however often the source is read
 def _foreign_prefix(source: str, audio: str, root: str) -> str:
-    """What to take off all paths of a manifest that moved together with its recordings, of which `audio` is the first.
-
-    As little as it takes to find that, and never its own folder: Common Voice v1 has the same names in every split.
-    """
+    """What to take off all paths of a manifest that moved with its recordings, so that `audio`, the first, is found."""
     ends = [0, *(slash.end() for slash in re.finditer("/+", audio))]
+    # Never its own folder: Common Voice v1 has the same names in every split.
     end = next((end for end in ends[:-1] if os.path.exists(os.path.join(root, audio[end:]))), 0)
     if end:
         print(f"{source}: no {audio[:end]} here, so it is taken off the paths of recordings", file=sys.stderr)

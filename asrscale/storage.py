@@ -75,26 +75,17 @@ def read_bytes(path: str) -> bytes:
         return Path(path).read_bytes()
     system = _file_system(path)
 
-    def attempt(_: list[int]) -> list[bytes | Exception]:
-        try:
-            return [system.cat_file(path)]
-        except Exception as error:  # every file system raises errors of its own
-            return [error]
-
-    [data] = _retried(attempt, 1)
+    data: bytes | Exception
+    [data] = _retried(lambda _: [_attempt(system.cat_file, path)], 1)
     if isinstance(data, FileNotFoundError):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from data
     if isinstance(data, Exception):
         raise DataError(f"{path} cannot be read: {_line(data)}") from data
-    return data
+    return bytes(data)
 
 
 def open_binary(path: str) -> BinaryIO:
-    """Opens a file for reading here and there; of a remote one only those parts travel that are read.
-
-    Raises:
-        OSError: It is not there or cannot be read.
-    """
+    """Opens a file for reading, of which, if remote, only those parts travel that are read; OSError if it is gone."""
     if not is_remote(path):
         return open(path, "rb")
     [size] = _retried(lambda _: [_size(path)], 1)
@@ -114,14 +105,19 @@ class _RemoteFile(fsspec.spec.AbstractBufferedFile):  # type: ignore[misc]
         return data
 
 
-def _size(url: str) -> int | Exception:
+def _attempt(read: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """What a file system returns, or the error that it raises, which every one has its own of."""
     try:
-        size: int | None = _file_system(url).size(url)
-        return OSError(f"{url}: its server does not tell its size") if size is None else size
-    except FileNotFoundError as error:  # over HTTP also what is said of a server that fails for a moment
-        return OSError(f"{url}: not found, or its server fails ({_line(error)})")
-    except Exception as error:  # every file system raises errors of its own
+        return read(*arguments, **options)
+    except Exception as error:
         return error
+
+
+def _size(url: str) -> int | Exception:
+    size: int | Exception | None = _attempt(_file_system(url).size, url)
+    if isinstance(size, FileNotFoundError):  # over HTTP also what is said of a server that fails for a moment
+        return OSError(f"{url}: not found, or its server fails ({_line(size)})")
+    return OSError(f"{url}: its server does not tell its size") if size is None else size
 
 
 def read_ranges(ranges: Sequence[Range]) -> list[bytes | Exception]:
@@ -181,10 +177,9 @@ def _local_copy(path: str, size: int, cache: Cache) -> str | None:
 
 
 def _is_whole(copy: Path, size: int) -> bool:
-    try:
+    with suppress(OSError):
         return copy.stat().st_size == size
-    except OSError:
-        return False
+    return False
 
 
 def _copy(path: str, size: int, copy: Path, cache: Cache) -> bool:
@@ -259,31 +254,21 @@ def _read_once(ranges: Sequence[Range]) -> list[bytes | Exception]:
     for system in set(systems.values()):
         own = [r for r in systems if systems[r] is system]
         paths, starts, ends = zip(*((r.path, r.start, r.start + r.size) for r in own), strict=True)
-        try:
-            found = system.cat_ranges(list(paths), list(starts), list(ends), on_error="return")
-        except Exception as error:  # every file system raises errors of its own
-            found = [error] * len(own)
-        data |= zip(own, found, strict=True)
+        found = _attempt(system.cat_ranges, list(paths), list(starts), list(ends), on_error="return")
+        data |= zip(own, [found] * len(own) if isinstance(found, Exception) else found, strict=True)
     return [data[r] for r in ranges]
 
 
 def _read_local(wanted: Range) -> bytes | Exception:
     try:
-        file = os.open(wanted.path, os.O_RDONLY)
-        try:
-            return os.pread(file, wanted.size, wanted.start)
-        finally:
-            os.close(file)
+        with open(wanted.path, "rb", buffering=0) as file:
+            return os.pread(file.fileno(), wanted.size, wanted.start)
     except OSError as error:
         return error
 
 
 def _file_system(url: str) -> Any:
-    """The file system of a URL.
-
-    Raises:
-        CliError: No such protocol, or its package is missing.
-    """
+    """The file system of a URL; CliError where there is no such protocol, or its package is missing."""
     try:
         return fsspec.core.url_to_fs(url)[0]
     except (ImportError, ValueError) as error:

@@ -110,11 +110,7 @@ def build_vocabulary(characters: Iterable[str]) -> Vocabulary:
 
 
 def read_vocabulary(path: str) -> Vocabulary:
-    """The vocabulary of a vocab.json, in which blank is `[PAD]` or `<pad>`, unknown `[UNK]` or `<unk>`, and space `|`.
-
-    Raises:
-        CliError: No such file, no JSON object of tokens and ids, or a special token is missing.
-    """
+    """The vocabulary of a vocab.json with `[PAD]` or `<pad>`, `[UNK]` or `<unk>`, and `|`; CliError if it is none."""
     try:
         ids = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -127,11 +123,7 @@ def read_vocabulary(path: str) -> Vocabulary:
 
 
 def vocabulary_from_dict(token_to_id: Mapping[str, int], blank: str, unknown: str, word_delimiter: str) -> Vocabulary:
-    """The vocabulary of a checkpoint's vocab.json.
-
-    Raises:
-        CliError: The ids are not 0..n-1, each once, or a special token is missing.
-    """
+    """The vocabulary of a checkpoint; CliError where ids are not 0..n-1, each once, or a special token is missing."""
     if set(token_to_id.values()) != set(range(len(token_to_id))):
         ids = f"0 to {len(token_to_id) - 1}, each once"
         raise CliError(f"the ids of the vocabulary are not {ids}, so letters would mix: repair its vocab.json")

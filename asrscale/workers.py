@@ -30,15 +30,11 @@ def run_tasks(
     on_death: Callable[[Task, int, int], Task],
     bar: Progress,
 ) -> Generator[Result, None, None]:
-    """Does tasks in so many processes and yields the results as they come, in no order.
+    """Does tasks in so many processes, takes one when a process is free, and yields the results in no order.
 
-    Args:
-        work: Called in a worker as `work(task, begin)`; calls `begin(i)` before it takes up item i of the task.
-        tasks: Taken one by one when a worker is free, so that they need not all be in memory.
-        workers: How many processes.
-        on_death: Where a worker died (killed, or a fault of a C library), gets its task, the item in hand and the exit
-            code, negative for a signal; returns the task to try, or raises.
-        bar: Shows the items.
+    `work` is called in a worker as `work(task, begin)` and calls `begin(i)` before it takes up item i of the task.
+    `on_death`, where a worker died (killed, or a fault of a C library), gets its task, the item in hand and the exit
+    code, negative for a signal, and returns the task to try, or raises. The bar shows the items.
 
     Raises:
         Exception: What `work` raised, with the worker's traceback as a note.

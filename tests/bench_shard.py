@@ -1,7 +1,8 @@
 """How close a build is to its floor, where its time goes, what the codecs cost, and what two others need.
 
 The floor is bare decode + resample + encode of the same files in as many processes: no tar, no checks, no index. Given
-are wall time and processor time, the best of ROUNDS; start-up of processes counts, too. `make bench` runs this.
+are wall time and processor time a clip, the best of ROUNDS; start-up of processes counts, too, which is why there are
+CLIPS of them (real ones under several names), and the two others get PEER_CLIPS. `make bench` runs this.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # asrscale is imported where it 
 
 ROOT = Path(__file__).parents[1]
 CORES = len(os.sched_getaffinity(0))
-CLIPS, ROUNDS = 2_400, 3
+CLIPS, PEER_CLIPS, ROUNDS = 12_000, 2_400, 3
 DIGITS = ROOT.parent / "shared/data/digits/train.csv"  # real 48 kHz mp3s
 
 
@@ -34,14 +35,21 @@ def corpus(folder: Path) -> tuple[Path, list[str]]:
     """A CSV and its recordings, 48 kHz mp3s."""
     if DIGITS.exists():
         with DIGITS.open() as file:
-            return DIGITS, [str(DIGITS.parent / row["filename"]) for row in csv.DictReader(file)]
-    from conftest import speak
+            clips = [(DIGITS.parent / row["filename"], row["text"]) for row in csv.DictReader(file)]
+    else:
+        from conftest import speak
 
+        clips = [(folder / f"spoken{number}.mp3", f"bad dog {number}") for number in range(600)]
+        for number, (path, _) in enumerate(clips):
+            soundfile.write(path, soxr.resample(speak("bad dog age " * 4, number), 16_000, 48_000), 48_000)
+    first = [Path(shutil.copyfile(path, folder / f"first{number}.mp3")) for number, (path, _) in enumerate(clips)]
     paths = [folder / f"{number}.mp3" for number in range(CLIPS)]
     for number, path in enumerate(paths):
-        soundfile.write(path, soxr.resample(speak("bad dog age " * 4, number), 16_000, 48_000), 48_000)
+        os.link(first[number % len(clips)], path)
     table = folder / "corpus.csv"
-    table.write_text("filename,text\n" + "".join(f"{path.name},bad dog {i}\n" for i, path in enumerate(paths)))
+    texts = (clips[number % len(clips)][1] for number in range(CLIPS))
+    lines = (f"{path.name},{text}\n" for path, text in zip(paths, texts, strict=True))
+    table.write_text("filename,text\n" + "".join(lines))
     return table, list(map(str, paths))
 
 
@@ -74,7 +82,7 @@ def build(table: Path, out: Path, *flags: str) -> None:
     subprocess.run([*command, *flags], check=True, capture_output=True, env=environment)
 
 
-def huggingface(table: Path, paths: list[str], out: Path) -> None:
+def huggingface(paths: list[str], out: Path) -> None:
     """`datasets.map` to 16 kHz arrays, as the notebook that this project began with did, in as many processes."""
     import datasets
 
@@ -88,7 +96,7 @@ def array_16khz(row: dict[str, str]) -> dict[str, np.ndarray]:
     return {"input_values": soxr.resample(waveform, rate, 16_000, quality="HQ")}
 
 
-def lhotse_shar(table: Path, paths: list[str], out: Path) -> None:
+def lhotse_shar(paths: list[str], out: Path) -> None:
     """lhotse's Shar with FLAC: a job for each core, 1,000 clips a shard."""
     with multiprocessing.get_context("spawn").Pool(CORES, initializer=silence) as pool:
         shares = [(paths[core::CORES], str(out / str(core))) for core in range(CORES)]
@@ -125,30 +133,32 @@ def cpu_seconds() -> float:
 
 
 def print_throughput(table: Path, paths: list[str], hours: float) -> None:
-    contenders: dict[str, Callable[[Path], None]] = {
-        "decode only": lambda _: in_processes(decode_only, paths),
-        "floor: decode, resample, encode": lambda _: in_processes(bare, paths),
-        "asrscale.shard": lambda out: build(table, out),
-        "datasets.map to 16 kHz arrays": lambda out: huggingface(table, paths, out),
-        "lhotse Shar, FLAC": lambda out: lhotse_shar(table, paths, out),
+    few = paths[:PEER_CLIPS]
+    contenders: dict[str, tuple[int, Callable[[Path], None]]] = {
+        "decode only": (len(paths), lambda _: in_processes(decode_only, paths)),
+        "floor: decode, resample, encode": (len(paths), lambda _: in_processes(bare, paths)),
+        "asrscale.shard": (len(paths), lambda out: build(table, out)),
+        "datasets.map to 16 kHz arrays": (len(few), lambda out: huggingface(few, out)),
+        "lhotse Shar, FLAC": (len(few), lambda out: lhotse_shar(few, out)),
     }
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for _ in range(ROUNDS):
-        for name, work in contenders.items():
+        for name, (clips, work) in contenders.items():
             try:
                 spent[name].append(measured(work))
-                print(
-                    f"  {name}: {spent[name][-1][0]:.1f} s, CPU {spent[name][-1][1]:.1f} s", file=sys.stderr, flush=True
-                )
+                wall, cpu = spent[name][-1]
+                print(f"  {name}: {clips:,} clips in {wall:.1f} s, CPU {cpu:.1f} s", file=sys.stderr, flush=True)
             except ImportError as error:
                 print(f"left out: {name} ({error})")
     best = {name: tuple(map(min, zip(*times, strict=True))) for name, times in spent.items() if times}
-    floor = best["floor: decode, resample, encode"]
-    print(f"{len(paths):,} clips, {hours:.2f} h, {CORES} processes")
-    print(f"{'':34} {'wall s':>7} {'of floor':>8} {'CPU s':>7} {'of floor':>8} {'clips/s':>8} {'x real time':>11}")
+    clips, floor = len(paths), best["floor: decode, resample, encode"]
+    print(f"{hours:.2f} h, {CORES} processes; ms are of a clip")
+    print(f"{'':34} {'clips':>6} {'wall ms':>7} {'of floor':>8} {'CPU ms':>7} {'of floor':>8} {'x real time':>11}")
     for name, (wall, cpu) in best.items():
-        ratios = f"{wall:7.1f} {floor[0] / wall:8.2f} {cpu:7.1f} {floor[1] / cpu:8.2f}"
-        print(f"{name:34} {ratios} {len(paths) / wall:8,.0f} {hours * 3600 / wall:11,.0f}")
+        share = contenders[name][0] / clips
+        ratios = f"{wall / share / clips * 1e3:7.2f} {share * floor[0] / wall:8.2f} {cpu / share / clips * 1e3:7.2f}"
+        speed = f"{share * floor[1] / cpu:8.2f} {share * hours * 3600 / wall:11,.0f}"
+        print(f"{name:34} {contenders[name][0]:6,} {ratios} {speed}")
 
 
 def print_stages(paths: list[str]) -> None:

@@ -60,6 +60,20 @@ def write_corpus(folder: Path, utterances: int, seed: int = 0) -> Path:
     return folder / "corpus.csv"
 
 
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A CSV of 23 sound clips of many kinds."""
+    from sharding import write_clip, write_csv
+
+    rows = []
+    for number in range(23):
+        name = f"clips/{number}.{('wav', 'mp3', 'flac', 'ogg')[number % 4]}"
+        rate_hz = (48_000, 44_100, 8_000)[number % 3]
+        write_clip(tmp_path / name, 0.6 + number / 20, rate_hz, channels=1 + number % 2)
+        rows.append((name, f"Sentence, number {number}!".replace(",", ""), "3", "" if number % 2 else f"s{number % 5}"))
+    return write_csv(tmp_path / "corpus.csv", rows, "filename,text,up_votes,client_id")
+
+
 def flip_bit(index: Index, utterance: int) -> None:
     """Damages one utterance's audio in its shard, which keeps its size."""
     with open(index.shards[index.shard_ids[utterance]], "r+b") as file:
@@ -245,3 +259,23 @@ def http_server(own_shards: Path) -> Iterator[Server]:
         threading.Thread(target=listening.serve_forever, daemon=True).start()
         yield server
         listening.shutdown()
+
+
+@pytest.fixture
+def s3_folder(own_shards: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """`own_shards/train` in a bucket of an S3 server on loopback."""
+    moto_server = pytest.importorskip("moto.server", reason="needs moto: pip install 'moto[server]'")
+    s3fs = pytest.importorskip("s3fs", reason="needs s3fs: pip install 'asrscale[remote]'")
+    server = moto_server.ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in dict(ACCESS_KEY_ID="a", SECRET_ACCESS_KEY="b", DEFAULT_REGION="us-east-1").items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    s3fs.S3FileSystem.clear_instance_cache()
+    system = s3fs.S3FileSystem()
+    system.mkdir("bucket")
+    system.put(str(own_shards / "train"), "bucket/data/train", recursive=True)
+    yield "s3://bucket/data/train"
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()

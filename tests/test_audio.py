@@ -62,6 +62,22 @@ def test_a_wav_streamed_to_a_pipe_is_no_truncated_one() -> None:
     assert len(waveform) == 16_000
 
 
+def halved_header(data: bytes, name: bytes) -> bytes:
+    """A wav that says it is half as long as it is."""
+    at = data.index(name) + 4
+    return data[:at] + (int.from_bytes(data[at : at + 4], "little") // 2).to_bytes(4, "little") + data[at + 4 :]
+
+
+def test_a_recording_longer_than_its_header_says_is_refused_and_tags_at_its_end_are_not() -> None:
+    mp3, wav = (encoded(sine(300, 48_000, 8), 48_000, format) for format in ("MP3", "WAV"))
+    for data in (mp3 + mp3, mp3 + mp3[: len(mp3) // 2], halved_header(wav, b"data")):
+        with pytest.raises(AudioError, match=r"^longer than its header says: it goes on for [\d,]+ bytes$"):
+            audio.decode(io.BytesIO(data), 20)
+    tag = b"LIST" + (20_000).to_bytes(4, "little") + b"INFO" + bytes(19_996)
+    for data in (mp3, mp3 + b"TAG" + bytes(125), wav, wav + tag, wav + bytes(1_000)):
+        assert len(audio.decode(io.BytesIO(data), 20)[0]) == 8 * 48_000
+
+
 def test_common_voice_mp3s_whose_header_is_a_little_off() -> None:
     clips = sorted((Path(__file__).parents[2] / "shared/data/common_voice_v1/clips").glob("*.mp3"))
     if not clips:

@@ -69,6 +69,24 @@ def test_segments_of_a_long_recording_and_recordings_behind_a_url(
     assert rejects(tmp_path / "out") == [("train", 5, "missing file"), ("train", 6, "truncated")]
 
 
+def test_recordings_and_their_table_in_a_bucket(tmp_path: Path, shard: Callable[..., str], s3_folder: str) -> None:
+    import s3fs
+
+    system, bucket = s3fs.S3FileSystem(), s3_folder.removesuffix("/data/train")
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, SPEECH[: 8_000 + 1_000 * (name == "b.wav")], 16_000)
+        system.put(str(tmp_path / name), f"{bucket}/cv/clips/{name}")
+    rows = ("clips/a.wav,one", f"{bucket}/cv/clips/b.wav,two", "clips/absent.wav,x", "../data/train/index.parquet,x")
+    table = write_lines(tmp_path / "a.csv", "filename,text", *rows)
+    system.put(str(table), f"{bucket}/cv/a.csv")
+    flags = ("--csv", f"{bucket}/cv/a.csv", "--out", tmp_path / "out", "--valid_fraction", 0, "--max_rejected", "60%")
+    shard(*flags)
+    index = read_index([str(tmp_path / "out/train")])
+    found = dict(zip(index.texts.to_pylist(), index.num_samples.tolist(), strict=True))
+    assert found == {"one": 8_000, "two": 9_000}
+    assert rejects(tmp_path / "out") == [("train", 4, "missing file"), ("train", 5, "path outside the audio root")]
+
+
 @pytest.fixture
 def common_voice(tmp_path: Path) -> Path:
     """A TSV of 80 clips: 16 speakers who read 20 sentences."""

@@ -3,86 +3,41 @@
 import hashlib
 import io
 import json
-import os
+import re
 import shutil
-import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import zlib
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from sharding import (
+    COMMAND,
+    ROOT,
+    checksums,
+    long_corpus,
+    read_member,
+    refusal,
+    refusal_in_process,
+    rejected,
+    shard,
+    start,
+    start_build,
+    write_clip,
+    write_csv,
+)
 
-from asrscale import audio, cli
-from asrscale.build import ShardOptions, build
-from asrscale.errors import EXIT_INTERRUPTED
+from asrscale import audio
 from asrscale.index import read_index
 from asrscale.loader import read_utterances
 
-ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared/data"
-COMMAND = [sys.executable, "-m", "asrscale.shard"]
-
-
-def shard(*flags: object, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*COMMAND, *map(str, flags)], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == expect, done.stderr
-    return done
-
-
-def refusal(*flags: object) -> str:
-    """The one line of a refused command, less the progress line that work in between may print."""
-    lines = [line for line in shard(*flags, expect=2).stderr.splitlines() if not line.startswith("sharding: ")]
-    assert len(lines) == 1, lines
-    return lines[0]
-
-
-def write_clip(path: Path, seconds: float = 0.5, rate_hz: int = 48_000, channels: int = 1, level: float = 0.5) -> None:
-    """A tone of its own for every file name."""
-    frequency_hz = 200 + zlib.crc32(path.name.encode()) % 500
-    tone = level * np.sin(2 * np.pi * frequency_hz * np.arange(int(seconds * rate_hz)) / rate_hz)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.stack([tone.astype(np.float32)] * channels, axis=1), rate_hz)
-
-
-def write_csv(path: Path, rows: Sequence[tuple[str, ...]], header: str = "filename,text") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([header, *(",".join(row) for row in rows), ""]))
-    return path
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    """A CSV of 23 sound clips of many kinds."""
-    rows = []
-    for number in range(23):
-        name = f"clips/{number}.{('wav', 'mp3', 'flac', 'ogg')[number % 4]}"
-        rate_hz = (48_000, 44_100, 8_000)[number % 3]
-        write_clip(tmp_path / name, 0.6 + number / 20, rate_hz, channels=1 + number % 2)
-        rows.append((name, f"Sentence, number {number}!".replace(",", ""), "3", "" if number % 2 else f"s{number % 5}"))
-    return write_csv(tmp_path / "corpus.csv", rows, "filename,text,up_votes,client_id")
-
-
-def rejected(out: Path) -> list[dict[str, object]]:
-    with (out / "rejected.jsonl").open() as file:
-        return [json.loads(line) for line in file]
-
-
-def read_member(tar: tarfile.TarFile, name: str) -> bytes:
-    member = tar.extractfile(name)
-    assert member is not None
-    return member.read()
-
-
-def checksums(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def test_a_build_from_end_to_end(corpus: Path, tmp_path: Path) -> None:
@@ -218,16 +173,6 @@ def test_named_splits_and_sentences_in_two_of_them(tmp_path: Path) -> None:
     assert read_index([str(tmp_path / "out/test-clean")]).keys[0].as_py().startswith("test-clean-0000000")
 
 
-def refusal_in_process(capsys: pytest.CaptureFixture[str], *flags: object) -> str:
-    """As `refusal`, without the seconds that a process takes to start."""
-    with pytest.raises(SystemExit) as caught:
-        cli.main(ShardOptions, build, [str(flag) for flag in flags])
-    assert caught.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    return line
-
-
 def test_a_second_build_does_nothing_and_other_options_are_refused(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,76 +187,6 @@ def test_a_second_build_does_nothing_and_other_options_are_refused(
         file.write("clips/0.wav,one more,,\n")
     assert "rows_sha256" in refusal_in_process(capsys, "--csv", corpus, "--out", out)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
-
-
-def test_a_damaged_folder_is_built_again_and_the_rejects_of_the_others_stay(corpus: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with corpus.open("a") as file:
-        file.writelines(f"clips/absent{number}.wav,gone\u2028{number},,\n" for number in range(9))
-    shard("--csv", corpus, "--out", out, "--max_rejected", "50%")
-    before = checksums(out)
-    assert {reject["split"] for reject in rejected(out)} == {"train", "valid"}
-    (out / "valid/valid-000000.tar").write_bytes(b"damaged")
-    (out / "valid/valid-000007.tar.tmp").write_bytes(b"left over")
-    done = shard("--csv", corpus, "--out", out, "--max_rejected", "50%")
-    assert "building" in done.stderr and "train: already built" in done.stdout
-    assert checksums(out) == before
-
-
-def long_corpus(folder: Path, rows: int) -> Path:
-    """A CSV whose every row takes tens of milliseconds."""
-    noise = np.random.default_rng(0).normal(0, 0.1, 48_000 * 15).astype(np.float32)
-    soundfile.write(folder / "a.wav", noise, 48_000)
-    return write_csv(folder / "a.csv", [("a.wav", f"sentence {number}") for number in range(rows)])
-
-
-def start_build(*flags: object, until: Callable[[], bool]) -> "subprocess.Popen[str]":
-    """A build that has come so far."""
-    command = [*COMMAND, *map(str, flags)]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # the tests' own may be ignored, as by nohup
-    )
-    deadline_seconds = time.monotonic() + 60
-    while not until():
-        assert process.poll() is None and time.monotonic() < deadline_seconds
-        time.sleep(0.02)
-    return process
-
-
-def start_long_build(tmp_path: Path) -> tuple["subprocess.Popen[str]", Path]:
-    """A build of minutes, well under way."""
-    folder = tmp_path / "out/train"
-    flags = ("--csv", long_corpus(tmp_path, 5_000), "--out", tmp_path / "out", "--workers", 2, "--valid_fraction", 0)
-    return start_build(*flags, until=lambda: any(path.stat().st_size for path in folder.glob("*.tmp"))), folder
-
-
-def sizes(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_size for path in folder.iterdir()}
-
-
-def test_ctrl_c_ends_every_process_in_one_line(tmp_path: Path) -> None:
-    process, folder = start_long_build(tmp_path)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, stderr = process.communicate(timeout=30)
-    assert process.returncode == EXIT_INTERRUPTED
-    assert [line for line in stderr.splitlines() if "sharding" not in line] == [
-        f"interrupted: run the same command again to finish {tmp_path / 'out'}"
-    ]
-    assert not (folder / "dataset.json").exists()
-
-
-def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
-    process, folder = start_long_build(tmp_path)
-    process.kill()
-    process.communicate(timeout=30)  # ends when the last worker has closed its end of the pipe
-    before = sizes(folder)
-    time.sleep(1)
-    assert sizes(folder) == before
 
 
 def test_a_killed_build_goes_on_shard_by_shard_to_the_same_bytes(tmp_path: Path) -> None:
@@ -391,21 +266,6 @@ def test_bad_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str], flags:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_split_whose_rows_are_all_rejected(tmp_path: Path) -> None:
-    write_clip(tmp_path / "a.wav")
-    (tmp_path / "b.mp3").write_bytes(b"this is no mp3")
-    train = write_csv(tmp_path / "t.csv", [("a.wav", "one")])
-    test = write_csv(tmp_path / "e.csv", [("b.mp3", "one"), ("a.wav", "...")])
-    line = refusal("--csv", f"train={train},test={test}", "--out", tmp_path / "out", "--max_rejected", 1)
-    assert "for test was rejected (empty transcript 1, unreadable 1)" in line
-    assert str(tmp_path / "out/rejected.jsonl") in line
-    assert len(rejected(tmp_path / "out")) == 2
-    assert not (tmp_path / "out/test/dataset.json").exists()
-    write_clip(tmp_path / "b.mp3")  # repaired: what is left of the first attempt must not hide it
-    shard("--csv", f"train={train},test={test}", "--out", tmp_path / "out", "--max_rejected", 1)
-    assert read_index([str(tmp_path / "out/test")]).keys.to_pylist() == ["test-00000002"]
-
-
 def test_it_starts_without_torch() -> None:
     code = "import sys, asrscale.shard; sys.exit('torch' in sys.modules or 'webdataset' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
@@ -428,71 +288,6 @@ def test_real_rows_without_their_recordings(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def start(*flags: object) -> "subprocess.Popen[str]":
-    return subprocess.Popen([*COMMAND, *map(str, flags)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-
-
-def workers_of(process: "subprocess.Popen[str]") -> list[int]:
-    """The processes that a build has spawned to work, without Python's resource tracker."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
-def test_a_worker_that_somebody_kills_changes_nothing(tmp_path: Path) -> None:
-    flags = ("--csv", long_corpus(tmp_path, 60), "--valid_fraction", 0, "--workers", 2, "--shard_utterances", 10)
-    shard(*flags, "--out", tmp_path / "undisturbed")
-    folder = tmp_path / "out/train"
-    process = start_build(*flags, "--out", tmp_path / "out", until=lambda: bool(list(folder.glob("*.tmp"))))
-    os.kill(workers_of(process)[0], signal.SIGKILL)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 0, stderr
-    assert checksums(tmp_path / "out") == checksums(tmp_path / "undisturbed")
-
-
-def deadly_corpus(tmp_path: Path) -> tuple[str, ...]:
-    """Rows of which one has a name of its own."""
-    write_clip(tmp_path / "a.wav")
-    rows = [("a.wav", f"sentence {number}") for number in range(30)]
-    write_clip(tmp_path / "deadly.wav")
-    rows.insert(7, ("deadly.wav", "goodbye"))
-    return ("--csv", str(write_csv(tmp_path / "a.csv", rows)), "--valid_fraction", "0", "--shard_utterances", "10")
-
-
-# A stand-in for a decoder that crashes: the process dies over one file, each time.
-DEADLY_DECODER = """
-import os, sys
-import asrscale.audio, asrscale.shard
-decode = asrscale.audio.decode
-def deadly(source, *limits):
-    if str(source).endswith("deadly.wav"):
-        os.abort()
-    return decode(source, *limits)
-asrscale.audio.decode = deadly
-if __name__ == "__main__":
-    asrscale.shard.main(sys.argv[1:])
-"""
-
-
-@pytest.mark.parametrize("on_error", ["quarantine", "stop"])
-def test_a_row_over_which_workers_die(tmp_path: Path, on_error: str) -> None:
-    script = tmp_path / "deadly.py"
-    script.write_text(DEADLY_DECODER)
-    flags = (*deadly_corpus(tmp_path), "--out", str(tmp_path / "out"), "--on_error", on_error)
-    done = subprocess.run(
-        [sys.executable, str(script), *flags], cwd=ROOT, capture_output=True, text=True, timeout=120,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    if on_error == "stop":
-        assert done.returncode == 2
-        line = done.stderr.splitlines()[-1]
-        assert f"{tmp_path / 'a.csv'} line 9 (deadly.wav): the worker process died over it" in line
-        assert not (tmp_path / "out/train/dataset.json").exists()
-    else:
-        assert done.returncode == 0, done.stderr
-        assert [(row["audio"], row["reason"]) for row in rejected(tmp_path / "out")] == [("deadly.wav", "fault")]
-        assert len(read_index([str(tmp_path / "out/train")])) == 30
-
-
 def test_too_many_rejects_end_the_build_with_their_reasons(corpus: Path, tmp_path: Path) -> None:
     for number in range(0, 20, 4):
         (tmp_path / f"clips/{number}.wav").write_bytes(b"damaged")
@@ -503,76 +298,6 @@ def test_too_many_rejects_end_the_build_with_their_reasons(corpus: Path, tmp_pat
     assert not (tmp_path / "out/train/dataset.json").exists()
     shard(*flags, "--max_rejected", "25%")
     assert len(read_index([str(tmp_path / "out/train")])) == 18
-
-
-def test_parts_are_disjoint_and_merge_to_the_bytes_of_one_build(corpus: Path, tmp_path: Path) -> None:
-    with corpus.open("a") as file:
-        file.write("clips/absent.wav,gone,,\n")
-    flags = ("--csv", corpus, "--shard_utterances", 3, "--max_rejected", "50%")
-    shard(*flags, "--out", tmp_path / "single")
-    out = tmp_path / "out"
-    for part in (2, 0, 3):
-        shard(*flags, "--out", out, "--part", part, "--parts", 4)
-    assert "no part-00001-of-00004: build every part" in refusal("merge", "--out", out)
-    assert len(list(out.rglob("*.tar"))) < len(list((tmp_path / "single").rglob("*.tar")))
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
-    shard(*flags, "--out", out, "--part", 1, "--parts", 4)
-    assert before.items() <= {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}.items()
-    assert not list(out.rglob("dataset.json"))
-    done = shard("merge", "--out", out)
-    assert "utterances" in done.stdout
-    for path in out.glob(".lock*"):
-        path.unlink()
-    (tmp_path / "single/.lock").unlink()
-    assert checksums(out) == checksums(tmp_path / "single")
-
-
-def test_parts_of_different_builds_do_not_merge(corpus: Path, tmp_path: Path) -> None:
-    for part in (0, 1):
-        shard("--csv", corpus, "--out", tmp_path / "out", "--part", part, "--parts", 2, "--seed", part)
-    assert "built with other options or input than part 0" in refusal("merge", "--out", tmp_path / "out")
-
-
-def test_two_builds_into_one_folder_at_once(tmp_path: Path) -> None:
-    process, folder = start_long_build(tmp_path)
-    line = refusal("--csv", tmp_path / "a.csv", "--out", tmp_path / "out", "--valid_fraction", 0)
-    assert f"another build is writing to {tmp_path / 'out'}" in line
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
-    assert not (folder / "dataset.json").exists()
-
-
-def test_a_full_disk_is_one_line_and_the_build_goes_on_when_there_is_room(tmp_path: Path) -> None:
-    flags = ("--csv", long_corpus(tmp_path, 40), "--valid_fraction", 0, "--workers", 2, "--shard_utterances", 4)
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", disk], capture_output=True).returncode:
-        pytest.skip("needs the right to mount a small disk")
-    try:
-        line = refusal(*flags, "--out", disk / "out")
-        assert "No space left on device: free some room" in line
-        assert not (disk / "out/train/dataset.json").exists()
-        for path in (disk / "out/train").glob("*.tar"):
-            with tarfile.open(path) as tar:  # what has its name is whole
-                assert len(tar.getmembers()) == 12
-        subprocess.run(["mount", "-o", "remount,size=60m", disk], check=True)
-        shard(*flags, "--out", disk / "out")
-        shard(*flags, "--out", tmp_path / "undisturbed")
-        assert checksums(disk / "out") == checksums(tmp_path / "undisturbed")
-    finally:
-        subprocess.run(["umount", disk], check=True)
-
-
-def test_a_read_only_target_is_one_line(corpus: Path, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", disk], capture_output=True).returncode:
-        pytest.skip("needs the right to mount a disk")
-    try:
-        line = refusal("--csv", corpus, "--out", disk / "out")
-        assert "Read-only file system: give a folder that can be written to" in line
-    finally:
-        subprocess.run(["umount", disk], check=True)
 
 
 @pytest.mark.parametrize("flags", [("--codec", "wav"), ("--codec", "opus"), ("--original",)])
@@ -623,11 +348,27 @@ def test_stats_tell_what_folders_share(tmp_path: Path) -> None:
     for name in ("a.wav", "b.wav", "c.wav"):
         write_clip(tmp_path / name)
     header = "filename,text,client_id"
-    one = write_csv(tmp_path / "t.csv", [("a.wav", "Same words!", "ann"), ("b.wav", "other words", "bob")], header)
-    two = write_csv(tmp_path / "e.csv", [("c.wav", "same words", "bob")], header)
-    shard("--csv", f"train={one},test={two}", "--out", tmp_path / "out")
-    stdout = shard("stats", "--data", f"{tmp_path}/out/train,{tmp_path}/out/test").stdout
-    assert f"{tmp_path}/out/train and {tmp_path}/out/test share 1 sentences and 1 speakers" in stdout
+    train = [("a.wav", "Same words!", "ann"), ("b.wav", "other words", "bob"), ("a.wav", "said again", "ann")]
+    one = write_csv(tmp_path / "t.csv", train, header)
+    two = write_csv(tmp_path / "e.csv", [("c.wav", "same words", "bob"), ("b.wav", "new words", "eve")], header)
+    built = shard("--csv", f"train={one},test={two}", "--out", tmp_path / "out").stdout
+    told = shard("stats", "--data", f"{tmp_path}/out/train,{tmp_path}/out/test").stdout
+    for said in (built, told):
+        assert re.findall(r"repeated audio: (\d+) clips", said) == ["1", "0"]
+        assert (
+            f"{tmp_path}/out/train and {tmp_path}/out/test share 1 sentences and 1 speakers, and 1 recordings" in said
+        )
+
+
+def test_a_place_for_the_rows_that_cannot_be_written_to(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        tempfile, "tempdir", str(tmp_path / "absent")
+    )  # where $TMPDIR and the usual places are of no use
+    line = refusal_in_process(capsys, "--csv", corpus, "--out", tmp_path / "out")
+    assert f"TMPDIR {tmp_path}/absent" in line and "give a folder that can be written to" in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_verb(tmp_path: Path) -> None:

@@ -118,6 +118,22 @@ def test_paths_outside_the_audio_root(tmp_path: Path, audio: str) -> None:
         audio_path(Row(2, "a.csv", audio.format(root=tmp_path), "", {}), str(tmp_path))
 
 
+def test_links_are_followed_below_the_audio_root_only(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "clips").mkdir(parents=True)
+    (tmp_path / "secret.wav").touch()
+    (root / "clips/a.wav").touch()
+    (root / "out.wav").symlink_to(tmp_path / "secret.wav")
+    (root / "up").symlink_to(tmp_path)
+    (root / "in.wav").symlink_to(root / "clips/a.wav")
+    for name in ("out.wav", "up/secret.wav", str(root / "up/secret.wav")):
+        with pytest.raises(AudioError, match=r"^path outside the audio root: "):
+            open_audio(Row(2, "a.csv", name, "", {}), str(root))
+    assert open_audio(Row(2, "a.csv", "in.wav", "", {}), str(root)) == str(root / "in.wav")
+    (tmp_path / "link").symlink_to(root)  # the root itself may be one
+    assert open_audio(Row(2, "a.csv", "clips/a.wav", "", {}), str(tmp_path / "link"))
+
+
 def test_common_voice_tsv_has_no_quotes_and_its_audio_in_clips(tmp_path: Path) -> None:
     path = write(
         tmp_path / "validated.tsv",

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -302,26 +301,6 @@ def test_ranks_share_a_cache(local: Index, tmp_path: Path) -> None:
     ranks = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     outcomes = [(rank.communicate(timeout=120)[1], rank.returncode) for rank in ranks]
     assert outcomes == [("", 0)] * 3
-
-
-@pytest.fixture
-def s3_folder(own_shards: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """`own_shards/train` in a bucket of an S3 server on loopback."""
-    moto_server = pytest.importorskip("moto.server", reason="needs moto: pip install 'moto[server]'")
-    s3fs = pytest.importorskip("s3fs", reason="needs s3fs: pip install 'asrscale[remote]'")
-    server = moto_server.ThreadedMotoServer("127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in dict(ACCESS_KEY_ID="a", SECRET_ACCESS_KEY="b", DEFAULT_REGION="us-east-1").items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    s3fs.S3FileSystem.clear_instance_cache()
-    system = s3fs.S3FileSystem()
-    system.mkdir("bucket")
-    system.put(str(own_shards / "train"), "bucket/data/train", recursive=True)
-    yield "s3://bucket/data/train"
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
 
 
 def test_a_bucket_is_read_like_a_local_folder(s3_folder: str, local: Index) -> None:
