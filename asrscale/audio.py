@@ -45,7 +45,9 @@ _XING = re.compile(rb"(?:Xing|Info)\0\0\0[\x03\x07\x0b\x0f].{4}(.{4})", re.DOTAL
 MAX_TAG_BYTES = 8_192  # what may follow the end of a recording, or come before an mp3's first frame
 STREAMED_CHUNK_BYTES = 0x7FFF_0000  # programs that write wav to a pipe leave a placeholder above this for the length
 PAYLOAD_MAX_SECONDS = 86_400.0  # of a day: those that a build admits are far shorter
-BLOCK_FRAMES = 1 << 18  # decoded at a time, so that a header that lies cannot make us allocate what it claims
+BLOCK_FRAMES = (
+    1 << 20
+)  # 22 s of 48 kHz, decoded at a time, so that a header that lies cannot make us allocate what it claims
 
 
 def decode(
@@ -88,7 +90,9 @@ def _read_blocks(
     # Not in an mp3: what follows a seek there may be decoded without the bits kept in frames before, and is wrong.
     position = file.seek(min(start, file.frames)) if start and file.format != "MP3" else 0
     frames = 0
-    while len(block := file.read(min(BLOCK_FRAMES, promised - position), dtype="float32", always_2d=True)):
+    while position < promised:  # soundfile seeks after each read, which costs in an mp3
+        if not len(block := file.read(min(BLOCK_FRAMES, promised - position), dtype="float32", always_2d=True)):
+            break
         wanted = block[max(0, start - position) :]
         position += len(block)
         frames += len(wanted)
@@ -159,7 +163,8 @@ def perturbed_length(num_samples: Count, tenths: Count | int) -> Count:
 
 def to_pcm16(waveform: Waveform) -> Pcm:
     """Rounds float (T,) in [-1, 1] to 16-bit samples; what lies beyond is clipped, never wrapped."""
-    pcm: Pcm = np.clip(np.rint(waveform * np.float32(PCM_SCALE)), -PCM_SCALE, PCM_SCALE - 1).astype(np.int16)
+    scaled = waveform * np.float32(PCM_SCALE)
+    pcm: Pcm = np.clip(np.rint(scaled, out=scaled), -PCM_SCALE, PCM_SCALE - 1, out=scaled).astype(np.int16)
     return pcm
 
 

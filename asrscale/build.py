@@ -14,7 +14,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b, sha256
 from pathlib import Path
@@ -95,7 +95,7 @@ class Split:
         (self.refused if row.refused else self.rows).append(self.spool.seek(0, os.SEEK_END))
         if not row.refused:
             self.order.append(int.from_bytes(blake2b(salted.encode(), digest_size=16).digest()[:8], "big"))
-        self.spool.write(json.dumps(astuple(row)).encode() + b"\n")
+        self.spool.write(json.dumps([*vars(row).values()]).encode() + b"\n")
 
     def read(self, positions: Any) -> Iterator[Row]:
         """Rows from the spool."""

@@ -18,11 +18,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import IO, Any, Literal, TypeAlias
 
 from asrscale import __version__, audio
 from asrscale.errors import AudioError
-from asrscale.files import write_json
+from asrscale.files import write_whole
 from asrscale.lint import Rules, check_audio, check_pair, check_text
 from asrscale.sources import Row, open_audio
 from asrscale.text import normalise
@@ -30,6 +30,10 @@ from asrscale.text import normalise
 # A manifest's durations are rounded; one that is shorter than the recording by more means a part of it.
 SEGMENT_TOLERANCE_SECONDS = 0.1
 PAST_HOURS = "past max_hours: not in the sample"  # why a row is refused that fulfils the split's rules
+# Of a file of nobody, at no time, in a tar, its checksum still blank. Name, size and checksum are filled in, at bytes
+# 0, 124 and 148 (POSIX ustar): for three members of each utterance, tarfile takes 3 % of a build.
+_HEADER = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
+_HEADER = _HEADER[:148] + b" " * 8 + _HEADER[156:]
 DEATHS_TO_BLAME = 2  # times that a worker died with a row in hand: the first may be somebody's kill -9
 
 # A finished shard as JSON, TAR.part: `made_of` is a hash of what it depends on, `shard` its entry in dataset.json,
@@ -89,7 +93,7 @@ def build_shard(task: Task, begin: Callable[[int], None]) -> Counter[str]:
         sums = {"utterances": len(lengths), "samples": sum(lengths), "longest_samples": max(lengths, default=0)}
         refused = [reject(task.split, row, row.refused or PAST_HOURS) for row in task.refused]
         part |= {"made_of": made_of, "shard": entry | sums, "refused": refused}
-        write_json(f"{task.path}.part", part)
+        write_whole(f"{task.path}.part", json.dumps(part))
     return Counter(reject["reason"] for reject in part["rejects"])
 
 
@@ -108,15 +112,11 @@ def _made_of(task: Task) -> str:
 
 def _write_shard(task: Task, begin: Callable[[int], None]) -> Part:
     """Writes the tar under a temporary name, then gives it its own."""
-    from webdataset import TarWriter  # here, because it is slow to import
-
     temporary = f"{task.path}.{os.getpid()}.tmp"  # not that of a worker whose parent has just been killed
     try:
-        with (
-            open(temporary, "wb", buffering=1 << 20) as file,
-            TarWriter(file, "", "", 0o644, compress=False, encoder=False, mtime=0) as tar,
-        ):
-            part = _pack(task, partial(_write_utterance, tar, task.split), begin)
+        with open(temporary, "wb", buffering=1 << 20) as file:
+            part = _pack(task, partial(_write_utterance, file, task.split), begin)
+            file.write(bytes(2 * tarfile.BLOCKSIZE))  # the end of a tar
         os.replace(temporary, task.path)
     finally:
         with suppress(FileNotFoundError):
@@ -180,16 +180,18 @@ def _checked_pcm(source: audio.Source, text: str, rules: Rules, *segment: Any) -
     return pcm
 
 
-def _write_utterance(tar: Any, split: str, row: Row, kind: str, data: bytes, text: str) -> tuple[str, int]:
-    """Adds KEY.flac (or what `kind` is), KEY.json and KEY.txt to the tar."""
+def _write_utterance(file: IO[bytes], split: str, row: Row, kind: str, data: bytes, text: str) -> tuple[str, int]:
+    """Adds KEY.flac (or what `kind` is), KEY.json and KEY.txt to the tar; returns the key, and where its audio lies."""
     key = f"{split}-{row.line:08d}"
     about = {"source": row.source, "audio": row.audio, "speaker": row.speaker, **row.extra}
     members = {kind: data, "json": json.dumps(about, ensure_ascii=False, sort_keys=True).encode(), "txt": text.encode()}
-    # TarWriter sorts the members; each is one header block, its content, and zeros to the next block.
-    before = [len(content) for name, content in members.items() if name < kind]
-    blocks = 1 + sum(1 - -size // tarfile.BLOCKSIZE for size in before)
-    offset = tar.tarstream.offset + blocks * tarfile.BLOCKSIZE
-    tar.write({"__key__": key, **members})
+    offset = file.tell() + tarfile.BLOCKSIZE  # of the audio, which is the first
+    for name, content in members.items():
+        header = bytearray(_HEADER)
+        header[: len(key) + len(name) + 1] = f"{key}.{name}".encode()
+        header[124:135] = b"%011o" % len(content)
+        header[148:155] = b"%06o\0" % sum(header)
+        file.write(header + content + bytes(-len(content) % tarfile.BLOCKSIZE))
     return key, offset
 
 

@@ -10,7 +10,7 @@ import sys
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain, count
 from typing import Literal
 
@@ -101,11 +101,20 @@ def audio_path(row: Row, audio_root: str) -> str:
         path = posixpath.normpath(posixpath.join(root, row.audio))
         path, inside = f"{protocol}://{path}", path.startswith(f"{root}/")
     else:
-        path, root = os.path.abspath(os.path.join(audio_root, row.audio)), os.path.realpath(audio_root)
-        inside = "\0" not in path and os.path.commonpath((root, os.path.realpath(path))) == root
+        path, root = os.path.abspath(os.path.join(audio_root, row.audio)), _real_folder(audio_root)
+        inside = "\0" not in path and os.path.commonpath((root, _real_path(path))) == root
     if not inside:
         raise AudioError("path outside the audio root: move the recording below it, or give another --audio_root")
     return path
+
+
+_real_folder = lru_cache(os.path.realpath)
+
+
+def _real_path(path: str) -> str:
+    """`os.path.realpath`, which asks for every folder above each time."""
+    path = os.path.join(_real_folder(os.path.dirname(path)), os.path.basename(path))
+    return os.path.realpath(path) if os.path.islink(path) else path
 
 
 def open_audio(row: Row, audio_root: str) -> str | io.BytesIO:

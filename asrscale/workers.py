@@ -103,7 +103,6 @@ def _worker(work: Callable[..., Any], connection: Connection, in_hand: Any, slot
             os._exit(1)
 
     threading.Thread(target=die_with_parent, daemon=True).start()
-    sys.modules["torch"] = None  # type: ignore[assignment]  # webdataset imports it if it can: seconds for nothing
     # C libraries write to descriptor 2 (mpg123 does for every odd mp3) and would tear the bar; Python may still speak.
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -274,7 +274,7 @@ def s3_folder(own_shards: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     s3fs.S3FileSystem.clear_instance_cache()
     system = s3fs.S3FileSystem()
-    system.mkdir("bucket")
+    system.makedirs("bucket", exist_ok=True)
     system.put(str(own_shards / "train"), "bucket/data/train", recursive=True)
     yield "s3://bucket/data/train"
     s3fs.S3FileSystem.clear_instance_cache()
