@@ -163,7 +163,7 @@ def _write_data_set_page(
     would_leak = f"Shared; split at random, 70 to 30, {leak:.1%} of the validation clips would have their text in train"
     sections = {
         "Splits": [
-            table("Held", ["split", "utterances", "hours", "known speakers", "repeated audio"], held),
+            table("Held", ["split", "clips", "hours", "speakers", "repeated clips"], held),
             table(would_leak, ["splits", "texts", "speakers", "recordings"], shared),
         ],
         "Utterances": [

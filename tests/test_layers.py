@@ -41,7 +41,6 @@ OWNERS = {
     "tqdm": {"progress"},
     "transformers": {"lora", "model", "regularise"},
     "wandb": {"tracking"},
-    "webdataset": {"pack"},
 }
 
 
