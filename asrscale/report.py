@@ -125,6 +125,8 @@ def print_stats(folders: Sequence[str], html: str | None = None) -> None:
         _, speakers, recordings = (len(np.unique(column)) for column in hashes[-1])
         held.append((_name(folder), utterances, catalog.hours, speakers, utterances - recordings))
         print(f"  repeated audio: {utterances - recordings:,} clips are the same as another")
+    total = sum(utterances for _, utterances, *_ in held)
+    print("of all utterances: " + ", ".join(f"{name} {utterances / total:.1%}" for name, utterances, *_ in held))
     shared: list[tuple[object, ...]] = []
     for (one, ours), (other, theirs) in combinations(zip(folders, hashes, strict=True), 2):
         common = [len(np.intersect1d(*pair)) for pair in zip(ours, theirs, strict=True)]

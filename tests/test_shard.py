@@ -355,6 +355,7 @@ def test_stats_tell_what_folders_share(tmp_path: Path) -> None:
     told = shard("stats", "--data", f"{tmp_path}/out/train,{tmp_path}/out/test").stdout
     for said in (built, told):
         assert re.findall(r"repeated audio: (\d+) clips", said) == ["1", "0"]
+        assert "of all utterances: train 60.0%, test 40.0%" in said
         assert (
             f"{tmp_path}/out/train and {tmp_path}/out/test share 1 sentences and 1 speakers, and 1 recordings" in said
         )
