@@ -84,10 +84,10 @@ class Utterance:
     filename: str  # below the corpus, as its CSV names it
     text: str
     voice: str  # espeak-ng's language+variant
-    pitch: int
-    words_per_minute: int
-    level_dbfs: float
-    snr_db: float
+    pitch: int  # on espeak's scale of 0..100, about the voice's own 50
+    words_per_minute: int  # espeak's default is 175
+    level_dbfs: float  # RMS of the whole clip, about the usual -20
+    snr_db: float  # of a quiet room
     noise_seed: int
 
 
@@ -105,19 +105,9 @@ def plan_corpus(seed: int, utterances: int) -> list[Utterance]:
         texts = order[len(order) * first_percent // 100 : len(order) * end_percent // 100]
         for number in range(max(MIN_SPLIT_UTTERANCES, round(utterances * share))):
             chosen = random.Random(f"{seed} {split} {number}")  # text seeds are hashed: the same on any machine
-            planned.append(
-                Utterance(
-                    split=split,
-                    filename=f"{split}/sample-{number:06d}.mp3",
-                    text=texts[number % len(texts)],
-                    voice=voices[number % len(voices)],
-                    pitch=chosen.randint(35, 65),  # espeak's scale of 0..100 about the voice's own 50
-                    words_per_minute=chosen.randint(155, 205),  # espeak's default is 175
-                    level_dbfs=chosen.uniform(-23.0, -17.0),  # RMS of the whole clip, about the usual -20
-                    snr_db=chosen.uniform(25.0, 40.0),  # a quiet room
-                    noise_seed=chosen.getrandbits(32),
-                )
-            )
+            what = (split, f"{split}/sample-{number:06d}.mp3", texts[number % len(texts)], voices[number % len(voices)])
+            how = chosen.randint(35, 65), chosen.randint(155, 205), chosen.uniform(-23, -17), chosen.uniform(25, 40)
+            planned.append(Utterance(*what, *how, chosen.getrandbits(32)))
     return planned
 
 

@@ -41,8 +41,7 @@ class VerifyOptions:
 class IndexOptions:
     """Makes a data set folder of a folder of WebDataset tars, which stay as they are and are read once.
 
-    A sample is audio that libsndfile reads, of any rate, with KEY.txt or "text" in KEY.json; in NeMo's layout, audio
-    alone, with its text in a manifest.
+    A sample is audio of any rate with KEY.txt or "text" in KEY.json; in NeMo's layout, its text is in a manifest.
     """
 
     data: str = setting(help="folder of *.tar; index.parquet, dataset.json and rejected.jsonl are written there")
