@@ -37,7 +37,7 @@ check: .venv/installed  ## lint, format, types, shell scripts
 slow: .venv/installed  ## run the slow tests, which repeat others with more ranks and stages
 	pytest -q -m slow
 
-torture: .venv/installed  ## break training runs on purpose, at random moments; prints what it cost (half an hour)
+torture: .venv/installed  ## break training runs on purpose, at random moments; prints what it cost (an hour)
 	python tests/torture.py
 
 bench: .venv/installed  ## run the benchmarks one after another
