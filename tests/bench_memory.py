@@ -378,10 +378,23 @@ def copies_for_cublas(args: Any, _: Any) -> int:
     return sum(x.numel() * x.element_size() for x in args[:2] if 1 not in x.stride())
 
 
-def published() -> None:
-    """Prints predictions beside torch.cuda.max_memory_allocated of BERT-base on an A100 (transformers' documentation).
+# What is told of fine-tuning wav2vec2: model, utterances, seconds, checkpointing, precision, frozen stem, card,
+# and what came of it. Autocast is taken for bf16 activations beside fp32 weights, gradients and moments.
+REPORTED: tuple[tuple[str, int, float, int, str, bool, str, str], ...] = (
+    ("base", 32, 23.4, 1, "bf16", True, "24 GB", "ran (patrickvonplaten/wav2vec2-base-100h-13K-steps; about 750 s)"),
+    ("XLS-R 1B", 12, 10.0, 1, "bf16", True, "24 GB", "ran (transformers#14861; its lengths are not told)"),
+    ("XLS-R 300M", 64, 5.0, 1, "bf16", True, "32 GB", "ran (model cards of AlexN)"),
+    ("XLS-R 300M", 32, 20.0, 1, "bf16", True, "32 GB", "ran (model cards of AlexN)"),
+    ("large-960h", 6, 11.5, 0, "fp32", False, "16 GB", "6 are the most (speechbrain#944; recordings of up to 24 s)"),
+    ("large-960h", 6, 24.0, 0, "fp32", False, "16 GB", "the same, if all were the longest"),
+)
 
-    fp16 weights, forward and logits.sum().backward(), by batch and length; eager and sdpa, MB.
+
+def published() -> None:
+    """Prints predictions beside what others measured.
+
+    torch.cuda.max_memory_allocated of BERT-base on an A100 (transformers' documentation): fp16 weights, forward and
+    logits.sum().backward(), by batch and length, eager and sdpa, MB; and what is told of wav2vec2, without its peaks.
     """
     measured = {
         (4, 256): (939.213, 764.834), (4, 512): (1970.447, 1227.162), (8, 256): (1594.295, 1226.114),
@@ -415,6 +428,16 @@ def published() -> None:
             rows[shape] += [f"{peak:,.0f}, {results[column]:,.0f}", f"{peak / results[column] - 1:+.1%}"]
     for shape, cells in rows.items():
         print(f"| {shape[0]} × {shape[1]} | {' | '.join(cells)} |")
+    print("\n| wav2vec2 | shape | card | reported | predicted GiB |\n|---|---|---|---|---|")
+    for name, utterances, seconds, every, precision, frozen, card, told in REPORTED:
+        with config_file(MODELS[name]) as path:
+            model.SLICE_SAMPLES = WHOLE_STEM  # stock transformers
+            settings = dict(activation_checkpointing=every, precision=precision, freeze_feature_encoder=frozen)
+            recognizer, [cost] = plan.sketch(plan.plan_config(model=path, **settings), [seconds], CudaSemantics())
+        parameters = sum(p.numel() for p in recognizer.model.parameters())
+        learned = sum(p.numel() for p in recognizer.model.parameters() if p.requires_grad)
+        total = 4 * parameters + 12 * learned + float(cost.timeline_bytes(utterances).max()) + devices.outside_bytes(1)
+        print(f"| {name} | {utterances} × {seconds:g} s | {card} | {told} | {total / 2**30:.1f} |", flush=True)
 
 
 if __name__ == "__main__":
