@@ -53,7 +53,9 @@ class TrainConfig:
 
     batch_seconds: float = setting(160.0, help="padded audio of a unit; from scratch 6")
     units_per_step: int = setting(4, help="units of an optimizer step; from scratch 2")
-    memory_cap_seconds: float = setting(40.0, help="padded audio that one GPU holds at once; changes the speed only")
+    memory_cap_seconds: float = setting(0.0, help="padded audio of a pass on one GPU; 0: what fits, and on a CPU 40")
+    memory_gib: float = setting(0.0, help="memory of a GPU to count on for that; 0: all that it has")
+    restarts: int = setting(0, help="start again so often where ZeRO 2 or 3 ran out of memory and cannot go on")
     epochs: float = setting(3.0, help="length of the run")
     max_steps: int = setting(0, help="length of the run in steps, instead of --epochs; from scratch 4000")
 
@@ -169,12 +171,12 @@ def check_resumable(config: TrainConfig, folder: Path, data_fingerprint: str) ->
 # Which values each number may have; None, where a setting has it, is always fine.
 _RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     "above 0": (lambda value: value > 0, (
-        "batch_seconds", "units_per_step", "memory_cap_seconds", "epochs", "learning_rate", "max_gradient_norm",
+        "batch_seconds", "units_per_step", "epochs", "learning_rate", "max_gradient_norm",
         "max_skipped_steps", "hang_seconds", "log_steps", "eval_steps", "eval_utterances", "save_steps",
         "save_total_limit", "decode_threads", "cache_bytes")),
     "of 0 or more": (lambda value: value >= 0, (
         "max_steps", "warmup_steps", "weight_decay", "patience", "seed", "freeze_steps", "activation_checkpointing",
-        "lora_rank")),
+        "lora_rank", "restarts", "memory_cap_seconds", "memory_gib")),
     "from 0 to below 1": (lambda value: 0 <= value < 1, (
         "adam_beta2", "dropout", "mask_time_prob", "mask_feature_prob", "layerdrop", "max_unknown_fraction",
         "max_bad_fraction")),

@@ -7,6 +7,7 @@ and the caller scales the loss so that the sum over all passes of all ranks is t
 import glob
 import json
 import logging
+import math
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,8 @@ from torch.distributed.rendezvous import rendezvous
 from asrscale.errors import CliError, TransientError
 from asrscale.launcher import rank_environment
 
+# Without expandable segments, memory that is free but in pieces can run out. torch reads this at CUDA's first use.
+os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", os.environ.get("PYTORCH_ALLOC_CONF", "expandable_segments:True"))
 # DeepSpeed picks its accelerator when it is imported, with a warning where nobody chose.
 os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
 warnings.filterwarnings("ignore", "`torch.distributed.*is deprecated", FutureWarning)  # DeepSpeed's calls, not ours
@@ -249,7 +252,32 @@ def take_step(engine: Engine, learning_rate: float, *, head_only: bool = False) 
     for group in engine.optimizer.param_groups:
         group["lr"] = learning_rate if group["is_head"] or not head_only else 0.0
     engine.step()
-    return float(engine.get_global_grad_norm())
+    norm = float(engine.get_global_grad_norm())
+    if not math.isfinite(norm) and hasattr(engine.optimizer, "all_grad_tensors"):
+        # With offload, stages 1 and 2 would add to what is not finite for ever.
+        engine.optimizer.averaged_gradients, engine.optimizer.all_grad_tensors = {}, {}
+    return norm
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an allocator refused: torch's on a GPU or a CPU, or those of CUDA's libraries."""
+    return any(words in str(error) for words in ("out of memory", "ALLOC_FAILED", "can't allocate memory"))
+
+
+def meets_inside_passes(engine: Engine, world: World) -> bool:
+    """Whether a rank that leaves a pass half-way leaves others waiting, or, at stage 3, weights half fetched."""
+    return bool(engine.zero_optimization_stage() >= (3 if world.world_size == 1 else 2))
+
+
+def abandon_pass(engine: Engine) -> None:
+    """Makes DeepSpeed forget that it is in a backward pass, which was left half-way; the gradient is void."""
+    optimizer = engine.optimizer
+    if getattr(optimizer, "_backward_active_depth", 0):
+        if engine.zero_optimization_stage() == 2:
+            optimizer.setup_buckets()
+            for pending in (optimizer.extra_large_param_to_reduce, *optimizer.ipg_buckets.values()):
+                pending.clear()
+        engine._backward_epilogue()
 
 
 def gather_weights(engine: Engine, frozen: dict[str, Tensor], world: World) -> dict[str, Tensor]:

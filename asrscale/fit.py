@@ -7,18 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from asrscale import engine as ds
-from asrscale.audio import SAMPLE_RATE_HZ
 from asrscale.checkpoint import RunState, restore_engine, save_checkpoint
 from asrscale.engine import Engine
 from asrscale.errors import CliError, Stopped
 from asrscale.evaluate import evaluate, predictions
 from asrscale.job import Job, Meter, count_skipped, open_records, quarantine, record_visits, sync_records
-from asrscale.loader import Batch, collate
+from asrscale.loader import Batch, silence
 from asrscale.model import Recognizer, count_frames, ctc_losses, forward_logits
 from asrscale.progress import Progress, progress
 from asrscale.regularise import prepare_pass
@@ -43,7 +41,7 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
     engine = ds.initialize(
         model.to(world.device), ds_config, weight_decay=config.weight_decay, adam_beta2=config.adam_beta2
     )
-    take_empty_step(engine, job)
+    rehearse(engine, job)
     if resumed is not None:
         restore_engine(engine, resumed, world)
     saved, failed_saves = state, 0
@@ -103,7 +101,7 @@ def take_steps(engine: Engine, job: Job, state: RunState, tracker: Tracker, bar:
     damaged_so_far = open_records(job, state.step)
     steps = steps_from(
         job.plan, job.recognizer, range(state.step, job.total_steps), rank=world.rank, world_size=world.world_size,
-        cap_samples=int(config.memory_cap_seconds * SAMPLE_RATE_HZ), threads=config.decode_threads,
+        cap_samples=job.cap.samples, threads=config.decode_threads,
         pin=world.device.type == "cuda", cache=job.cache,
     )  # fmt: skip
     engine.train()
@@ -148,30 +146,72 @@ def count_utterances(job: Job, step: Step) -> tuple[int, int]:
 def train_step(engine: Engine, job: Job, step: Step, good: int, meter: Meter) -> tuple[Tensor, float | None]:
     """One optimizer step over the `good` utterances of all ranks; without any, no weight is touched.
 
+    Where memory runs out, all of it is done again in shorter passes.
+
     Returns:
         This rank's share of the step's mean loss, and the gradient's norm, which `engine.take_step` describes.
+
+    Raises:
+        CliError: There are no shorter passes to try.
     """
-    total = torch.zeros((), device=job.world.device)
+    total, failed_samples = torch.zeros((), device=job.world.device), 0
     if not good:
         return total, None
-    for batch in step.batches:
-        job.watch.beat()  # a step of hundreds of passes is no hang
-        prepare_pass(job.regulariser, job.recognizer.model, batch, seed=job.config.seed, step=step.number)
-        began = time.perf_counter()
+    for batch in (piece for whole in step.batches for piece in whole.cut(job.cap.samples)):
+        share = run_pass(engine, job, batch, step.number, good, meter)
+        if share is None:
+            failed_samples = batch.waveforms.numel()
+            break
+        total += share
+    learning_rate = job.learning_rate(step.number) if step.number >= 0 else 0.0
+    norm = ds.take_step(engine, learning_rate, head_only=step.number < job.config.freeze_steps)
+    failed = [] if math.isfinite(norm) else ds.gather_objects(failed_samples, job.world)
+    if not any(failed):
+        return total, norm
+    least = min(filter(None, failed))
+    job.cap.lower(least, step=step.number + 1, rank=failed.index(least), tell=job.world.is_main)
+    return train_step(engine, job, step, good, meter)
+
+
+def run_pass(engine: Engine, job: Job, batch: Batch, number: int, good: int, meter: Meter) -> Tensor | None:
+    """Forward and backward of a pass of step `number`: its share of the loss.
+
+    Where memory runs out None, and the gradient is made not finite, so that DeepSpeed drops what it has of it on all
+    ranks; but where ranks meet inside of a pass they are told to leave, and their watches end them, and this one.
+    """
+    job.watch.beat()  # a step of hundreds of passes is no hang
+    prepare_pass(job.regulariser, job.recognizer.model, batch, seed=job.config.seed, step=number)
+    began = time.perf_counter()
+    try:
         share = loss_sum(engine, job.recognizer, batch.to(job.world.device)) / good
         meter.forward_seconds += time.perf_counter() - began
         ds.backward(engine, share, job.world)
-        total += share.detach()
-    head_only = step.number < job.config.freeze_steps
-    return total, ds.take_step(engine, job.learning_rate(step.number), head_only=head_only)
+        return share.detach()
+    except RuntimeError as error:
+        if not ds.is_out_of_memory(error):
+            raise
+        if ds.meets_inside_passes(engine, job.world):
+            cap = replace(job.cap)  # who leaves keeps to the old one, as the others do
+            cap.lower(batch.waveforms.numel(), step=number + 1, rank=job.world.rank, leave=True)
+            raise
+    # Out here, the error holds no tensor any more.
+    torch.cuda.empty_cache()
+    ds.abandon_pass(engine)
+    nobody = silence(job.recognizer.vocabulary)
+    prepare_pass(job.regulariser, job.recognizer.model, nobody, seed=job.config.seed, step=number)
+    ds.backward(engine, loss_sum(engine, job.recognizer, nobody.to(job.world.device)) * math.nan, job.world)
+    return None
 
 
-def take_empty_step(engine: Engine, job: Job) -> None:
-    """A step that changes nothing but makes the optimizer's states exist: the first real ones may be skipped."""
-    nobody = collate(job.valid, job.recognizer.vocabulary, np.zeros(0, np.int64), {})
-    prepare_pass(job.regulariser, job.recognizer.model, nobody, seed=job.config.seed, step=0)
-    ds.backward(engine, loss_sum(engine, job.recognizer, nobody.to(job.world.device)), job.world)
-    ds.take_step(engine, 0.0)
+def rehearse(engine: Engine, job: Job) -> None:
+    """The largest pass there can be, of silence, and a step that changes nothing.
+
+    What cannot fit fails now; and the optimizer's states exist, which the first real steps, if skipped, would not make.
+    """
+    longest, count = job.plan.longest_samples, job.plan.most_utterances(job.cap.samples, job.world.world_size)
+    largest = silence(job.recognizer.vocabulary, count, longest)
+    engine.train()
+    train_step(engine, job, Step(-1, 0, 0, 0, [largest], (), job.valid), 1, Meter())
     ds.set_adam_steps(engine, 0)
 
 

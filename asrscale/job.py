@@ -30,6 +30,7 @@ from asrscale.files import append_rows, keep_until, sync
 from asrscale.index import Index
 from asrscale.model import Recognizer
 from asrscale.regularise import Regulariser
+from asrscale.rescue import Cap
 from asrscale.schedule import learning_rate_at
 from asrscale.steps import RunPlan, Step
 from asrscale.storage import Cache
@@ -54,6 +55,8 @@ class Job:
     valid: Index  # the subset that is transcribed while training
     total_steps: int  # length of the run
     watch: Watch  # tells when somebody wants the run to stop
+    cap: Cap  # of the audio of a pass; the one thing here that changes
+    predicted_bytes: float | None = None  # by torch's allocator, at most; None where nothing was planned
     cache: Cache | None = None  # where shards are copied to
     unwritten: dict[Path, str] = field(default_factory=dict)  # lines of records that a full disk did not take
 
@@ -70,8 +73,14 @@ class Job:
     @property
     def evaluating(self) -> dict[str, Any]:
         """What every evaluation of this run tells `evaluate`."""
-        cap_seconds, threads = self.config.memory_cap_seconds, self.config.decode_threads
-        return dict(memory_cap_seconds=cap_seconds, threads=threads, cache=self.cache, watch=self.watch)
+        threads = self.config.decode_threads
+        return dict(memory_cap_seconds=self.cap.seconds, threads=threads, cache=self.cache, watch=self.watch)
+
+    def told_memory(self) -> str:
+        """The cap, the peak that was predicted for it, and what there was so far on this rank's GPU."""
+        peaks = {"predicted": self.predicted_bytes, "measured": torch.cuda.max_memory_allocated()}
+        told = [f"{size / 2**30:.2f} GiB {how}" for how, size in peaks.items() if size]
+        return ", ".join([f"passes of up to {self.cap.seconds:g} s", *told])
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step."""
@@ -133,7 +142,10 @@ class Meter:
             "speed/slowest_rank_behind_seconds": busy[slowest] - math.fsum(busy) / ranks,
             "memory/host_bytes": max(host),
             "memory/device_bytes": max(device),
+            "memory/predicted_bytes": job.predicted_bytes,
+            "memory/cap_seconds": job.cap.seconds,
             "run/restarts": state.restarts,
+            "run/rescues": job.cap.rescues,
         }
 
 

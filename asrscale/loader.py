@@ -4,7 +4,7 @@ Shapes: B utterances of a pass, T samples, L labels.
 """
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -29,36 +29,36 @@ MERGE_GAP_BYTES = 64 * 1024
 # No batch is shorter: SpecAugment refuses one of fewer frames than it masks in a row (10 of 20 ms).
 MIN_BATCH_SAMPLES = SAMPLE_RATE_HZ // 2
 
+LABELS_PER_SECOND = 15  # characters of fast read English; only CTC's own buffers grow with it
+
 
 @dataclass(frozen=True)
 class Batch:
-    """What one rank runs forward and backward at once.
+    """What one rank runs forward and backward at once."""
 
-    Attributes:
-        utterances: (B,) numbers in the index; none for an empty pass, which holds one silent utterance.
-        waveforms: (B, T) int16, zero after each utterance's end.
-        num_samples: (B,) true lengths.
-        labels: (B, L) token ids; -100 after each transcript's end.
-        num_labels: (B,) true label lengths.
-    """
-
-    utterances: Ids
-    waveforms: Tensor
-    num_samples: Tensor
-    labels: Tensor
-    num_labels: Tensor
+    utterances: Ids  # (B,) numbers in the index; none for an empty pass, of `silence`
+    waveforms: Tensor  # (B, T) int16, zero after each utterance's end
+    num_samples: Tensor  # (B,) true lengths
+    labels: Tensor  # (B, L) token ids; -100 after each transcript's end
+    num_labels: Tensor  # (B,) true label lengths
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on `device`; overlaps with the host when it was pinned."""
-        moved = (getattr(self, name).to(device, non_blocking=True) for name in _TENSORS)
-        return Batch(self.utterances, *moved)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin(self) -> "Batch":
         """The same batch in page-locked memory, from which a GPU copies without waiting."""
-        return Batch(self.utterances, *(getattr(self, name).pin_memory() for name in _TENSORS))
+        return self._each(Tensor.pin_memory)
 
+    def cut(self, cap_samples: int) -> "Iterator[Batch]":
+        """Pieces of at most so many padded samples, or of one utterance."""
+        size = max(1, cap_samples // self.waveforms.shape[1])
+        for rows in (slice(first, first + size) for first in range(0, len(self.num_samples), size)):
+            audio = self.waveforms[rows, : max(MIN_BATCH_SAMPLES, int(self.num_samples[rows].max()))]
+            yield Batch(self.utterances[rows], audio, self.num_samples[rows], self.labels[rows], self.num_labels[rows])
 
-_TENSORS = ("waveforms", "num_samples", "labels", "num_labels")
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        return Batch(self.utterances, *map(change, (self.waveforms, self.num_samples, self.labels, self.num_labels)))
 
 
 @dataclass(frozen=True)
@@ -71,35 +71,19 @@ class Damaged:
 
 @dataclass(frozen=True)
 class LoadedStep:
-    """One rank's share of a step.
+    """One rank's share of a step."""
 
-    Attributes:
-        batches: One a pass, damaged utterances left out; where none is left, the silent one of an empty pass.
-        damaged: What was left out.
-    """
-
-    batches: list[Batch]
+    batches: list[Batch]  # one a pass, without what is damaged; where nothing is left, that of an empty pass
     damaged: tuple[Damaged, ...]
 
 
 def load_steps(
-    index: Index,
-    vocabulary: Vocabulary,
-    steps: Iterable[Sequence[Ids]],
-    *,
-    threads: int,
-    pin: bool = False,
+    index: Index, vocabulary: Vocabulary, steps: Iterable[Sequence[Ids]], *, threads: int, pin: bool = False,
     cache: Cache | None = None,
-) -> Iterator[LoadedStep]:
+) -> Iterator[LoadedStep]:  # fmt: skip
     """Yields the batches of each step of one index, while the step after it is read and decoded.
 
-    Args:
-        index: Where the utterances are.
-        vocabulary: Turns transcripts into labels.
-        steps: For each step the passes of this rank.
-        threads: Decoding threads; libsndfile runs outside the interpreter's lock.
-        pin: Page-lock the batches, for a GPU.
-        cache: Where whole shards are copied to and read from; None reads them where they are.
+    `steps` are this rank's passes of each; the rest is as for `steps.steps_from`.
 
     Raises:
         DataError: A shard is gone, or cannot be read at all.
@@ -123,22 +107,17 @@ def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
 
 
 def load_step(
-    index: Index,
-    vocabulary: Vocabulary,
-    passes: Sequence[Ids],
-    decoders: Executor,
-    *,
-    pin: bool = False,
-    speeds: Ids | None = None,
-    cache: Cache | None = None,
-) -> LoadedStep:
+    index: Index, vocabulary: Vocabulary, passes: Sequence[Ids], decoders: Executor, *, pin: bool = False,
+    speeds: Ids | None = None, cache: Cache | None = None,
+) -> LoadedStep:  # fmt: skip
     """The batches of one step; `speeds` are (N,) tenths for the utterances of the index, None leaves them as they are.
 
     Raises:
         DataError: A shard is gone, or cannot be read at all.
     """
-    wanted = np.concatenate([*passes, np.zeros(0, np.int64)])
-    waveforms, damaged = read_utterances(index, wanted, decoders, speeds, cache)
+    waveforms, damaged = read_utterances(
+        index, np.concatenate([*passes, np.zeros(0, np.int64)]), decoders, speeds, cache
+    )
     good = [np.array([u for u in utterances if int(u) in waveforms], np.int64) for utterances in passes]
     batches = [collate(index, vocabulary, utterances, waveforms) for utterances in good]
     return LoadedStep([batch.pin() for batch in batches] if pin else batches, damaged)
@@ -171,10 +150,10 @@ def read_utterances(
 
 def collate(index: Index, vocabulary: Vocabulary, utterances: Ids, waveforms: dict[int, Pcm]) -> Batch:
     """Pads utterances to a batch; without any, to the silent batch of an empty pass."""
+    if not len(utterances):
+        return silence(vocabulary)
     samples = [waveforms[int(utterance)] for utterance in utterances]
     labels = [vocabulary.encode(index.texts[int(utterance)].as_py()) for utterance in utterances]
-    if not samples:
-        samples, labels = [np.zeros(MIN_BATCH_SAMPLES, np.int16)], [[vocabulary.unknown_id]]
     padded = torch.zeros(len(samples), max(MIN_BATCH_SAMPLES, max(map(len, samples))), dtype=torch.int16)
     targets = torch.full((len(labels), max(1, max(map(len, labels)))), -100, dtype=torch.long)
     for row, (waveform, ids) in enumerate(zip(samples, labels, strict=True)):
@@ -184,10 +163,17 @@ def collate(index: Index, vocabulary: Vocabulary, utterances: Ids, waveforms: di
     return Batch(utterances, padded, num_samples, targets, torch.tensor([len(ids) for ids in labels]))
 
 
+def silence(vocabulary: Vocabulary, count: int = 1, num_samples: int = MIN_BATCH_SAMPLES) -> Batch:
+    """What an empty pass runs: nobody's audio, `count` times, with as many labels as somebody's."""
+    labels = torch.full((count, LABELS_PER_SECOND * num_samples // SAMPLE_RATE_HZ), vocabulary.unknown_id)
+    lengths = torch.full((count,), num_samples), labels, torch.full((count,), labels.shape[1])
+    return Batch(np.zeros(0, np.int64), torch.zeros(count, num_samples, dtype=torch.int16), *lengths)
+
+
 def _read_payloads(index: Index, utterances: Ids, cache: Cache | None) -> Iterator[tuple[int, bytes | Exception]]:
     """The bytes of each utterance in the order of the shards, or why they cannot be read."""
     order = utterances[np.lexsort((index.offsets[utterances], index.shard_ids[utterances]))]
-    groups = list(_merge_ranges(index, order))
+    groups = _merge_ranges(index, order)
     ranges = [_range(index, group) for group in groups]
     sizes = {index.shards[number]: int(index.shard_bytes[number]) for number in np.unique(index.shard_ids[utterances])}
     alone: list[Ids] = []
@@ -205,27 +191,16 @@ def _read_payloads(index: Index, utterances: Ids, cache: Cache | None) -> Iterat
 
 def _range(index: Index, group: Ids) -> Range:
     """From the first utterance's payload to the end of the last one's."""
-    start = int(index.offsets[group[0]])
-    return Range(index.shards[index.shard_ids[group[0]]], start, int(_end(index, group[-1])) - start)
+    start, end = int(index.offsets[group[0]]), int(index.offsets[group[-1]] + index.sizes[group[-1]])
+    return Range(index.shards[index.shard_ids[group[0]]], start, end - start)
 
 
-def _end(index: Index, utterance: np.int64) -> np.int64:
-    """Where an utterance's payload ends in its shard."""
-    end: np.int64 = index.offsets[utterance] + index.sizes[utterance]
-    return end
-
-
-def _merge_ranges(index: Index, order: Ids) -> Iterator[Ids]:
+def _merge_ranges(index: Index, order: Ids) -> list[Ids]:
     """Groups utterances, sorted by shard and offset, that are worth reading in one go."""
-    first = 0
-    for i in range(1, len(order) + 1):
-        if (
-            i == len(order)
-            or index.shard_ids[order[i]] != index.shard_ids[order[i - 1]]
-            or index.offsets[order[i]] - _end(index, order[i - 1]) > MERGE_GAP_BYTES
-        ):
-            yield order[first:i]
-            first = i
+    shards, starts = index.shard_ids[order], index.offsets[order]
+    gaps = starts[1:] - (starts + index.sizes[order])[:-1]
+    cuts = np.flatnonzero((np.diff(shards) != 0) | (gaps > MERGE_GAP_BYTES)) + 1
+    return np.split(order, cuts) if len(order) else []
 
 
 def _decode_checked(index: Index, utterance: int, payload: bytes | Exception, tenths: int) -> Pcm:

@@ -24,13 +24,13 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
 from asrscale.audio import SAMPLE_RATE_HZ
+from asrscale.loader import LABELS_PER_SECOND
 from asrscale.model import SLICE_SAMPLES, Recognizer, count_frames, ctc_losses, forward_logits
 from asrscale.regularise import Regulariser
 
 Scratch: TypeAlias = dict[Any, Callable[[Any, Any], int]]  # bytes of an operation's arguments and result
 
 aten = torch.ops.aten
-LABELS_PER_SECOND = 15  # characters of fast read English; only CTC's own buffers grow with it
 
 
 class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -20,13 +20,14 @@ from asrscale import engine as ds
 from asrscale.audio import SAMPLE_RATE_HZ
 from asrscale.config import TrainConfig, train_config
 from asrscale.devices import GIB, GPUS, Gpu, States
+from asrscale.engine import World
 from asrscale.errors import CliError
 from asrscale.index import Catalog, read_catalog
 from asrscale.lora import add_lora
 from asrscale.memory import CudaSemantics, PassCost, trace_pass
 from asrscale.model import Recognizer, checkpoint_activations, freeze_feature_encoder, sketch_recognizer
 from asrscale.regularise import attach_regulariser
-from asrscale.steps import describe_plan, plan_run
+from asrscale.steps import RunPlan, describe_plan, plan_run
 
 LENGTHS_SECONDS = (5.0, 10.0, 20.0)  # shown; without data, the last is the longest utterance
 CONFIGS = tuple(f"ds_configs/{name}.json" for name in ("zero1", "zero2", "zero3", "zero2_offload"))
@@ -288,6 +289,31 @@ def _epochs(options: PlanConfig, catalog: Catalog, best: Choice) -> str:
     cap_samples = best.cap_seconds * SAMPLE_RATE_HZ
     hours = f"{catalog.hours:,.1f} h of audio, {steps:,} steps: about {steps * best.step_seconds / 3600:,.1f} h\n"
     return hours + describe_plan(plan, recognizer, world_size=best.gpus, cap_samples=cap_samples)
+
+
+def plan_memory(config: TrainConfig, order: RunPlan, world: World) -> tuple[TrainConfig, float | None]:
+    """A run's settings with a memory cap, as given or as all ranks can hold, and the peak to expect; a collective.
+
+    The peak is in bytes of torch's allocator. On a CPU without --memory_gib nothing is planned, and it is None.
+
+    Raises:
+        CliError: Some rank cannot hold the longest utterance; with what to change.
+    """
+    on_gpu = world.device.type == "cuda"
+    gib = config.memory_gib or (torch.cuda.get_device_properties(world.device).total_memory / GIB if on_gpu else 0)
+    if not gib:  # 40 s: a few hundred MB of activations for base
+        return replace(config, memory_cap_seconds=config.memory_cap_seconds or 40.0), None
+    gpu, seconds = devices.find_gpu(f"{gib:.2f}"), order.longest_samples / SAMPLE_RATE_HZ
+    # Of all lengths, the longest need the most for a second.
+    way = _choice(config, *sketch(config, [seconds], CudaSemantics()), gpu, world.world_size)
+    cap_seconds = config.memory_cap_seconds or min(ds.gather_objects(way.cap_seconds, world))
+    if not cap_seconds:
+        best = choose(config, [seconds], [gpu], world.world_size)[gpu.name][0]
+        cure = best.flags if best.cap_seconds else "a smaller --model, a larger GPU or more of them"
+        raise CliError(f"an utterance of {seconds:.1f} s does not fit into {gib:.1f} GiB: try {cure}")
+    count = order.most_utterances(int(cap_seconds * SAMPLE_RATE_HZ), world.world_size)
+    *allocated, _fragments, _outside = _parts(way.states, way.longest, count, world.world_size).values()
+    return replace(config, memory_cap_seconds=cap_seconds), sum(allocated)
 
 
 def plan_config(**given: Any) -> PlanConfig:

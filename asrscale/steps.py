@@ -11,19 +11,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from asrscale import batching
 from asrscale.audio import SAMPLE_RATE_HZ, num_frames, perturbed_length
-from asrscale.batching import (
-    EpochPlan,
-    Ids,
-    cut_step,
-    find_step,
-    group_windows,
-    hash_keys,
-    padded_samples,
-    plan_window,
-    relative_time,
-    window_steps,
-)
+from asrscale.batching import Ids
 from asrscale.index import Catalog, Index, read_shards
 from asrscale.loader import MIN_BATCH_SAMPLES, Batch, Damaged, load_step, one_ahead
 from asrscale.model import Recognizer
@@ -56,10 +46,22 @@ class RunPlan:
     @property
     def fingerprint(self) -> str:
         """Differs where the data do, or anything else that decides their order."""
-        catalog, settings = self.catalog, (self.seed, self.batch_samples, self.units_per_step, self.perturb_speed)
+        catalog, given = self.catalog, (self.seed, self.batch_samples, self.units_per_step, self.perturb_speed)
         names = [os.path.basename(shard) for shard in catalog.shards]
-        content = repr((names, catalog.samples.tolist(), catalog.utterances.tolist(), settings))
-        return sha256(content.encode()).hexdigest()[:16]
+        return sha256(repr((names, catalog.samples.tolist(), catalog.utterances.tolist(), given)).encode()).hexdigest()[
+            :16
+        ]
+
+    @property
+    def longest_samples(self) -> int:
+        """Of an utterance, as slow as it may be heard and as the loader pads it."""
+        slowest = SPEEDS_TENTHS[0] if self.perturb_speed else 10
+        return max(MIN_BATCH_SAMPLES, int(perturbed_length(self.catalog.longest_samples.max(), slowest)))
+
+    def most_utterances(self, cap_samples: int, world_size: int) -> int:
+        """How many of the longest utterances a pass may hold: in `cap_samples`, a unit or a rank's share of a step."""
+        share_samples = max(self.batch_samples, self.batch_samples * self.units_per_step // world_size)
+        return max(1, min(cap_samples, share_samples) // self.longest_samples)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -75,7 +77,7 @@ class Visit:
     speeds: Ids | None  # (N,) at how many tenths of its speed each is heard; None: as it is
     heard_samples: Ids  # (N,) the length of each at that speed
     computed_samples: Ids  # (N,) the length that the loader pads one to that is alone
-    plan: EpochPlan
+    plan: batching.EpochPlan
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,8 @@ def plan_run(
     """Groups the shards into windows and counts their steps; reads no index."""
     batch_samples = int(batch_seconds * SAMPLE_RATE_HZ)
     window_samples = int(WINDOW_HOURS * 3600) * SAMPLE_RATE_HZ
-    windows = group_windows(catalog.samples, seed=seed, window_samples=window_samples)
-    steps = window_steps(windows, catalog.samples, catalog.utterances, batch_samples, units_per_step)
+    windows = batching.group_windows(catalog.samples, seed=seed, window_samples=window_samples)
+    steps = batching.window_steps(windows, catalog.samples, catalog.utterances, batch_samples, units_per_step)
     return RunPlan(catalog, windows, steps, seed, batch_samples, units_per_step, perturb_speed)
 
 
@@ -113,8 +115,7 @@ def read_window(plan: RunPlan, window: int, recognizer: Recognizer) -> tuple[Ind
 
 def feasible_utterances(index: Index, lengths: Ids, recognizer: Recognizer) -> NDArray[np.bool_]:
     """(N,) whether CTC can emit the transcript in `lengths` samples."""
-    stem = recognizer.model.config
-    have = num_frames(lengths, stem.conv_kernel, stem.conv_stride)
+    have = num_frames(lengths, recognizer.model.config.conv_kernel, recognizer.model.config.conv_stride)
     # In either case, text has at most 1.5 characters a byte of UTF-8, which take two frames each: that tells of nearly
     # all speech that it is long enough, in milliseconds, where encoding the transcripts of a window takes seconds.
     feasible: NDArray[np.bool_] = (index.text_bytes > 0) & (3 * index.text_bytes <= have)
@@ -125,32 +126,15 @@ def feasible_utterances(index: Index, lengths: Ids, recognizer: Recognizer) -> N
 
 
 def steps_from(
-    plan: RunPlan,
-    recognizer: Recognizer,
-    numbers: range,
-    *,
-    rank: int,
-    world_size: int,
-    cap_samples: int,
-    threads: int,
-    pin: bool = False,
-    cache: Cache | None = None,
-) -> Iterator[Step]:
+    plan: RunPlan, recognizer: Recognizer, numbers: range, *, rank: int, world_size: int, cap_samples: int,
+    threads: int, pin: bool = False, cache: Cache | None = None,
+) -> Iterator[Step]:  # fmt: skip
     """Some consecutive steps of a run, with this rank's batches; only windows that they are in are read.
 
     One reader runs through windows and epochs: it has the next step ready while the caller computes, and the next
-    window planned before this one ends.
-
-    Args:
-        plan: The order of the data.
-        recognizer: Says which utterances are long enough, and how transcripts are labelled.
-        numbers: The steps, 0-based over all epochs.
-        rank: Of this process.
-        world_size: Number of ranks.
-        cap_samples: The most padded samples of a pass.
-        threads: Decoding threads; libsndfile runs outside the interpreter's lock.
-        pin: Page-lock the batches, for a GPU.
-        cache: Where whole shards are copied to and read from; None reads them where they are.
+    window planned before this one ends. `recognizer` says which utterances are long enough, and labels them;
+    `cap_samples` is the most padded samples of a pass; `threads` decode (libsndfile runs outside the interpreter's
+    lock); `pin` page-locks the batches, for a GPU; whole shards are read through `cache`, where there is one.
 
     Raises:
         CliError: A window's index does not hold what was promised, or a shard of it is missing.
@@ -162,7 +146,7 @@ def steps_from(
     def read() -> Iterator[Step]:
         ahead, left = planner.submit(plan_visit, plan, recognizer, numbers[0]), numbers
         while left:
-            _, window, first = find_step(plan.steps, left[0], seed=plan.seed)
+            _, window, first = batching.find_step(plan.steps, left[0], seed=plan.seed)
             own, left = left[: int(plan.steps[window]) - first], left[int(plan.steps[window]) - first :]
             visit = ahead.result()
             for place, number in enumerate(own):
@@ -170,19 +154,12 @@ def steps_from(
                     ahead = planner.submit(plan_visit, plan, recognizer, left[0])
                 lengths = visit.computed_samples
                 units = visit.plan.step(first + place)
-                ranks = cut_step(units, lengths, memory_cap_samples=cap_samples, world_size=world_size)
-                loaded = load_step(
-                    visit.index, recognizer.vocabulary, ranks[rank], decoders, pin=pin, speeds=visit.speeds, cache=cache
-                )
-                yield Step(
-                    number,
-                    utterances=sum(map(len, units)),
-                    audio_samples=sum(int(visit.heard_samples[unit].sum()) for unit in units),
-                    padded_samples=sum(padded_samples(one, lengths) for passes in ranks for one in passes),
-                    batches=loaded.batches,
-                    damaged=loaded.damaged,
-                    index=visit.index,
-                )
+                ranks = batching.cut_step(units, lengths, memory_cap_samples=cap_samples, world_size=world_size)
+                what = visit.index, recognizer.vocabulary, ranks[rank]
+                loaded = load_step(*what, decoders, pin=pin, speeds=visit.speeds, cache=cache)
+                utterances, audio = sum(map(len, units)), sum(int(visit.heard_samples[unit].sum()) for unit in units)
+                padded = sum(batching.padded_samples(one, lengths) for passes in ranks for one in passes)
+                yield Step(number, utterances, audio, padded, loaded.batches, loaded.damaged, visit.index)
 
     with ThreadPoolExecutor(threads, "decode") as decoders, ThreadPoolExecutor(1, "plan-ahead") as planner:
         yield from one_ahead(read())
@@ -190,54 +167,40 @@ def steps_from(
 
 def plan_visit(plan: RunPlan, recognizer: Recognizer, number: int) -> Visit:
     """Reads and plans the window that step `number` of a run is in."""
-    epoch, window, _ = find_step(plan.steps, number, seed=plan.seed)
+    epoch, window, _ = batching.find_step(plan.steps, number, seed=plan.seed)
     index, _ = read_window(plan, window, recognizer)
     speeds = draw_speeds(len(index), plan.seed, epoch, window) if plan.perturb_speed else None
     heard = index.num_samples if speeds is None else perturbed_length(index.num_samples, speeds)
     computed = np.maximum(heard, MIN_BATCH_SAMPLES)
-    steps, units_per_step = int(plan.steps[window]), plan.units_per_step
-    planned = plan_window(
-        computed, seed=plan.seed, epoch=epoch, window=window, steps=steps, units_per_step=units_per_step
-    )
+    size = dict(steps=int(plan.steps[window]), units_per_step=plan.units_per_step)
+    planned = batching.plan_window(computed, seed=plan.seed, epoch=epoch, window=window, **size)
     return Visit(index, speeds, heard, computed, planned)
 
 
 def draw_speeds(count: int, seed: int, epoch: int, window: int) -> Ids:
     """(count,) speed of each utterance of a window in tenths: a function of seed, epoch and utterance."""
-    drawn = hash_keys(count, seed, epoch, window, _SPEED_SALT) % np.uint64(len(SPEEDS_TENTHS))
+    drawn = batching.hash_keys(count, seed, epoch, window, _SPEED_SALT) % np.uint64(len(SPEEDS_TENTHS))
     return np.array(SPEEDS_TENTHS, np.int64)[drawn.astype(np.int64)]
 
 
 def describe_plan(plan: RunPlan, recognizer: Recognizer, *, world_size: int, cap_samples: int) -> str:
     """What the first window's first epoch will look like: steps, padding, balance, and its units by length, as text."""
-    _, window, _ = find_step(plan.steps, 0, seed=plan.seed)
-    lengths = np.maximum(read_window(plan, window, recognizer)[0].num_samples, MIN_BATCH_SAMPLES)
-    count = int(plan.steps[window])
-    planned = plan_window(
-        lengths, seed=plan.seed, epoch=0, window=window, steps=count, units_per_step=plan.units_per_step
-    )
-    steps = [planned.step(number) for number in range(planned.num_steps)]
+    visit = plan_visit(plan, recognizer, 0)
+    lengths, steps = visit.computed_samples, [visit.plan.step(number) for number in range(visit.plan.num_steps)]
     longest = np.array([lengths[unit].max() / SAMPLE_RATE_HZ for units in steps for unit in units if len(unit)])
     audio, padded, work, waited = 0, 0, 0, 0
     for units in steps[:: max(1, len(steps) // 200)]:  # a sample of the steps is enough
-        ranks = cut_step(units, lengths, memory_cap_samples=cap_samples, world_size=world_size)
-        times = [sum(_pass_time(utterances, lengths) for utterances in passes) for passes in ranks]
+        ranks = batching.cut_step(units, lengths, memory_cap_samples=cap_samples, world_size=world_size)
+        longest_of = [[(len(ids), lengths[ids].max()) for ids in own if len(ids)] for own in ranks]
+        times = [sum(count * int(batching.relative_time(longest)) for count, longest in own) for own in longest_of]
         work, waited = work + sum(times), waited + max(times) * world_size
         passes = [utterances for own in ranks for utterances in own]
         audio += sum(int(lengths[utterances].sum()) for utterances in passes)
-        padded += sum(padded_samples(utterances, lengths) for utterances in passes)
+        padded += sum(batching.padded_samples(utterances, lengths) for utterances in passes)
     counts, edges = np.histogram(longest, 8)
-    return "\n".join(
-        [
-            f"{plan.steps_per_epoch:,} steps an epoch in {len(plan.windows):,} windows, {plan.units_per_step} units a "
-            f"step; padding {1 - audio / padded:.1%}, mean/max work of {world_size} ranks {work / waited:.3f}",
-            *(
-                f"  {low:5.1f} to {high:5.1f} s {n:8,} units"
-                for n, (low, high) in zip(counts, pairwise(edges), strict=True)
-            ),
-        ]
-    )
-
-
-def _pass_time(utterances: Ids, lengths: Ids) -> int:
-    return len(utterances) * int(relative_time(lengths[utterances].max(keepdims=True))[0]) if len(utterances) else 0
+    lines = [
+        f"{plan.steps_per_epoch:,} steps an epoch in {len(plan.windows):,} windows, {plan.units_per_step} units a "
+        f"step; padding {1 - audio / padded:.1%}, mean/max work of {world_size} ranks {work / waited:.3f}"
+    ]
+    bins = zip(counts, pairwise(edges), strict=True)
+    return "\n".join(lines + [f"  {low:5.1f} to {high:5.1f} s {n:8,} units" for n, (low, high) in bins])

@@ -19,7 +19,7 @@ import torch
 from asrscale import __version__
 from asrscale import checkpoint as checkpoints
 from asrscale import engine as ds
-from asrscale.audio import SAMPLE_RATE_HZ, perturbed_length
+from asrscale.audio import SAMPLE_RATE_HZ
 from asrscale.batching import find_step
 from asrscale.checkpoint import RunState
 from asrscale.config import DEMO_DATA, TrainConfig, check_resumable, regularised, to_dict
@@ -41,8 +41,10 @@ from asrscale.model import (
     load_recognizer,
 )
 from asrscale.modelcard import model_card
+from asrscale.plan import plan_memory
 from asrscale.regularise import attach_regulariser
-from asrscale.steps import SPEEDS_TENTHS, RunPlan, describe_plan, plan_run, read_window
+from asrscale.rescue import open_cap
+from asrscale.steps import RunPlan, describe_plan, plan_run, read_window
 from asrscale.storage import Cache
 from asrscale.tracking import open_tracker, plot_metrics
 from asrscale.watch import PREEMPTED_FILE, Watch
@@ -59,7 +61,7 @@ def train(config: TrainConfig, watch: Watch) -> int:
     Raises:
         CliError: Bad settings or data, before any work.
     """
-    watch.hang_seconds = config.hang_seconds
+    watch.hang_seconds, watch.restarts = config.hang_seconds, config.restarts
     if config.push_to_hub:
         check_login(config.push_to_hub)
     ds_config = ds.read_ds_config(config.config)
@@ -77,6 +79,7 @@ def train(config: TrainConfig, watch: Watch) -> int:
             catalog, seed=config.seed, batch_seconds=config.batch_seconds, units_per_step=config.units_per_step,
             perturb_speed=config.perturb_speed,
         )  # fmt: skip
+        config, predicted_bytes = plan_memory(config, plan, world)
         _check_data(config, recognizer, plan, world)
         total_steps = config.max_steps or max(1, round(config.epochs * plan.steps_per_epoch))
         if config.warmup_steps >= total_steps:
@@ -96,7 +99,10 @@ def train(config: TrainConfig, watch: Watch) -> int:
             regulariser = attach_regulariser(recognizer.model, **rates)
             subset = choose_subset(valid_index, config.eval_utterances)
             cache = Cache(config.cache_dir, config.cache_bytes) if config.cache_dir else None
-            job = Job(config, world, folder, recognizer, regulariser, plan, subset, total_steps, watch, cache)
+            settings = to_dict(config) | {"world_size": world.world_size}
+            cap = open_cap(folder, settings, config.memory_cap_seconds, plan.longest_samples)
+            how, watch.cap = (total_steps, watch, cap, predicted_bytes, cache), cap
+            job = Job(config, world, folder, recognizer, regulariser, plan, subset, *how)
             return _go_on(job, state, resumed, ds_config, valid_index)
 
 
@@ -162,6 +168,7 @@ def _go_on(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str,
         card = model_card(to_dict(config), catalog.hours, int(catalog.utterances.sum()), result.errors)
         write_whole(folder / "model" / "README.md", card)  # last: it tells that the run is complete
         print(table({",".join(config.valid): (valid_index, result)}))
+        print(f"memory: {job.told_memory()}")
         print(f"model: {folder / 'model'}   curves: {folder / 'metrics.png'}   settings: {folder / 'config.json'}")
     _leave_together(job, push=result is not None)
     return EXIT_STOPPED if result is None else EXIT_COMPLETE
@@ -228,10 +235,8 @@ def _check_data(config: TrainConfig, recognizer: Recognizer, plan: RunPlan, worl
         )
     if unknown:
         _say(world, f"{unknown.total():,} characters become {recognizer.vocabulary.unknown}: {worst}")
-    longest = int(catalog.longest_samples.argmax())
-    slowest = SPEEDS_TENTHS[0] if config.perturb_speed else 10
-    if perturbed_length(int(catalog.longest_samples[longest]), slowest) > config.memory_cap_seconds * SAMPLE_RATE_HZ:
-        index = read_shards(catalog, [longest])
+    if plan.longest_samples > config.memory_cap_seconds * SAMPLE_RATE_HZ:
+        index = read_shards(catalog, [int(catalog.longest_samples.argmax())])
         utterance = int(index.num_samples.argmax())
         raise CliError(
             f"--memory_cap_seconds {config.memory_cap_seconds:g} is below the longest utterance, "
@@ -287,13 +292,12 @@ def _opening(job: Job, state: RunState) -> str:
     """What a person wants to know before the bar starts."""
     config, catalog, model, ranks = job.config, job.plan.catalog, describe(job.recognizer), job.world.world_size
     resuming = f"going on from step {state.step:,}; " if state.step else ""
-    cap_samples = int(config.memory_cap_seconds * SAMPLE_RATE_HZ)
     return (
         f"{resuming}{config.model}: {model['trainable_parameters']:,} of {model['parameters']:,} parameters trained "
         f"in {config.precision} on {ranks} × {job.world.device.type}\n"
         f"{catalog.utterances.sum():,} utterances, {catalog.hours:.2f} h; {job.total_steps:,} steps of "
-        f"{config.batch_seconds * config.units_per_step:g} s; run folder {job.folder}\n"
-        + describe_plan(job.plan, job.recognizer, world_size=ranks, cap_samples=cap_samples)
+        f"{config.batch_seconds * config.units_per_step:g} s; run folder {job.folder}\n{job.told_memory()}\n"
+        + describe_plan(job.plan, job.recognizer, world_size=ranks, cap_samples=job.cap.samples)
     )
 
 

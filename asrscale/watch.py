@@ -26,12 +26,15 @@ from typing import Any
 from asrscale.errors import EXIT_FAULT, EXIT_STOPPED
 from asrscale.files import write_json
 from asrscale.launcher import find_launchers, is_running
+from asrscale.rescue import Cap
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # USR1: what batch systems send ahead of the end
 TICK_SECONDS = 0.5
 # Ranks whose launcher is gone are nobody's: they get time for a step and its checkpoint, not for more.
 ORPHAN_SECONDS = 8.0
 PREEMPTED_FILE = "PREEMPTED"
+# Once a rank has told that its memory ran out, until all have seen it: what waits for a rank that is gone fails.
+LINGER_SECONDS = 2.0
 # A rank is looked at so often within --hang_seconds. What has no beats of its own (a save, slow data, the start) may
 # take so many times longer, as long as every rank answers.
 LOOKS, LONG = 20, 10
@@ -50,6 +53,8 @@ class Watch:
     rank: int | None = None  # of this process, once the run folder is its run's
     world_size: int = 1
     hang_seconds: float = 600.0  # how long no rank may come further
+    cap: Cap | None = None  # outdated by a rank whose memory did not suffice: then all leave
+    restarts: int = 0  # how often they may then start again by themselves
 
     def beat(self, doing: str | None = None, step: int | None = None) -> bool:
         """Tells that the main thread has come further; returns whether a stop was asked for."""
@@ -101,13 +106,19 @@ def _watch(watch: Watch, hearing: socket.socket) -> None:
     """The thread; ends when the other end of `hearing` is closed."""
     launchers = find_launchers()
     orphaned_seconds: float | None = None
-    pulse, ticks = Pulse(), 0
+    pulse, ticks, beats = Pulse(), 0, -1
     while True:
-        if select.select([hearing], [], [], TICK_SECONDS)[0]:
-            numbers = hearing.recv(64)
-            if not numbers:
-                return
-            watch.stopping |= bool(set(numbers) & set(SIGNALS))
+        numbers = hearing.recv(64) if select.select([hearing], [], [], TICK_SECONDS)[0] else None
+        if watch.cap and (numbers == b"" or watch.beats == beats) and watch.cap.is_outdated():
+            time.sleep(LINGER_SECONDS)
+            if watch.cap.rescues < watch.restarts:
+                start_again()
+            _leave(watch, "memory ran out on a rank")
+        beats = watch.beats
+        if numbers == b"":
+            return
+        if numbers:
+            watch.stopping |= not set(SIGNALS).isdisjoint(numbers)
         else:
             ticks += 1  # rather than a clock, which goes on while this process is stopped
         if ticks * TICK_SECONDS >= watch.hang_seconds / LOOKS:
@@ -118,16 +129,26 @@ def _watch(watch: Watch, hearing: socket.socket) -> None:
             watch.stopping, orphaned_seconds = True, now
         late = orphaned_seconds is not None and now - orphaned_seconds > ORPHAN_SECONDS
         if watch.stopping and (watch.doing == "starting" or (late and watch.doing != "saving")):
-            _leave(watch)
+            reason = "while starting" if watch.doing == "starting" else "without its launcher, before the end of a step"
+            _leave(watch, f"stopped on request {reason}")
 
 
-def _leave(watch: Watch) -> None:
+def _leave(watch: Watch, reason: str) -> None:
     """Ends the process, whatever the main thread is at; the newest checkpoint stands."""
-    reason = "while starting" if watch.doing == "starting" else "without its launcher, before the end of a step"
     with contextlib.suppress(OSError):  # a full or broken disk must not keep the process here
         watch.mark_preempted()
-    print(f"stopped on request {reason}; the same command goes on", file=sys.stderr, flush=True)
+    print(f"{reason}; the same command goes on", file=sys.stderr, flush=True)
     os._exit(EXIT_STOPPED)
+
+
+def start_again() -> None:
+    """Becomes a new process of the same command with the same process id: no launcher need know."""
+    for children in Path("/proc/self/task").glob("*/children"):  # W&B's service, which would wait for the old process
+        for pid in children.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+    # torchrun keeps apart by it what ranks of an attempt tell each other.
+    os.environ["TORCHELASTIC_RESTART_COUNT"] = str(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) + 1)
+    os.execv(sys.executable, sys.orig_argv)
 
 
 @dataclass

@@ -19,6 +19,7 @@ from asrscale.index import read_catalog, read_index
 from asrscale.job import Job, Meter
 from asrscale.model import build_recognizer
 from asrscale.regularise import attach_regulariser
+from asrscale.rescue import Cap
 from asrscale.steps import plan_run, steps_from
 from asrscale.watch import Watch
 
@@ -38,7 +39,8 @@ def curve(shards: Path, steps: int, zero: dict[str, object], pieces: int, world:
     recognizer = build_recognizer("tiny", catalog.characters, dropout=0.0)
     regulariser = attach_regulariser(recognizer.model, mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0)
     plan = plan_run(catalog, seed=1, batch_seconds=BATCH_SECONDS, units_per_step=UNITS_PER_STEP)
-    job = Job(config, world, Path("run"), recognizer, regulariser, plan, valid, 100, Watch(Path("run")))
+    memory = Cap(Path("rescues.jsonl"), {}, 10**9, plan.longest_samples)
+    job = Job(config, world, Path("run"), recognizer, regulariser, plan, valid, 100, Watch(Path("run")), memory)
     given = {"zero_optimization": zero | {"stage3_param_persistence_threshold": 0}}
     resolved = ds.resolve_ds_config(given, precision="fp32", max_gradient_norm=1.0, device=world.device)
     engine = ds.initialize(recognizer.model, resolved, weight_decay=0.01, adam_beta2=0.98)

@@ -66,7 +66,7 @@ def test_without_data_the_demo_is_used_or_explained(tmp_path: Path, monkeypatch:
 
 
 def test_a_run_is_only_resumed_with_the_settings_that_made_it(tmp_path: Path) -> None:
-    config = train_config(**DATA)
+    config = train_config(**DATA, memory_cap_seconds=40.0)
     write_json(tmp_path / "config.json", to_dict(config) | {"data_fingerprint": "abc"})
     assert check_resumable(config, tmp_path, "abc") == []
     assert check_resumable(train_config(**DATA, log_steps=7, memory_cap_seconds=99.0), tmp_path, "abc") == [

@@ -89,8 +89,8 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "engine", '"data_types": {"grad_accum_dtype": "fp32"}', '"data_types": {"grad_accum_dtype": "bf16"}',
         "test_engine.py::test_16_bit_sums_gradients_in_fp32_or_is_refused"),
     "the mean of each rank's own utterances": (
-        "fit", "batch.to(job.world.device)) / good",
-        "batch.to(job.world.device)) / sum(len(one.utterances) for one in step.batches) / job.world.world_size",
+        "fit", "batch, step.number, good, meter)",
+        "batch, step.number, sum(len(one.utterances) for one in step.batches) * job.world.world_size, meter)",
         CURVES),
     "ZeRO-3 loaded with another rank's part": (
         "engine", "part = padded[size * world.rank : size * (world.rank + 1)]", "part = padded[:size]",

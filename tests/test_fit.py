@@ -2,6 +2,7 @@
 
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import flip_bit
+from short_of_memory import Allocator
 from test_job import job, step_of, train_index
 
 from asrscale import engine as ds
 from asrscale import fit as fit_module
 from asrscale.checkpoint import RunState, read_state
 from asrscale.engine import World
-from asrscale.fit import count_utterances, fit, loss_sum, take_empty_step, train_step
+from asrscale.fit import count_utterances, fit, loss_sum, rehearse, train_step
 from asrscale.job import Job, Meter
 from asrscale.model import build_recognizer
 from asrscale.steps import Step
@@ -99,7 +101,7 @@ def test_a_run_whose_first_steps_are_skipped_can_be_saved(stage: int, tone_shard
     config = ds.resolve_ds_config(zero, precision="fp32", max_gradient_norm=1.0, device=world.device)
     engine = ds.initialize(own.recognizer.model, config, weight_decay=0.1, adam_beta2=0.98)
     before = ds.gather_weights(engine, {}, world)
-    take_empty_step(engine, own)
+    rehearse(engine, own)
     batch = step_of(own, [np.array([4])], 1).batches[0]
     ds.backward(engine, loss_sum(engine, own.recognizer, batch) * float("nan"), world)
     assert not np.isfinite(ds.take_step(engine, 0.1))
@@ -107,6 +109,85 @@ def test_a_run_whose_first_steps_are_skipped_can_be_saved(stage: int, tone_shard
     assert not any(bool(value.any()) for value in moments.values())
     assert all(weights[name].equal(before[name]) for name in weights)
     engine.destroy()
+
+
+def after_a_step(own: Job, config: dict[str, object], passes: list[list[int]]) -> dict[str, torch.Tensor]:
+    """Weights and moments after the rehearsal and one step."""
+    engine = ds.initialize(own.recognizer.model, config, weight_decay=0.1, adam_beta2=0.98)
+    rehearse(engine, own)
+    train_step(engine, own, step_of(own, [np.array(numbers) for numbers in passes], 3), 3, Meter())
+    found = ds.gather_weights(engine, {}, own.world) | ds.gather_moments(engine, own.world)
+    engine.destroy()
+    return found
+
+
+def test_the_rehearsal_leaves_no_trace(tone_shards: Path, tmp_path: Path, world: World) -> None:
+    """Whatever its size, and also where memory ran out in it."""
+    found = []
+    for longest, fails in ((8_000, False), (30_000, False), (16_000, True)):
+        own = replace(job(tone_shards, warmup_steps=0, dropout=0.1), world=world, folder=tmp_path)
+        catalog = replace(own.plan.catalog, longest_samples=np.array([longest]))
+        own = replace(
+            own, plan=replace(own.plan, catalog=catalog), cap=replace(own.cap, path=tmp_path / "rescues.jsonl")
+        )
+        own.regulariser.mask_feature_prob = own.regulariser.layerdrop = 0.5
+        assert own.plan.most_utterances(own.cap.samples, 1) == 48_000 // longest
+        with failing_once("backward", 150, 1 if fails else 0):
+            found.append(after_a_step(own, shipped(own), [[4], [7], [9]]))
+        assert own.cap.rescues == fails
+    assert all(found[0][name].equal(other[name]) for other in found[1:] for name in found[0])
+
+
+@contextmanager
+def failing_once(where: str, operation: int, call: int) -> Iterator[None]:
+    """Memory runs out at one operation of the first, second … forward or backward of `fit`; at none with call 0."""
+    name, calls = {"forward": "loss_sum", "backward": "backward"}[where], 0
+    owner = fit_module if where == "forward" else ds
+    original = getattr(owner, name)
+
+    def wrapped(*given: object) -> object:
+        nonlocal calls
+        calls += 1
+        with Allocator(operation if calls == call else 0):
+            return original(*given)
+
+    setattr(owner, name, wrapped)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+FEW = [("forward", 1), ("forward", 99), ("backward", 2), ("backward", 80), ("backward", 180)]
+MANY = [("forward", n) for n in range(1, 120, 8)] + [("backward", n) for n in range(1, 240, 8)]
+WAYS = [(0, "fp32", False), (1, "fp32", False), (1, "bf16", False), (2, "fp32", False), (2, "bf16", False)]
+OFFLOADED = [(2, "fp32", True), (2, "bf16", True)]
+
+
+@pytest.mark.parametrize(
+    ("stage", "precision", "offload", "places"),
+    [pytest.param(*way, FEW) for way in WAYS if way[1] == "fp32"]
+    + [pytest.param(*way, MANY, marks=pytest.mark.slow) for way in WAYS + OFFLOADED],
+)
+def test_memory_that_runs_out_anywhere_in_a_pass_leaves_the_step_as_it_is(
+    stage: int, precision: ds.Precision, offload: bool, places: list[tuple[str, int]], tone_shards: Path,
+    tmp_path: Path, world: World,
+) -> None:  # fmt: skip
+    zero = {"stage": stage, "reduce_bucket_size": 50_000} | (
+        {"offload_optimizer": {"device": "cpu"}} if offload else {}
+    )
+    config = ds.resolve_ds_config(
+        {"zero_optimization": zero}, precision=precision, max_gradient_norm=1.0, device=world.device
+    )
+    expected: dict[str, torch.Tensor] = {}
+    for where, operation in [("forward", 0), *places]:
+        own = replace(job(tone_shards, warmup_steps=0), world=world, folder=tmp_path)
+        own.cap.path = tmp_path / "rescues.jsonl"
+        with failing_once(where, operation, 3):  # the rehearsal, the first pass, this one
+            found = after_a_step(own, config, [[4], [7], [9]])
+        assert own.cap.rescues == (operation > 0), (where, operation)
+        expected = expected or found
+        assert all(found[name].equal(expected[name]) for name in expected), (where, operation)
 
 
 def fitted(own: Job, state: RunState, resumed: Path | None = None) -> RunState:
@@ -138,7 +219,7 @@ def test_a_failed_save_of_a_new_best_costs_no_best_model_on_the_disk(
 
     start = RunState(best=(9.0, 9.0, 9.0), best_step=0)
     engine = ds.initialize(own.recognizer.model, shipped(own), weight_decay=0.0, adam_beta2=0.98)
-    take_empty_step(engine, own)
+    rehearse(engine, own)
     assert original(engine, {}, start, tmp_path, keep=1, world=world) is None
     engine.destroy()
     own = replace(own, recognizer=build_recognizer("tiny", ""))

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from asrscale import engine as ds
+from asrscale.audio import SAMPLE_RATE_HZ
 from asrscale.checkpoint import RunState
 from asrscale.config import train_config
 from asrscale.engine import World
@@ -20,6 +21,7 @@ from asrscale.job import Job, Meter, count_skipped, open_records, own_keys, quar
 from asrscale.loader import Damaged, load_steps
 from asrscale.model import build_recognizer
 from asrscale.regularise import attach_regulariser
+from asrscale.rescue import Cap
 from asrscale.steps import Step, plan_run
 from asrscale.watch import Watch
 
@@ -29,10 +31,13 @@ def job(shards: Path, **given: object) -> Job:
     config = train_config(train=(str(shards / "train"),), valid=(str(shards / "valid"),), model="tiny", **settings)
     plan = plan_run(read_catalog(config.train), seed=1, batch_seconds=3.0, units_per_step=2)
     world, valid = World(0, 0, 1, torch.device("cpu")), read_index(config.valid)
-    recognizer = build_recognizer("tiny", "")
+    recognizer = build_recognizer("tiny", "", dropout=config.dropout)
     regulariser = attach_regulariser(recognizer.model, mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0)
-    watch = Watch(Path("run"))
-    return Job(config, world, Path("run"), recognizer, regulariser, plan, valid, config.max_steps, watch)
+    watch, cap = (
+        Watch(Path("run")),
+        Cap(Path("rescues.jsonl"), {}, int(config.memory_cap_seconds * SAMPLE_RATE_HZ), 8_000),
+    )
+    return Job(config, world, Path("run"), recognizer, regulariser, plan, valid, config.max_steps, watch, cap)
 
 
 def train_index(own: Job) -> Index:

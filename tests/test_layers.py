@@ -11,7 +11,7 @@ MAX_FILE_LINES, MAX_CODE_LINES = 400, 5333
 LAYERS = [
     {"errors"},
     {"cli", "progress", "audio", "text", "storage", "launcher", "files"},
-    {"config", "devices", "lint", "sources", "index", "batching", "schedule", "metrics", "tracking"},
+    {"config", "devices", "lint", "sources", "index", "batching", "schedule", "metrics", "tracking", "rescue"},
     {"pack", "splits", "loader", "model", "modelcard", "workers", "watch"},
     {"assemble", "engine", "hub", "lora", "regularise", "steps"},
     {"report"},

@@ -3,13 +3,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import Wav2Vec2Config
 
-from asrscale.devices import GPUS, find_gpu
+from asrscale import engine as ds
+from asrscale.config import TrainConfig, train_config
+from asrscale.devices import GIB, GPUS, find_gpu
 from asrscale.errors import CliError
-from asrscale.plan import Choice, choose, plan, plan_config
+from asrscale.index import read_catalog
+from asrscale.plan import Choice, choose, plan, plan_config, plan_memory
+from asrscale.steps import plan_run
 
 LARGE = dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)
 LAYER = dict(feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=True)
@@ -78,3 +83,38 @@ def test_what_does_not_fit_says_what_to_change(tmp_path: Path, capsys: pytest.Ca
     capsys.readouterr()
     plan(plan_config(model="tiny", json=True))
     assert {way["gpu"]["name"] for way in json.loads(capsys.readouterr().out)} == set(GPUS)
+
+
+def planned(shards: Path, **given: Any) -> tuple[TrainConfig, float | None]:
+    """The settings of a run with its memory cap, in a world of one on the CPU, and the peak to expect."""
+    config = train_config(train=(str(shards / "train"),), valid=(str(shards / "valid"),), precision="bf16", **given)
+    order = plan_run(read_catalog(config.train), seed=1, batch_seconds=160.0, units_per_step=4)
+    with ds.joined_ranks() as world:
+        return plan_memory(config, order, world)
+
+
+def test_a_cpu_has_a_cap_of_its_own_and_a_given_one_wins(tone_shards: Path) -> None:
+    config, peak_bytes = planned(tone_shards, model="tiny")
+    assert config.memory_cap_seconds == 40 and peak_bytes is None
+    config, peak_bytes = planned(tone_shards, model="tiny", memory_cap_seconds=3.0)
+    assert config.memory_cap_seconds == 3 and peak_bytes is None
+
+
+def test_the_cap_is_the_planners(tone_shards: Path, tmp_path: Path) -> None:
+    Wav2Vec2Config().to_json_file(tmp_path / "base.json")
+    how = dict(model=str(tmp_path / "base.json"), memory_gib=3.0)
+    config, peak_bytes = planned(tone_shards, **how)
+    longest_seconds = float(read_catalog(config.train).longest_samples.max()) / 16_000
+    ways = choose(config, [longest_seconds], [find_gpu("3")], 1)["3 GiB"]
+    [same] = [way for way in ways if way.config == config.config and way.activation_checkpointing == 1]
+    assert config.memory_cap_seconds == same.cap_seconds
+    assert 0.98 < peak_bytes * 1.05 / GIB / (3 - 0.516) < 1  # but for the context, and 5 % for fragmentation
+    given, smaller_bytes = planned(tone_shards, memory_cap_seconds=10.0, **how)
+    assert given.memory_cap_seconds == 10 and smaller_bytes < peak_bytes
+
+
+def test_what_does_not_fit_is_told_with_the_planners_advice(tone_shards: Path, tmp_path: Path) -> None:
+    Wav2Vec2Config().to_json_file(tmp_path / "base.json")
+    advice = r"try --config ds_configs/zero2_offload\.json "
+    with pytest.raises(CliError, match=rf"^an utterance of 1\.6 s does not fit into 2\.0 GiB: {advice}"):
+        planned(tone_shards, model=str(tmp_path / "base.json"), memory_gib=2.0)

@@ -28,7 +28,7 @@ def short(config: object = "ds_configs/zero2.json", saves: int = 4, steps: int =
     """Flags of a run of a few steps, with units that do not fit one pass and all that is drawn at random."""
     return [
         "--config", config, "--max_steps", steps, "--warmup_steps", 2, "--batch_seconds", 3, "--units_per_step", 3,
-        "--memory_cap_seconds", 2, "--log_steps", 1, "--save_steps", saves, "--eval_steps", steps, "--ledger", "true",
+        "--memory_cap_seconds", 2.6, "--log_steps", 1, "--save_steps", saves, "--eval_steps", steps, "--ledger", "true",
         "--mask_time_prob", 0.2, "--mask_feature_prob", 0.1, "--layerdrop", 0.3, "--freeze_steps", 2,
     ]  # fmt: skip
 

@@ -1,0 +1,65 @@
+"""Starts launch/train.py in this process, with less memory on a rank: torch raises its own error where OOM says so.
+
+OOM="WHERE OPERATION RANK STEP SECONDS": on that rank, from that step on (the first is 1, 0 the rehearsal), each pass of
+more than SECONDS of padded audio fails at that operation of its `forward` or its `backward`.
+"""
+
+import os
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from asrscale import engine, fit
+from asrscale.audio import SAMPLE_RATE_HZ
+from asrscale.loader import Batch
+from asrscale.steps import Step
+
+TRAIN = Path(__file__).parent.parent / "launch" / "train.py"
+
+
+class Allocator(TorchDispatchMode):
+    """Has no memory for one operation."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.left = at
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.left -= 1
+        if self.left == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB. (on purpose)")
+        return func(*args, **(kwargs or {}))
+
+
+def main() -> None:
+    where, operation, rank, first, seconds = os.environ["OOM"].split()
+    train_step, loss_sum, backward = fit.train_step, fit.loss_sum, engine.backward
+    reached, fails = 0, False
+
+    def begin(engine: object, job: object, step: Step, *given: object) -> object:
+        nonlocal reached
+        reached = step.number + 1
+        return train_step(engine, job, step, *given)
+
+    def forward(engine: object, recognizer: object, batch: Batch) -> torch.Tensor:
+        nonlocal fails
+        fails = batch.waveforms.numel() > float(seconds) * SAMPLE_RATE_HZ and reached >= int(first)
+        fails &= os.environ["RANK"] == rank
+        with Allocator(int(operation) if fails and where == "forward" else 0):
+            return loss_sum(engine, recognizer, batch)
+
+    def back(*given: object) -> None:
+        with Allocator(int(operation) if fails and where == "backward" else 0):
+            backward(*given)
+
+    fit.train_step, fit.loss_sum, engine.backward = begin, forward, back
+    sys.argv[0] = str(TRAIN)
+    runpy.run_path(str(TRAIN), run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Memory that does not suffice: see tests/short_of_memory.py for how torch is made to say so."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training import STEPS, launch, metric, partitioned_zero3, short, visited
+
+from asrscale.errors import EXIT_STOPPED, EXIT_USAGE, CliError
+from asrscale.rescue import MAX_RESCUES, open_cap
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+SECOND = 16_000
+
+
+def test_a_cap_is_halved_below_what_failed_and_down_to_the_longest_utterance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cap = open_cap(tmp_path, {"a": 1}, 100.0, 15 * SECOND)
+    cap.lower(60 * SECOND, step=3, rank=1)
+    assert cap.seconds == 50
+    assert capsys.readouterr().err == ("rank 1, step 3: memory ran out in a pass of 60 s; next 50 s\n")
+    cap.lower(20 * SECOND, step=3, rank=0, tell=False)
+    assert cap.seconds == 15 and cap.rescues == 2 and not capsys.readouterr().err
+    with pytest.raises(CliError, match=r"^memory ran out in a pass of one utterance \(.*rescues\.jsonl"):
+        cap.lower(15 * SECOND, step=3, rank=0)
+
+
+def test_the_next_start_with_the_same_settings_keeps_to_the_lowest_cap(tmp_path: Path) -> None:
+    own, other = {"a": 1}, {"a": 2}
+    first, failing, too = (open_cap(tmp_path, own, 64.0, SECOND) for _ in range(3))
+    for rank, cap in enumerate((failing, too)):  # two of three ranks meet it
+        cap.lower(40 * SECOND, step=3, rank=rank, leave=True)
+    assert first.is_outdated() and not failing.is_outdated()
+    again = open_cap(tmp_path, own, 64.0, SECOND)
+    assert again.seconds == 32 and again.rescues == 1 and not again.is_outdated()
+    changed = open_cap(tmp_path, other, 64.0, SECOND)
+    assert changed.seconds == 64 and not changed.rescues and not changed.is_outdated()
+
+    changed.lower(64 * SECOND, step=4, rank=0)  # in place: nobody is to leave
+    assert open_cap(tmp_path, other, 64.0, SECOND).seconds == 32 and not changed.is_outdated()
+    while again.rescues <= MAX_RESCUES:
+        again.lower(again.samples, step=5, rank=0, leave=True)
+    with pytest.raises(CliError, match=rf"^memory ran out {MAX_RESCUES + 1} times with ever shorter passes"):
+        open_cap(tmp_path, own, 64.0, SECOND)
+
+
+def short_of_memory(ranks: int, shards: Path, folder: Path, config: object, *flags: object) -> list[str]:
+    """The command of a run like the undisturbed one: passes of 2.6 s at most, utterances of 1.6 s at most."""
+    command = launch(ranks, shards, folder, *short(config), *flags)
+    return ["tests/short_of_memory.py" if word == "launch/train.py" else word for word in command]
+
+
+def assert_same_weights(folder: Path, expected: Path) -> None:
+    found, wanted = (load_file(run / f"checkpoints/step-{STEPS:08d}/model.safetensors") for run in (folder, expected))
+    for name, weight in wanted.items():
+        torch.testing.assert_close(found[name], weight, atol=1e-5, rtol=0)
+    assert visited(folder) == visited(expected)
+
+
+def test_ranks_that_wait_for_each_other_start_again_with_shorter_passes(
+    undisturbed: Path, tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    folder = tmp_path / "run"
+    command = short_of_memory(2, tone_shards, folder, "ds_configs/zero2.json", "--restarts", 1)
+    done = run_command(*command, OOM="backward 200 1 7 1.7")
+    assert done.returncode == 0, done.stderr
+    assert "rank 1, step 7: memory ran out in a pass of" in done.stderr and "going on from step 4" in done.stderr
+    [row] = map(json.loads, (folder / "rescues.jsonl").read_text().splitlines())
+    assert (row["step"], row["rank"], row["leave"]) == (7, 1, True) and row["memory_cap_seconds"] <= 1.7
+    assert metric(folder, "run/rescues")[STEPS] == 1
+    assert metric(folder, "memory/cap_seconds")[STEPS] == row["memory_cap_seconds"]
+    assert_same_weights(folder, undisturbed)
+
+
+PLACES = ["forward 50", "backward 20", "backward 150"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ranks", "stage"), [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1)])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_step_is_taken_again_in_place(
+    place: str, ranks: int, stage: int, undisturbed: Path, tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    folder, rank = tmp_path / "run", ranks - 1
+    command = short_of_memory(ranks, tone_shards, folder, f"ds_configs/zero{stage}.json")
+    done = run_command(*command, OOM=f"{place} {rank} 7 1.7")
+    assert done.returncode == 0, done.stderr
+    assert metric(folder, "run/rescues")[STEPS] == 1 and metric(folder, "run/restarts")[STEPS] == 0
+    assert_same_weights(folder, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ranks", "stage"), [(2, 2), (2, 3), (1, 3)])
+@pytest.mark.parametrize("place", PLACES)
+def test_ranks_that_wait_for_each_other_leave_to_be_started_again(
+    place: str, ranks: int, stage: int, undisturbed: Path, tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    folder, config = tmp_path / "run", "ds_configs/zero2.json" if stage == 2 else partitioned_zero3(tmp_path)
+    command = short_of_memory(ranks, tone_shards, folder, config)
+    fault = {"OOM": f"{place} 0 7 1.7"}
+    stopped = run_command(*command, **fault)
+    assert stopped.returncode == EXIT_STOPPED if ranks == 1 else stopped.returncode != 0, stopped.stderr
+    assert stopped.stderr.count("memory ran out on a rank; the same command goes on") == ranks
+    assert "Traceback" not in stopped.stderr and (folder / "PREEMPTED").exists()
+    done = run_command(*command, **fault)
+    assert done.returncode == 0 and "going on from step 4" in done.stderr, done.stderr
+    assert metric(folder, "run/rescues")[STEPS] == 1
+    assert_same_weights(folder, undisturbed)
+
+
+def test_what_cannot_fit_fails_before_the_first_step(tone_shards: Path, tmp_path: Path, run_command: Run) -> None:
+    command = short_of_memory(1, tone_shards, tmp_path / "run", "ds_configs/zero2.json")
+    for _ in range(2):  # the second start need not try
+        done = run_command(*command, OOM="forward 50 0 0 1.0")
+        assert done.returncode == EXIT_USAGE and "Traceback" not in done.stderr
+        assert "error: memory ran out in a pass of one utterance" in done.stderr and "asrscale.plan" in done.stderr
+    assert not (tmp_path / "run" / "checkpoints").exists()
