@@ -114,8 +114,8 @@ def deepspeed_states(zero: dict[str, Any], model: nn.Module, world_size: int) ->
     # Reduced in fp32: the bucket's gradients, and their copy.
     reduced = (6 if half else 4) * min(max(bucket, largest), t)
     buffer = weight_bytes * bucket * (2 if zero.get("overlap_comm") else 1)
-    if zero.get("offload_optimizer"):  # a parameter's gradient at a time goes to the host
-        return States(n, 0, 0, buffer + weight_bytes * largest, reduced, 8 * largest)
+    if zero.get("offload_optimizer"):  # 16-bit gradients are added up in fp32 on the GPU, others on the host
+        return States(n, 4 * share if half else 0, 0, buffer + weight_bytes * largest, reduced, 8 * largest)
     if stage == 0:
         return States(n, 4 * t, 8 * t, 0, 0, 4 * t)
     if stage == 1 and half:  # DeepSpeed's BF16_Optimizer keeps whole fp32 gradients
@@ -141,12 +141,14 @@ def host_bytes(zero: dict[str, Any], model: nn.Module, world_size: int, share_se
         share_seconds: Padded audio of a rank's share of a step.
     """
     parameters, t = (sum(p.numel() for p in model.parameters() if p.requires_grad or whole) for whole in (True, False))
-    gradients = next(model.parameters()).element_size() * t  # added up in the model's precision, on every rank whole
+    weight_bytes = next(model.parameters()).element_size()
+    # Weights, gradients and moments in fp32, weights to send back; in fp32 also the gradients that are added up.
+    offloaded = (16 + weight_bytes) * t / world_size + (4 * t if weight_bytes == 4 else 0)
     return {
         "Python and its libraries": LIBRARIES_BYTES,
         "the model as it is loaded": 4 * parameters,
         "frozen weights for checkpoints": 4 * (parameters - t),
         "a checkpoint as it is written": 12 * t,
-        "optimizer on the host": 16 * t / world_size + gradients if zero.get("offload_optimizer") else 0,
+        "optimizer on the host": offloaded if zero.get("offload_optimizer") else 0,
         "read ahead, pinned": LOADER_BYTES_PER_SECOND * share_seconds,
     }

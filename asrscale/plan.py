@@ -152,9 +152,9 @@ def _transfer_seconds(recognizer: Recognizer, zero: dict[str, Any], gpu: Gpu, gp
     gradients = 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)  # reduced in fp32
     reduced = [2 * gradients, 2 * gradients, passes * gradients, passes * (gradients + 3 * weights)][stage]
     moved = (gpus - 1) / gpus * (reduced + (weights if stage in (1, 2) else 0)) / (gpu.link_gb_per_second * 1e9)
-    # AdamW touches seven fp32 values a weight. From the host weights come back; gradients go there in each pass.
+    # AdamW touches seven fp32 values a weight. From the host weights come back; gradients go there once.
     on_gpu = 7 * gradients / gpus / (gpu.memory_gb_per_second * 1e9 * BANDWIDTH_SHARE)
-    on_host = ((passes + 1) * weights + 7 * gradients / gpus) / HOST_BYTES_PER_SECOND
+    on_host = (weights + gradients / gpus + 7 * gradients / gpus) / HOST_BYTES_PER_SECOND
     return float(moved + (on_host if zero.get("offload_optimizer") else on_gpu))
 
 
