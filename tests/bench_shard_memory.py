@@ -53,7 +53,7 @@ def main() -> None:
     measured = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        soundfile.write(folder / "a.wav", speak("bad", 0), 16_000)
+        soundfile.write(folder / "a.wav", speak("bad dog " * 3, 0), 16_000)
         for rows in (ROWS, 10 * ROWS):
             measured.append(build(folder, rows))
             print(f"{rows:9,} {measured[-1][0]:10.1f} {measured[-1][1]:10.1f} {measured[-1][2]:8.1f}", flush=True)
