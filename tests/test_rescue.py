@@ -55,6 +55,13 @@ def short_of_memory(ranks: int, shards: Path, folder: Path, config: object, *fla
     return ["tests/short_of_memory.py" if word == "launch/train.py" else word for word in command]
 
 
+def reference(ranks: int, shards: Path, folder: Path, config: object, run_command: Run) -> Path:
+    """An undisturbed run on as many ranks, at the same stage: others round otherwise."""
+    done = run_command(*launch(ranks, shards, folder, *short(config)))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
 def assert_same_weights(folder: Path, expected: Path) -> None:
     found, wanted = (load_file(run / f"checkpoints/step-{STEPS:08d}/model.safetensors") for run in (folder, expected))
     for name, weight in wanted.items():
@@ -84,21 +91,21 @@ PLACES = ["forward 50", "backward 20", "backward 150"]
 @pytest.mark.parametrize(("ranks", "stage"), [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1)])
 @pytest.mark.parametrize("place", PLACES)
 def test_a_step_is_taken_again_in_place(
-    place: str, ranks: int, stage: int, undisturbed: Path, tone_shards: Path, tmp_path: Path, run_command: Run
+    place: str, ranks: int, stage: int, tone_shards: Path, tmp_path: Path, run_command: Run
 ) -> None:
-    folder, rank = tmp_path / "run", ranks - 1
-    command = short_of_memory(ranks, tone_shards, folder, f"ds_configs/zero{stage}.json")
+    folder, rank, config = tmp_path / "run", ranks - 1, f"ds_configs/zero{stage}.json"
+    command = short_of_memory(ranks, tone_shards, folder, config)
     done = run_command(*command, OOM=f"{place} {rank} 7 1.7")
     assert done.returncode == 0, done.stderr
     assert metric(folder, "run/rescues")[STEPS] == 1 and metric(folder, "run/restarts")[STEPS] == 0
-    assert_same_weights(folder, undisturbed)
+    assert_same_weights(folder, reference(ranks, tone_shards, tmp_path / "undisturbed", config, run_command))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("ranks", "stage"), [(2, 2), (2, 3), (1, 3)])
 @pytest.mark.parametrize("place", PLACES)
 def test_ranks_that_wait_for_each_other_leave_to_be_started_again(
-    place: str, ranks: int, stage: int, undisturbed: Path, tone_shards: Path, tmp_path: Path, run_command: Run
+    place: str, ranks: int, stage: int, tone_shards: Path, tmp_path: Path, run_command: Run
 ) -> None:
     folder, config = tmp_path / "run", "ds_configs/zero2.json" if stage == 2 else partitioned_zero3(tmp_path)
     command = short_of_memory(ranks, tone_shards, folder, config)
@@ -110,7 +117,7 @@ def test_ranks_that_wait_for_each_other_leave_to_be_started_again(
     done = run_command(*command, **fault)
     assert done.returncode == 0 and "going on from step 4" in done.stderr, done.stderr
     assert metric(folder, "run/rescues")[STEPS] == 1
-    assert_same_weights(folder, undisturbed)
+    assert_same_weights(folder, reference(ranks, tone_shards, tmp_path / "undisturbed", config, run_command))
 
 
 def test_what_cannot_fit_fails_before_the_first_step(tone_shards: Path, tmp_path: Path, run_command: Run) -> None:
