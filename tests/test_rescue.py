@@ -49,21 +49,23 @@ def test_the_next_start_with_the_same_settings_keeps_to_the_lowest_cap(tmp_path:
         open_cap(tmp_path, own, 64.0, SECOND)
 
 
-def short_of_memory(ranks: int, shards: Path, folder: Path, config: object, *flags: object) -> list[str]:
+def short_of_memory(
+    ranks: int, shards: Path, folder: Path, config: object, *flags: object, steps: int = STEPS
+) -> list[str]:
     """The command of a run like the undisturbed one: passes of 2.6 s at most, utterances of 1.6 s at most."""
-    command = launch(ranks, shards, folder, *short(config), *flags)
+    command = launch(ranks, shards, folder, *short(config, steps=steps), *flags)
     return ["tests/short_of_memory.py" if word == "launch/train.py" else word for word in command]
 
 
 def reference(ranks: int, shards: Path, folder: Path, config: object, run_command: Run) -> Path:
-    """An undisturbed run on as many ranks, at the same stage: others round otherwise."""
-    done = run_command(*launch(ranks, shards, folder, *short(config)))
+    """An undisturbed run of 8 steps on as many ranks, at the same stage: others round otherwise."""
+    done = run_command(*launch(ranks, shards, folder, *short(config, steps=8)))
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def assert_same_weights(folder: Path, expected: Path) -> None:
-    found, wanted = (load_file(run / f"checkpoints/step-{STEPS:08d}/model.safetensors") for run in (folder, expected))
+def assert_same_weights(folder: Path, expected: Path, steps: int = STEPS) -> None:
+    found, wanted = (load_file(run / f"checkpoints/step-{steps:08d}/model.safetensors") for run in (folder, expected))
     for name, weight in wanted.items():
         torch.testing.assert_close(found[name], weight, atol=1e-5, rtol=0)
     assert visited(folder) == visited(expected)
@@ -94,11 +96,11 @@ def test_a_step_is_taken_again_in_place(
     place: str, ranks: int, stage: int, tone_shards: Path, tmp_path: Path, run_command: Run
 ) -> None:
     folder, rank, config = tmp_path / "run", ranks - 1, f"ds_configs/zero{stage}.json"
-    command = short_of_memory(ranks, tone_shards, folder, config)
+    command = short_of_memory(ranks, tone_shards, folder, config, steps=8)
     done = run_command(*command, OOM=f"{place} {rank} 7 1.7")
     assert done.returncode == 0, done.stderr
-    assert metric(folder, "run/rescues")[STEPS] == 1 and metric(folder, "run/restarts")[STEPS] == 0
-    assert_same_weights(folder, reference(ranks, tone_shards, tmp_path / "undisturbed", config, run_command))
+    assert metric(folder, "run/rescues")[8] == 1 and metric(folder, "run/restarts")[8] == 0
+    assert_same_weights(folder, reference(ranks, tone_shards, tmp_path / "undisturbed", config, run_command), 8)
 
 
 @pytest.mark.slow
@@ -108,7 +110,7 @@ def test_ranks_that_wait_for_each_other_leave_to_be_started_again(
     place: str, ranks: int, stage: int, tone_shards: Path, tmp_path: Path, run_command: Run
 ) -> None:
     folder, config = tmp_path / "run", "ds_configs/zero2.json" if stage == 2 else partitioned_zero3(tmp_path)
-    command = short_of_memory(ranks, tone_shards, folder, config)
+    command = short_of_memory(ranks, tone_shards, folder, config, steps=8)
     fault = {"OOM": f"{place} 0 7 1.7"}
     stopped = run_command(*command, **fault)
     assert stopped.returncode == EXIT_STOPPED if ranks == 1 else stopped.returncode != 0, stopped.stderr
@@ -116,8 +118,8 @@ def test_ranks_that_wait_for_each_other_leave_to_be_started_again(
     assert "Traceback" not in stopped.stderr and (folder / "PREEMPTED").exists()
     done = run_command(*command, **fault)
     assert done.returncode == 0 and "going on from step 4" in done.stderr, done.stderr
-    assert metric(folder, "run/rescues")[STEPS] == 1
-    assert_same_weights(folder, reference(ranks, tone_shards, tmp_path / "undisturbed", config, run_command))
+    assert metric(folder, "run/rescues")[8] == 1
+    assert_same_weights(folder, reference(ranks, tone_shards, tmp_path / "undisturbed", config, run_command), 8)
 
 
 def test_what_cannot_fit_fails_before_the_first_step(tone_shards: Path, tmp_path: Path, run_command: Run) -> None:
