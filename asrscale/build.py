@@ -118,8 +118,10 @@ def build(options: ShardOptions) -> int | None:
             allowed, or a split that has no utterance.
     """
     started_seconds = time.monotonic()
-    with disk_faults_told("TMPDIR", os.environ.get("TMPDIR", "/tmp")), tempfile.TemporaryFile() as spool:
+    with disk_faults_told("TMPDIR", os.environ.get("TMPDIR", "/tmp")):
+        spool = tempfile.TemporaryFile()  # noqa: SIM115  # closed below; without a name, nothing is left of it
         splits = _plan(options, spool)
+    with spool:
         todo = [split for split in splits if not _is_built(split)]
         for split in todo:
             _check_recordings(split)
