@@ -184,11 +184,15 @@ def _without_serial_number(ogg: bytes) -> bytes:
         segments = table + data[table - 1]
         end = segments + sum(data[table:segments])
         data[start + 14 : start + 18] = data[start + 22 : start + 26] = bytes(4)  # serial number, checksum
-        # Ogg's CRC-32: that of zlib with the bits of bytes and result the other way round, and no inversions.
-        mirrored = zlib.crc32(data[start:end].translate(_MIRRORED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
-        data[start + 22 : start + 26] = int(f"{mirrored:032b}"[::-1], 2).to_bytes(4, "little")
+        data[start + 22 : start + 26] = _ogg_checksum(data[start:end]).to_bytes(4, "little")
         start = end
     return bytes(data)
+
+
+def _ogg_checksum(page: bytearray) -> int:
+    """Ogg's CRC-32: that of zlib with the bits of bytes and result the other way round, and no inversions."""
+    mirrored = zlib.crc32(page.translate(_MIRRORED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
+    return int(f"{mirrored:032b}"[::-1], 2)
 
 
 def decode_payload(data: bytes) -> Pcm:

@@ -70,8 +70,7 @@ def outside_bytes(world_size: int) -> float:
 
 def activation_budget_bytes(gpu: Gpu, states: "States", world_size: int) -> float:
     """What is left for activations in a pass; negative where not even an optimizer step fits."""
-    allocated = (gpu.memory_gib * GIB - outside_bytes(world_size)) / (1 + FRAGMENTATION)
-    room = allocated - sum(states.resident.values())
+    room = (gpu.memory_gib * GIB - outside_bytes(world_size)) / (1 + FRAGMENTATION) - sum(states.resident.values())
     return room - (states.backward_bytes if room >= states.step_bytes else states.step_bytes)
 
 

@@ -20,8 +20,7 @@ _APOSTROPHES = str.maketrans({**dict.fromkeys("\u2019\u2018\u02bc`\u00b4\uff07",
 
 def _keep_spoken(text: str) -> str:
     """Letters, marks and apostrophes; digits too, which are reported (`characters` in dataset.json) and not spelled."""
-    kept = (character if character == "'" or unicodedata.category(character)[0] in "LMN" else " " for character in text)
-    return "".join(kept)
+    return "".join(c if c == "'" or unicodedata.category(c)[0] in "LMN" else " " for c in text)
 
 
 _STEPS: dict[str, Callable[[str], str]] = {
