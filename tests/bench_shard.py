@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # asrscale is imported where it 
 
 ROOT = Path(__file__).parents[1]
 CORES = len(os.sched_getaffinity(0))
-CLIPS, PEER_CLIPS, ROUNDS = 12_000, 2_400, 2
+CLIPS, PEER_CLIPS, ROUNDS = 40_000, 2_400, 2
 DIGITS = ROOT.parent / "shared/data/digits/train.csv"  # real 48 kHz mp3s
 
 
