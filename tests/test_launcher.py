@@ -85,8 +85,9 @@ def test_a_rank_whose_master_is_not_there_gives_up_within_a_minute_or_so(
     words, began = launch(1, tone_shards, tmp_path / "run", *short()), time.monotonic()
     given = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     done = run_command(*words, **given, RANK="1", LOCAL_RANK="0")
-    assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert f"error: the ranks cannot meet at 127.0.0.1:{given['MASTER_PORT']}" in done.stderr
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    told = done.stderr.splitlines()[-1]  # after what torch's own C++ code logs of its attempts
+    assert told.startswith(f"error: the ranks cannot meet at 127.0.0.1:{given['MASTER_PORT']}")
     assert time.monotonic() - began < 180  # a minute, and the start of a Python that imports torch on a busy machine
 
 
