@@ -210,7 +210,7 @@ def test_a_launcher_is_told_from_a_shell_whose_command_mentions_one(tmp_path: Pa
 def test_a_stopped_rank_is_found_by_the_others_and_named(start: Start, tone_shards: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = start(launch(2, tone_shards, folder, *short(saves=10_000, steps=100_000), "--hang_seconds", 8))
-    wait_for(lambda: (folder / "ledger").is_dir(), process)
+    wait_for((folder / "metrics.jsonl").is_file, process)  # a step is behind them
     victim = next(pid for pid in ranks_of(folder) if environment(pid)["RANK"] == "1")
 
     def is_stopped_in_a_step() -> bool:  # what its heartbeat says then is what the other will read
