@@ -99,27 +99,26 @@ def _read_blocks(
         if frames > max_seconds * rate:
             raise AudioError(f"too long: more than {max_seconds:g} s")
         yield wanted[:, 0] if file.channels == 1 else wanted.mean(axis=1)
-    missing = promised - position
-    short = _SHORT_CHUNK.search(file.extra_info)
+    missing, log = promised - position, file.extra_info
+    short = _SHORT_CHUNK.search(log)
     if seconds is None and short and int(short[1]) <= STREAMED_CHUNK_BYTES:
         missing = max(missing, (int(short[1]) - int(short[2])) // (2 * file.channels))  # about: at 16 bits
     if missing > TRUNCATION_TOLERANCE_FRAMES:
         raise AudioError(f"truncated: {frames:,} of {frames + missing:,} frames could be decoded")
-    if seconds is None and (surplus := _surplus_bytes(file)) > MAX_TAG_BYTES:
+    if seconds is None and (surplus := _surplus_bytes(file, log)) > MAX_TAG_BYTES:
         raise AudioError(f"longer than its header says: it goes on for {surplus:,} bytes")
     if not frames:
         raise AudioError("empty: holds no samples")
 
 
-def _surplus_bytes(file: soundfile.SoundFile) -> int:
+def _surplus_bytes(file: soundfile.SoundFile, log: str) -> int:
     """How much of a wav or mp3 follows what its header counts, where libsndfile stops without a word."""
+    if not (unknown := _SURPLUS.search(log)) and file.format != "MP3":
+        return 0
     with io.BytesIO(file.name.getvalue()) if isinstance(file.name, io.BytesIO) else open(file.name, "rb") as content:
+        xing = _XING.search(content.read(MAX_TAG_BYTES))
         size = content.seek(0, os.SEEK_END)
-        if unknown := _SURPLUS.search(file.extra_info):
-            return size - int(unknown[1])
-        content.seek(0)
-        xing = _XING.search(content.read(MAX_TAG_BYTES)) if file.format == "MP3" else None
-        return size - xing.start() - int.from_bytes(xing[1]) if xing else 0
+    return size - (int(unknown[1]) if unknown else xing.start() + int.from_bytes(xing[1]) if xing else size)
 
 
 def probe_seconds(source: Source) -> float:

@@ -92,7 +92,7 @@ class Split:
     def add(self, row: Row) -> None:
         """Spools a row; its place is decided before anything is decoded, so that no reject moves another row."""
         salted = f"{self.settings['seed']} {self.folder.name} {row.line}"
-        (self.refused if row.refused else self.rows).append(self.spool.seek(0, os.SEEK_END))
+        (self.refused if row.refused else self.rows).append(self.spool.tell())
         if not row.refused:
             self.order.append(int.from_bytes(blake2b(salted.encode(), digest_size=16).digest()[:8], "big"))
         self.spool.write(json.dumps([*vars(row).values()]).encode() + b"\n")
@@ -176,7 +176,7 @@ def _plan(options: ShardOptions, spool: IO[bytes]) -> list[Split]:
             if split not in dealt:
                 dealt[split] = Split(Path(options.out, split), path, root, rules, settings, spool)
             dealt[split].add(row)
-            content.update(repr(replace(row, source="", tar=None)).encode())
+            content.update(repr(vars(row) | {"source": "", "tar": None}).encode())
         settings["rows_sha256"] = content.hexdigest()
         drawn = [name for name in ("valid", "test") if getattr(options, f"{name}_fraction")]
         wanted = {"train", *drawn} if by in (None, "sentence", "speaker", "both") else set(dealt)

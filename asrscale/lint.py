@@ -65,8 +65,7 @@ def check_audio(waveform: Waveform) -> None:
         raise AudioError("non-finite: holds NaN or infinite samples")
     if highest - lowest < 2 * SILENT_PEAK:  # peak to peak: a constant is silence too
         raise AudioError(f"silent: peak below {SILENT_PEAK:g} of full scale")
-    loud = max(highest, -lowest) >= FULL_SCALE
-    if loud and (share := np.mean(np.abs(waveform) >= FULL_SCALE)) > MAX_CLIPPED_SHARE:
+    if max(highest, -lowest) >= FULL_SCALE and (share := np.mean(np.abs(waveform) >= FULL_SCALE)) > MAX_CLIPPED_SHARE:
         raise AudioError(f"clipped: {share:.1%} of the samples at full scale")
 
 

@@ -191,7 +191,7 @@ def _write_utterance(file: IO[bytes], split: str, row: Row, kind: str, data: byt
         header[: len(key) + len(name) + 1] = f"{key}.{name}".encode()
         header[124:135] = b"%011o" % len(content)
         header[148:155] = b"%06o\0" % sum(header)
-        file.write(header + content + bytes(-len(content) % tarfile.BLOCKSIZE))
+        file.writelines((header, content, bytes(-len(content) % tarfile.BLOCKSIZE)))
     return key, offset
 
 

@@ -25,6 +25,7 @@ SPEAKER_COLUMNS = ("client_id", "speaker", "speaker_id")
 # What a row may fetch by itself; file:// or a chain of protocols would lead around the audio root.
 ROW_PROTOCOLS = ("s3://", "gs://", "http://", "https://")
 AUDIO_EXTENSIONS = ("flac", "wav", "mp3", "ogg", "opus", "aiff", "aif", "au", "caf", "w64")  # in tars
+_SECONDS = re.compile(r"\d+(\.\d*)?(e[-+]?\d{1,2})?", re.ASCII | re.IGNORECASE)
 MAX_MEMBER_BYTES = 1 << 20  # of a text or JSON in a tar: no transcript is longer, and more could fill the memory
 
 
@@ -101,20 +102,18 @@ def audio_path(row: Row, audio_root: str) -> str:
         path = posixpath.normpath(posixpath.join(root, row.audio))
         path, inside = f"{protocol}://{path}", path.startswith(f"{root}/")
     else:
-        path, root = os.path.abspath(os.path.join(audio_root, row.audio)), _real_folder(audio_root)
-        inside = "\0" not in path and os.path.commonpath((root, _real_path(path))) == root
+        path = os.path.abspath(os.path.join(audio_root, row.audio))
+        inside = "\0" not in path and _is_below(path if os.path.islink(path) else os.path.dirname(path), audio_root)
     if not inside:
         raise AudioError("path outside the audio root: move the recording below it, or give another --audio_root")
     return path
 
 
-_real_folder = lru_cache(os.path.realpath)
-
-
-def _real_path(path: str) -> str:
-    """`os.path.realpath`, which asks for every folder above each time."""
-    path = os.path.join(_real_folder(os.path.dirname(path)), os.path.basename(path))
-    return os.path.realpath(path) if os.path.islink(path) else path
+@lru_cache  # a folder has many recordings, and `realpath` asks for every folder above each time
+def _is_below(path: str, root: str) -> bool:
+    """Whether `path`, its symbolic links followed, is `root` or lies below it."""
+    real = os.path.realpath(root)
+    return os.path.commonpath((real, os.path.realpath(path))) == real
 
 
 def open_audio(row: Row, audio_root: str) -> str | io.BytesIO:
@@ -267,7 +266,7 @@ def _row(line: int, source: str, columns: Mapping[str, str]) -> Row:
         raise CliError(f"{source} line {line}: needs '{AUDIO_COLUMNS[2]}' and '{TEXT_COLUMNS[0]}': complete the line")
     extra = {name: field for name, field in columns.items() if field.strip() and name not in ("", audio, text)}
     for name in ("offset", "duration"):
-        if not re.fullmatch(r"\d+(\.\d*)?(e[-+]?\d{1,2})?", extra.get(name, "0").strip(), re.ASCII | re.IGNORECASE):
+        if name in extra and not _SECONDS.fullmatch(extra[name].strip()):
             raise CliError(f"{source} line {line}: {name} '{extra[name]}' is no number of seconds: correct it")
     start, seconds = (float(extra[name]) if name in extra else None for name in ("offset", "duration"))
     return Row(line, source, columns[audio], columns[text], extra, start, seconds)

@@ -6,7 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -18,16 +18,17 @@ from asrscale.errors import CliError
 _APOSTROPHES = str.maketrans({**dict.fromkeys("\u2019\u2018\u02bc`\u00b4\uff07", "'"), "\u0149": "'n"})
 
 
-def _keep_spoken(text: str) -> str:
+@cache
+def _spoken(character: str) -> str:
     """Letters, marks and apostrophes; digits too, which are reported (`characters` in dataset.json) and not spelled."""
-    return "".join(c if c == "'" or unicodedata.category(c)[0] in "LMN" else " " for c in text)
+    return character if character == "'" or unicodedata.category(character)[0] in "LMN" else " "
 
 
 _STEPS: dict[str, Callable[[str], str]] = {
     "apostrophe_variants_to_ascii": lambda text: text.translate(_APOSTROPHES),
     "unicode_nfkc": lambda text: unicodedata.normalize("NFKC", text),
     "lower_case": str.lower,
-    "keep_letters_marks_digits_apostrophe": _keep_spoken,
+    "keep_letters_marks_digits_apostrophe": lambda text: "".join(map(_spoken, text)),
     "collapse_white_space": lambda text: " ".join(text.split()),
 }
 NORMALISATION_STEPS = tuple(_STEPS)
