@@ -203,7 +203,7 @@ def resolve_ds_config(
         "fp16": dict(config.get("fp16", {})) | {"enabled": precision == "fp16"},
         "zero_optimization": zero,
         "zero_force_ds_cpu_optimizer": False,
-        "steps_per_print": 10**9,
+        "timers": {"throughput": {"enabled": False}},  # DeepSpeed's waits for the GPU before every pass
         "data_types": {"grad_accum_dtype": "fp32"},
         "communication_data_type": "fp32",
     }

@@ -1,17 +1,17 @@
 """asrscale beside stock Hugging Face Trainer code: the same initial weights, utterances, epochs and learning rates.
 
-    python tests/baseline_trainer.py --data DIR [--model DIR] [--systems asrscale,trainer]      (needs accelerate)
+    python tests/baseline_trainer.py --data DIR [--model DIR] [--hidden_size 256 --layers 3]      (needs accelerate)
 
-DIR is a folder of shards with the splits train and dev. Each system is one process, all at the same moment, each on a
-core, which are swapped from seed to seed. `trainer` does what transformers' example for CTC does (random batches, the
-longest of a batch pads it, the model's own loss), with the audio in memory from the start, and as many utterances a
-step as asrscale has on average; `grouped` sorts by length as well (`group_by_length`). Seconds are the processor's, of
-the whole process while it trains (start-up, saving and evaluation left out): what a clock shows on a core of one's own.
-What Trainer reaches in the time of asrscale is a run of its own, `--systems trainer --steps FEWER`: its learning rate
-follows its length.
+DIR is a folder of shards with the splits train and dev. Each system is a process with all cores, one after the other.
+`trainer` does what transformers' example for CTC does (random batches, the longest of a batch pads it, the model's own
+loss), with the audio in memory from the start, and as many utterances a step as asrscale has on average; `grouped`
+sorts by length as well (`group_by_length`). Seconds are the clock's and the processor's while it trains: start-up,
+saving and evaluation are left out. What each reaches in the time of asrscale is a run of its own, of fewer or more
+steps: its learning rate follows its length.
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asrscale import cli
 
@@ -38,6 +39,8 @@ class Options:
 
     data: str = cli.setting(help="folder of shards with the splits train and dev")
     model: str = cli.setting("tiny", help="what both start from")
+    hidden_size: int = cli.setting(96, help="of `tiny`, which has four heads and inner layers four times as wide")
+    layers: int = cli.setting(2, help="of `tiny`")
     steps: int = cli.setting(800, help="optimizer steps")
     learning_rate: float = cli.setting(3e-3, help="peak")
     seeds: tuple[int, ...] = cli.setting((1, 2, 3), help="a row for each")
@@ -50,18 +53,24 @@ def warmup_steps(options: Options) -> int:
     return min(100, options.steps // 5)
 
 
+def clocks() -> NDArray[np.float64]:
+    """Seconds of the clock, and of the processor for this process."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
 def write_initial(options: Options, out: Path, seed: int) -> None:
     """The model that all start from."""
     from asrscale.index import read_catalog
-    from asrscale.model import build_recognizer
+    from asrscale.model import ARCHITECTURES, build_recognizer
 
+    size = dict(hidden_size=options.hidden_size, num_hidden_layers=options.layers)
+    ARCHITECTURES["tiny"] |= size | dict(intermediate_size=4 * options.hidden_size)
     characters = read_catalog([f"{options.data}/train"]).characters
     build_recognizer(options.model, characters, seed=seed, dropout=0.0).save(out / "initial")
 
 
 def train_with_trainer(options: Options, out: Path, seed: int) -> None:
     """Stock code, as in transformers' example for CTC; writes its model and the seconds of `train()`."""
-    import torch
     from transformers import Trainer, TrainingArguments, Wav2Vec2ForCTC, Wav2Vec2Processor
 
     from asrscale.audio import PCM_SCALE
@@ -69,11 +78,10 @@ def train_with_trainer(options: Options, out: Path, seed: int) -> None:
     from asrscale.loader import read_utterances
     from asrscale.steps import plan_run
 
-    torch.set_num_threads(1)
     folders = [f"{options.data}/train"]
     index, catalog = read_index(folders), read_catalog(folders)
     plan = plan_run(catalog, seed=seed, batch_seconds=UNIT_SECONDS, units_per_step=UNITS_PER_STEP)
-    processor = Wav2Vec2Processor.from_pretrained(out.parent / "initial")
+    processor = Wav2Vec2Processor.from_pretrained(out.parent.parent / "initial")
     with ThreadPoolExecutor(2) as pool:
         waveforms, _ = read_utterances(index, np.arange(len(index)), pool)
     texts = index.texts.to_pylist()
@@ -112,7 +120,7 @@ def train_with_trainer(options: Options, out: Path, seed: int) -> None:
         use_cpu=True,
         seed=seed,
     )
-    model = Wav2Vec2ForCTC.from_pretrained(out.parent / "initial")
+    model = Wav2Vec2ForCTC.from_pretrained(out.parent.parent / "initial")
     trainer = Trainer(
         model=model,
         args=arguments,
@@ -120,9 +128,9 @@ def train_with_trainer(options: Options, out: Path, seed: int) -> None:
         data_collator=pad,
         processing_class=processor.feature_extractor,  # says that the lengths are those of input_values
     )
-    started = time.process_time()
+    started = clocks()
     trainer.train()
-    (out / "seconds.json").write_text(json.dumps(time.process_time() - started))
+    (out / "seconds.json").write_text(json.dumps(list(clocks() - started)))
     model.save_pretrained(out / "model")
     processor.save_pretrained(out / "model")
 
@@ -134,20 +142,20 @@ def train_with_asrscale(options: Options, out: Path, seed: int) -> None:
     from asrscale.train import train
     from asrscale.watch import Watch
 
-    seconds, take_steps = 0.0, fit.take_steps
+    seconds, take_steps = np.zeros(2), fit.take_steps
 
     def timed(*given: Any) -> Iterator[dict[str, Any]]:
         nonlocal seconds
-        steps, started = take_steps(*given), time.process_time()
+        steps, started = take_steps(*given), clocks()
         for reached in steps:
-            seconds += time.process_time() - started
+            seconds += clocks() - started
             yield reached
-            started = time.process_time()
+            started = clocks()
 
     fit.take_steps = timed
     config = train_config(
         config="ds_configs/zero0.json", train=(f"{options.data}/train",), valid=(f"{options.data}/dev",), run=str(out),
-        model=str(out.parent / "initial"), seed=seed, max_steps=options.steps, schedule="linear",
+        model=str(out.parent.parent / "initial"), seed=seed, max_steps=options.steps, schedule="linear",
         learning_rate=options.learning_rate, warmup_steps=warmup_steps(options), weight_decay=WEIGHT_DECAY,
         adam_beta2=BETA2,
         batch_seconds=UNIT_SECONDS, units_per_step=UNITS_PER_STEP, freeze_feature_encoder=False,
@@ -155,49 +163,45 @@ def train_with_asrscale(options: Options, out: Path, seed: int) -> None:
         log_steps=100, save_steps=10**6, eval_steps=10**6, wandb="off",
     )  # fmt: skip
     train(config, Watch(out))
-    (out / "seconds.json").write_text(json.dumps(seconds))
+    (out / "seconds.json").write_text(json.dumps(list(seconds)))
 
 
-def run_system(options: Options, out: Path, seed: int, core: int) -> tuple[float, float]:
-    """WER on all of dev, by asrscale.evaluate, and the seconds of training, of the system that `out` is named after."""
+def run_system(name: str, options: Options, scratch: Path, seed: int, steps: int) -> float:
+    """Trains; prints WER on all of dev, by asrscale.evaluate, and seconds of training; returns those of the clock."""
 
     def run(*words: object) -> None:
-        command = ["taskset", "-c", str(core), sys.executable, *map(str, words)]
+        command = [sys.executable, *map(str, words)]
         done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    out.mkdir()
-    given = {name: getattr(options, name) for name in ("data", "steps", "learning_rate")}
-    flags = given | {"seeds": seed, "inner": out}
+    out = scratch / str(steps) / name
+    out.mkdir(parents=True)
+    flags = dict(data=options.data, learning_rate=options.learning_rate, steps=steps, seeds=seed, inner=out)
     run(__file__, *(word for key, value in flags.items() for word in (f"--{key}", value)))
     run("-m", "asrscale.evaluate", "--model", out / "model", "--data", f"{options.data}/dev", "--out", out / "eval")
     [found] = (out / "eval").glob("*dev.json")
-    return json.loads(found.read_text())["wer"], json.loads((out / "seconds.json").read_text())
+    wer, (clock, processor) = json.loads(found.read_text())["wer"], json.loads((out / "seconds.json").read_text())
+    row = f"{name:8}   {steps:5,} steps: WER {wer:6.2%} in {clock:5.1f} s, {processor:5.1f} s of the processor"
+    print(f"seed {seed}   {row}", flush=True)
+    return clock
 
 
 def main(options: Options) -> None:
-    """Prints a row for each seed."""
+    """Prints a row for each run."""
     if options.inner:
         out, seed = Path(options.inner), options.seeds[0]
         return (train_with_asrscale if out.name == "asrscale" else train_with_trainer)(options, out, seed)
-    cores = sorted(os.sched_getaffinity(0))
+    os.environ.pop("OMP_NUM_THREADS", None)  # both systems use all cores then
     print(f"{options.steps:,} steps of {UNIT_SECONDS * UNITS_PER_STEP:g} s, {options.data}, from {options.model}")
     for seed in options.seeds:
-        with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor() as pool:
+        with tempfile.TemporaryDirectory() as scratch:
             write_initial(options, Path(scratch), seed)
-            running = {
-                name: pool.submit(run_system, options, Path(scratch, name), seed, cores[(place + seed) % len(cores)])
-                for place, name in enumerate(options.systems)
-            }
-            found = {name: one.result() for name, one in running.items()}
-        row = "   ".join(f"{name}: WER {wer:6.2%} in {seconds:4.0f} s" for name, (wer, seconds) in found.items())
-        if "asrscale" in found:
-            ours = found["asrscale"][1]
-            rest = [(name, seconds) for name, (_, seconds) in found.items() if name != "asrscale"]
-            row += "".join(
-                f"   {name}/asrscale {s / ours:.2f}: {options.steps * ours / s:.0f} steps" for name, s in rest
-            )
-        print(f"seed {seed}   {row}", flush=True)
+            given = options, Path(scratch), seed
+            seconds = {name: run_system(name, *given, options.steps) for name in options.systems}
+            ours = seconds.pop("asrscale", math.nan)
+            for name, theirs in seconds.items() if math.isfinite(ours) else ():
+                print(f"seed {seed}   {name} / asrscale: {theirs / ours:.2f}; in the time of asrscale:", flush=True)
+                run_system(name, *given, round(options.steps * ours / theirs))
     return None
 
 

@@ -84,6 +84,22 @@ def test_weights_that_wait_for_the_head_are_not_decayed(stage: int, tone_shards:
     engine.destroy()
 
 
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_no_pass_waits_for_the_device(
+    stage: int, tone_shards: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As DeepSpeed's throughput timer did, from the third step on, before each forward pass."""
+    own, zero = replace(job(tone_shards), world=world), {"zero_optimization": {"stage": stage}, "steps_per_print": 1}
+    config = ds.resolve_ds_config(zero, precision="fp32", max_gradient_norm=1.0, device=world.device)
+    engine = ds.initialize(own.recognizer.model, config, weight_decay=0.0, adam_beta2=0.98)
+    waits: list[object] = []
+    monkeypatch.setattr(ds.deepspeed.get_accelerator(), "synchronize", lambda *given: waits.append(given))
+    for _ in range(4):
+        train_step(engine, own, step_of(own, [np.array([4]), np.array([7])], 2), 2, Meter())
+    assert not waits
+    engine.destroy()
+
+
 def test_a_step_without_a_good_utterance_touches_no_weight(own_shards: Path, world: World) -> None:
     own = replace(job(own_shards, warmup_steps=0), world=world)
     before = {name: p.detach().clone() for name, p in own.recognizer.model.named_parameters()}

@@ -1,0 +1,57 @@
+"""What the size of ZeRO's buckets costs: a step of two gloo ranks, and what the planner says that they take.
+
+    torchrun --nproc-per-node 2 tests/bench_buckets.py
+
+A random wav2vec2-base, all of it trained, one second of audio a pass: little computation, all of the communication.
+"""
+
+import time
+
+import torch
+
+from asrscale import engine as ds
+from asrscale.devices import deepspeed_states
+from asrscale.loader import silence
+from asrscale.model import ARCHITECTURES, build_recognizer, forward_logits, sketch_recognizer
+
+SIZES = (1_000_000, 10_000_000, 20_000_000, 50_000_000, 500_000_000)
+BASE = dict(layerdrop=0.0, mask_time_prob=0.0, vocab_size=32)  # the other defaults of transformers are those of base
+ROUNDS, PASSES = 5, 2
+
+
+def main() -> None:
+    """Prints a row for each stage and size: best and median seconds of a step, MiB of a GPU in bf16 with two ranks."""
+    ARCHITECTURES["base"] = BASE
+    planned = sketch_recognizer("base", dtype=torch.bfloat16).model
+    with ds.joined_ranks() as world:
+        torch.set_num_threads(1)
+        for stage in (2, 3):
+            given = ds.read_ds_config(f"ds_configs/zero{stage}.json")["zero_optimization"] | {"overlap_comm": True}
+            for size in SIZES:
+                zero = given | {"reduce_bucket_size": size}
+                states = deepspeed_states(zero, planned, world.world_size)
+                config = ds.resolve_ds_config(
+                    {"zero_optimization": zero | {"overlap_comm": False}}, precision="fp32", max_gradient_norm=1.0,
+                    device=world.device,
+                )  # fmt: skip
+                recognizer = build_recognizer("base", "", seed=0)
+                engine = ds.initialize(recognizer.model, config, weight_decay=0.0, adam_beta2=0.98)
+                batch, taken = silence(recognizer.vocabulary, 1, 16_000), []
+                for _ in range(ROUNDS + 1):
+                    ds.barrier()
+                    started = time.perf_counter()
+                    for _ in range(PASSES):
+                        logits = forward_logits(engine, recognizer, batch.waveforms, batch.num_samples)
+                        ds.backward(engine, logits.square().mean(), world)
+                    ds.take_step(engine, 1e-5)
+                    taken.append(time.perf_counter() - started)
+                engine.destroy()
+                best, median = min(taken[1:]), sorted(taken[1:])[ROUNDS // 2]
+                mebibytes = (states.buckets + states.backward_bytes) / 2**20
+                if world.is_main:
+                    seconds = f"{best:.2f} s best, {median:.2f} s median"
+                    print(f"ZeRO-{stage}, {size:11,}: {seconds}; {mebibytes:,.0f} MiB a GPU", flush=True)
+
+
+if __name__ == "__main__":
+    main()
