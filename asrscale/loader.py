@@ -149,18 +149,18 @@ def read_utterances(
 
 
 def collate(index: Index, vocabulary: Vocabulary, utterances: Ids, waveforms: dict[int, Pcm]) -> Batch:
-    """Pads utterances to a batch; without any, to the silent batch of an empty pass."""
+    """Pads utterances to a batch, by numpy, which starts no threads; without any, to the silence of an empty pass."""
     if not len(utterances):
         return silence(vocabulary)
     samples = [waveforms[int(utterance)] for utterance in utterances]
     labels = [vocabulary.encode(index.texts[int(utterance)].as_py()) for utterance in utterances]
-    padded = torch.zeros(len(samples), max(MIN_BATCH_SAMPLES, max(map(len, samples))), dtype=torch.int16)
-    targets = torch.full((len(labels), max(1, max(map(len, labels)))), -100, dtype=torch.long)
+    padded = np.zeros((len(samples), max(MIN_BATCH_SAMPLES, max(map(len, samples)))), np.int16)
+    targets = np.full((len(labels), max(1, max(map(len, labels)))), -100, np.int64)
     for row, (waveform, ids) in enumerate(zip(samples, labels, strict=True)):
-        padded[row, : len(waveform)] = torch.from_numpy(waveform)
-        targets[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
-    num_samples = torch.tensor([len(waveform) for waveform in samples])
-    return Batch(utterances, padded, num_samples, targets, torch.tensor([len(ids) for ids in labels]))
+        padded[row, : len(waveform)] = waveform
+        targets[row, : len(ids)] = ids
+    lengths = [torch.tensor([len(one) for one in each]) for each in (samples, labels)]
+    return Batch(utterances, torch.from_numpy(padded), lengths[0], torch.from_numpy(targets), lengths[1])
 
 
 def silence(vocabulary: Vocabulary, count: int = 1, num_samples: int = MIN_BATCH_SAMPLES) -> Batch:

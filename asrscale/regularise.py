@@ -62,9 +62,9 @@ def attach_regulariser(
 
 def prepare_pass(regulariser: Regulariser, model: Wav2Vec2ForCTC, batch: Batch, *, seed: int, step: int) -> None:
     """Draws what the next pass does: dropout by its first utterance, masks by each utterance, layers by the step."""
-    first = int(batch.utterances[0]) if len(batch.utterances) else -1
-    torch.manual_seed(int(hash_keys(1, seed, step, first, _DROPOUT_SALT)[0]))
-    config, device = model.config, batch.waveforms.device
+    config, device, first = model.config, model.device, int(batch.utterances[0]) if len(batch.utterances) else -1
+    generator = torch.cuda if device.type == "cuda" else torch.default_generator  # torch.manual_seed takes 1 ms
+    generator.manual_seed(int(hash_keys(1, seed, step, first, _DROPOUT_SALT)[0]))
     chance = (hash_keys(config.num_hidden_layers, seed, step, _LAYER_SALT) >> np.uint64(11)) * 2.0**-53  # 0 to below 1
     regulariser.dropped_layers = frozenset(np.flatnonzero(chance < regulariser.layerdrop).tolist())
     if not (regulariser.mask_time_prob or regulariser.mask_feature_prob):

@@ -87,7 +87,9 @@ def flip_bit(index: Index, utterance: int) -> None:
 def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a command as a user would, in the repository, with this Python's scripts first on PATH."""
 
-    def run(*words: object, cwd: Path = REPOSITORY, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *words: object, cwd: Path = REPOSITORY, limit_seconds: float = 600, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return subprocess.run(
             [str(word) for word in words],
@@ -98,7 +100,7 @@ def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=limit_seconds,
         )
 
     return run

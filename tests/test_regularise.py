@@ -67,6 +67,14 @@ def test_no_mask_reaches_into_the_padding_or_an_empty_pass() -> None:
     assert mask_vector.grad is not None, "every rank must have a gradient of every parameter"
 
 
+def test_masks_are_where_the_model_is() -> None:
+    """A pass is drawn for while its batch is still in the memory of the host."""
+    recognizer, regulariser = make(mask_time_prob=0.5, mask_feature_prob=0.4)
+    prepare_pass(regulariser, recognizer.model.to("meta"), batch(7, 11), seed=1, step=5)
+    for drawn in (regulariser.time_mask, regulariser.feature_mask):
+        assert drawn is not None and drawn.device.type == "meta"
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_dropped_layers_are_the_steps_and_keep_zero_gradients(checkpointing: bool) -> None:
     recognizer, regulariser = make(layerdrop=0.5)
