@@ -1,7 +1,8 @@
 """Starts launch/train.py in this process, with less memory on a rank: torch raises its own error where OOM says so.
 
 OOM="WHERE OPERATION RANK STEP SECONDS": on that rank, from that step on (the first is 1, 0 the rehearsal), each pass of
-more than SECONDS of padded audio fails at that operation of its `forward` or its `backward`.
+more than SECONDS of padded audio fails at that operation of its `forward` or its `backward`. Where that is `cap` nothing
+fails: from that step on, passes of all ranks hold SECONDS at most.
 """
 
 import os
@@ -15,10 +16,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from asrscale import engine, fit
 from asrscale.audio import SAMPLE_RATE_HZ
+from asrscale.job import Job
 from asrscale.loader import Batch
 from asrscale.steps import Step
 
-TRAIN = Path(__file__).parent.parent / "launch" / "train.py"
+TRAIN = Path(__file__).resolve().parent.parent / "launch" / "train.py"
 
 
 class Allocator(TorchDispatchMode):
@@ -40,9 +42,11 @@ def main() -> None:
     train_step, loss_sum, backward = fit.train_step, fit.loss_sum, engine.backward
     reached, fails = 0, False
 
-    def begin(engine: object, job: object, step: Step, *given: object) -> object:
+    def begin(engine: object, job: Job, step: Step, *given: object) -> object:
         nonlocal reached
         reached = step.number + 1
+        if where == "cap" and reached >= int(first):
+            job.cap.samples = min(job.cap.samples, round(float(seconds) * SAMPLE_RATE_HZ))
         return train_step(engine, job, step, *given)
 
     def forward(engine: object, recognizer: object, batch: Batch) -> torch.Tensor:

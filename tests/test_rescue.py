@@ -1,14 +1,15 @@
 """Memory that does not suffice: see tests/short_of_memory.py for how torch is made to say so."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
-from training import STEPS, launch, metric, partitioned_zero3, short, visited
+from training import STEPS, free_port, launch, metric, partitioned_zero3, short, visited
 
 from asrscale.errors import EXIT_STOPPED, EXIT_USAGE, CliError
 from asrscale.rescue import MAX_RESCUES, open_cap
@@ -49,33 +50,28 @@ def test_the_next_start_with_the_same_settings_keeps_to_the_lowest_cap(tmp_path:
         open_cap(tmp_path, own, 64.0, SECOND)
 
 
-def short_of_memory(
-    ranks: int, shards: Path, folder: Path, config: object, *flags: object, steps: int = STEPS
-) -> list[str]:
+def short_of_memory(ranks: int, shards: Path, folder: Path, config: object, *flags: object) -> list[str]:
     """The command of a run like the undisturbed one: passes of 2.6 s at most, utterances of 1.6 s at most."""
-    command = launch(ranks, shards, folder, *short(config, steps=steps), *flags)
+    command = launch(ranks, shards, folder, *short(config), *flags)
     return ["tests/short_of_memory.py" if word == "launch/train.py" else word for word in command]
 
 
-def reference(ranks: int, shards: Path, folder: Path, config: object, run_command: Run) -> Path:
-    """An undisturbed run of 8 steps on as many ranks, at the same stage: others round otherwise."""
-    done = run_command(*launch(ranks, shards, folder, *short(config, steps=8)))
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
-def assert_same_weights(folder: Path, expected: Path, steps: int = STEPS) -> None:
-    found, wanted = (load_file(run / f"checkpoints/step-{steps:08d}/model.safetensors") for run in (folder, expected))
-    for name, weight in wanted.items():
-        torch.testing.assert_close(found[name], weight, atol=1e-5, rtol=0)
+def weights_apart(folder: Path, expected: Path, steps: int = STEPS) -> float:
+    """By how much any weight differs; nobody was visited twice, or not at all."""
     assert visited(folder) == visited(expected)
+    found, wanted = (load_file(run / f"checkpoints/step-{steps:08d}/model.safetensors") for run in (folder, expected))
+    return max(float((found[name] - weight).abs().max()) for name, weight in wanted.items())
 
 
+@pytest.mark.parametrize("launcher", ["deepspeed", pytest.param("torchrun", marks=pytest.mark.slow)])
 def test_ranks_that_wait_for_each_other_start_again_with_shorter_passes(
-    undisturbed: Path, tone_shards: Path, tmp_path: Path, run_command: Run
+    launcher: str, undisturbed: Path, tone_shards: Path, tmp_path: Path, run_command: Run
 ) -> None:
     folder = tmp_path / "run"
     command = short_of_memory(2, tone_shards, folder, "ds_configs/zero2.json", "--restarts", 1)
+    if launcher == "torchrun":
+        start = ["torchrun", "--nproc-per-node", "2", "--master-port", str(free_port()), "--"]
+        command = start + command[command.index("tests/short_of_memory.py") :]
     done = run_command(*command, OOM="backward 200 1 7 1.7")
     assert done.returncode == 0, done.stderr
     assert "rank 1, step 7: memory ran out in a pass of" in done.stderr and "going on from step 4" in done.stderr
@@ -83,34 +79,66 @@ def test_ranks_that_wait_for_each_other_start_again_with_shorter_passes(
     assert (row["step"], row["rank"], row["leave"]) == (7, 1, True) and row["memory_cap_seconds"] <= 1.7
     assert metric(folder, "run/rescues")[STEPS] == 1
     assert metric(folder, "memory/cap_seconds")[STEPS] == row["memory_cap_seconds"]
-    assert_same_weights(folder, undisturbed)
+    assert weights_apart(folder, undisturbed) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def undisturbed_at(
+    tone_shards: Path, tmp_path_factory: pytest.TempPathFactory, run_command: Run
+) -> Callable[..., Path]:
+    """Runs in which nothing fails, on so many ranks at a stage; with a cap, from a step on, in passes as short as that.
+
+    How a step is cut is a matter of rounding, and where a gradient is next to nothing Adam makes 1e-5 of it: only runs
+    with the same passes have the same weights.
+    """
+
+    @cache
+    def run(ranks: int, stage: int, first: int = 0, cap_seconds: float = 9.0, *, again: bool = False) -> Path:
+        folder = tmp_path_factory.mktemp("undisturbed") / "run"
+        config = partitioned_zero3(folder.parent) if stage == 3 else f"ds_configs/zero{stage}.json"
+        flags = ("--save_total_limit", 9)
+        if again:  # begins before that step, as one that is started there does
+            shutil.copytree(run(ranks, stage), folder)
+            for newer in range(first + 3, STEPS + 1, 4):
+                shutil.rmtree(folder / f"checkpoints/step-{newer:08d}")
+            flags += ("--memory_cap_seconds", cap_seconds)
+        command = short_of_memory(ranks, tone_shards, folder, config, *flags)
+        done = run_command(*command, OOM=f"cap 0 0 {first} {cap_seconds}")
+        assert done.returncode == 0, done.stderr
+        return folder
+
+    return run
 
 
 PLACES = ["forward 50", "backward 20", "backward 150"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("ranks", "stage"), [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1)])
 @pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("ranks", "stage"), [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1)])
 def test_a_step_is_taken_again_in_place(
-    place: str, ranks: int, stage: int, tone_shards: Path, tmp_path: Path, run_command: Run
-) -> None:
-    folder, rank, config = tmp_path / "run", ranks - 1, f"ds_configs/zero{stage}.json"
-    command = short_of_memory(ranks, tone_shards, folder, config, steps=8)
-    done = run_command(*command, OOM=f"{place} {rank} 7 1.7")
+    ranks: int, stage: int, place: str, undisturbed_at: Callable[..., Path], tone_shards: Path, tmp_path: Path,
+    run_command: Run,
+) -> None:  # fmt: skip
+    folder = tmp_path / "run"
+    command = short_of_memory(ranks, tone_shards, folder, f"ds_configs/zero{stage}.json")
+    done = run_command(*command, OOM=f"{place} {ranks - 1} 7 1.7")
     assert done.returncode == 0, done.stderr
-    assert metric(folder, "run/rescues")[8] == 1 and metric(folder, "run/restarts")[8] == 0
-    assert_same_weights(folder, reference(ranks, tone_shards, tmp_path / "undisturbed", config, run_command), 8)
+    assert metric(folder, "run/rescues")[STEPS] == 1 and metric(folder, "run/restarts")[STEPS] == 0
+    assert weights_apart(folder, undisturbed_at(ranks, stage), 8) < 1e-5
+    cap_seconds = metric(folder, "memory/cap_seconds")[STEPS]
+    assert weights_apart(folder, undisturbed_at(ranks, stage, 7, cap_seconds)) == 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("ranks", "stage"), [(2, 2), (2, 3), (1, 3)])
 @pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("ranks", "stage"), [(2, 2), (2, 3), (1, 3)])
 def test_ranks_that_wait_for_each_other_leave_to_be_started_again(
-    place: str, ranks: int, stage: int, tone_shards: Path, tmp_path: Path, run_command: Run
-) -> None:
+    ranks: int, stage: int, place: str, undisturbed_at: Callable[..., Path], tone_shards: Path, tmp_path: Path,
+    run_command: Run,
+) -> None:  # fmt: skip
     folder, config = tmp_path / "run", "ds_configs/zero2.json" if stage == 2 else partitioned_zero3(tmp_path)
-    command = short_of_memory(ranks, tone_shards, folder, config, steps=8)
+    command = short_of_memory(ranks, tone_shards, folder, config)
     fault = {"OOM": f"{place} 0 7 1.7"}
     stopped = run_command(*command, **fault)
     assert stopped.returncode == EXIT_STOPPED if ranks == 1 else stopped.returncode != 0, stopped.stderr
@@ -118,8 +146,10 @@ def test_ranks_that_wait_for_each_other_leave_to_be_started_again(
     assert "Traceback" not in stopped.stderr and (folder / "PREEMPTED").exists()
     done = run_command(*command, **fault)
     assert done.returncode == 0 and "going on from step 4" in done.stderr, done.stderr
-    assert metric(folder, "run/rescues")[8] == 1
-    assert_same_weights(folder, reference(ranks, tone_shards, tmp_path / "undisturbed", config, run_command), 8)
+    assert metric(folder, "run/rescues")[STEPS] == 1
+    assert weights_apart(folder, undisturbed_at(ranks, stage), 8) < 1e-5
+    cap_seconds = metric(folder, "memory/cap_seconds")[STEPS]
+    assert weights_apart(folder, undisturbed_at(ranks, stage, 5, cap_seconds, again=True)) == 0
 
 
 def test_what_cannot_fit_fails_before_the_first_step(tone_shards: Path, tmp_path: Path, run_command: Run) -> None:

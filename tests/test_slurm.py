@@ -11,8 +11,11 @@ import pytest
 import slurm_cluster
 from conftest import REPOSITORY
 from slurm_cluster import Cluster, cluster
+from test_rescue import weights_apart
 from test_watch import ranks_of, same_as, wait_for
-from training import short
+from training import STEPS, metric, short
+
+from asrscale.errors import EXIT_STOPPED
 
 pytestmark = pytest.mark.skipif(bool(slurm_cluster.missing()), reason=f"no SLURM here: {slurm_cluster.missing()}")
 
@@ -27,13 +30,14 @@ SITE = ("--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=1", "--cpus-per-tas
 
 
 def submit(
-    slurm: Cluster, shards: Path, run_folder: Path, *flags: object, sbatch: tuple[str, ...] = (), wandb: str = "off"
-) -> str:
+    slurm: Cluster, shards: Path, run_folder: Path, *flags: object, sbatch: tuple[str, ...] = (), wandb: str = "off",
+    repository: Path = REPOSITORY, **environment: str,
+) -> str:  # fmt: skip
     """Submits slurm/train.sbatch for two nodes with a rank each; returns the job's number."""
     out = f"--output={run_folder}-%j.out"
     data = ("--train", shards / "train", "--valid", shards / "valid", "--model", "tiny", "--wandb", wandb)
     words = ("sbatch", "--parsable", *SITE, *sbatch, out, "slurm/train.sbatch", *data, *flags)
-    return slurm.run(*words, cwd=REPOSITORY, RUN=str(run_folder)).strip()
+    return slurm.run(*words, cwd=repository, RUN=str(run_folder), **environment).strip()
 
 
 def output(run_folder: Path, job: str) -> str:
@@ -128,6 +132,21 @@ def test_whatever_interrupts_it_the_job_goes_on_to_the_same_weights(
     assert slurm.wait(job) == "COMPLETED", output(folder, job)
     assert slurm.show(job)["Restarts"] == "1"
     same_as(undisturbed, folder)
+
+
+@pytest.mark.slow
+def test_a_job_short_of_memory_goes_on_by_itself_with_shorter_passes(
+    slurm: Cluster, undisturbed: Path, tone_shards: Path, tmp_path: Path
+) -> None:
+    folder, repository = tmp_path / "run", tmp_path / "repository"
+    (repository / "launch").mkdir(parents=True)
+    (repository / "launch" / "train.py").symlink_to(REPOSITORY / "tests" / "short_of_memory.py")
+    for name in ("slurm", "ds_configs"):
+        (repository / name).symlink_to(REPOSITORY / name)
+    job = submit(slurm, tone_shards, folder, *short(), repository=repository, OOM="backward 20 1 7 1.7")
+    assert slurm.wait(job) == "COMPLETED", output(folder, job)
+    assert slurm.show(job)["Restarts"] == "1" and f"srun ended with {EXIT_STOPPED}" in output(folder, job)
+    assert metric(folder, "run/rescues")[STEPS] == 1 and weights_apart(folder, undisturbed) < 1e-5
 
 
 @pytest.mark.slow
