@@ -30,11 +30,9 @@ def setting(default: Any = dataclasses.MISSING, *, help: str, words: bool = Fals
 
 
 def main(
-    schema: type[Schema],
-    function: Callable[[Schema], int | None],
-    argv: Sequence[str] | None = None,
+    schema: type[Schema], function: Callable[[Schema], int | None], argv: Sequence[str] | None = None,
     build: Callable[..., Schema] | None = None,
-) -> NoReturn:
+) -> NoReturn:  # fmt: skip
     """Parses the command line into `schema`, calls `function` with it, exits with its code; None is 0.
 
     An `AsrscaleError` becomes one line on stderr (of a node's first rank only, but for a `DataError`) and exit code 2
@@ -86,8 +84,8 @@ def parse(schema: type[Any], argv: Sequence[str]) -> dict[str, Any]:
     Raises:
         CliError: A word that is no flag where none may be, a flag that is unknown, missing or of the wrong type.
     """
-    takers = {field.name for field in dataclasses.fields(schema) if field.metadata["words"]}
-    names = {field.name for field in dataclasses.fields(schema)} - takers
+    takers = {field.name for field in dataclasses.fields(schema) if field.metadata.get("words")}
+    names = {field.name for field in dataclasses.fields(schema) if field.metadata} - takers  # those of `setting`
     given = [word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--") and word != "--"]
     for name in given:
         if name not in names and not (name.startswith("no") and name[2:] in names):
@@ -123,7 +121,7 @@ def usage(schema: type[Any]) -> str:
     """The text of --help: the dataclass's docstring, then a line a flag."""
     hints = _types(schema)
     lines = [(schema.__doc__ or "").strip(), "", "flags:"]
-    for field in dataclasses.fields(schema):
+    for field in (one for one in dataclasses.fields(schema) if one.metadata):
         name, kind = field.name, _type_name(hints[field.name])
         shown = str(field.default).lower() if isinstance(field.default, bool | None) else field.default
         default = "required" if field.default is dataclasses.MISSING else f"default {shown}"

@@ -139,6 +139,11 @@ def regularised(config: TrainConfig, hours: float) -> TrainConfig:
     return replace(config, **{name: rate for name, rate in chosen.items() if getattr(config, name) is None})
 
 
+def ordering(config: TrainConfig) -> dict[str, Any]:
+    """What of the settings decides the order of the data."""
+    return {name: getattr(config, name) for name in ("seed", "batch_seconds", "units_per_step", "perturb_speed")}
+
+
 def to_dict(config: TrainConfig) -> dict[str, Any]:
     """The settings as JSON has them."""
     loaded: dict[str, Any] = json.loads(json.dumps(asdict(config)))

@@ -56,7 +56,7 @@ def find_gpu(name: str) -> Gpu:
     """
     if name in GPUS:
         return GPUS[name]
-    if not name.replace(".", "", 1).isdigit() or not 1 <= float(name) <= 1024:
+    if not name.replace(".", "", 1).isdigit() or not 0 < float(name) <= 1024:
         raise CliError(f"--gpu {name}: give the GiB of a card, or one of {', '.join(GPUS)}")
     smaller = [gpu for gpu in GPUS.values() if gpu.memory_gib <= float(name)]
     like = max(smaller, key=lambda gpu: gpu.memory_gib) if smaller else next(iter(GPUS.values()))
@@ -98,12 +98,8 @@ class States:
 def deepspeed_states(zero: dict[str, Any], model: nn.Module, world_size: int) -> States:
     """What DeepSpeed 0.19.8 keeps with `engine.resolve_ds_config`'s settings, measured on CPU ranks.
 
-    tests/bench_memory.py repeats the measurement, docs/memory.md has the formulas as a table.
-
-    Args:
-        zero: The "zero_optimization" section, resolved.
-        model: In the precision that it computes in; its content is not looked at.
-        world_size: Number of ranks.
+    tests/bench_memory.py repeats the measurement, docs/memory.md has the formulas as a table. `zero` is the resolved
+    "zero_optimization" section; `model` is in the precision that it computes in, and its content is not looked at.
     """
     learned = [p.numel() for p in model.parameters() if p.requires_grad]
     parameters, t, largest = sum(p.numel() for p in model.parameters()), sum(learned), max(learned)
@@ -133,11 +129,7 @@ def deepspeed_states(zero: dict[str, Any], model: nn.Module, world_size: int) ->
 def host_bytes(zero: dict[str, Any], model: nn.Module, world_size: int, share_seconds: float) -> dict[str, float]:
     """Host memory of rank 0, which writes the checkpoints, by what it is for; not all of it is there at once.
 
-    Args:
-        zero: As for `deepspeed_states`.
-        model: As for `deepspeed_states`.
-        world_size: Number of ranks.
-        share_seconds: Padded audio of a rank's share of a step.
+    A rank's share of a step is `share_seconds` of padded audio; the rest is as for `deepspeed_states`.
     """
     parameters, t = (sum(p.numel() for p in model.parameters() if p.requires_grad or whole) for whole in (True, False))
     weight_bytes = next(model.parameters()).element_size()

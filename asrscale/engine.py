@@ -121,6 +121,8 @@ def _meet(backend: str, patience: timedelta | None) -> None:
     """Opens the process group, whose collectives wait for `patience`; None is as long as torch says."""
     try:
         store, rank, world_size = next(rendezvous("env://", timeout=MEETING))
+        # torchrun's store outlives ranks that start again, and what they told each other.
+        store = distributed_c10d.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
         store.set_timeout(patience or torch.distributed.default_pg_timeout)
         if patience:  # DeepSpeed makes groups of its own, which take torch's defaults
             vars(distributed_c10d).update(default_pg_timeout=patience, default_pg_nccl_timeout=patience)

@@ -5,7 +5,7 @@ python -m asrscale.evaluate --model runs/demo/model --data data/demo/shards/test
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,17 +62,9 @@ class Evaluation:
 
 
 def evaluate(
-    forward: nn.Module,
-    recognizer: Recognizer,
-    index: Index,
-    world: World,
-    *,
-    memory_cap_seconds: float,
-    threads: int,
-    title: str | None,
-    cache: Cache | None = None,
-    watch: Watch | None = None,
-) -> Evaluation:
+    forward: nn.Module, recognizer: Recognizer, index: Index, world: World, *, memory_cap_seconds: float, threads: int,
+    title: str | None, cache: Cache | None = None, watch: Watch | None = None,
+) -> Evaluation:  # fmt: skip
     """Transcribes every utterance of `index` once, dealt to the ranks as a training step is.
 
     A collective: every rank calls it, with the same index. `forward` is the model, or the engine that wraps it, and is
@@ -92,36 +84,32 @@ def evaluate(
     cuts = (cut_step(one, lengths, memory_cap_samples=cap_samples, world_size=world.world_size) for one in units)
     own_passes = (cut[world.rank] for cut in cuts)
     found: list[tuple[int, str]] = []
-    errors = np.array(astuple(ErrorCounts()))
+    sums = np.array([*astuple(ErrorCounts()), 0.0, 0])  # and those of the losses, and their number
     lost: list[tuple[int, str]] = []
-    losses: list[float] = []
     shown, pin = world.is_main and title is not None, world.device.type == "cuda"
     steps = load_steps(index, recognizer.vocabulary, own_passes, threads=threads, pin=pin, cache=cache)
     with progress(len(index), title or "", "utterances", enabled=shown) as bar, torch.no_grad():
         for step_units, step in zip(units, steps, strict=True):
             lost += [(one.utterance, one.reason) for one in step.damaged]
             for batch in step.batches:
-                texts, finite_losses = transcribe_batch(forward, recognizer, batch.to(world.device))
+                texts, losses = transcribe_batch(forward, recognizer, batch.to(world.device))
                 found += zip(map(int, batch.utterances), texts, strict=True)
                 references = [index.texts[i].as_py() for i in batch.utterances]
-                errors += astuple(
-                    count_errors(references, [normalise(text) for text in texts])
-                )  # jiwer takes 5 kB each
-                losses += finite_losses
+                # A pass at a time: jiwer takes 5 kB each.
+                sums += [*astuple(count_errors(references, list(map(normalise, texts)))), sum(losses), len(losses)]
                 if watch is not None:
                     watch.beat("evaluating")
             bar.advance(sum(map(len, step_units)))
             if watch is not None and any(ds.all_reduce_sum([watch.beat("evaluating")], world)):
                 raise Stopped
 
-    *counts, loss_sum, num_losses = ds.all_reduce_sum([*errors, sum(losses), len(losses)], world)
+    *counts, loss_sum, num_losses = ds.all_reduce_sum(sums.tolist(), world)
     damaged = sorted(pair for part in ds.gather_objects(lost, world) for pair in part)
     for i, reason in damaged if world.is_main else []:
         print(f"{index.name(i)} is left out: {reason}", file=sys.stderr, flush=True)
     if len(damaged) == len(index):
         raise CliError(f"none of {len(index):,} utterances can be read, such as {index.name(0)}: {damaged[0][1]}")
-    gathered = ds.gather_objects(found, world)
-    hypotheses = dict(sorted(pair for part in gathered if world.is_main for pair in part))
+    hypotheses = dict(sorted(pair for part in ds.gather_objects(found, world) if world.is_main for pair in part))
     loss = loss_sum / num_losses if num_losses else None
     return Evaluation(ErrorCounts(*map(round, counts)), loss, hypotheses, len(damaged))
 
@@ -142,17 +130,14 @@ def choose_subset(index: Index, size: int) -> Index:
     """A fixed sample of an index, the same on every rank and in every run; the whole where it is small."""
     if len(index) <= size:
         return index
-    mixed = np.argsort(hash_keys(len(index), 0), kind="stable")
-    return index.take(np.sort(mixed[:size]))
+    return index.take(np.sort(np.argsort(hash_keys(len(index), 0), kind="stable")[:size]))
 
 
-def predictions(index: Index, hypotheses: Mapping[int, str]) -> list[dict[str, Any]]:
+def predictions(index: Index, hypotheses: Mapping[int, str]) -> Iterator[dict[str, Any]]:
     """A row for each utterance that was heard: key, seconds, reference, hypothesis."""
-    keys, texts, seconds = index.keys, index.texts, index.num_samples / SAMPLE_RATE_HZ
-    return [
-        {"key": keys[i].as_py(), "seconds": float(seconds[i]), "reference": texts[i].as_py(), "hypothesis": text}
-        for i, text in hypotheses.items()
-    ]
+    for i, text in hypotheses.items():
+        key, reference, seconds = index.keys[i].as_py(), index.texts[i].as_py(), index.num_samples[i] / SAMPLE_RATE_HZ
+        yield {"key": key, "seconds": float(seconds), "reference": reference, "hypothesis": text}
 
 
 def table(rows: dict[str, tuple[Index, Evaluation]]) -> str:

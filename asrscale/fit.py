@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +232,7 @@ def evaluate_and_judge(engine: Engine, job: Job, state: RunState, tracker: Track
     score = (wer, result.errors.cer, math.inf if result.loss is None else result.loss)
     better = state.best is None or score < state.best
     tracker.log(state.step, {"valid/wer": wer, "valid/cer": result.errors.cer, "valid/loss": result.loss})
-    tracker.log_predictions(state.step, predictions(job.valid, result.hypotheses)[:SAMPLE_PREDICTIONS])
+    tracker.log_predictions(state.step, list(islice(predictions(job.valid, result.hypotheses), SAMPLE_PREDICTIONS)))
     bar.write(f"step {state.step:,}: WER {wer:.2%}, CER {result.errors.cer:.2%}{', the best so far' if better else ''}")
     state = replace(state, stale_evaluations=state.stale_evaluations + 1, evaluated_step=state.step)
     return replace(state, best=score, best_step=state.step, stale_evaluations=0) if better else state

@@ -214,24 +214,12 @@ class PassCost:
         grows = slope > 0
         return max(0.0, float((room[grows] / slope[grows]).min())) if (room[~grows] >= 0).all() else 0.0
 
-    def operation_seconds(
-        self, utterances: float, flops_rate: float, bytes_rate: float, launch_seconds: float
-    ) -> NDArray[np.float64]:
-        """(N,) time of each operation of a pass, bound by FLOPs or bytes a second, or by its launch."""
-        flops, moved = (self.base[:, 1:] + self.slope[:, 1:] * utterances).T
-        seconds: NDArray[np.float64] = np.maximum(np.maximum(flops / flops_rate, moved / bytes_rate), launch_seconds)
-        seconds[moved == 0] = 0.0
-        return seconds
-
 
 def trace_pass(recognizer: Recognizer, seconds: float, regulariser: Regulariser, semantics: CudaSemantics) -> PassCost:
-    """Runs passes of two sizes on meta tensors.
+    """Runs passes of two sizes on meta tensors, of utterances of so many seconds.
 
-    Args:
-        recognizer: Of `model.sketch_recognizer`, in training mode, frozen and checkpointed as it will be.
-        seconds: Length of every utterance.
-        regulariser: Attached to the model; SpecAugment masks frames.
-        semantics: What the device's kernels keep for the backward pass and need meanwhile.
+    `recognizer` is of `model.sketch_recognizer`, in training mode, frozen and checkpointed as it will be; `regulariser`
+    is attached to it; `semantics` knows what the device's kernels keep for the backward pass and need meanwhile.
     """
     model, samples = recognizer.model, int(seconds * SAMPLE_RATE_HZ)
     frames, size = int(count_frames(model, torch.tensor(samples))), max(1, SLICE_SAMPLES // samples)

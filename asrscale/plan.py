@@ -5,7 +5,8 @@ python -m asrscale.plan --model facebook/wav2vec2-large-960h --gpu rtx3060-12
 
 import json
 import math
-from collections.abc import Iterable
+import shlex
+from collections.abc import Collection, Container, Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -18,11 +19,11 @@ from numpy.typing import NDArray
 from asrscale import cli, devices, report
 from asrscale import engine as ds
 from asrscale.audio import SAMPLE_RATE_HZ
-from asrscale.config import TrainConfig, train_config
+from asrscale.config import TrainConfig, ordering, train_config
 from asrscale.devices import GIB, GPUS, Gpu, States
 from asrscale.engine import World
 from asrscale.errors import CliError
-from asrscale.index import Catalog, read_catalog
+from asrscale.index import read_catalog
 from asrscale.lora import add_lora
 from asrscale.memory import CudaSemantics, PassCost, trace_pass
 from asrscale.model import Recognizer, checkpoint_activations, freeze_feature_encoder, sketch_recognizer
@@ -31,6 +32,7 @@ from asrscale.steps import RunPlan, describe_plan, plan_run
 
 LENGTHS_SECONDS = (5.0, 10.0, 20.0)  # shown; without data, the last is the longest utterance
 CONFIGS = tuple(f"ds_configs/{name}.json" for name in ("zero1", "zero2", "zero3", "zero2_offload"))
+SEARCHED = ("config", "activation_checkpointing", "memory_cap_seconds")
 CHECKPOINTING = {0: "no checkpointing", 4: "every 4th layer", 2: "every 2nd layer", 1: "every layer"}
 
 # A kernel takes at least a launch; matrix units reach 70 % of their peak, memory 80 %. Real training is slower: of
@@ -44,13 +46,15 @@ BUDGETS, POINTS = 33, 400  # of a plot's curves: more do not show
 class PlanConfig(TrainConfig):
     """Says what fits on a GPU, what it is made of and how to run it; needs no GPU, and no data.
 
-    Takes the flags of launch/train.py. With --train and --valid it reads the lengths, and tells of the epochs.
+    Takes the flags of launch/train.py; --config, --activation_checkpointing and --memory_cap_seconds are searched for
+    where they are not given. With --train and --valid it reads the lengths, and tells of the epochs.
     """
 
     gpu: str = cli.setting("all", help=f"GiB, or one of {', '.join(GPUS)}; all: a line each")
     gpus: int = cli.setting(1, help="how many GPUs")
     json: bool = cli.setting(False, help="print everything as JSON")
     html: str | None = cli.setting(None, help="file for a page of the same, with plots of a step's memory and time")
+    given: tuple[str, ...] = ()  # the names of the flags that were given
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +63,9 @@ class Choice:
 
     gpu: Gpu
     gpus: int
-    config: str  # of CONFIGS
-    activation_checkpointing: int  # of CHECKPOINTING
-    cap_seconds: int  # padded audio of a pass, at the length that allows least; 0 where the longest does not fit
+    config: str  # a file
+    activation_checkpointing: int
+    cap_seconds: float  # padded audio of a pass, at the length that allows least; 0 where the longest does not fit
     utterances: dict[float, int]  # how many of some lengths fit
     pass_utterances: int  # the longest ones of the largest pass of a step: those below are for it
     step_seconds: float  # of an optimizer step, estimated
@@ -75,7 +79,7 @@ class Choice:
     def flags(self) -> str:
         """What launch/train.py is told."""
         checkpointing = f"--activation_checkpointing {self.activation_checkpointing}"
-        return f"--config {self.config} {checkpointing} --memory_cap_seconds {self.cap_seconds}"
+        return f"--config {shlex.quote(self.config)} {checkpointing} --memory_cap_seconds {self.cap_seconds}"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -107,12 +111,14 @@ def cap_of(costs: list[PassCost], budget_bytes: float) -> int:
     return math.floor(cap_seconds) if cap_seconds >= costs[-1].seconds else 0
 
 
-def choose(config: TrainConfig, lengths: Iterable[float], gpus: list[Gpu], count: int) -> dict[str, list[Choice]]:
-    """For each kind of GPU every way to run on `count` of them: those that fit first, and of these the fastest."""
+def choose(
+    config: TrainConfig, lengths: Collection[float], gpus: list[Gpu], count: int, kept: Container[str] = ()
+) -> dict[str, list[Choice]]:
+    """Every way to run on `count` GPUs of each kind, the fastest that fits first; of SEARCHED, those in `kept` stay."""
     found: dict[str, list[Choice]] = {gpu.name: [] for gpu in gpus}
-    lengths, configs = sorted(lengths), CONFIGS[1::2] if count == 1 else CONFIGS
-    ways = [replace(config, activation_checkpointing=every) for every in CHECKPOINTING]
-    for sketched in ways:
+    configs = (config.config,) if "config" in kept else CONFIGS[1::2] if count == 1 else CONFIGS
+    tried = (config.activation_checkpointing,) if "activation_checkpointing" in kept else CHECKPOINTING
+    for sketched in (replace(config, activation_checkpointing=every) for every in tried):
         recognizer, costs = sketch(sketched, lengths, CudaSemantics())
         for path, gpu in product(configs, gpus):
             found[gpu.name].append(_choice(replace(sketched, config=path), recognizer, costs, gpu, count))
@@ -125,12 +131,14 @@ def _choice(config: TrainConfig, recognizer: Recognizer, costs: list[PassCost], 
         ds.read_ds_config(config.config), precision=precision, max_gradient_norm=1.0, device=torch.device("cuda")
     )["zero_optimization"]
     states = devices.deepspeed_states(zero, recognizer.model, gpus)
-    cap_seconds, longest = cap_of(costs, devices.activation_budget_bytes(gpu, states, gpus)), costs[-1]
+    longest, fits_seconds = costs[-1], cap_of(costs, devices.activation_budget_bytes(gpu, states, gpus))
+    cap_seconds = config.memory_cap_seconds or fits_seconds
+    cap_seconds = cap_seconds if longest.seconds <= cap_seconds <= fits_seconds else 0
     # A rank's share of a step may be less than what fits.
     share_seconds = config.batch_seconds * config.units_per_step / gpus
     held = max(1, int(min(cap_seconds, share_seconds) / longest.seconds))
     passes = max(1.0, share_seconds / (held * longest.seconds))
-    step_seconds = passes * float(_operation_seconds(longest, held, gpu).sum())
+    step_seconds = passes * float(operation_seconds(longest, held, gpu).sum())
     step_seconds += _transfer_seconds(recognizer, zero, gpu, gpus, math.ceil(passes))
     return Choice(
         gpu, gpus, config.config, config.activation_checkpointing, cap_seconds,
@@ -140,9 +148,12 @@ def _choice(config: TrainConfig, recognizer: Recognizer, costs: list[PassCost], 
     )  # fmt: skip
 
 
-def _operation_seconds(cost: PassCost, utterances: int, gpu: Gpu) -> NDArray[np.float64]:
-    rates = gpu.teraflops * 1e12 * FLOPS_SHARE, gpu.memory_gb_per_second * 1e9 * BANDWIDTH_SHARE
-    return cost.operation_seconds(utterances, *rates, LAUNCH_SECONDS) * SLOWDOWN
+def operation_seconds(cost: PassCost, utterances: int, gpu: Gpu) -> NDArray[np.float64]:
+    """(N,) time of each operation of a pass, bound by FLOPs or bytes a second, or by its launch."""
+    flops, moved = (cost.base[:, 1:] + cost.slope[:, 1:] * utterances).T
+    bytes_a_second = gpu.memory_gb_per_second * 1e9 * BANDWIDTH_SHARE
+    bound = np.maximum(flops / (gpu.teraflops * 1e12 * FLOPS_SHARE), moved / bytes_a_second)
+    return np.where(moved == 0, 0.0, np.maximum(bound, LAUNCH_SECONDS) * SLOWDOWN)
 
 
 def _transfer_seconds(recognizer: Recognizer, zero: dict[str, Any], gpu: Gpu, gpus: int, passes: int) -> float:
@@ -183,17 +194,20 @@ def plan(options: PlanConfig) -> None:
     if options.gpus < 1:
         raise CliError(f"--gpus {options.gpus}: give 1 or more")
     gpus = list(GPUS.values()) if options.gpu == "all" else [devices.find_gpu(options.gpu)]
-    catalog = read_catalog(options.train) if options.train else None
-    longest = float(catalog.longest_samples.max()) / SAMPLE_RATE_HZ if catalog else LENGTHS_SECONDS[-1]
+    gpus = [replace(gpu, memory_gib=options.memory_gib or gpu.memory_gib) for gpu in gpus]
+    order = plan_run(read_catalog(options.train), **ordering(options)) if options.train else None
+    longest = order.longest_samples / SAMPLE_RATE_HZ if order else LENGTHS_SECONDS[-1]
     lengths = {*(seconds for seconds in LENGTHS_SECONDS if seconds < longest), longest}
-    found = choose(options, lengths, gpus, options.gpus)
+    found = choose(options, lengths, gpus, options.gpus, options.given)
     ways = [way for all_ways in found.values() for way in (all_ways if len(gpus) == 1 else all_ways[:1])]
-    best, header = ways[0], ["GPU", "configuration", "cap", *(f"{s:.3g} s" for s in sorted(lengths)), *_FIGURES]
+    best, header = ways[0], ["GPU", "configuration", "cap", *(f"{s:.3g} s" for s in sorted(lengths))]
+    header += ["peak", "step", "× real time"]
     made_of = best.peak_bytes | {f"of {best.gpu.memory_gib:g} GiB": sum(best.peak_bytes.values())}
     title = f"{options.model} on {options.gpus} × {options.gpu}, utterances of {longest:.3g} s and less"
-    told = f"deepspeed --num_gpus {options.gpus} launch/train.py --model {options.model} {best.flags}"
-    told += f" --lora_rank {options.lora_rank}" if options.lora_rank else ""
-    told += f"\n\n{_epochs(options, catalog, best)}" if catalog and best.cap_seconds else ""
+    told = f"deepspeed --num_gpus {options.gpus} launch/train.py --model {shlex.quote(options.model)} {best.flags}"
+    for name, value in ((name, getattr(options, name)) for name in options.given if name not in ("model", *SEARCHED)):
+        told += f" --{name} {shlex.quote(','.join(value) if isinstance(value, tuple) else str(value))}"
+    told += f"\n\n{_epochs(options, order, best)}" if order and best.cap_seconds else ""
     if options.html:
         sections = {"What fits": [report.table("estimated, the fastest first", header, map(_row, ways))]}
         report.write_page(options.html, title, told, sections | _plots(options, best, lengths))
@@ -204,27 +218,25 @@ def plan(options: PlanConfig) -> None:
     if len(gpus) > 1:
         return
     if not best.cap_seconds:
-        cure = (
-            "choose a smaller --model, a larger --gpu or more --gpus, train less of it with --lora_rank 16, or build "
-        )
-        cure += "the shards with a lower --max_seconds"
+        kept = [f"leave out --{name}, " for name in SEARCHED if name in options.given]
+        cure = f"{''.join(kept)}choose a smaller --model, a larger --gpu or more --gpus, train less of it with "
+        cure += "--lora_rank 16, or build the shards with a lower --max_seconds"
         raise CliError(f"an utterance of {longest:.3g} s fits {options.gpus} × {options.gpu} in no way: {cure}")
-    for name, parts in {
-        "peak of the first line": made_of,
-        "beside the GPU, at most, for rank 0": best.host_bytes,
-    }.items():
+    tables = {"peak of the first line": made_of, "beside the GPU, at most, for rank 0": best.host_bytes}
+    for name, parts in tables.items():
         print(f"\n{name}\n" + _aligned([f"{s / GIB:.2f}", "GiB", part] for part, s in parts.items()))
     print(f"\n{told}")
 
 
-_FIGURES = ("peak", "step", "× real time")
+def _layers(every: int) -> str:
+    return CHECKPOINTING.get(every, f"a layer in {every}")
 
 
 def _row(way: Choice) -> list[str]:
     every = way.activation_checkpointing
-    how = f"{Path(way.config).stem}{f', checkpointing {CHECKPOINTING[every]}' if every else ''}"
+    how = f"{Path(way.config).stem}{f', checkpointing {_layers(every)}' if every else ''}"
     if not way.cap_seconds:
-        return [way.gpu.name, how, "does not fit", *["-"] * (len(way.utterances) + len(_FIGURES))]
+        return [way.gpu.name, how, "does not fit", *["-"] * (len(way.utterances) + 3)]
     figures = f"{sum(way.peak_bytes.values()) / GIB:.1f} GiB", f"{way.step_seconds:.2f} s"
     counts = [f"{count:,}" for count in way.utterances.values()]
     return [way.gpu.name, how, f"{way.cap_seconds:,} s", *counts, *figures, f"{way.audio_seconds_per_second:,.0f}"]
@@ -239,11 +251,11 @@ def _aligned(rows: Iterable[list[str]]) -> str:
     return "\n".join("  ".join(map(format, line, map("{}{}".format, sides, widths))).rstrip() for line in lines)
 
 
-def _plots(options: PlanConfig, best: Choice, lengths: Iterable[float]) -> dict[str, list[report.Block]]:
+def _plots(options: PlanConfig, best: Choice, lengths: Collection[float]) -> dict[str, list[report.Block]]:
     """What the best way's memory is made of and does in a step, and what more or less memory would do to the time."""
     cost, states, held = best.longest, best.states, best.pass_utterances
     resident = sum(states.resident.values()) + devices.outside_bytes(best.gpus)
-    live, seconds = cost.timeline_bytes(held) + resident, np.cumsum(_operation_seconds(cost, held, best.gpu))
+    live, seconds = cost.timeline_bytes(held) + resident, np.cumsum(operation_seconds(cost, held, best.gpu))
     loss = cost.forward_rows[1]
     live[loss:] += states.backward_bytes
     starts = np.unique(np.linspace(0, len(live) - 1, POINTS).astype(int))
@@ -258,11 +270,13 @@ def _plots(options: PlanConfig, best: Choice, lengths: Iterable[float]) -> dict[
     }
     sizes = np.linspace(best.gpu.memory_gib / BUDGETS, best.gpu.memory_gib, BUDGETS).tolist()
     budgets = [replace(best.gpu, name=f"{gib} GiB", memory_gib=gib) for gib in sizes]
-    found = choose(options, lengths, budgets, best.gpus).values()
+    found = choose(options, lengths, budgets, best.gpus, options.given).values()
     frontier = {
-        name: [(way.gpu.memory_gib, way.step_seconds) for ways in found
-               for way in [way for way in ways if way.cap_seconds and way.activation_checkpointing == every][:1]]
-        for every, name in CHECKPOINTING.items()
+        _layers(every): [
+            (way.gpu.memory_gib, way.step_seconds) for ways in found
+            for way in [way for way in ways if way.cap_seconds and way.activation_checkpointing == every][:1]
+        ]
+        for every in sorted({way.activation_checkpointing for ways in found for way in ways})
     }  # fmt: skip
     peak = {name: size / GIB for name, size in best.peak_bytes.items()}
     host = {name: size / GIB for name, size in best.host_bytes.items()}
@@ -278,17 +292,13 @@ def _plots(options: PlanConfig, best: Choice, lengths: Iterable[float]) -> dict[
     }  # fmt: skip
 
 
-def _epochs(options: PlanConfig, catalog: Catalog, best: Choice) -> str:
+def _epochs(options: PlanConfig, order: RunPlan, best: Choice) -> str:
     """What the run on these data looks like: steps, padding, balance, hours."""
-    plan = plan_run(
-        catalog, seed=options.seed, batch_seconds=options.batch_seconds, units_per_step=options.units_per_step,
-        perturb_speed=options.perturb_speed,
-    )  # fmt: skip
-    steps = options.max_steps or max(1, round(options.epochs * plan.steps_per_epoch))
+    steps = options.max_steps or max(1, round(options.epochs * order.steps_per_epoch))
     recognizer = sketch_recognizer(options.model, dtype=torch.float32)
-    cap_samples = best.cap_seconds * SAMPLE_RATE_HZ
-    hours = f"{catalog.hours:,.1f} h of audio, {steps:,} steps: about {steps * best.step_seconds / 3600:,.1f} h\n"
-    return hours + describe_plan(plan, recognizer, world_size=best.gpus, cap_samples=cap_samples)
+    cap_samples = int(best.cap_seconds * SAMPLE_RATE_HZ)
+    hours = f"{order.catalog.hours:,.1f} h of audio, {steps:,} steps: about {steps * best.step_seconds / 3600:,.1f} h\n"
+    return hours + describe_plan(order, recognizer, world_size=best.gpus, cap_samples=cap_samples)
 
 
 def plan_memory(config: TrainConfig, order: RunPlan, world: World) -> tuple[TrainConfig, float | None]:
@@ -309,17 +319,31 @@ def plan_memory(config: TrainConfig, order: RunPlan, world: World) -> tuple[Trai
     cap_seconds = config.memory_cap_seconds or min(ds.gather_objects(way.cap_seconds, world))
     if not cap_seconds:
         best = choose(config, [seconds], [gpu], world.world_size)[gpu.name][0]
-        cure = best.flags if best.cap_seconds else "a smaller --model, a larger GPU or more of them"
+        cure = best.flags if best.cap_seconds else "a smaller --model, --lora_rank 16, a larger GPU or more of them"
         raise CliError(f"an utterance of {seconds:.1f} s does not fit into {gib:.1f} GiB: try {cure}")
     count = order.most_utterances(int(cap_seconds * SAMPLE_RATE_HZ), world.world_size)
     *allocated, _fragments, _outside = _parts(way.states, way.longest, count, world.world_size).values()
     return replace(config, memory_cap_seconds=cap_seconds), sum(allocated)
 
 
+def advise(config: TrainConfig, order: RunPlan, world: World) -> str:
+    """What to change where not even the longest utterance fitted, whatever the plan said of it; a collective."""
+    alone = replace(config, memory_cap_seconds=order.longest_samples / SAMPLE_RATE_HZ)
+    cure, needed_bytes = "asrscale.plan, with the same flags, tells what fits", plan_memory(alone, order, world)[1]
+    if needed_bytes is not None:  # so there is less than that
+        gib = (0.9 * needed_bytes * (1 + devices.FRAGMENTATION) + devices.outside_bytes(world.world_size)) / GIB
+        try:
+            plan_memory(replace(config, memory_cap_seconds=0.0, memory_gib=gib), order, world)
+        except CliError as error:
+            cure = str(error)
+    return str(ds.gather_objects(cure, world)[0])  # the launcher ends all ranks with the first
+
+
 def plan_config(**given: Any) -> PlanConfig:
     """The settings to plan for: those of a run, but data are not needed."""
     own = {name: given.pop(name) for name in ("gpu", "gpus", "json", "html") if name in given}
-    return PlanConfig(**vars(train_config(**{"train": (), "valid": ()} | given)) | own)
+    data = {} if {"train", "valid"} & given.keys() else {"train": (), "valid": ()}
+    return PlanConfig(**vars(train_config(**data | given)) | own, given=tuple(given))
 
 
 if __name__ == "__main__":

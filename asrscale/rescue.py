@@ -19,6 +19,10 @@ from asrscale.files import append_rows, read_rows
 MAX_RESCUES = 4  # each halves the cap at least: what a sixteenth of the plan does not mend, shorter passes will not
 
 
+class MemoryExhausted(CliError):
+    """Memory does not suffice for the shortest passes either."""
+
+
 @dataclass
 class Cap:
     """The most padded audio of a pass, and what may become of it."""
@@ -38,7 +42,7 @@ class Cap:
         """Halves the cap until a pass that did not fit exceeds it, and may `tell`; to `leave` is for all ranks.
 
         Raises:
-            CliError: There is nothing less to try, and nobody leaves, to hear of that at the next start.
+            MemoryExhausted: There is nothing less to try, and nobody leaves, to hear of that at the next start.
         """
         while self.samples >= failed_samples:
             self.samples //= 2
@@ -54,10 +58,10 @@ class Cap:
             self.check()
 
     def check(self) -> None:
-        """Raises CliError where there is nothing left to try."""
+        """Raises MemoryExhausted where there is nothing left to try."""
         if not self.samples or self.rescues > MAX_RESCUES:
             tried = f"{self.rescues} times with ever shorter passes" if self.samples else "in a pass of one utterance"
-            raise CliError(f"memory ran out {tried} ({self.path}): asrscale.plan, with the same flags, tells what fits")
+            raise MemoryExhausted(f"memory ran out {tried} ({self.path})")
 
     def rows(self) -> list[dict[str, Any]]:
         """The lines of these settings."""
@@ -72,7 +76,7 @@ def open_cap(folder: Path, settings: dict[str, Any], cap_seconds: float, longest
     """The cap to begin with: `cap_seconds`, or what former attempts have left of it.
 
     Raises:
-        CliError: They have left nothing to try.
+        MemoryExhausted: They have left nothing to try.
     """
     cap = Cap(folder / "rescues.jsonl", settings, int(cap_seconds * SAMPLE_RATE_HZ), longest_samples)
     cap.path.touch()  # a shared file system may take long to show a new file

@@ -22,7 +22,7 @@ from asrscale import engine as ds
 from asrscale.audio import SAMPLE_RATE_HZ
 from asrscale.batching import find_step
 from asrscale.checkpoint import RunState
-from asrscale.config import DEMO_DATA, TrainConfig, check_resumable, regularised, to_dict
+from asrscale.config import DEMO_DATA, TrainConfig, check_resumable, ordering, regularised, to_dict
 from asrscale.engine import World
 from asrscale.errors import EXIT_COMPLETE, EXIT_STOPPED, AsrscaleError, CliError, Stopped, TransientError
 from asrscale.evaluate import Evaluation, choose_subset, evaluate, predictions, table
@@ -41,9 +41,9 @@ from asrscale.model import (
     load_recognizer,
 )
 from asrscale.modelcard import model_card
-from asrscale.plan import plan_memory
+from asrscale.plan import advise, plan_memory
 from asrscale.regularise import attach_regulariser
-from asrscale.rescue import open_cap
+from asrscale.rescue import MemoryExhausted, open_cap
 from asrscale.steps import RunPlan, describe_plan, plan_run, read_window
 from asrscale.storage import Cache
 from asrscale.tracking import open_tracker, plot_metrics
@@ -75,10 +75,7 @@ def train(config: TrainConfig, watch: Watch) -> int:
             ds_config, precision=config.precision, max_gradient_norm=config.max_gradient_norm, device=world.device
         )
         recognizer = _new_recognizer(config, catalog)
-        plan = plan_run(
-            catalog, seed=config.seed, batch_seconds=config.batch_seconds, units_per_step=config.units_per_step,
-            perturb_speed=config.perturb_speed,
-        )  # fmt: skip
+        plan = plan_run(catalog, **ordering(config))
         config, predicted_bytes = plan_memory(config, plan, world)
         _check_data(config, recognizer, plan, world)
         total_steps = config.max_steps or max(1, round(config.epochs * plan.steps_per_epoch))
@@ -100,10 +97,13 @@ def train(config: TrainConfig, watch: Watch) -> int:
             subset = choose_subset(valid_index, config.eval_utterances)
             cache = Cache(config.cache_dir, config.cache_bytes) if config.cache_dir else None
             settings = to_dict(config) | {"world_size": world.world_size}
-            cap = open_cap(folder, settings, config.memory_cap_seconds, plan.longest_samples)
-            how, watch.cap = (total_steps, watch, cap, predicted_bytes, cache), cap
-            job = Job(config, world, folder, recognizer, regulariser, plan, subset, *how)
-            return _go_on(job, state, resumed, ds_config, valid_index)
+            try:
+                watch.cap = open_cap(folder, settings, config.memory_cap_seconds, plan.longest_samples)
+                how = total_steps, watch, watch.cap, predicted_bytes, cache
+                job = Job(config, world, folder, recognizer, regulariser, plan, subset, *how)
+                return _go_on(job, state, resumed, ds_config, valid_index)
+            except MemoryExhausted as error:
+                raise CliError(f"{error}: {advise(config, plan, world)}") from None
 
 
 def _choose_start(
@@ -156,8 +156,8 @@ def _go_on(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str,
                 state = fit(job, state, resumed, ds_config, tracker)
             watch.beat("saving")
             result = _export_and_evaluate(job, state.best_step, valid_index)
-            errors, loss = result.errors, result.loss
-            tracker.log(state.step, {"final/wer": errors.wer, "final/cer": errors.cer, "final/loss": loss})
+            errors = {"final/wer": result.errors.wer, "final/cer": result.errors.cer}
+            tracker.log(state.step, errors | {"final/loss": result.loss})
         except Stopped:
             if world.is_main:
                 watch.mark_preempted()
@@ -272,13 +272,13 @@ def _export_and_evaluate(job: Job, best_step: int | None, valid_index: Index) ->
 
 def _environment(job: Job) -> dict[str, Any]:
     """What ran: versions, commit, devices, model."""
-    packages = ("torch", "deepspeed", "transformers", "soundfile", "numpy")
     versions = {"asrscale": __version__, "python": platform.python_version()}
     here = Path(__file__).parent
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
     on_gpu = job.world.device.type == "cuda"
     return {
-        "versions": versions | {name: version(name) for name in packages},
+        "versions": versions
+        | {name: version(name) for name in ("torch", "deepspeed", "transformers", "soundfile", "numpy")},
         "commit": commit.stdout.strip() or None,
         "command": sys.argv,
         "world_size": job.world.world_size,

@@ -146,7 +146,6 @@ def start_again() -> None:
     for children in Path("/proc/self/task").glob("*/children"):  # W&B's service, which would wait for the old process
         for pid in children.read_text().split():
             os.kill(int(pid), signal.SIGKILL)
-    # torchrun keeps apart by it what ranks of an attempt tell each other.
     os.environ["TORCHELASTIC_RESTART_COUNT"] = str(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) + 1)
     os.execv(sys.executable, sys.orig_argv)
 

@@ -290,7 +290,7 @@ def sketched(
 
 def pass_seconds(cost: memory.PassCost) -> float:
     """Estimated compute of 16 utterances on an A100, without what real training is slower by."""
-    return float(plan._operation_seconds(cost, 16, devices.GPUS["a100-40"]).sum())
+    return float(plan.operation_seconds(cost, 16, devices.GPUS["a100-40"]).sum())
 
 
 def cards() -> None:

@@ -1,8 +1,8 @@
 """Starts launch/train.py in this process, with less memory on a rank: torch raises its own error where OOM says so.
 
 OOM="WHERE OPERATION RANK STEP SECONDS": on that rank, from that step on (the first is 1, 0 the rehearsal), each pass of
-more than SECONDS of padded audio fails at that operation of its `forward` or its `backward`. Where that is `cap` nothing
-fails: from that step on, passes of all ranks hold SECONDS at most.
+more than SECONDS of padded audio fails at that operation of its `forward` or its `backward`. Where that is `cap`
+nothing fails: from that step on, passes of all ranks hold SECONDS at most.
 """
 
 import os

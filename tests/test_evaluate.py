@@ -46,7 +46,7 @@ def test_each_utterance_is_counted_once_whatever_the_passes(
 ) -> None:
     index = read_index([str(tone_shards / "valid")])
     alone, together = (result_at(cap, recognizer, tone_shards, world) for cap in (0.1, 40.0))
-    rows = predictions(index, together.hypotheses)
+    rows = list(predictions(index, together.hypotheses))
     assert [row["key"] for row in rows] == index.keys.to_pylist()
     assert [row["reference"] for row in rows] == index.texts.to_pylist()
     assert alone.hypotheses == together.hypotheses and alone.errors == together.errors

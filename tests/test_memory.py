@@ -8,8 +8,10 @@ import torch
 from bench_memory import NORMS, SHORT_SLICE_SAMPLES, SMALL, CpuSemantics, measure_pass, recognizers
 
 from asrscale import memory, model
+from asrscale.devices import GPUS
 from asrscale.memory import CudaSemantics, Tape, trace_pass
 from asrscale.model import checkpoint_activations, count_frames, freeze_feature_encoder
+from asrscale.plan import operation_seconds
 from asrscale.regularise import attach_regulariser
 
 CASES = list(itertools.product(NORMS, ("eager", "sdpa"), (False, True), (False, True)))
@@ -70,7 +72,7 @@ def test_two_batch_sizes_tell_all_others_and_the_budget_is_used_to_the_last_utte
     assert cost.max_utterances(peak) == pytest.approx(17)
     assert cost.max_utterances(peak - 1) < 17 < cost.max_utterances(peak + 1)
     assert cost.max_utterances(1.0) == 0
-    few, many = (cost.operation_seconds(utterances, 1e12, 1e11, 0.0).sum() for utterances in (17, 34))
+    few, many = (operation_seconds(cost, utterances, GPUS["rtx3050-6"]).sum() for utterances in (170, 340))
     assert many > 1.9 * few
 
 
@@ -85,7 +87,7 @@ def test_checkpointing_and_a_frozen_stem_save_memory_and_checkpointing_costs_tim
             checkpoint_activations(sketch.model, checkpointed)
         cost = trace_pass(sketch, 5.0, regulariser, CudaSemantics())
         peaks.append(float(cost.timeline_bytes(40).max()))
-        times.append(cost.operation_seconds(40, 1e13, 1e12, 0.0).sum())
+        times.append(operation_seconds(cost, 40, GPUS["rtx3050-6"]).sum())
     assert peaks[0] > 1.5 * peaks[1] and peaks[1] > 1.2 * peaks[2] > 1.44 * peaks[3]
     assert times[0] > times[1] < times[2] < times[3]
 

@@ -1,4 +1,5 @@
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,11 +10,12 @@ import pytest
 from transformers import Wav2Vec2Config
 
 from asrscale import engine as ds
+from asrscale.cli import parse
 from asrscale.config import TrainConfig, train_config
 from asrscale.devices import GIB, GPUS, find_gpu
 from asrscale.errors import CliError
 from asrscale.index import read_catalog
-from asrscale.plan import Choice, choose, plan, plan_config, plan_memory
+from asrscale.plan import SEARCHED, Choice, choose, plan, plan_config, plan_memory
 from asrscale.steps import plan_run
 
 LARGE = dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)
@@ -72,6 +74,35 @@ def test_the_command_tells_people_and_programs(
     assert page.count("<polyline") == 8
     wrong = run_command(*words, "mega")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1) and "--gpu mega: give the GiB" in wrong.stderr
+
+
+def test_what_is_given_is_kept_to_and_the_command_says_it(
+    tone_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ways_of(**given: Any) -> tuple[set[str], set[int], set[float], TrainConfig]:
+        """Configurations, checkpointing and caps that were tried, and the settings of a run by the printed command."""
+        plan(plan_config(gpu="t4-16", json=True, **given))
+        ways = json.loads(capsys.readouterr().out)
+        plan(plan_config(gpu="t4-16", **given))
+        [command] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("deepspeed")]
+        words = shlex.split(command.partition(" launch/train.py ")[2])
+        found = ({way[name] for way in ways} for name in ("config", "activation_checkpointing", "cap_seconds"))
+        return *found, train_config(**parse(TrainConfig, words))
+
+    data = {name: (str(tone_shards / name),) for name in ("train", "valid")}
+    kept = data | dict(model="tiny", epochs=2.5, precision="fp32", run=str(tmp_path / "a b"), perturb_speed=True)
+    configs, tried, caps, run = ways_of(**kept)
+    assert configs == {"ds_configs/zero2.json", "ds_configs/zero2_offload.json"} and tried == {0, 1, 2, 4}
+    assert run.config in configs and run.activation_checkpointing in tried and run.memory_cap_seconds in caps
+    assert run == train_config(**kept, **{name: getattr(run, name) for name in SEARCHED})
+    kept |= dict(config="ds_configs/zero3.json")
+    configs, tried, *_ = ways_of(**kept)
+    assert configs == {kept["config"]} and tried == {0, 1, 2, 4}
+    kept |= dict(activation_checkpointing=3, memory_cap_seconds=7.5, memory_gib=2.0)
+    assert ways_of(**kept) == ({kept["config"]}, {3}, {7.5}, train_config(**kept))
+    model = config_file(tmp_path, "xls-r-1b")
+    with pytest.raises(CliError, match=r"in no way: leave out --activation_checkpointing, choose a smaller --model"):
+        plan(plan_config(model=model, gpu="8", activation_checkpointing=0))
 
 
 def test_what_does_not_fit_says_what_to_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,13 +96,13 @@ def undisturbed_at(
     def run(ranks: int, stage: int, first: int = 0, cap_seconds: float = 9.0, *, again: bool = False) -> Path:
         folder = tmp_path_factory.mktemp("undisturbed") / "run"
         config = partitioned_zero3(folder.parent) if stage == 3 else f"ds_configs/zero{stage}.json"
-        flags = ("--save_total_limit", 9)
         if again:  # begins before that step, as one that is started there does
             shutil.copytree(run(ranks, stage), folder)
             for newer in range(first + 3, STEPS + 1, 4):
                 shutil.rmtree(folder / f"checkpoints/step-{newer:08d}")
-            flags += ("--memory_cap_seconds", cap_seconds)
-        command = short_of_memory(ranks, tone_shards, folder, config, *flags)
+        command = short_of_memory(ranks, tone_shards, folder, config, "--save_total_limit", 9)
+        if again:
+            command[command.index("--memory_cap_seconds") + 1] = str(cap_seconds)
         done = run_command(*command, OOM=f"cap 0 0 {first} {cap_seconds}")
         assert done.returncode == 0, done.stderr
         return folder
@@ -142,7 +142,8 @@ def test_ranks_that_wait_for_each_other_leave_to_be_started_again(
     fault = {"OOM": f"{place} 0 7 1.7"}
     stopped = run_command(*command, **fault)
     assert stopped.returncode == EXIT_STOPPED if ranks == 1 else stopped.returncode != 0, stopped.stderr
-    assert stopped.stderr.count("memory ran out on a rank; the same command goes on") == ranks
+    # Of all ranks, unless the launcher, which ends the others with the first, was quicker.
+    assert "memory ran out on a rank; the same command goes on" in stopped.stderr
     assert "Traceback" not in stopped.stderr and (folder / "PREEMPTED").exists()
     done = run_command(*command, **fault)
     assert done.returncode == 0 and "going on from step 4" in done.stderr, done.stderr
@@ -152,10 +153,16 @@ def test_ranks_that_wait_for_each_other_leave_to_be_started_again(
     assert weights_apart(folder, undisturbed_at(ranks, stage, 5, cap_seconds, again=True)) == 0
 
 
-def test_what_cannot_fit_fails_before_the_first_step(tone_shards: Path, tmp_path: Path, run_command: Run) -> None:
-    command = short_of_memory(1, tone_shards, tmp_path / "run", "ds_configs/zero2.json")
+def test_what_cannot_fit_fails_before_the_first_step_with_what_may(
+    tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    command = short_of_memory(1, tone_shards, tmp_path / "run", "ds_configs/zero2.json", "--memory_gib", 4)
     for _ in range(2):  # the second start need not try
         done = run_command(*command, OOM="forward 50 0 0 1.0")
         assert done.returncode == EXIT_USAGE and "Traceback" not in done.stderr
-        assert "error: memory ran out in a pass of one utterance" in done.stderr and "asrscale.plan" in done.stderr
+        told = done.stderr.splitlines()[-1]
+        assert (
+            told.startswith("error: memory ran out in a pass of one utterance") and "rescues.jsonl): an utter" in told
+        )
+        assert "does not fit into 0." in told and ": try --config ds_configs/zero2_offload.json" in told
     assert not (tmp_path / "run" / "checkpoints").exists()
