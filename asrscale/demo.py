@@ -150,9 +150,8 @@ def record(folder: Path, utterance: Utterance) -> str:
     noise = np.random.default_rng(utterance.noise_seed).standard_normal(speech.size, dtype=np.float32)
     noisy = speech + noise * 10 ** (-utterance.snr_db / 20)
     gain = min(10 ** (utterance.level_dbfs / 20), 0.9 / np.abs(noisy).max())  # 0.9: the mp3 encoder may overshoot
-    path = folder / utterance.filename
+    path, gender = folder / utterance.filename, "female" if "+f" in utterance.voice else "male"
     soundfile.write(path, noisy * gain, CLIP_RATE_HZ, format="MP3", compression_level=0.5)  # about 75 kbit/s
-    gender = "female" if "+f" in utterance.voice else "male"
     seconds = soundfile.info(path).duration
     return f"{utterance.filename},{utterance.text},1,0,,{gender},{utterance.voice},{seconds:.3f}\n"  # nothing to quote
 
@@ -185,11 +184,8 @@ def make_corpus(options: DemoOptions) -> None:
         raise CliError(f"--out {out} cannot be made: {error.strerror}") from None
     planned = plan_corpus(options.seed, options.utterances)
     spawn = multiprocessing.get_context("spawn")  # a fork would share the parent's espeak state and locks
-    with (
-        scratch,
-        ProcessPoolExecutor(options.workers, spawn) as pool,
-        progress(len(planned), "speaking", "clips") as bar,
-    ):
+    workers = ProcessPoolExecutor(options.workers, spawn)
+    with scratch, workers as pool, progress(len(planned), "speaking", "clips") as bar:
         whole = Path(scratch.name) / out.name
         for split in SPLITS:
             (whole / split).mkdir(parents=True)

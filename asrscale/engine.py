@@ -9,9 +9,11 @@ import json
 import logging
 import math
 import os
+import socket
+import time
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -40,7 +42,7 @@ ds_utils.logger.setLevel(logging.WARNING)
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Engine: TypeAlias = Any  # deepspeed.DeepSpeedEngine; DeepSpeed ships no types
 WATCHED = timedelta(days=7)
-MEETING = timedelta(seconds=60)  # a wrong address is told within a minute; torch would wait for 5 to 30
+MEETING = timedelta(seconds=50)  # a wrong address is told within a minute; torch would wait for 5 to 30
 MOMENTS = ("exp_avg", "exp_avg_sq")
 _SCALER = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")  # of DeepSpeed's DynamicLossScaler
 
@@ -119,7 +121,14 @@ def joined_ranks(*, watched: bool = False) -> Iterator[World]:
 
 def _meet(backend: str, patience: timedelta | None) -> None:
     """Opens the process group, whose collectives wait for `patience`; None is as long as torch says."""
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     try:
+        deadline = time.monotonic() + MEETING.seconds
+        while int(os.environ["RANK"]):  # torch has forty lines for a first rank that does not listen
+            with suppress(OSError) if time.monotonic() < deadline else nullcontext():
+                socket.create_connection((host, port), MEETING.seconds).close()
+                break
+            time.sleep(0.2)
         store, rank, world_size = next(rendezvous("env://", timeout=MEETING))
         # torchrun's store outlives ranks that start again, and what they told each other.
         store = distributed_c10d.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
@@ -128,10 +137,10 @@ def _meet(backend: str, patience: timedelta | None) -> None:
             vars(distributed_c10d).update(default_pg_timeout=patience, default_pg_nccl_timeout=patience)
         torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size)
         deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False)
-    except torch.distributed.DistError as error:
-        where, why = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}", str(error).splitlines()[0]
+    except (torch.distributed.DistError, OSError) as error:
         cure = "check that all were started, and their MASTER_ADDR; another run may use the port: see --master_port"
-        raise TransientError(f"the ranks cannot meet at {where} ({why}): {cure}") from error
+        why = str(error).splitlines()[0]
+        raise TransientError(f"the ranks cannot meet at {host}:{port} ({why}): {cure}") from error
 
 
 def barrier() -> None:

@@ -197,8 +197,7 @@ def _read_dataset(folder: str) -> tuple[list[str], list[tuple[int, ...]], Counte
     if not any(utterances for _, utterances, *_ in sums):
         raise CliError(f"{folder}: the index holds no utterance: see its rejected.jsonl and build it again")
     present = {INDEX_FILE, *names} if is_remote(folder) else set(os.listdir(folder))
-    missing = [name for name in (INDEX_FILE, *names) if name not in present]
-    if missing:
+    if missing := [name for name in (INDEX_FILE, *names) if name not in present]:
         others = f", and {len(missing) - 1:,} more files" if missing[1:] else ""
         raise CliError(f"{folder}/{missing[0]} is missing{others}: copy it again or {_REBUILD}")
     return names, sums, characters

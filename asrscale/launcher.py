@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 from pathlib import Path
 
 from asrscale.errors import CliError
@@ -21,10 +20,8 @@ def rank_environment() -> dict[str, str]:
     if not {"RANK", "WORLD_SIZE"} & set(found):
         if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
             return _slurm_environment() | found
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            host, port = probe.getsockname()
-        return {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": host, "MASTER_PORT": str(port)}
+        # Port 0 is any that is free.
+        return dict(zip(_NAMES, ("0", "0", "1", "127.0.0.1", "0"), strict=True))
     if missing := [name for name in _NAMES if name not in found]:
         raise CliError(f"the environment sets {', '.join(found)} but not {', '.join(missing)}: start with deepspeed, "
                        "torchrun, srun or plain python, or unset them")  # fmt: skip
