@@ -74,7 +74,7 @@ def test_two_builds_into_one_folder_at_once(tmp_path: Path) -> None:
     line = refusal("--csv", tmp_path / "a.csv", "--out", tmp_path / "out", "--valid_fraction", 0)
     assert f"another build is writing to {tmp_path / 'out'}" in line
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert not (folder / "dataset.json").exists()
 
 

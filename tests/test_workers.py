@@ -29,7 +29,7 @@ from asrscale.index import read_index
 def test_ctrl_c_ends_every_process_in_one_line(tmp_path: Path) -> None:
     process, folder = start_long_build(tmp_path)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=120)
     assert process.returncode == EXIT_INTERRUPTED
     assert [line for line in stderr.splitlines() if "sharding" not in line] == [
         f"interrupted: run the same command again to finish {tmp_path / 'out'}"
@@ -40,7 +40,7 @@ def test_ctrl_c_ends_every_process_in_one_line(tmp_path: Path) -> None:
 def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
     process, folder = start_long_build(tmp_path)
     process.kill()
-    process.communicate(timeout=30)  # ends when the last worker has closed its end of the pipe
+    process.communicate(timeout=120)  # ends when the last worker has closed its end of the pipe
     before = sizes(folder)
     time.sleep(1)
     assert sizes(folder) == before
