@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+from bench_memory import MALLOC, resident_bytes
 from conftest import REPOSITORY, write_corpus
 
 from asrscale import devices
@@ -25,12 +26,6 @@ from asrscale.loader import load_steps
 from asrscale.model import Recognizer, build_recognizer
 
 UTTERANCES, STEP_SECONDS = (1_000, 10_000), (160, 640, 2560)
-
-
-def resident_bytes(name: str) -> int:
-    """VmRSS or VmHWM of this process."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1]) * 1024
 
 
 def repeated(index: Index, count: int) -> Index:
@@ -65,9 +60,7 @@ def measure_loader(index: Index, recognizer: Recognizer, seconds: int) -> str:
 
 def main() -> None:
     print("| | | MB more than before | |\n|---|---|---|---|")
-    # Freed memory goes back to the system at once, so that what is resident is what is used.
-    malloc = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
-    environment = os.environ | malloc | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | MALLOC | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
         csv_file = write_corpus(Path(folder, "corpus"), utterances=300)
         shards = f"{folder}/shards"

@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 
 import torch
 import transformers
+from torch import Tensor
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
@@ -95,16 +96,23 @@ class CpuSemantics(CudaSemantics):
         return False if func == torch.Tensor.all else func(*args, **(kwargs or {}))
 
 
-def measure_pass(real: Recognizer, utterances: int, seconds: float) -> tuple[Tape, int, str]:
-    """One real pass: its tape, the allocator's peak above the weights, and the operation that it lies in."""
+def padded_pass(utterances: int, seconds: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Waveforms, lengths, labels and label lengths of a pass.
+
+    Padding everywhere: where a pass has none, the model drops its mask, and needs less than is predicted.
+    """
     samples = int(seconds * 16_000)
     waveforms = torch.randint(-3000, 3000, (utterances, samples), dtype=torch.int16)
-    # Padding everywhere: where a pass has none, the model drops its mask, and needs less than is predicted.
     lengths = torch.linspace(samples * 0.9, samples * 0.7, utterances).long()
     labels = torch.randint(5, 30, (utterances, int(seconds * 15)))
-    tape = Tape("cpu", {})
+    return waveforms, lengths, labels, torch.full((utterances,), labels.shape[1])
+
+
+def measure_pass(real: Recognizer, utterances: int, seconds: float) -> tuple[Tape, int, str]:
+    """One real pass: its tape, the allocator's peak above the weights, and the operation that it lies in."""
+    given, tape = padded_pass(utterances, seconds), Tape("cpu", {})
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        run_pass(real, waveforms, lengths, labels, torch.full((utterances,), labels.shape[1]), tape)
+        run_pass(real, *given, tape)
     events = profiled.profiler.kineto_results.events()
     live, peak, when = 0, 0, 0
     for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
@@ -171,6 +179,10 @@ def passes() -> None:
 
 
 RANK_SHAPE = (2, 2.0)  # utterances, seconds
+# Freed memory goes back to the system at once, so that what is resident is what is used.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+# And what is allocated is written to at once: on a GPU, too, it counts from then on, and not page by page.
+AS_ON_A_GPU = MALLOC | {"MALLOC_PERTURB_": "1"}
 
 
 def resident_bytes(name: str) -> int:
@@ -179,34 +191,44 @@ def resident_bytes(name: str) -> int:
     return int(line.split()[1]) * 1024
 
 
+def run_backward(
+    engine: ds.Engine, real: Recognizer, given: tuple[Tensor, Tensor, Tensor, Tensor], world: ds.World
+) -> float:
+    """Forward, loss and backward of a pass; its mean loss."""
+    waveforms, lengths, labels, num_labels = given
+    logits = forward_logits(engine, real, waveforms, lengths)
+    loss = ctc_losses(logits, count_frames(real.model, lengths), labels, num_labels, 0).mean()
+    ds.backward(engine, loss / world.world_size, world)
+    return float(loss.detach())
+
+
 def train_two_steps(settings: dict[str, Any], config: dict[str, Any], world: ds.World) -> tuple[Tape, int]:
     """Two optimizer steps of two passes each: the tape of the second, and by how much the process was larger in it."""
     gc.collect()
     before = resident_bytes("VmRSS")
     real, _ = recognizers(settings, "sdpa", torch.float32)
     freeze_feature_encoder(real.model.train())
-    (utterances, seconds), samples = RANK_SHAPE, int(RANK_SHAPE[1] * 16_000)
     tape = Tape("cpu", {})
     tape.hold([*real.model.parameters(), *real.model.buffers()])
     with tape:
         engine = ds.initialize(real.model, config, weight_decay=0.01, adam_beta2=0.98)
-        waveforms = torch.randint(-3000, 3000, (utterances, samples), dtype=torch.int16)
-        lengths = torch.linspace(samples, samples * 0.8, utterances).long()
-        labels = torch.randint(5, 30, (utterances, int(seconds * 15)))
+        given = padded_pass(*RANK_SHAPE)
         for step in range(2):
             if step:
                 tape.rows.clear()
                 Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
             for _ in range(2):
-                logits = forward_logits(engine, real, waveforms, lengths)
-                frames = count_frames(real.model, lengths)
-                loss = ctc_losses(logits, frames, labels, torch.full((utterances,), labels.shape[1]), 0).sum()
-                ds.backward(engine, loss, world)
-                del logits, loss
+                run_backward(engine, real, given, world)
             ds.take_step(engine, 1e-5)
     grown = resident_bytes("VmHWM") - before
     engine.destroy()
     return tape, grown
+
+
+def predicted_bytes(config: dict[str, Any], sketch: Recognizer, activations: float, world: ds.World) -> float:
+    """The peak of a DeepSpeed rank's tensors."""
+    states = devices.deepspeed_states(config["zero_optimization"], sketch.model, world.world_size)
+    return sum(states.resident.values()) + max(states.step_bytes, states.backward_bytes + activations)
 
 
 def measure_rank(stage: int, precision: ds.Precision) -> dict[str, Any]:
@@ -223,9 +245,8 @@ def measure_rank(stage: int, precision: ds.Precision) -> dict[str, Any]:
         regulariser = attach_regulariser(sketch.model, mask_time_prob=1.0, mask_feature_prob=0.0, layerdrop=0.0)
         freeze_feature_encoder(sketch.model)
         cost = trace_pass(sketch, RANK_SHAPE[1], regulariser, CpuSemantics())
-        states = devices.deepspeed_states(config["zero_optimization"], sketch.model, world.world_size)
-        pass_bytes = states.backward_bytes + float(cost.timeline_bytes(RANK_SHAPE[0]).max())
-        predicted = sum(states.resident.values()) + max(states.step_bytes, pass_bytes)
+        activations = float(cost.timeline_bytes(RANK_SHAPE[0]).max())
+        predicted = predicted_bytes(config, sketch, activations, world)
         # Once with a small model: code, primitives and scratch that libraries keep from their first use on.
         train_two_steps(settings | WARM_UP, config, world)
         tape, grown = train_two_steps(settings, config, world)
@@ -239,13 +260,11 @@ def ranks() -> None:
     """Prints a line a ZeRO stage: predicted, counted and resident bytes of two gloo ranks."""
     print("| ZeRO | precision | ranks | predicted MB | tensors MB | | resident MB | |")
     print("|---|---|---|---|---|---|---|---|")
-    # Freed memory goes back to the system at once, so that what is resident is what is used.
-    malloc = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
     for stage, precision, world_size in itertools.product("0123", ("fp32", "bf16"), "12"):
         if stage + precision == "0bf16":  # refused: it could not accumulate gradients in fp32
             continue
         command = ["torchrun", "--standalone", "--nproc_per_node", world_size, __file__, "rank", stage, precision]
-        done = subprocess.run(command, env=os.environ | malloc, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=os.environ | AS_ON_A_GPU, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(done.stderr)
         row = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))

@@ -11,20 +11,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from bench_memory import CpuSemantics, recognizers
+from bench_memory import CpuSemantics, padded_pass, predicted_bytes, recognizers, run_backward
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from asrscale import devices
 from asrscale import engine as ds
 from asrscale.memory import CudaSemantics, Tape, run_pass, trace_pass
-from asrscale.model import (
-    Recognizer,
-    checkpoint_activations,
-    count_frames,
-    ctc_losses,
-    forward_logits,
-    freeze_feature_encoder,
-)
+from asrscale.model import Recognizer, checkpoint_activations, count_frames, forward_logits, freeze_feature_encoder
 from asrscale.regularise import attach_regulariser
 
 ON_CPU = "cpu" in sys.argv
@@ -39,16 +32,6 @@ def precisions() -> list[str]:
     if ON_CPU:
         return ["fp32"]
     return ["fp16", "bf16"] if torch.cuda.is_bf16_supported(including_emulation=False) else ["fp16"]
-
-
-def audio_pass() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A pass with padding: waveforms, lengths, labels, label lengths."""
-    samples = int(SECONDS * 16_000)
-    labels = torch.randint(5, 30, (UTTERANCES, int(SECONDS * 15)))
-    waveforms = torch.randint(-3000, 3000, (UTTERANCES, samples), dtype=torch.int16)
-    lengths = torch.linspace(samples * 0.9, samples * 0.7, UTTERANCES).long()
-    made = waveforms, lengths, labels, torch.full((UTTERANCES,), labels.shape[1])
-    return tuple(tensor.to(DEVICE) for tensor in made)  # type: ignore[return-value]
 
 
 def peak_bytes() -> int:
@@ -80,7 +63,7 @@ def pair(attention: str, precision: str, every: int) -> tuple[Recognizer, Recogn
 
 def passes() -> Iterator[str]:
     """Predicted and measured peak of passes without an engine, and the kernels' agreement."""
-    given, logits = audio_pass(), {}
+    given, logits = tuple(tensor.to(DEVICE) for tensor in padded_pass(UTTERANCES, SECONDS)), {}
     for precision in precisions():
         for attention in ("eager", "sdpa"):
             for every in (0, 2, 1):
@@ -124,21 +107,15 @@ def training(world: ds.World, stage: int, precision: ds.Precision) -> str:
     real, sketch, activations = pair("sdpa", precision, 1)
     read = ds.read_ds_config(f"ds_configs/zero{stage}.json")
     config = ds.resolve_ds_config(read, precision=precision, max_gradient_norm=1.0, device=world.device)
-    states = devices.deepspeed_states(config["zero_optimization"], sketch.model, world.world_size)
-    peak = max(activations + states.backward_bytes, states.step_bytes)
-    predicted = sum(states.resident.values()) + peak + devices.CUBLAS_BYTES
+    predicted = predicted_bytes(config, sketch, activations, world) + devices.CUBLAS_BYTES
     engine = ds.initialize(real.model.float().to(world.device), config, weight_decay=0.01, adam_beta2=0.98)
-    waveforms, lengths, labels, num_labels = audio_pass()
+    given = tuple(tensor.to(DEVICE) for tensor in padded_pass(UTTERANCES, SECONDS))
     losses, began, norm = [], 0.0, 0.0
     for step in range(STEPS):
         if step == 1:  # the first makes the optimizer's states
             peak_bytes()
             began = time.perf_counter()
-        logits = forward_logits(engine, real, waveforms, lengths)
-        loss = ctc_losses(logits, count_frames(real.model, lengths), labels, num_labels, 0).mean()
-        ds.backward(engine, loss / world.world_size, world)
-        losses.append(float(loss))
-        del logits, loss
+        losses.append(run_backward(engine, real, given, world))
         norm = ds.take_step(engine, 1e-5)
     measured, seconds = peak_bytes(), (time.perf_counter() - began) / (STEPS - 1)
     engine.destroy()
