@@ -135,13 +135,16 @@ def train_config(**given: Any) -> TrainConfig:
 def regularised(config: TrainConfig, hours: float) -> TrainConfig:
     """The settings with what REGULARISATION_BY_HOURS says where they say nothing."""
     _, *rates = next(row for row in REGULARISATION_BY_HOURS if hours <= row[0])
-    chosen: dict[str, Any] = dict(zip(("mask_time_prob", "mask_feature_prob", "layerdrop"), rates, strict=True))
-    return replace(config, **{name: rate for name, rate in chosen.items() if getattr(config, name) is None})
+    found: dict[str, Any] = dict(zip(("mask_time_prob", "mask_feature_prob", "layerdrop"), rates, strict=True))
+    return replace(config, **{name: rate for name, rate in found.items() if getattr(config, name) is None})
 
 
-def ordering(config: TrainConfig) -> dict[str, Any]:
-    """What of the settings decides the order of the data."""
-    return {name: getattr(config, name) for name in ("seed", "batch_seconds", "units_per_step", "perturb_speed")}
+ORDERING = ("seed", "batch_seconds", "units_per_step", "perturb_speed")  # decide the order of the data
+
+
+def chosen(config: TrainConfig, *names: str) -> dict[str, Any]:
+    """Some of the settings."""
+    return {name: getattr(config, name) for name in names}
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:

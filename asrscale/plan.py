@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from asrscale import cli, devices, report
 from asrscale import engine as ds
 from asrscale.audio import SAMPLE_RATE_HZ
-from asrscale.config import TrainConfig, ordering, train_config
+from asrscale.config import ORDERING, TrainConfig, chosen, train_config
 from asrscale.devices import GIB, GPUS, Gpu, States
 from asrscale.engine import World
 from asrscale.errors import CliError
@@ -195,7 +195,7 @@ def plan(options: PlanConfig) -> None:
         raise CliError(f"--gpus {options.gpus}: give 1 or more")
     gpus = list(GPUS.values()) if options.gpu == "all" else [devices.find_gpu(options.gpu)]
     gpus = [replace(gpu, memory_gib=options.memory_gib or gpu.memory_gib) for gpu in gpus]
-    order = plan_run(read_catalog(options.train), **ordering(options)) if options.train else None
+    order = plan_run(read_catalog(options.train), **chosen(options, *ORDERING)) if options.train else None
     longest = order.longest_samples / SAMPLE_RATE_HZ if order else LENGTHS_SECONDS[-1]
     lengths = {*(seconds for seconds in LENGTHS_SECONDS if seconds < longest), longest}
     found = choose(options, lengths, gpus, options.gpus, options.given)
@@ -218,13 +218,12 @@ def plan(options: PlanConfig) -> None:
     if len(gpus) > 1:
         return
     if not best.cap_seconds:
-        kept = [f"leave out --{name}, " for name in SEARCHED if name in options.given]
-        cure = f"{''.join(kept)}choose a smaller --model, a larger --gpu or more --gpus, train less of it with "
-        cure += "--lora_rank 16, or build the shards with a lower --max_seconds"
+        cure = "".join(f"leave out --{name}, " for name in SEARCHED if name in options.given)
+        cure += "choose a smaller --model, a larger --gpu, more --gpus, --lora_rank 16, or shards of less --max_seconds"
         raise CliError(f"an utterance of {longest:.3g} s fits {options.gpus} × {options.gpu} in no way: {cure}")
     tables = {"peak of the first line": made_of, "beside the GPU, at most, for rank 0": best.host_bytes}
     for name, parts in tables.items():
-        print(f"\n{name}\n" + _aligned([f"{s / GIB:.2f}", "GiB", part] for part, s in parts.items()))
+        print(f"\n{name}\n" + _aligned([[f"{s / GIB:.2f}", "GiB", part] for part, s in parts.items()]))
     print(f"\n{told}")
 
 
@@ -242,9 +241,8 @@ def _row(way: Choice) -> list[str]:
     return [way.gpu.name, how, f"{way.cap_seconds:,} s", *counts, *figures, f"{way.audio_seconds_per_second:,.0f}"]
 
 
-def _aligned(rows: Iterable[list[str]]) -> str:
+def _aligned(lines: list[list[str]]) -> str:
     """Columns as text: words to the left, numbers to the right."""
-    lines = list(rows)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     # A column is of words where its last cell is one.
     sides = ["<" if cell[:1].isalpha() else ">" for cell in lines[-1]]

@@ -22,7 +22,7 @@ from asrscale import engine as ds
 from asrscale.audio import SAMPLE_RATE_HZ
 from asrscale.batching import find_step
 from asrscale.checkpoint import RunState
-from asrscale.config import DEMO_DATA, TrainConfig, check_resumable, ordering, regularised, to_dict
+from asrscale.config import DEMO_DATA, ORDERING, TrainConfig, check_resumable, chosen, regularised, to_dict
 from asrscale.engine import World
 from asrscale.errors import EXIT_COMPLETE, EXIT_STOPPED, AsrscaleError, CliError, Stopped, TransientError
 from asrscale.evaluate import Evaluation, choose_subset, evaluate, predictions, table
@@ -75,7 +75,7 @@ def train(config: TrainConfig, watch: Watch) -> int:
             ds_config, precision=config.precision, max_gradient_norm=config.max_gradient_norm, device=world.device
         )
         recognizer = _new_recognizer(config, catalog)
-        plan = plan_run(catalog, **ordering(config))
+        plan = plan_run(catalog, **chosen(config, *ORDERING))
         config, predicted_bytes = plan_memory(config, plan, world)
         _check_data(config, recognizer, plan, world)
         total_steps = config.max_steps or max(1, round(config.epochs * plan.steps_per_epoch))
@@ -92,7 +92,7 @@ def train(config: TrainConfig, watch: Watch) -> int:
                 freeze_feature_encoder(recognizer.model)
             if config.activation_checkpointing:
                 checkpoint_activations(recognizer.model, config.activation_checkpointing)
-            rates = {name: getattr(config, name) for name in ("mask_time_prob", "mask_feature_prob", "layerdrop")}
+            rates = chosen(config, "mask_time_prob", "mask_feature_prob", "layerdrop")
             regulariser = attach_regulariser(recognizer.model, **rates)
             subset = choose_subset(valid_index, config.eval_utterances)
             cache = Cache(config.cache_dir, config.cache_bytes) if config.cache_dir else None
@@ -102,8 +102,10 @@ def train(config: TrainConfig, watch: Watch) -> int:
                 how = total_steps, watch, watch.cap, predicted_bytes, cache
                 job = Job(config, world, folder, recognizer, regulariser, plan, subset, *how)
                 return _go_on(job, state, resumed, ds_config, valid_index)
-            except MemoryExhausted as error:
-                raise CliError(f"{error}: {advise(config, plan, world)}") from None
+            except (MemoryExhausted, torch.OutOfMemoryError) as error:
+                if isinstance(error, torch.OutOfMemoryError) and (watch.doing != "starting" or world.world_size > 1):
+                    raise  # other ranks wait in vain, and nobody knows what else there is in memory
+                raise CliError(f"{str(error).partition('. ')[0]}: {advise(config, plan, world)}") from None
 
 
 def _choose_start(
@@ -214,8 +216,7 @@ def held(folder: Path, world: World) -> Iterator[None]:
 
 def _new_recognizer(config: TrainConfig, catalog: Catalog) -> Recognizer:
     """The model before training; the same whenever it is built."""
-    names = ("seed", "vocab", "attention", "mask_time_prob", "mask_feature_prob", "dropout")
-    given = {name: getattr(config, name) for name in names}
+    given = chosen(config, "seed", "vocab", "attention", "mask_time_prob", "mask_feature_prob", "dropout")
     recognizer = build_recognizer(config.model, catalog.characters, **given)
     if config.lora_rank:
         add_lora(recognizer.model, config.lora_rank)
@@ -273,12 +274,12 @@ def _export_and_evaluate(job: Job, best_step: int | None, valid_index: Index) ->
 def _environment(job: Job) -> dict[str, Any]:
     """What ran: versions, commit, devices, model."""
     versions = {"asrscale": __version__, "python": platform.python_version()}
+    packages = ("torch", "deepspeed", "transformers", "soundfile", "numpy")
     here = Path(__file__).parent
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
     on_gpu = job.world.device.type == "cuda"
     return {
-        "versions": versions
-        | {name: version(name) for name in ("torch", "deepspeed", "transformers", "soundfile", "numpy")},
+        "versions": versions | {name: version(name) for name in packages},
         "commit": commit.stdout.strip() or None,
         "command": sys.argv,
         "world_size": job.world.world_size,

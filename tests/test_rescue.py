@@ -166,3 +166,9 @@ def test_what_cannot_fit_fails_before_the_first_step_with_what_may(
         )
         assert "does not fit into 0." in told and ": try --config ds_configs/zero2_offload.json" in told
     assert not (tmp_path / "run" / "checkpoints").exists()
+    done = run_command(*command[:-1], 5, OOM="step 20 0 0 0")
+    told = done.stderr.splitlines()[-1]
+    assert done.returncode == EXIT_USAGE and told.startswith(
+        "error: CUDA out of memory: an utterance of 1.6 s does not"
+    )
+    assert ": try --config ds_configs/zero2_offload.json" in told
