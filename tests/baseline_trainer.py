@@ -2,12 +2,13 @@
 
     python tests/baseline_trainer.py --data DIR [--model DIR] [--hidden_size 256 --layers 3]      (needs accelerate)
 
-DIR is a folder of shards with the splits train and dev. Each system is a process with all cores, one after the other.
+DIR is a folder of shards with the splits train and dev. Each system is a process of one thread, one after the other.
 `trainer` does what transformers' example for CTC does (random batches, the longest of a batch pads it, the model's own
 loss), with the audio in memory from the start, and as many utterances a step as asrscale has on average; `grouped`
-sorts by length as well (`group_by_length`). Seconds are the clock's and the processor's while it trains: start-up,
-saving and evaluation are left out. What each reaches in the time of asrscale is a run of its own, of fewer or more
-steps: its learning rate follows its length.
+sorts by length as well (`group_by_length`). Seconds are those of the processor, of the whole process while it trains
+(start-up, saving and evaluation left out): what a clock shows where nothing else runs; the clock's stand beside them.
+What each reaches in the time of asrscale is a run of its own, of fewer or more steps: its learning rate follows its
+length.
 """
 
 import json
@@ -167,7 +168,7 @@ def train_with_asrscale(options: Options, out: Path, seed: int) -> None:
 
 
 def run_system(name: str, options: Options, scratch: Path, seed: int, steps: int) -> float:
-    """Trains; prints WER on all of dev, by asrscale.evaluate, and seconds of training; returns those of the clock."""
+    """Trains, prints WER on all of dev, by asrscale.evaluate, and returns the processor's seconds of training."""
 
     def run(*words: object) -> None:
         command = [sys.executable, *map(str, words)]
@@ -181,9 +182,9 @@ def run_system(name: str, options: Options, scratch: Path, seed: int, steps: int
     run("-m", "asrscale.evaluate", "--model", out / "model", "--data", f"{options.data}/dev", "--out", out / "eval")
     [found] = (out / "eval").glob("*dev.json")
     wer, (clock, processor) = json.loads(found.read_text())["wer"], json.loads((out / "seconds.json").read_text())
-    row = f"{name:8}   {steps:5,} steps: WER {wer:6.2%} in {clock:5.1f} s, {processor:5.1f} s of the processor"
+    row = f"{name:8}   {steps:5,} steps: WER {wer:6.2%} in {processor:5.1f} s of the processor, {clock:5.1f} s"
     print(f"seed {seed}   {row}", flush=True)
-    return clock
+    return float(processor)
 
 
 def main(options: Options) -> None:
@@ -191,7 +192,7 @@ def main(options: Options) -> None:
     if options.inner:
         out, seed = Path(options.inner), options.seeds[0]
         return (train_with_asrscale if out.name == "asrscale" else train_with_trainer)(options, out, seed)
-    os.environ.pop("OMP_NUM_THREADS", None)  # both systems use all cores then
+    os.environ["OMP_NUM_THREADS"] = "1"
     print(f"{options.steps:,} steps of {UNIT_SECONDS * UNITS_PER_STEP:g} s, {options.data}, from {options.model}")
     for seed in options.seeds:
         with tempfile.TemporaryDirectory() as scratch:
