@@ -63,7 +63,7 @@ def attach_regulariser(
 def prepare_pass(regulariser: Regulariser, model: Wav2Vec2ForCTC, batch: Batch, *, seed: int, step: int) -> None:
     """Draws what the next pass does: dropout by its first utterance, masks by each utterance, layers by the step."""
     config, device, first = model.config, model.device, int(batch.utterances[0]) if len(batch.utterances) else -1
-    generator = torch.cuda if device.type == "cuda" else torch.default_generator  # torch.manual_seed takes 1 ms
+    generator = torch.cuda if device.type == "cuda" else torch.default_generator  # torch.manual_seed formats a stack
     generator.manual_seed(int(hash_keys(1, seed, step, first, _DROPOUT_SALT)[0]))
     chance = (hash_keys(config.num_hidden_layers, seed, step, _LAYER_SALT) >> np.uint64(11)) * 2.0**-53  # 0 to below 1
     regulariser.dropped_layers = frozenset(np.flatnonzero(chance < regulariser.layerdrop).tolist())
