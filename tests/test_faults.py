@@ -79,6 +79,9 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "regularise", "time_mask[row, :length] = _compute_mask_indices((1, length), *spans)[0]",
         "time_mask[row] = _compute_mask_indices((1, time_mask.shape[1]), *spans)[0]",
         "test_regularise.py::test_no_mask_reaches_into_the_padding_or_an_empty_pass"),
+    "masks left where the batch is read": (
+        "regularise", "model.config, model.device, int", "model.config, batch.waveforms.device, int",
+        "test_regularise.py::test_masks_are_where_the_model_is"),
     "dropout from the global generator": (
         "regularise", "generator.manual_seed(int(hash_keys(1, seed, step, first, _DROPOUT_SALT)[0]))", "pass",
         "test_regularise.py::test_dropout_is_seeded_by_seed_step_and_first_utterance"),
