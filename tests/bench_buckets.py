@@ -7,6 +7,7 @@ A random wav2vec2-base, all of it trained, one second of audio a pass: little co
 
 import time
 
+import numpy as np
 import torch
 
 from asrscale import engine as ds
@@ -14,13 +15,13 @@ from asrscale.devices import deepspeed_states
 from asrscale.loader import silence
 from asrscale.model import ARCHITECTURES, build_recognizer, forward_logits, sketch_recognizer
 
-SIZES = (1_000_000, 10_000_000, 20_000_000, 50_000_000, 500_000_000)
+SIZES = (1_000_000, 10_000_000, 20_000_000, 50_000_000)
 BASE = dict(layerdrop=0.0, mask_time_prob=0.0, vocab_size=32)  # the other defaults of transformers are those of base
-ROUNDS, PASSES = 5, 2
+ROUNDS, PASSES = 4, 2
 
 
 def main() -> None:
-    """Prints a row for each stage and size: best and median seconds of a step, MiB of a GPU in bf16 with two ranks."""
+    """Prints for each stage and size the best seconds of a step, and the MiB that a GPU of two needs for it in bf16."""
     ARCHITECTURES["base"] = BASE
     planned = sketch_recognizer("base", dtype=torch.bfloat16).model
     with ds.joined_ranks() as world:
@@ -39,17 +40,17 @@ def main() -> None:
                 batch, taken = silence(recognizer.vocabulary, 1, 16_000), []
                 for _ in range(ROUNDS + 1):
                     ds.barrier()
-                    started = time.perf_counter()
+                    started = np.array([time.perf_counter(), time.process_time()])
                     for _ in range(PASSES):
                         logits = forward_logits(engine, recognizer, batch.waveforms, batch.num_samples)
                         ds.backward(engine, logits.square().mean(), world)
                     ds.take_step(engine, 1e-5)
-                    taken.append(time.perf_counter() - started)
+                    taken.append(np.array([time.perf_counter(), time.process_time()]) - started)
                 engine.destroy()
-                best, median = min(taken[1:]), sorted(taken[1:])[ROUNDS // 2]
+                clock, processor = np.min(taken[1:], axis=0)
                 mebibytes = (states.buckets + states.backward_bytes) / 2**20
                 if world.is_main:
-                    seconds = f"{best:.2f} s best, {median:.2f} s median"
+                    seconds = f"{clock:.2f} s, {processor:.2f} s of the processor"
                     print(f"ZeRO-{stage}, {size:11,}: {seconds}; {mebibytes:,.0f} MiB a GPU", flush=True)
 
 
