@@ -112,8 +112,9 @@ def test_a_stop_under_deepspeed_saves_and_the_run_goes_on_to_the_same_weights(
     folder = tmp_path / "run"
     words = launch(2, tone_shards, folder, *short(saves=100))
     process = start(words)
-    wait_for(lambda: (folder / "ledger").is_dir(), process)  # in its first steps
+    wait_for(lambda: len(ranks_of(folder)) == 2, process)
     rank = ranks_of(folder)[-1]
+    wait_for(lambda: (folder / "ledger").is_dir(), process)  # in its first steps, of which there are few
     os.kill({"rank": rank, "launch": parent(rank), "runner": parent(parent(rank))}[target], number)
     wait_for(lambda: not ranks_of(folder))
     process.wait(PATIENCE_SECONDS)
