@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ def start() -> Iterator[Start]:
         process = subprocess.Popen(
             words, cwd=REPOSITORY, env=clean | {"PATH": path} | environment, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
         )  # fmt: skip
         started.append((process, Path(words[words.index("--run") + 1])))
         return process
