@@ -56,7 +56,7 @@ def find_gpu(name: str) -> Gpu:
     """
     if name in GPUS:
         return GPUS[name]
-    if not name.replace(".", "", 1).isdigit() or not 0 < float(name) <= 1024:
+    if not name.replace(".", "", 1).isdigit() or not 1 <= float(name) <= 1024:
         raise CliError(f"--gpu {name}: give the GiB of a card, or one of {', '.join(GPUS)}")
     smaller = [gpu for gpu in GPUS.values() if gpu.memory_gib <= float(name)]
     like = max(smaller, key=lambda gpu: gpu.memory_gib) if smaller else next(iter(GPUS.values()))

@@ -121,12 +121,11 @@ def joined_ranks(*, watched: bool = False) -> Iterator[World]:
 
 def _meet(backend: str, patience: timedelta | None) -> None:
     """Opens the process group, whose collectives wait for `patience`; None is as long as torch says."""
-    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    host, port, deadline = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"], time.monotonic() + MEETING.seconds
     try:
-        deadline = time.monotonic() + MEETING.seconds
         while int(os.environ["RANK"]):  # torch has forty lines for a first rank that does not listen
             with suppress(OSError) if time.monotonic() < deadline else nullcontext():
-                socket.create_connection((host, port), MEETING.seconds).close()
+                socket.create_connection((host, int(port)), MEETING.seconds).close()
                 break
             time.sleep(0.2)
         store, rank, world_size = next(rendezvous("env://", timeout=MEETING))

@@ -311,8 +311,8 @@ def plan_memory(config: TrainConfig, order: RunPlan, world: World) -> tuple[Trai
     gib = config.memory_gib or (torch.cuda.get_device_properties(world.device).total_memory / GIB if on_gpu else 0)
     if not gib:  # 40 s: a few hundred MB of activations for base
         return replace(config, memory_cap_seconds=config.memory_cap_seconds or 40.0), None
-    gpu, seconds = devices.find_gpu(f"{gib:.2f}"), order.longest_samples / SAMPLE_RATE_HZ
-    # Of all lengths, the longest need the most for a second.
+    gpu = replace(devices.find_gpu(f"{max(gib, 1):.2f}"), memory_gib=round(gib, 2))  # no card has less than 1
+    seconds = order.longest_samples / SAMPLE_RATE_HZ  # of all lengths, the longest need the most for a second
     way = _choice(config, *sketch(config, [seconds], CudaSemantics()), gpu, world.world_size)
     cap_seconds = config.memory_cap_seconds or min(ds.gather_objects(way.cap_seconds, world))
     if not cap_seconds:
