@@ -1,8 +1,11 @@
 """What started this process: deepspeed, torchrun, srun, or a person with plain python."""
 
+import contextlib
 import os
 import re
 from pathlib import Path
+
+import psutil
 
 from asrscale.errors import CliError
 
@@ -38,7 +41,6 @@ def _slurm_environment() -> dict[str, str]:
     below those that Linux gives to clients).
     """
     # "gpu[07-08,11],fat3" → gpu07; "2(x3),1" → 2, 2, 2, 1 tasks on the nodes.
-    first = re.match(r"([^\[,]+)(?:\[(\d+))?", os.environ["SLURM_STEP_NODELIST"])
     tasks = re.sub(r"(\d+)\(x(\d+)\)", lambda m: ",".join([m[1]] * int(m[2])), os.environ["SLURM_STEP_TASKS_PER_NODE"])
     job, attempt = int(os.environ["SLURM_JOB_ID"]), int(os.environ.get("SLURM_RESTART_COUNT", 0))
     return {
@@ -46,35 +48,24 @@ def _slurm_environment() -> dict[str, str]:
         "LOCAL_RANK": os.environ["SLURM_LOCALID"],
         "WORLD_SIZE": os.environ["SLURM_STEP_NUM_TASKS"],
         "LOCAL_WORLD_SIZE": tasks.split(",")[int(os.environ["SLURM_NODEID"])],
-        "MASTER_ADDR": "".join(part or "" for part in first.groups()) if first else "",
+        "MASTER_ADDR": re.findall(r"[^\[,]+(?:\[\d+)?", os.environ["SLURM_STEP_NODELIST"])[0].replace("[", ""),
         "MASTER_PORT": str(20_000 + (97 * job + attempt) % 10_000),
     }
 
 
-def find_launchers() -> list[tuple[int, str]]:
-    """The launcher processes right above this one, as (process id, start time): none under srun or a shell."""
-    found, pid = [], os.getppid()
-    while any(Path(word).name in _LAUNCHERS for word in _read(pid, "cmdline").split("\0")[:5]):
-        parent, started = _parent_and_start(pid)
-        found.append((pid, started))
-        pid = parent
+def find_launchers() -> list[psutil.Process]:
+    """The launcher processes right above this one, the nearest first: none under srun or a shell."""
+    found = []
+    with contextlib.suppress(psutil.Error):  # gone by now, or another user's
+        for process in psutil.Process().parents():
+            if _LAUNCHERS.isdisjoint(Path(word).name for word in process.cmdline()[:5]):
+                break
+            found.append(process)
     return found
 
 
-def is_running(process: tuple[int, str]) -> bool:
+def is_running(process: psutil.Process) -> bool:
     """Whether a process found earlier is still that one, and no zombie."""
-    return _parent_and_start(process[0])[1] == process[1]
-
-
-def _parent_and_start(pid: int) -> tuple[int, str]:
-    """Parent and start time (in the kernel's ticks) of a process; (0, "") where it is gone or a zombie."""
-    fields = _read(pid, "stat").rpartition(")")[2].split()
-    return (0, "") if not fields or fields[0] in "ZX" else (int(fields[1]), fields[19])
-
-
-def _read(pid: int, name: str) -> str:
-    """What the kernel tells of a process; nothing where it is gone, or where there is no /proc."""
-    try:
-        return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
-    except OSError:
-        return ""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False

@@ -9,6 +9,7 @@ a signal at once. All it does is to set a flag, which the next collective of the
 import contextlib
 import faulthandler
 import json
+import math
 import os
 import select
 import signal
@@ -17,11 +18,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+import psutil
 
 from asrscale.errors import EXIT_FAULT, EXIT_STOPPED
 from asrscale.files import write_json
@@ -69,7 +71,7 @@ class Watch:
         (self.folder / PREEMPTED_FILE).write_text("stopped on request; start it again with the same command\n")
 
 
-@contextmanager
+@contextlib.contextmanager
 def watching(folder: Path) -> Iterator[Watch]:
     """Watches this process while the block runs: SIGTERM, SIGUSR1, SIGINT and the end of the launcher set `stopping`.
 
@@ -79,9 +81,8 @@ def watching(folder: Path) -> Iterator[Watch]:
     watch = Watch(folder)
     hearing, telling = socket.socketpair()
     telling.setblocking(False)
-    kept = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
-    for number in kept:
-        signal.signal(number, _on_signal)
+    not_ignored = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    kept = {number: signal.signal(number, _on_signal) for number in not_ignored}
     told_before = signal.set_wakeup_fd(telling.fileno(), warn_on_full_buffer=False)
     thread = threading.Thread(target=_watch, args=(watch, hearing), name="watch", daemon=True)
     thread.start()
@@ -105,10 +106,20 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 def _watch(watch: Watch, hearing: socket.socket) -> None:
     """The thread; ends when the other end of `hearing` is closed."""
     launchers = find_launchers()
-    orphaned_seconds: float | None = None
-    pulse, ticks, beats = Pulse(), 0, -1
+    ends: list[int] = []  # files that can be read once a launcher has ended
+    with contextlib.suppress(OSError, AttributeError):  # there are none on a Mac, or before Linux 5.3
+        ends = [os.pidfd_open(launcher.pid) for launcher in launchers]
+    pulse, ticks, beats, deadline = Pulse(), 0, -1, math.inf
     while True:
-        numbers = hearing.recv(64) if select.select([hearing], [], [], TICK_SECONDS)[0] else None
+        heard = select.select([hearing.fileno(), *ends], [], [], TICK_SECONDS)[0]
+        ended = [end in heard for end in ends] or [not is_running(launcher) for launcher in launchers]
+        if deadline == math.inf and any(ended):
+            watch.stopping, deadline, ends = True, time.monotonic() + ORPHAN_SECONDS, []
+            # deepspeed takes the death of its second layer for success, and would exit with 0 within the second.
+            for above in launchers[ended.index(True) + 1 :]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    above.terminate()
+        numbers = hearing.recv(64) if hearing.fileno() in heard else None
         if watch.cap and (numbers == b"" or watch.beats == beats) and watch.cap.is_outdated():
             time.sleep(LINGER_SECONDS)
             if watch.cap.rescues < watch.restarts:
@@ -124,11 +135,7 @@ def _watch(watch: Watch, hearing: socket.socket) -> None:
         if ticks * TICK_SECONDS >= watch.hang_seconds / LOOKS:
             look(watch, pulse, ticks * TICK_SECONDS)
             ticks = 0
-        now = time.monotonic()
-        if orphaned_seconds is None and not all(map(is_running, launchers)):
-            watch.stopping, orphaned_seconds = True, now
-        late = orphaned_seconds is not None and now - orphaned_seconds > ORPHAN_SECONDS
-        if watch.stopping and (watch.doing == "starting" or (late and watch.doing != "saving")):
+        if watch.stopping and (watch.doing == "starting" or (time.monotonic() > deadline and watch.doing != "saving")):
             reason = "while starting" if watch.doing == "starting" else "without its launcher, before the end of a step"
             _leave(watch, f"stopped on request {reason}")
 
@@ -143,9 +150,8 @@ def _leave(watch: Watch, reason: str) -> None:
 
 def start_again() -> None:
     """Becomes a new process of the same command with the same process id: no launcher need know."""
-    for children in Path("/proc/self/task").glob("*/children"):  # W&B's service, which would wait for the old process
-        for pid in children.read_text().split():
-            os.kill(int(pid), signal.SIGKILL)
+    for child in psutil.Process().children():  # W&B's service, which would wait for the old process
+        child.kill()
     os.environ["TORCHELASTIC_RESTART_COUNT"] = str(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) + 1)
     os.execv(sys.executable, sys.orig_argv)
 

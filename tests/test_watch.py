@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import OF_THIS_PROCESS, REPOSITORY
 from safetensors.torch import load_file
@@ -92,23 +93,25 @@ def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-# Whom the signal hits: one rank, or one of the launchers above it; and whether the ranks can say 75 through it.
+# Whom the signal hits, one rank or one of the launchers above it, and what deepspeed says then: 75 where the ranks can
+# say it, and never 0.
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "target"),
+    ("number", "target", "code"),
     [
-        pytest.param(signal.SIGKILL, "runner", marks=pytest.mark.slow),  # tests/test_torture.py has it, too
-        pytest.param(signal.SIGTERM, "rank", marks=pytest.mark.slow),
-        pytest.param(signal.SIGUSR1, "rank", marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, "rank", marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, "launch", marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, "launch", marks=pytest.mark.slow),
-        pytest.param(signal.SIGUSR1, "launch", marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, "runner", marks=pytest.mark.slow),
-        pytest.param(signal.SIGUSR1, "runner", marks=pytest.mark.slow),
+        (signal.SIGTERM, "rank", EXIT_STOPPED),
+        (signal.SIGUSR1, "rank", EXIT_STOPPED),
+        (signal.SIGINT, "rank", EXIT_STOPPED),
+        (signal.SIGTERM, "launch", 1),
+        (signal.SIGUSR1, "launch", -signal.SIGTERM),  # by the ranks
+        (signal.SIGKILL, "launch", -signal.SIGTERM),
+        (signal.SIGTERM, "runner", -signal.SIGTERM),
+        (signal.SIGUSR1, "runner", -signal.SIGUSR1),
+        (signal.SIGKILL, "runner", -signal.SIGKILL),
     ],
 )
 def test_a_stop_under_deepspeed_saves_and_the_run_goes_on_to_the_same_weights(
-    number: signal.Signals, target: str, start: Start, undisturbed: Path, tone_shards: Path, tmp_path: Path,
+    number: signal.Signals, target: str, code: int, start: Start, undisturbed: Path, tone_shards: Path, tmp_path: Path,
     run_command: Run,
 ) -> None:  # fmt: skip
     folder = tmp_path / "run"
@@ -119,9 +122,7 @@ def test_a_stop_under_deepspeed_saves_and_the_run_goes_on_to_the_same_weights(
     wait_for(lambda: (folder / "ledger").is_dir(), process)  # in its first steps, of which there are few
     os.kill({"rank": rank, "launch": parent(rank), "runner": parent(parent(rank))}[target], number)
     wait_for(lambda: not ranks_of(folder))
-    process.wait(PATIENCE_SECONDS)
-    if target == "rank":
-        assert process.returncode == EXIT_STOPPED, process.communicate()
+    assert process.wait(PATIENCE_SECONDS) == code, process.communicate()
     assert (folder / PREEMPTED_FILE).exists() and not (folder / "model").exists()
     [checkpoint] = (folder / "checkpoints").glob("step-*")  # none was due
     done = run_command(*launch(2, tone_shards, folder, *short()))
@@ -207,7 +208,17 @@ def test_a_launcher_is_told_from_a_shell_whose_command_mentions_one(tmp_path: Pa
         words = [str(link), "-c", f"{sys.executable} -c '{code}'; : torchrun deepspeed"]
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         assert int(done.stdout) == expected, done.stdout
-    assert find_launchers() == [] and not is_running((os.getpid(), "0"))
+    assert find_launchers() == []
+
+
+def test_a_zombie_does_not_run() -> None:
+    child = subprocess.Popen(["sleep", "1000"])
+    process = psutil.Process(child.pid)
+    assert is_running(process)
+    child.kill()
+    wait_for(lambda: not is_running(process))
+    child.wait()
+    assert not is_running(process)
 
 
 def test_a_stopped_rank_is_found_by_the_others_and_named(start: Start, tone_shards: Path, tmp_path: Path) -> None:

@@ -78,8 +78,7 @@ def faults() -> list[Fault]:
             ("end", "at the end"),
         )
     ]
-    # The launchers' own exit codes are not ours: torchrun says 1 when its ranks say 75, and deepspeed says 0 when its
-    # second layer is killed. docs/operations.md tells people.
+    # The launchers' exit codes are their own: torchrun says 1 when its ranks say 75. docs/operations.md tells people.
     layers: list[tuple[Launcher, Literal["rank", "launch", "runner"], str]] = [
         ("deepspeed", "rank", "a rank under deepspeed"),
         ("deepspeed", "launch", "deepspeed.launcher.launch"),
@@ -203,8 +202,7 @@ def suffer(bench: Bench, run_folder: Path, fault: Fault, rng: random.Random) -> 
         (checkpoints[-1] / "model.safetensors").write_bytes(weights)
     complete = (run_folder / "model" / "README.md").is_file()
     promised = code != EXIT_COMPLETE if fault.code is None else code == fault.code
-    theirs = fault.target in ("launch", "runner")  # the code of a launcher that was hit itself
-    wrong = "" if promised or theirs or (complete and code == EXIT_COMPLETE) else f"exit code {code}; "
+    wrong = "" if promised or (complete and code == EXIT_COMPLETE) else f"exit code {code}; "
     wrong += f"processes stayed for {seconds:.0f} s" * (seconds > GONE_SECONDS)
     return code, seconds, wrong
 
