@@ -3,8 +3,8 @@
 Shapes: N utterances, with word edits, reference words, character edits and reference characters of each.
 """
 
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Iterable
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -26,35 +26,43 @@ MIN_SPEAKERS = 20
 WORST, GROUPS_SHOWN = 50, 6
 
 
-def break_down(index: Index, hypotheses: Mapping[int, str]) -> dict[str, Any]:
+def break_down(index: Index, hypotheses: Iterable[tuple[int, str]]) -> dict[str, Any]:
     """Rates of all utterances with their intervals, `by` duration, speaker and what of COLUMNS there is; the `worst`.
 
-    `hypotheses` are by the utterance's number in the index. What the source said of each is read from the shards.
+    `hypotheses` are behind their numbers in the index and in its order: shard after shard. Of each, 44 bytes are kept.
     """
-    held = index.take(np.array(list(hypotheses)))
-    keys, texts, heard = held.keys.to_pylist(), held.texts.to_pylist(), list(map(normalise, hypotheses.values()))
-    amounts = np.array([count_errors([text], [other]).amounts for text, other in zip(texts, heard, strict=True)])
-    columns = {"duration": SPANS[np.digitize(held.num_samples / SAMPLE_RATE_HZ, EDGES_SECONDS) - 1]}
-    columns["speaker"] = speakers = np.array([speaker or UNKNOWN for speaker in held.speakers.to_pylist()])
+    groups: dict[str, dict[str, int]] = {name: {} for name in ("duration", "speaker", *COLUMNS)}
+    groups["speaker"][UNKNOWN] = -1
+    table, done = np.zeros((4 + len(groups), len(index)), np.int32), 0
+    worst: list[tuple[tuple[int, ...], str, str, str]] = []
+    for _, said in groupby(hypotheses, key=lambda pair: index.shard_ids[pair[0]]):
+        ids, heard = zip(*((i, normalise(text)) for i, text in said), strict=True)
+        held = index.take(np.array(ids))
+        keys, texts = held.keys.to_pylist(), held.texts.to_pylist()
+        counts = [count_errors([text], [other]).amounts for text, other in zip(texts, heard, strict=True)]
+        columns = {"duration": SPANS[np.digitize(held.num_samples / SAMPLE_RATE_HZ, EDGES_SECONDS) - 1].tolist()}
+        columns["speaker"] = [speaker or UNKNOWN for speaker in held.speakers.to_pylist()]
+        columns |= report.columns_of_source(held, COLUMNS)
+        numbers = [[seen.setdefault(value, len(seen)) for value in columns[name]] for name, seen in groups.items()]
+        table[:, done : done + len(ids)] = [*zip(*counts, strict=True), *numbers]
+        done += len(ids)
+        worst = sorted([*worst, *zip(counts, keys, texts, heard, strict=True)], key=lambda row: -row[0][0])[:WORST]
+    amounts, speakers, members = table[:4, :done].T, table[5, :done], table[4:, :done]
     by: dict[str, dict[str, Any]] = {}
-    for name, column in (columns | report.columns_of_source(held, COLUMNS)).items():
-        values, places = np.unique(column, return_inverse=True)
-        members = (places == number for number in range(len(values)))
-        if len(values) > 1:
-            by[name] = {str(value): _rates(amounts[m], speakers[m]) for value, m in zip(values, members, strict=True)}
-    worst = [
-        {"key": keys[n], "word_edits": int(amounts[n, 0]), "aligned": differences(texts[n], heard[n])}
-        for n in np.argsort(-amounts[:, 0], kind="stable")[:WORST]
-    ]
-    return _rates(amounts, speakers) | {"normaliser": NORMALISATION_STEPS, "by": by, "worst": worst}
+    for (name, seen), column in zip(groups.items(), members, strict=True):
+        whose = ((value, column == number) for value, number in sorted(seen.items()))
+        if np.ptp(column):
+            by[name] = {value: _rates(amounts[rows], speakers[rows]) for value, rows in whose if rows.any()}
+    shown = [{"key": key, "word_edits": edits, "aligned": differences(*texts)} for (edits, *_), key, *texts in worst]
+    return _rates(amounts, speakers) | {"normaliser": NORMALISATION_STEPS, "by": by, "worst": shown}
 
 
-def _rates(amounts: NDArray[np.int64], speakers: NDArray[np.str_]) -> dict[str, Any]:
-    """WER and CER of (N, 4) counts by (N,) speakers, with intervals, and what was resampled for these."""
+def _rates(amounts: NDArray[np.int32], speakers: NDArray[np.int32]) -> dict[str, Any]:
+    """WER and CER of (N, 4) counts by (N,) speakers, -1 unknown, with intervals, and what was resampled for these."""
     names, places = np.unique(speakers, return_inverse=True)
     samples, resampled = amounts, "utterances"
-    if len(names) >= MIN_SPEAKERS and UNKNOWN not in names:
-        samples, resampled = np.zeros((len(names), 4), np.int64), "speakers"
+    if len(names) >= MIN_SPEAKERS and names[0] >= 0:
+        samples, resampled = np.zeros((len(names), 4), np.int32), "speakers"
         np.add.at(samples, places, amounts)
     sizes = {"utterances": len(amounts), "words": int(amounts[:, 1].sum())}
     return sizes | rates_with_intervals(samples) | {"resampled": resampled}
@@ -86,7 +94,7 @@ def write_page(path: str, title: str, index: Index, found: dict[str, Any]) -> No
     for name, groups in found["by"].items():
         percent = {f"{value} ({g['words']:,} words)": 100 * g["wer"] for value, g in groups.items()}
         rates.append(report.bars(f"WER % by {name}", percent))
-    keys = index.keys.to_pylist()
-    captions = {keys.index(one["key"]): "{key}: {aligned}".format(**one) for one in found["worst"][: report.PLAYERS]}
+    worst = found["worst"][: report.PLAYERS]
+    captions = {index.keys.index(one["key"]).as_py(): "{key}: {aligned}".format(**one) for one in worst}
     sections = {"Error rates": rates, "The most word errors": report.players(index, captions)}
     report.write_page(path, title, in_words(found).splitlines()[0], sections)

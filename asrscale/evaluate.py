@@ -3,12 +3,14 @@
 python -m asrscale.evaluate --model runs/demo/model --data data/demo/shards/test,data/demo/shards/voices
 """
 
+import json
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -32,6 +34,7 @@ from asrscale.text import normalise
 from asrscale.watch import Watch
 
 UNIT_SAMPLES, UNITS_PER_STEP = 40 * SAMPLE_RATE_HZ, 8  # a few together are long enough to deal evenly to the ranks
+WINDOW = 4096  # utterances that are planned at once, and whose texts are in memory: some hours, and 2 MB
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,17 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result on one set of utterances, the same on every rank but for `hypotheses`."""
+    """The result on one set of utterances, the same on every rank but for what was `heard`."""
 
     errors: ErrorCounts  # summed over all utterances
     loss: float | None  # mean CTC loss per label of the utterances long enough for their transcript; None without any
-    hypotheses: dict[int, str]  # what was heard, by number in the index and in its order; on rank 0 only
+    heard: IO[str]  # `hypotheses` as lines of JSON, on the disk where they are many; on rank 0 only
     damaged: int = 0  # utterances that could not be read and are in none of these
+
+    def hypotheses(self) -> Iterator[tuple[int, str]]:
+        """What was heard of each utterance, after its number in the index and in its order."""
+        self.heard.seek(0)
+        return map(json.loads, self.heard)
 
 
 def evaluate(
@@ -67,41 +75,42 @@ def evaluate(
 ) -> Evaluation:  # fmt: skip
     """Transcribes every utterance of `index` once, dealt to the ranks as a training step is.
 
-    A collective: every rank calls it, with the same index. `forward` is the model, or the engine that wraps it, and is
-    left in evaluation mode; `memory_cap_seconds` is the padded audio of a pass; `title` is the progress bar's, None for
-    no bar.
+    A collective: every rank calls it, with the same index. `forward` is the model, or the engine around it, and is left
+    in evaluation mode; `memory_cap_seconds` is the padded audio of a pass; `title` is the progress bar's, if any.
 
     Raises:
         CliError: No utterance could be read.
         Stopped: `watch` was asked to stop on some rank.
     """
     forward.eval()
-    # An utterance longer than the cap is a pass of its own.
     lengths = np.maximum(index.num_samples, MIN_BATCH_SAMPLES)  # what the loader pads to
-    cap_samples = max(int(memory_cap_seconds * SAMPLE_RATE_HZ), int(lengths.max()))
-    plan = plan_epoch(lengths, seed=0, epoch=0, batch_samples=UNIT_SAMPLES, units_per_step=UNITS_PER_STEP)
-    units = [plan.step(number) for number in range(plan.num_steps)]
-    cuts = (cut_step(one, lengths, memory_cap_samples=cap_samples, world_size=world.world_size) for one in units)
-    own_passes = (cut[world.rank] for cut in cuts)
-    found: list[tuple[int, str]] = []
+    cap = max(int(memory_cap_seconds * SAMPLE_RATE_HZ), int(lengths.max()))  # or one utterance, if longer
+    heard = SpooledTemporaryFile(2**20, "w+")  # noqa: SIM115
     sums = np.array([*astuple(ErrorCounts()), 0.0, 0])  # and those of the losses, and their number
     lost: list[tuple[int, str]] = []
     shown, pin = world.is_main and title is not None, world.device.type == "cuda"
-    steps = load_steps(index, recognizer.vocabulary, own_passes, threads=threads, pin=pin, cache=cache)
     with progress(len(index), title or "", "utterances", enabled=shown) as bar, torch.no_grad():
-        for step_units, step in zip(units, steps, strict=True):
-            lost += [(one.utterance, one.reason) for one in step.damaged]
-            for batch in step.batches:
-                texts, losses = transcribe_batch(forward, recognizer, batch.to(world.device))
-                found += zip(map(int, batch.utterances), texts, strict=True)
-                references = [index.texts[i].as_py() for i in batch.utterances]
-                # A pass at a time: jiwer takes 5 kB each.
-                sums += [*astuple(count_errors(references, list(map(normalise, texts)))), sum(losses), len(losses)]
-                if watch is not None:
-                    watch.beat("evaluating")
-            bar.advance(sum(map(len, step_units)))
-            if watch is not None and any(ds.all_reduce_sum([watch.beat("evaluating")], world)):
-                raise Stopped
+        for first in range(0, len(index), WINDOW):
+            window, found = lengths[first : first + WINDOW], list[tuple[int, str]]()
+            plan = plan_epoch(window, seed=0, epoch=0, batch_samples=UNIT_SAMPLES, units_per_step=UNITS_PER_STEP)
+            units = [[first + unit for unit in plan.step(number)] for number in range(plan.num_steps)]
+            cuts = (cut_step(one, lengths, memory_cap_samples=cap, world_size=world.world_size) for one in units)
+            own_passes = (cut[world.rank] for cut in cuts)
+            steps = load_steps(index, recognizer.vocabulary, own_passes, threads=threads, pin=pin, cache=cache)
+            for step_units, step in zip(units, steps, strict=True):
+                lost += [(one.utterance, one.reason) for one in step.damaged]
+                for batch in step.batches:
+                    texts, losses = transcribe_batch(forward, recognizer, batch.to(world.device))
+                    found += zip(map(int, batch.utterances), texts, strict=True)
+                    references = [index.texts[i].as_py() for i in batch.utterances]  # few: jiwer takes 5 kB each
+                    sums += [*astuple(count_errors(references, list(map(normalise, texts)))), sum(losses), len(losses)]
+                    if watch is not None:
+                        watch.beat("evaluating")
+                bar.advance(sum(map(len, step_units)))
+                if watch is not None and any(ds.all_reduce_sum([watch.beat("evaluating")], world)):
+                    raise Stopped
+            every = sorted(pair for part in ds.gather_objects(found, world) for pair in part if world.is_main)
+            heard.writelines(f"{json.dumps(pair)}\n" for pair in every)
 
     *counts, loss_sum, num_losses = ds.all_reduce_sum(sums.tolist(), world)
     damaged = sorted(pair for part in ds.gather_objects(lost, world) for pair in part)
@@ -109,9 +118,8 @@ def evaluate(
         print(f"{index.name(i)} is left out: {reason}", file=sys.stderr, flush=True)
     if len(damaged) == len(index):
         raise CliError(f"none of {len(index):,} utterances can be read, such as {index.name(0)}: {damaged[0][1]}")
-    hypotheses = dict(sorted(pair for part in ds.gather_objects(found, world) if world.is_main for pair in part))
     loss = loss_sum / num_losses if num_losses else None
-    return Evaluation(ErrorCounts(*map(round, counts)), loss, hypotheses, len(damaged))
+    return Evaluation(ErrorCounts(*map(round, counts)), loss, heard, len(damaged))
 
 
 def transcribe_batch(forward: nn.Module, recognizer: Recognizer, batch: Batch) -> tuple[list[str], list[float]]:
@@ -133,9 +141,9 @@ def choose_subset(index: Index, size: int) -> Index:
     return index.take(np.sort(np.argsort(hash_keys(len(index), 0), kind="stable")[:size]))
 
 
-def predictions(index: Index, hypotheses: Mapping[int, str]) -> Iterator[dict[str, Any]]:
+def predictions(index: Index, hypotheses: Iterable[tuple[int, str]]) -> Iterator[dict[str, Any]]:
     """A row for each utterance that was heard: key, seconds, reference, hypothesis."""
-    for i, text in hypotheses.items():
+    for i, text in hypotheses:
         key, reference, seconds = index.keys[i].as_py(), index.texts[i].as_py(), index.num_samples[i] / SAMPLE_RATE_HZ
         yield {"key": key, "seconds": float(seconds), "reference": reference, "hypothesis": text}
 
@@ -161,8 +169,7 @@ def run(options: EvaluateOptions) -> None:
         CliError: The model or a data set cannot be used.
     """
     indexes = {folder: read_index([folder]) for folder in options.data}
-    cap_seconds, threads = options.memory_cap_seconds, options.threads
-    if cap_seconds <= 0 or threads < 1 or options.cache_bytes < 1:
+    if min(options.memory_cap_seconds, options.threads, options.cache_bytes) <= 0:
         raise CliError("--memory_cap_seconds, --threads and --cache_bytes must be above 0")
     if len(set(map(data_set_name, indexes))) < len(options.data):
         raise CliError("--data: two folders would write their predictions to one file: evaluate them one at a time")
@@ -171,19 +178,19 @@ def run(options: EvaluateOptions) -> None:
     recognizer = load_recognizer(options.model)
     out = Path(options.out) if options.out else Path(options.model).absolute().parent / "eval"
     cache = Cache(options.cache_dir, options.cache_bytes) if options.cache_dir else None
+    how = dict[str, Any](memory_cap_seconds=options.memory_cap_seconds, threads=options.threads, cache=cache)
     rows: dict[str, tuple[Index, Evaluation]] = {}
     details = []
     with ds.joined_ranks() as world:
         model = recognizer.model.to(device=world.device)
         for folder, index in indexes.items():
-            title, how = f"transcribing {folder}", dict[str, Any](threads=threads, cache=cache)
-            result = evaluate(model, recognizer, index, world, memory_cap_seconds=cap_seconds, title=title, **how)
+            result = evaluate(model, recognizer, index, world, title=f"transcribing {folder}", **how)
             if not world.is_main:
                 continue
             rows[folder], name = (index, result), data_set_name(folder)
-            found = break_down(index, result.hypotheses)
+            found = break_down(index, result.hypotheses())
             details.append(f"{folder}: {in_words(found)}")
-            write_rows(out / f"{name}.jsonl", predictions(index, result.hypotheses))
+            write_rows(out / f"{name}.jsonl", predictions(index, result.hypotheses()))
             write_json(out / f"{name}.json", {"data": folder, "model": options.model} | found)
             if options.html:
                 write_page(options.html, f"{options.model} on {folder}", index, found)

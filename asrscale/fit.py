@@ -13,6 +13,7 @@ from torch import Tensor
 
 from asrscale import engine as ds
 from asrscale.checkpoint import RunState, restore_engine, save_checkpoint
+from asrscale.config import chosen
 from asrscale.engine import Engine
 from asrscale.errors import CliError, Stopped
 from asrscale.evaluate import evaluate, predictions
@@ -39,9 +40,7 @@ def fit(job: Job, state: RunState, resumed: Path | None, ds_config: dict[str, An
     config, world, model = job.config, job.world, job.recognizer.model
     # DeepSpeed casts frozen weights too; checkpoints keep them as they were.
     frozen = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
-    engine = ds.initialize(
-        model.to(world.device), ds_config, weight_decay=config.weight_decay, adam_beta2=config.adam_beta2
-    )
+    engine = ds.initialize(model.to(world.device), ds_config, **chosen(config, "weight_decay", "adam_beta2"))
     rehearse(engine, job)
     if resumed is not None:
         restore_engine(engine, resumed, world)
@@ -232,7 +231,7 @@ def evaluate_and_judge(engine: Engine, job: Job, state: RunState, tracker: Track
     score = (wer, result.errors.cer, math.inf if result.loss is None else result.loss)
     better = state.best is None or score < state.best
     tracker.log(state.step, {"valid/wer": wer, "valid/cer": result.errors.cer, "valid/loss": result.loss})
-    tracker.log_predictions(state.step, list(islice(predictions(job.valid, result.hypotheses), SAMPLE_PREDICTIONS)))
+    tracker.log_predictions(state.step, list(islice(predictions(job.valid, result.hypotheses()), SAMPLE_PREDICTIONS)))
     bar.write(f"step {state.step:,}: WER {wer:.2%}, CER {result.errors.cer:.2%}{', the best so far' if better else ''}")
     state = replace(state, stale_evaluations=state.stale_evaluations + 1, evaluated_step=state.step)
     return replace(state, best=score, best_step=state.step, stale_evaluations=0) if better else state

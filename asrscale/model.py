@@ -15,13 +15,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import (
-    Wav2Vec2Config,
-    Wav2Vec2CTCTokenizer,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2ForCTC,
-    Wav2Vec2Processor,
-)
+from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2FeatureEncoder
 from transformers.utils import cached_file, is_flash_attn_2_available
 
@@ -58,7 +52,7 @@ class Recognizer:
     """A model with all that is needed to feed it and to read it."""
 
     model: Wav2Vec2ForCTC
-    processor: Wav2Vec2Processor
+    processor: transformers.Wav2Vec2Processor
     vocabulary: Vocabulary
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -121,16 +115,9 @@ def ignore_padding(model: Wav2Vec2ForCTC) -> Wav2Vec2ForCTC:
 
 
 def build_recognizer(
-    name: str,
-    characters: Iterable[str],
-    *,
-    seed: int = 0,
-    vocab: str | None = None,
-    attention: str = "auto",
-    mask_time_prob: float = 0.0,
-    mask_feature_prob: float = 0.0,
-    dropout: float | None = None,
-) -> Recognizer:
+    name: str, characters: Iterable[str], *, seed: int = 0, vocab: str | None = None, attention: str = "auto",
+    mask_time_prob: float = 0.0, mask_feature_prob: float = 0.0, dropout: float | None = None,
+) -> Recognizer:  # fmt: skip
     """Makes the model that a run trains.
 
     Args:
@@ -225,8 +212,9 @@ def freeze_feature_encoder(model: Wav2Vec2ForCTC) -> None:
 
 
 def checkpoint_activations(model: Wav2Vec2ForCTC, every: int = 1) -> None:
-    """Recomputes every so many-th layer in the backward pass instead of storing its activations."""
-    model.activation_checkpointing_enable({"use_reentrant": False}, every_n_layers=every)
+    """Recomputes every so many-th layer in the backward pass instead of storing its activations; 0 none."""
+    if every:
+        model.activation_checkpointing_enable({"use_reentrant": False}, every_n_layers=every)
 
 
 def count_frames(model: Wav2Vec2ForCTC, num_samples: Tensor) -> Tensor:
@@ -291,7 +279,7 @@ def _load(kind: type[Any], name: str, **settings: Any) -> Any:
     return loaded
 
 
-def _own_processor(name: str, config: Wav2Vec2Config) -> tuple[Wav2Vec2Processor, Vocabulary] | None:
+def _own_processor(name: str, config: Wav2Vec2Config) -> tuple[transformers.Wav2Vec2Processor, Vocabulary] | None:
     """The processor and vocabulary that came with a checkpoint, or None when it has no vocabulary."""
     try:
         # A vocabulary that is there but cannot be had must not be taken for none: that would reset the head.
@@ -313,7 +301,7 @@ def _own_processor(name: str, config: Wav2Vec2Config) -> tuple[Wav2Vec2Processor
         extractor = _new_processor(vocabulary, config).feature_extractor
     if extractor.sampling_rate != SAMPLE_RATE_HZ:
         raise CliError(f"--model {name} hears {extractor.sampling_rate} Hz, the shards hold {SAMPLE_RATE_HZ} Hz")
-    return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer), vocabulary
+    return transformers.Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer), vocabulary
 
 
 def _settings(attention: str, mask_time_prob: float, mask_feature_prob: float, dropout: float | None) -> dict[str, Any]:
@@ -337,7 +325,7 @@ def _vocabulary_config(vocabulary: Vocabulary) -> dict[str, Any]:
     return {"vocab_size": len(vocabulary.tokens)} | special
 
 
-def _new_processor(vocabulary: Vocabulary, config: Wav2Vec2Config) -> Wav2Vec2Processor:
+def _new_processor(vocabulary: Vocabulary, config: Wav2Vec2Config) -> transformers.Wav2Vec2Processor:
     """A stock processor for a vocabulary built here, without <s> and </s>, for which the head has no rows."""
     with tempfile.TemporaryDirectory() as folder:  # the tokenizer only reads from files
         vocab_file = Path(folder, "vocab.json")
@@ -346,7 +334,7 @@ def _new_processor(vocabulary: Vocabulary, config: Wav2Vec2Config) -> Wav2Vec2Pr
         tokenizer = Wav2Vec2CTCTokenizer(vocab_file, **special, word_delimiter_token=vocabulary.word_delimiter)
     masks = config.feat_extract_norm == "layer"  # what transformers advises
     extractor = Wav2Vec2FeatureExtractor(sampling_rate=SAMPLE_RATE_HZ, do_normalize=True, return_attention_mask=masks)
-    return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer)
+    return transformers.Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer)
 
 
 def describe(recognizer: Recognizer) -> dict[str, Any]:

@@ -100,8 +100,7 @@ def sketch(
     regulariser = attach_regulariser(recognizer.model, mask_time_prob=1.0, mask_feature_prob=0.0, layerdrop=0.0)
     if config.freeze_feature_encoder:
         freeze_feature_encoder(recognizer.model)
-    if config.activation_checkpointing:
-        checkpoint_activations(recognizer.model, config.activation_checkpointing)
+    checkpoint_activations(recognizer.model, config.activation_checkpointing)
     return recognizer, [trace_pass(recognizer, s, regulariser, semantics) for s in sorted(lengths)]
 
 
@@ -316,25 +315,28 @@ def plan_memory(config: TrainConfig, order: RunPlan, world: World) -> tuple[Trai
     way = _choice(config, *sketch(config, [seconds], CudaSemantics()), gpu, world.world_size)
     cap_seconds = config.memory_cap_seconds or min(ds.gather_objects(way.cap_seconds, world))
     if not cap_seconds:
-        best = choose(config, [seconds], [gpu], world.world_size)[gpu.name][0]
-        cure = best.flags if best.cap_seconds else "a smaller --model, --lora_rank 16, a larger GPU or more of them"
-        raise CliError(f"an utterance of {seconds:.1f} s does not fit into {gib:.1f} GiB: try {cure}")
+        raise CliError(_what_fits(config, seconds, gpu, world.world_size))
     count = order.most_utterances(int(cap_seconds * SAMPLE_RATE_HZ), world.world_size)
     *allocated, _fragments, _outside = _parts(way.states, way.longest, count, world.world_size).values()
     return replace(config, memory_cap_seconds=cap_seconds), sum(allocated)
 
 
+def _what_fits(config: TrainConfig, seconds: float, gpu: Gpu, count: int) -> str:
+    """What to change where an utterance of so many seconds does not fit on so many GPUs."""
+    best = choose(config, [seconds], [gpu], count)[gpu.name][0]
+    cure = best.flags if best.cap_seconds else "a smaller --model, --lora_rank 16, a larger GPU or more of them"
+    return f"an utterance of {seconds:.1f} s does not fit into {gpu.memory_gib:.1f} GiB: try {cure}"
+
+
 def advise(config: TrainConfig, order: RunPlan, world: World) -> str:
-    """What to change where not even the longest utterance fitted, whatever the plan said of it; a collective."""
-    alone = replace(config, memory_cap_seconds=order.longest_samples / SAMPLE_RATE_HZ)
-    cure, needed_bytes = "asrscale.plan, with the same flags, tells what fits", plan_memory(alone, order, world)[1]
-    if needed_bytes is not None:  # so there is less than that
-        gib = (0.9 * needed_bytes * (1 + devices.FRAGMENTATION) + devices.outside_bytes(world.world_size)) / GIB
-        try:
-            plan_memory(replace(config, memory_cap_seconds=0.0, memory_gib=gib), order, world)
-        except CliError as error:
-            cure = str(error)
-    return str(ds.gather_objects(cure, world)[0])  # the launcher ends all ranks with the first
+    """What to change where there is less memory than the longest utterance was said to need; asks no other rank."""
+    seconds = order.longest_samples / SAMPLE_RATE_HZ
+    needed_bytes = plan_memory(replace(config, memory_cap_seconds=seconds), order, world)[1]
+    if needed_bytes is None:
+        return "asrscale.plan, with the same flags, tells what fits"
+    gib = (0.9 * needed_bytes * (1 + devices.FRAGMENTATION) + devices.outside_bytes(world.world_size)) / GIB
+    gpu = replace(devices.find_gpu(f"{max(gib, 1):.2f}"), memory_gib=round(gib, 2))
+    return _what_fits(replace(config, memory_cap_seconds=0.0), seconds, gpu, world.world_size)
 
 
 def plan_config(**given: Any) -> PlanConfig:

@@ -182,8 +182,8 @@ def _write_data_set_page(
     write_page(path, os.path.dirname(folders[0]) or folders[0], summary, sections)
 
 
-def columns_of_source(index: Index, names: Iterable[str]) -> dict[str, NDArray[np.str_]]:
-    """(N,) for each name what the source said of the utterances, UNKNOWN where nothing, or its shard cannot be read."""
+def columns_of_source(index: Index, names: Iterable[str]) -> dict[str, list[str]]:
+    """For each name what the source said of the utterances, UNKNOWN where nothing, or its shard cannot be read."""
     records: dict[int, dict[str, dict[str, str]]] = {}
     for shard in np.unique(index.shard_ids).tolist():
         try:
@@ -192,7 +192,7 @@ def columns_of_source(index: Index, names: Iterable[str]) -> dict[str, NDArray[n
             print(f"warning: {error}; its utterances are of unknown accent, gender and votes", file=sys.stderr)
     places = zip(index.shard_ids.tolist(), index.keys.to_pylist(), strict=True)
     about = [records.get(shard, {}).get(key, {}) for shard, key in places]
-    return {name: np.array([str(one.get(name) or UNKNOWN) for one in about]) for name in names}
+    return {name: [str(one.get(name) or UNKNOWN) for one in about] for name in names}
 
 
 def _hours_by(index: Index) -> dict[str, dict[str, float]]:

@@ -19,12 +19,13 @@ import torch
 from asrscale import __version__
 from asrscale import checkpoint as checkpoints
 from asrscale import engine as ds
+from asrscale import model as models
 from asrscale.audio import SAMPLE_RATE_HZ
 from asrscale.batching import find_step
 from asrscale.checkpoint import RunState
 from asrscale.config import DEMO_DATA, ORDERING, TrainConfig, check_resumable, chosen, regularised, to_dict
 from asrscale.engine import World
-from asrscale.errors import EXIT_COMPLETE, EXIT_STOPPED, AsrscaleError, CliError, Stopped, TransientError
+from asrscale.errors import EXIT_COMPLETE, EXIT_STOPPED, EXIT_USAGE, AsrscaleError, CliError, Stopped, TransientError
 from asrscale.evaluate import Evaluation, choose_subset, evaluate, predictions, table
 from asrscale.files import write_json, write_rows, write_whole
 from asrscale.fit import fit
@@ -32,14 +33,6 @@ from asrscale.hub import check_login, push_model
 from asrscale.index import Catalog, Index, read_catalog, read_index, read_shards
 from asrscale.job import Job
 from asrscale.lora import add_lora
-from asrscale.model import (
-    Recognizer,
-    build_recognizer,
-    checkpoint_activations,
-    describe,
-    freeze_feature_encoder,
-    load_recognizer,
-)
 from asrscale.modelcard import model_card
 from asrscale.plan import advise, plan_memory
 from asrscale.regularise import attach_regulariser
@@ -71,9 +64,8 @@ def train(config: TrainConfig, watch: Watch) -> int:
         if config.train[0].startswith(DEMO_DATA):
             _say(world, f"training on the demo's data, {config.train[0]}; --train and --valid choose yours")
         config = replace(regularised(config, catalog.hours), precision=ds.resolve_precision(config.precision, world))
-        ds_config = ds.resolve_ds_config(
-            ds_config, precision=config.precision, max_gradient_norm=config.max_gradient_norm, device=world.device
-        )
+        kept = chosen(config, "precision", "max_gradient_norm")
+        ds_config = ds.resolve_ds_config(ds_config, **kept, device=world.device)
         recognizer = _new_recognizer(config, catalog)
         plan = plan_run(catalog, **chosen(config, *ORDERING))
         config, predicted_bytes = plan_memory(config, plan, world)
@@ -89,9 +81,8 @@ def train(config: TrainConfig, watch: Watch) -> int:
             watch.rank, watch.world_size = world.rank, world.world_size
             resumed, state = _choose_start(config, plan, recognizer, world)
             if config.freeze_feature_encoder:
-                freeze_feature_encoder(recognizer.model)
-            if config.activation_checkpointing:
-                checkpoint_activations(recognizer.model, config.activation_checkpointing)
+                models.freeze_feature_encoder(recognizer.model)
+            models.checkpoint_activations(recognizer.model, config.activation_checkpointing)
             rates = chosen(config, "mask_time_prob", "mask_feature_prob", "layerdrop")
             regulariser = attach_regulariser(recognizer.model, **rates)
             subset = choose_subset(valid_index, config.eval_utterances)
@@ -102,14 +93,20 @@ def train(config: TrainConfig, watch: Watch) -> int:
                 how = total_steps, watch, watch.cap, predicted_bytes, cache
                 job = Job(config, world, folder, recognizer, regulariser, plan, subset, *how)
                 return _go_on(job, state, resumed, ds_config, valid_index)
-            except (MemoryExhausted, torch.OutOfMemoryError) as error:
-                if isinstance(error, torch.OutOfMemoryError) and (watch.doing != "starting" or world.world_size > 1):
-                    raise  # other ranks wait in vain, and nobody knows what else there is in memory
-                raise CliError(f"{str(error).partition('. ')[0]}: {advise(config, plan, world)}") from None
+            except MemoryExhausted as error:
+                cure = advise(config, plan, world)
+                ds.barrier()  # the launcher ends all ranks with the first
+                raise CliError(f"{error}: {cure}") from None
+            except RuntimeError as error:
+                if not ds.is_out_of_memory(error) or (watch.cap and watch.cap.is_outdated()):
+                    raise  # all ranks were told to leave, and the watch ends this one
+                why = ". ".join(str(error).split(". ")[:2])
+                print(f"error: rank {world.rank}, {watch.doing}: {why}: {advise(config, plan, world)}", file=sys.stderr)
+                sys.exit(EXIT_USAGE)  # not as a CliError, of which the first rank alone would tell
 
 
 def _choose_start(
-    config: TrainConfig, plan: RunPlan, recognizer: Recognizer, world: World
+    config: TrainConfig, plan: RunPlan, recognizer: models.Recognizer, world: World
 ) -> tuple[Path | None, RunState]:
     """The newest whole checkpoint, if there is one, and where it stands; `recognizer` gets its weights."""
     folder = Path(config.run)
@@ -214,16 +211,16 @@ def held(folder: Path, world: World) -> Iterator[None]:
         yield
 
 
-def _new_recognizer(config: TrainConfig, catalog: Catalog) -> Recognizer:
+def _new_recognizer(config: TrainConfig, catalog: Catalog) -> models.Recognizer:
     """The model before training; the same whenever it is built."""
     given = chosen(config, "seed", "vocab", "attention", "mask_time_prob", "mask_feature_prob", "dropout")
-    recognizer = build_recognizer(config.model, catalog.characters, **given)
+    recognizer = models.build_recognizer(config.model, catalog.characters, **given)
     if config.lora_rank:
         add_lora(recognizer.model, config.lora_rank)
     return recognizer
 
 
-def _check_data(config: TrainConfig, recognizer: Recognizer, plan: RunPlan, world: World) -> None:
+def _check_data(config: TrainConfig, recognizer: models.Recognizer, plan: RunPlan, world: World) -> None:
     """Refuses data that the vocabulary, the memory cap or CTC does not allow, and says what of them is left out."""
     catalog, missed = plan.catalog, recognizer.vocabulary.unknown_characters
     unknown = Counter({character: count for character, count in catalog.characters.items() if missed(character)})
@@ -263,11 +260,11 @@ def _export_and_evaluate(job: Job, best_step: int | None, valid_index: Index) ->
         fresh, dtype = _new_recognizer(config, catalog), EXPORT_DTYPES[config.export_dtype]
         checkpoints.export_model(fresh, best, folder / "model", dtype)
     ds.barrier()
-    exported = load_recognizer(str(folder / "model"))
+    exported = models.load_recognizer(str(folder / "model"))
     title = "transcribing all validation data"
     result = evaluate(exported.model.to(world.device), exported, valid_index, world, title=title, **job.evaluating)
     if world.is_main:
-        write_rows(folder / "eval" / "valid.jsonl", predictions(valid_index, result.hypotheses))
+        write_rows(folder / "eval" / "valid.jsonl", predictions(valid_index, result.hypotheses()))
     return result
 
 
@@ -285,13 +282,13 @@ def _environment(job: Job) -> dict[str, Any]:
         "world_size": job.world.world_size,
         "device": torch.cuda.get_device_name(job.world.device) if on_gpu else platform.machine(),
         "cpu_cores": os.cpu_count(),
-        "model": describe(job.recognizer),
+        "model": models.describe(job.recognizer),
     }
 
 
 def _opening(job: Job, state: RunState) -> str:
     """What a person wants to know before the bar starts."""
-    config, catalog, model, ranks = job.config, job.plan.catalog, describe(job.recognizer), job.world.world_size
+    config, catalog, model, ranks = job.config, job.plan.catalog, models.describe(job.recognizer), job.world.world_size
     resuming = f"going on from step {state.step:,}; " if state.step else ""
     return (
         f"{resuming}{config.model}: {model['trainable_parameters']:,} of {model['parameters']:,} parameters trained "

@@ -2,12 +2,14 @@
 
 OOM="WHERE OPERATION RANK STEP SECONDS": on that rank, from that step on (the first is 1, 0 the rehearsal), each pass of
 more than SECONDS of padded audio fails at that operation of its `forward` or its `backward`. With `step` the
-optimizer's step fails; with `cap` nothing, but from that step on passes of all ranks hold SECONDS at most.
+optimizer's step fails, with `evaluate` or `save` an evaluation or a checkpoint; with `cap` nothing, but from that step
+on passes of all ranks hold SECONDS at most.
 """
 
 import os
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ class Allocator(TorchDispatchMode):
 
 def main() -> None:
     where, operation, rank, first, seconds = os.environ["OOM"].split()
-    train_step, loss_sum, backward, take_step = fit.train_step, fit.loss_sum, engine.backward, engine.take_step
+    train_step, loss_sum, backward = fit.train_step, fit.loss_sum, engine.backward
     reached, fails = 0, False
 
     def begin(engine: object, job: Job, step: Step, *given: object) -> object:
@@ -56,16 +58,21 @@ def main() -> None:
         with Allocator(int(operation) if fails and where == "forward" else 0):
             return loss_sum(engine, recognizer, batch)
 
-    def step(*given: object, **named: object) -> object:
-        short = where == "step" and os.environ["RANK"] == rank and reached >= int(first)
-        with Allocator(int(operation) if short else 0):
-            return take_step(*given, **named)
+    def short(what: str, action: Callable[..., object]) -> Callable[..., object]:
+        def act(*given: object, **named: object) -> object:
+            fails = where == what and os.environ["RANK"] == rank and reached >= int(first)
+            with Allocator(int(operation) if fails else 0):
+                return action(*given, **named)
+
+        return act
 
     def back(*given: object) -> None:
         with Allocator(int(operation) if fails and where == "backward" else 0):
             backward(*given)
 
-    fit.train_step, fit.loss_sum, engine.backward, engine.take_step = begin, forward, back, step
+    fit.train_step, fit.loss_sum, engine.backward = begin, forward, back
+    fit.evaluate, fit.save_checkpoint = short("evaluate", fit.evaluate), short("save", fit.save_checkpoint)
+    engine.take_step = short("step", engine.take_step)
     sys.argv[0] = str(TRAIN)
     runpy.run_path(str(TRAIN), run_name="__main__")
 

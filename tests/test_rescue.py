@@ -169,6 +169,32 @@ def test_what_cannot_fit_fails_before_the_first_step_with_what_may(
     done = run_command(*command[:-1], 5, OOM="step 20 0 0 0")
     told = done.stderr.splitlines()[-1]
     assert done.returncode == EXIT_USAGE and told.startswith(
-        "error: CUDA out of memory: an utterance of 1.6 s does not"
+        "error: rank 0, starting: CUDA out of memory. Tried to allocate 2.00 MiB: an utterance of 1.6 s does not"
     )
     assert ": try --config ds_configs/zero2_offload.json" in told
+
+
+@pytest.mark.parametrize(
+    ("where", "doing"),
+    [
+        ("evaluate 50 1 4 0", "rank 1, evaluating"),
+        pytest.param("save 20 0 4 0", "rank 0, saving", marks=pytest.mark.slow),
+        pytest.param("step 20 1 0 0", "rank 1, starting", marks=pytest.mark.slow),
+        pytest.param("step 20 1 3 0", "rank 1, training", marks=pytest.mark.slow),
+    ],
+)
+def test_a_rank_that_runs_out_of_memory_elsewhere_says_so_in_one_line_and_ends_the_run(
+    where: str, doing: str, tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    command = short_of_memory(2, tone_shards, tmp_path / "run", "ds_configs/zero2.json")
+    command[command.index("--eval_steps") + 1] = "4"
+    done = run_command(*command, "--memory_gib", 4, OOM=where)
+    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode != 0 and len(told) == 1, (
+        done.stderr
+    )  # a launcher's own: of the first rank that it finds gone
+    start = (
+        f"error: {doing}: CUDA out of memory. Tried to allocate 2.00 MiB: an utterance of 1.6 s does not fit into 0."
+    )
+    assert told[0].startswith(start) and ": try --config ds_configs/zero" in told[0]
+    assert "OutOfMemoryError" not in done.stderr
