@@ -100,12 +100,12 @@ def evaluate(
             for step_units, step in zip(units, steps, strict=True):
                 lost += [(one.utterance, one.reason) for one in step.damaged]
                 for batch in step.batches:
+                    if watch is not None:
+                        watch.beat("evaluating")
                     texts, losses = transcribe_batch(forward, recognizer, batch.to(world.device))
                     found += zip(map(int, batch.utterances), texts, strict=True)
                     references = [index.texts[i].as_py() for i in batch.utterances]  # few: jiwer takes 5 kB each
                     sums += [*astuple(count_errors(references, list(map(normalise, texts)))), sum(losses), len(losses)]
-                    if watch is not None:
-                        watch.beat("evaluating")
                 bar.advance(sum(map(len, step_units)))
                 if watch is not None and any(ds.all_reduce_sum([watch.beat("evaluating")], world)):
                     raise Stopped
