@@ -28,7 +28,7 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(self._note, refresh=False)
             self._bar.update(count)
-        elif time.monotonic() - self._last_line_seconds >= PLAIN_LINE_SECONDS:
+        elif self._done < self._total and time.monotonic() - self._last_line_seconds >= PLAIN_LINE_SECONDS:
             self._print_line()
 
     def write(self, line: str) -> None:

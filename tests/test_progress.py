@@ -33,7 +33,6 @@ def test_a_log_file_gets_a_line_now_and_then_with_the_time_left(
         "packing: 2,000/4,000 clips in 20 s, 20 s left  3 rejected",
         "packing: 3,000/4,000 clips in 30 s, 10 s left  3 rejected",
         "packing: 4,000/4,000 clips in 40 s  3 rejected",
-        "packing: 4,000/4,000 clips in 40 s  3 rejected",
     ]
 
 
