@@ -109,7 +109,7 @@ def test_windows_and_the_order_of_the_ranks_are_not_seen_in_the_result(
 def test_memory_does_not_grow_with_the_utterances(
     recognizer: Recognizer, tone_shards: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """But for the counts that intervals are made of. What was heard took 1,200 bytes each while it was in memory."""
+    """But for the counts that intervals are made of. It took 1,170 bytes each while all texts were in memory."""
     for name, value in (("WINDOW", 50), ("UNIT_SAMPLES", 16_000), ("UNITS_PER_STEP", 2)):
         monkeypatch.setattr(evaluate_module, name, value)
     index, how = read_index([str(tone_shards / "train")]), dict(memory_cap_seconds=40.0, threads=1, title=None)
@@ -135,7 +135,6 @@ def test_memory_does_not_grow_with_the_utterances(
     finally:
         gc.set_threshold(*thresholds)
         gc.unfreeze()
-    print(growth)
     assert growth.sum() < 500, growth
 
 
