@@ -106,7 +106,7 @@ def test_windows_and_the_order_of_the_ranks_are_not_seen_in_the_result(
     assert parts.loss == pytest.approx(whole.loss, rel=1e-5)
 
 
-def test_memory_does_not_grow_with_the_utterances(
+def test_memory_hardly_grows_with_the_utterances(
     recognizer: Recognizer, tone_shards: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But for the counts that intervals are made of. It took 1,170 bytes each while all texts were in memory."""
