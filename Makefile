@@ -42,7 +42,7 @@ torture: .venv/installed  ## break training runs on purpose, at random moments; 
 
 bench: .venv/installed  ## run the benchmarks one after another
 	python -m pip install -q -c constraints.txt -e '.[bench]'
-	for bench in $(wildcard tests/bench_*.py); do python "$$bench"; done
+	for bench in $(wildcard tests/bench/bench_*.py); do python "$$bench"; done
 
 gpu-check: .venv/installed  ## on a machine with GPUs: fp16, NCCL, attention kernels, predicted and measured memory
 	python tests/gpu_check.py

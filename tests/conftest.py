@@ -19,9 +19,11 @@ import soundfile
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from asrscale.audio import to_pcm16
-from asrscale.index import Index
-from asrscale.model import Recognizer, build_recognizer, count_frames, ctc_losses, forward_logits
+from asrscale.data.index import Index
+from asrscale.model.building import build_recognizer
+from asrscale.model.forward import count_frames, ctc_losses, forward_logits
+from asrscale.model.recognizer import Recognizer
+from asrscale.speech.pcm import to_pcm16
 
 REPOSITORY = Path(__file__).parent.parent
 TONES_HZ = {letter: 300.0 * 1.35**number for number, letter in enumerate("abdegiou")}
@@ -63,7 +65,7 @@ def write_corpus(folder: Path, utterances: int, seed: int = 0) -> Path:
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     """A CSV of 23 sound clips of many kinds."""
-    from sharding import write_clip, write_csv
+    from helpers.sharding import write_clip, write_csv
 
     rows = []
     for number in range(23):
@@ -125,7 +127,7 @@ def undisturbed(
     run_command: Callable[..., subprocess.CompletedProcess[str]],
 ) -> Path:
     """Two ranks, ZeRO-2, from start to end."""
-    from training import launch, short
+    from helpers.training import launch, short
 
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
     done = run_command(*launch(2, tone_shards, folder, *short()))

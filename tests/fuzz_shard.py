@@ -18,11 +18,12 @@ import soundfile
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import speak
 
-from asrscale import cli
-from asrscale.build import ShardOptions, build
-from asrscale.errors import EXIT_COMPLETE, EXIT_USAGE
-from asrscale.index import read_index
-from asrscale.sources import read_source
+from asrscale.common import cli
+from asrscale.common.errors import EXIT_COMPLETE, EXIT_USAGE
+from asrscale.corpus.build import build
+from asrscale.corpus.build_options import ShardOptions
+from asrscale.corpus.sources import read_source
+from asrscale.data.index import read_index
 
 FORMATS = {"wav": "WAV", "flac": "FLAC", "mp3": "MP3", "ogg": "OGG", "aiff": "AIFF", "au": "AU", "w64": "W64"}
 TABLES = {

@@ -11,14 +11,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from bench_memory import CpuSemantics, padded_pass, predicted_bytes, recognizers, run_backward
+from bench.bench_memory import CpuSemantics, padded_pass, predicted_bytes, recognizers, run_backward
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from asrscale import devices
-from asrscale import engine as ds
-from asrscale.memory import CudaSemantics, Tape, run_pass, trace_pass
-from asrscale.model import Recognizer, checkpoint_activations, count_frames, forward_logits, freeze_feature_encoder
-from asrscale.regularise import attach_regulariser
+from asrscale.common import distributed
+from asrscale.memory import deepspeed_states
+from asrscale.memory.cuda_kernels import CudaSemantics
+from asrscale.memory.pass_cost import run_pass, trace_pass
+from asrscale.memory.tape import Tape
+from asrscale.model.forward import count_frames, forward_logits
+from asrscale.model.freezing import checkpoint_activations, freeze_feature_encoder
+from asrscale.model.recognizer import Recognizer
+from asrscale.model.regularisation import attach_regulariser
+from asrscale.training import ds_config
+from asrscale.training import engine as ds
 
 ON_CPU = "cpu" in sys.argv
 SETTINGS: dict[str, Any] = dict(vocab_size=32, num_hidden_layers=2 if ON_CPU else 12)  # else wav2vec2-base
@@ -74,7 +80,7 @@ def passes() -> Iterator[str]:
                 run_pass(real, *given, Tape(DEVICE, {}))  # what libraries allocate once
                 peak_bytes()
                 run_pass(real, *given, Tape(DEVICE, {}))
-                measured = peak_bytes() - weights - (0 if ON_CPU else devices.CUBLAS_BYTES)
+                measured = peak_bytes() - weights - (0 if ON_CPU else deepspeed_states.CUBLAS_BYTES)
                 yield f"pass, {precision}, {attention}, checkpointing {every}: {beside(predicted, measured)}"
             with torch.no_grad():
                 logits[precision, attention] = forward_logits(real.model.eval(), real, *given[:2]).float()
@@ -101,13 +107,13 @@ def kernels() -> Iterator[str]:
         yield f"attention, {backend.name.lower()}, {dtype}, {'; '.join(told)}"
 
 
-def training(world: ds.World, stage: int, precision: ds.Precision) -> str:
+def training(world: distributed.World, stage: int, precision: ds_config.Precision) -> str:
     """Steps of DeepSpeed: what the loss does, what the peak was, how long a step took."""
     torch.manual_seed(0)
     real, sketch, activations = pair("sdpa", precision, 1)
-    read = ds.read_ds_config(f"ds_configs/zero{stage}.json")
-    config = ds.resolve_ds_config(read, precision=precision, max_gradient_norm=1.0, device=world.device)
-    predicted = predicted_bytes(config, sketch, activations, world) + devices.CUBLAS_BYTES
+    read = ds_config.read_ds_config(f"ds_configs/zero{stage}.json")
+    config = ds_config.resolve_ds_config(read, precision=precision, max_gradient_norm=1.0, device=world.device)
+    predicted = predicted_bytes(config, sketch, activations, world) + deepspeed_states.CUBLAS_BYTES
     engine = ds.initialize(real.model.float().to(world.device), config, weight_decay=0.01, adam_beta2=0.98)
     given = tuple(tensor.to(DEVICE) for tensor in padded_pass(UTTERANCES, SECONDS))
     losses, began, norm = [], 0.0, 0.0
@@ -125,9 +131,9 @@ def training(world: ds.World, stage: int, precision: ds.Precision) -> str:
     return f"ZeRO-{stage}, {precision}, {world.world_size} × {DEVICE}: {told}; {beside(predicted, measured)}"
 
 
-def collectives(world: ds.World) -> str:
+def collectives(world: distributed.World) -> str:
     """Is a sum over the ranks right, and how many bytes a second does a large one take."""
-    right = ds.all_reduce_sum([world.rank + 1], world) == [world.world_size * (world.world_size + 1) / 2]
+    right = distributed.all_reduce_sum([world.rank + 1], world) == [world.world_size * (world.world_size + 1) / 2]
     tensor = torch.ones(int(CAP_GB * 2**30) // 4, device=world.device)
     torch.distributed.all_reduce(tensor)
     float(tensor[0])

@@ -15,24 +15,28 @@ import torch
 from conftest import flip_bit, learn_tones
 from transformers import Wav2Vec2ForCTC, Wav2Vec2Processor
 
-from asrscale import engine as ds
-from asrscale import evaluate as evaluate_module
-from asrscale.breakdown import break_down
-from asrscale.engine import World
-from asrscale.errors import CliError
-from asrscale.evaluate import Evaluation, choose_subset, data_set_name, evaluate, predictions, table
-from asrscale.index import read_index
-from asrscale.loader import read_utterances
-from asrscale.metrics import ErrorCounts, count_errors
-from asrscale.model import ARCHITECTURES, Recognizer, build_recognizer
-from asrscale.storage import Cache
+from asrscale.common import distributed
+from asrscale.common.distributed import World
+from asrscale.common.errors import CliError
+from asrscale.common.shard_cache import Cache
+from asrscale.data.index import read_index
+from asrscale.data.loader import read_utterances
+from asrscale.evaluate import data_set_name
+from asrscale.model.architectures import ARCHITECTURES
+from asrscale.model.building import build_recognizer
+from asrscale.model.recognizer import Recognizer
+from asrscale.results import evaluation
+from asrscale.results.breakdown import break_down
+from asrscale.results.evaluation import Evaluation, choose_subset, evaluate
+from asrscale.results.metrics import ErrorCounts, count_errors
+from asrscale.results.predictions import predictions, table
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    with ds.joined_ranks() as joined:
+    with distributed.joined_ranks() as joined:
         yield joined
 
 
@@ -100,7 +104,7 @@ def test_windows_and_the_order_of_the_ranks_are_not_seen_in_the_result(
     recognizer: Recognizer, tone_shards: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = result_at(40.0, recognizer, tone_shards, world)
-    monkeypatch.setattr(evaluate_module, "WINDOW", 5)
+    monkeypatch.setattr(evaluation, "WINDOW", 5)
     parts = result_at(40.0, recognizer, tone_shards, world)
     assert list(parts.hypotheses()) == list(whole.hypotheses()) and parts.errors == whole.errors
     assert parts.loss == pytest.approx(whole.loss, rel=1e-5)
@@ -111,7 +115,7 @@ def test_memory_hardly_grows_with_the_utterances(
 ) -> None:
     """But for the counts that intervals are made of. It took 1,170 bytes each while all texts were in memory."""
     for name, value in (("WINDOW", 50), ("UNIT_SAMPLES", 16_000), ("UNITS_PER_STEP", 2)):
-        monkeypatch.setattr(evaluate_module, name, value)
+        monkeypatch.setattr(evaluation, name, value)
     index, how = read_index([str(tone_shards / "train")]), dict(memory_cap_seconds=40.0, threads=1, title=None)
     thresholds = gc.get_threshold()
 
@@ -232,6 +236,6 @@ def test_two_ranks_write_the_same_predictions_as_one(
 
 
 def test_frames_never_go_below_zero(recognizer: Recognizer) -> None:
-    from asrscale.model import count_frames
+    from asrscale.model.forward import count_frames
 
     assert count_frames(recognizer.model, torch.tensor([10, 16_000])).tolist() == [0, 33 - 1]

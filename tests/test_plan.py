@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 from transformers import Wav2Vec2Config
 
-from asrscale import engine as ds
-from asrscale.cli import parse
-from asrscale.config import TrainConfig, train_config
-from asrscale.devices import GIB, GPUS, find_gpu
-from asrscale.errors import CliError
-from asrscale.index import read_catalog
-from asrscale.plan import SEARCHED, Choice, choose, plan, plan_config, plan_memory
-from asrscale.steps import plan_run
+from asrscale.common import distributed
+from asrscale.common.cli import parse
+from asrscale.common.errors import CliError
+from asrscale.data.catalog import read_catalog
+from asrscale.data.run_plan import plan_run
+from asrscale.memory.choices import Choice
+from asrscale.memory.gpus import GIB, GPUS, find_gpu
+from asrscale.model.building import build_recognizer
+from asrscale.plan import plan, plan_options
+from asrscale.training.config import TrainConfig, train_config
+from asrscale.training.memory_plan import SEARCHED, plan_memory, search
 
 LARGE = dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)
 LAYER = dict(feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=True)
@@ -34,8 +37,8 @@ def config_file(folder: Path, architecture: str) -> str:
 
 @pytest.mark.parametrize(("architecture", "gpu"), [("large-960h", "6"), ("xls-r-1b", "24")])
 def test_the_planner_finds_a_way_on_a_small_card(architecture: str, gpu: str, tmp_path: Path) -> None:
-    config = plan_config(model=config_file(tmp_path, architecture))
-    ways = choose(config, [5.0], [find_gpu(gpu)], 1)[f"{gpu} GiB"]
+    options = plan_options(model=config_file(tmp_path, architecture))
+    ways = search(options.run, [5.0], [find_gpu(gpu)], 1)[f"{gpu} GiB"]
     best = ways[0]
     assert best.cap_seconds >= 5 and sum(best.peak_bytes.values()) <= float(gpu) * 2**30
     fitting = [way for way in ways if way.cap_seconds]
@@ -48,8 +51,8 @@ def caps(ways: list[Choice]) -> dict[tuple[str, int], int]:
 
 
 def test_more_memory_more_gpus_and_every_saver_hold_more(tmp_path: Path) -> None:
-    config = plan_config(model=config_file(tmp_path, "large-960h"))
-    found = choose(config, [5.0], list(GPUS.values()), 8)
+    options = plan_options(model=config_file(tmp_path, "large-960h"))
+    found = search(options.run, [5.0], list(GPUS.values()), 8)
     for ways in found.values():
         cap = caps(ways)
         assert all(cap[name, 1] >= cap[name, 2] >= cap[name, 4] >= cap[name, 0] for name, _ in cap)
@@ -81,9 +84,9 @@ def test_what_is_given_is_kept_to_and_the_command_says_it(
 ) -> None:
     def ways_of(**given: Any) -> tuple[set[str], set[int], set[float], TrainConfig]:
         """Configurations, checkpointing and caps that were tried, and the settings of a run by the printed command."""
-        plan(plan_config(gpu="t4-16", json=True, **given))
+        plan(plan_options(gpu="t4-16", json=True, **given))
         ways = json.loads(capsys.readouterr().out)
-        plan(plan_config(gpu="t4-16", **given))
+        plan(plan_options(gpu="t4-16", **given))
         [command] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("deepspeed")]
         words = shlex.split(command.partition(" launch/train.py ")[2])
         found = ({way[name] for way in ways} for name in ("config", "activation_checkpointing", "cap_seconds"))
@@ -93,8 +96,9 @@ def test_what_is_given_is_kept_to_and_the_command_says_it(
     kept = data | dict(model="tiny", epochs=2.5, precision="fp32", run=str(tmp_path / "a b"), perturb_speed=True)
     configs, tried, caps, run = ways_of(**kept)
     assert configs == {"ds_configs/zero2.json", "ds_configs/zero2_offload.json"} and tried == {0, 1, 2, 4}
-    assert run.config in configs and run.activation_checkpointing in tried and run.memory_cap_seconds in caps
-    assert run == train_config(**kept, **{name: getattr(run, name) for name in SEARCHED})
+    assert run.memory.config in configs and run.memory.activation_checkpointing in tried
+    assert run.memory.memory_cap_seconds in caps
+    assert run == train_config(**kept, **{name: getattr(run.memory, name) for name in SEARCHED})
     kept |= dict(config="ds_configs/zero3.json")
     configs, tried, *_ = ways_of(**kept)
     assert configs == {kept["config"]} and tried == {0, 1, 2, 4}
@@ -102,46 +106,54 @@ def test_what_is_given_is_kept_to_and_the_command_says_it(
     assert ways_of(**kept) == ({kept["config"]}, {3}, {7.5}, train_config(**kept))
     model = config_file(tmp_path, "xls-r-1b")
     with pytest.raises(CliError, match=r"in no way: leave out --activation_checkpointing, choose a smaller --model"):
-        plan(plan_config(model=model, gpu="8", activation_checkpointing=0))
+        plan(plan_options(model=model, gpu="8", activation_checkpointing=0))
 
 
 def test_what_does_not_fit_says_what_to_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = config_file(tmp_path, "large-960h")
     with pytest.raises(CliError, match=r"an utterance of 20 s fits 1 × 1 in no way: choose a smaller --model"):
-        plan(plan_config(model=model, gpu="1"))
+        plan(plan_options(model=model, gpu="1"))
     with pytest.raises(CliError, match="--gpus 0: give 1 or more"):
-        plan(plan_config(model=model, gpus=0))
+        plan(plan_options(model=model, gpus=0))
     capsys.readouterr()
-    plan(plan_config(model="tiny", json=True))
+    plan(plan_options(model="tiny", json=True))
     assert {way["gpu"]["name"] for way in json.loads(capsys.readouterr().out)} == set(GPUS)
 
 
 def planned(shards: Path, **given: Any) -> tuple[TrainConfig, float | None]:
     """The settings of a run with its memory cap, in a world of one on the CPU, and the peak to expect."""
     config = train_config(train=(str(shards / "train"),), valid=(str(shards / "valid"),), precision="bf16", **given)
-    order = plan_run(read_catalog(config.train), seed=1, batch_seconds=160.0, units_per_step=4)
-    with ds.joined_ranks() as world:
+    recognizer = build_recognizer("tiny", "")
+    order = plan_run(
+        read_catalog(config.data.train),
+        recognizer.vocabulary,
+        recognizer.stem,
+        seed=1,
+        batch_seconds=160.0,
+        units_per_step=4,
+    )
+    with distributed.joined_ranks() as world:
         return plan_memory(config, order, world)
 
 
 def test_a_cpu_has_a_cap_of_its_own_and_a_given_one_wins(tone_shards: Path) -> None:
     config, peak_bytes = planned(tone_shards, model="tiny")
-    assert config.memory_cap_seconds == 40 and peak_bytes is None
+    assert config.memory.memory_cap_seconds == 40 and peak_bytes is None
     config, peak_bytes = planned(tone_shards, model="tiny", memory_cap_seconds=3.0)
-    assert config.memory_cap_seconds == 3 and peak_bytes is None
+    assert config.memory.memory_cap_seconds == 3 and peak_bytes is None
 
 
 def test_the_cap_is_the_planners(tone_shards: Path, tmp_path: Path) -> None:
     Wav2Vec2Config().to_json_file(tmp_path / "base.json")
     how = dict(model=str(tmp_path / "base.json"), memory_gib=3.0)
     config, peak_bytes = planned(tone_shards, **how)
-    longest_seconds = float(read_catalog(config.train).longest_samples.max()) / 16_000
-    ways = choose(config, [longest_seconds], [find_gpu("3")], 1)["3 GiB"]
-    [same] = [way for way in ways if way.config == config.config and way.activation_checkpointing == 1]
-    assert config.memory_cap_seconds == same.cap_seconds
+    longest_seconds = float(read_catalog(config.data.train).longest_samples.max()) / 16_000
+    ways = search(config, [longest_seconds], [find_gpu("3")], 1)["3 GiB"]
+    [same] = [way for way in ways if way.config == config.memory.config and way.activation_checkpointing == 1]
+    assert config.memory.memory_cap_seconds == same.cap_seconds
     assert 0.98 < peak_bytes * 1.05 / GIB / (3 - 0.516) < 1  # but for the context, and 5 % for fragmentation
     given, smaller_bytes = planned(tone_shards, memory_cap_seconds=10.0, **how)
-    assert given.memory_cap_seconds == 10 and smaller_bytes < peak_bytes
+    assert given.memory.memory_cap_seconds == 10 and smaller_bytes < peak_bytes
 
 
 def test_what_does_not_fit_is_told_with_the_planners_advice(tone_shards: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from sharding import (
+from helpers.sharding import (
     COMMAND,
     ROOT,
     checksums,
@@ -33,9 +33,9 @@ from sharding import (
     write_csv,
 )
 
-from asrscale import audio
-from asrscale.index import read_index
-from asrscale.loader import read_utterances
+from asrscale.data.index import read_index
+from asrscale.data.loader import read_utterances
+from asrscale.speech import decoding, pcm
 
 SHARED = ROOT.parent / "shared/data"
 
@@ -55,8 +55,8 @@ def test_a_build_from_end_to_end(corpus: Path, tmp_path: Path) -> None:
             file.seek(index.offsets[i])
             payload = file.read(index.sizes[i])
         assert zlib.crc32(payload) == index.crc32[i]
-        pcm = audio.decode_payload(payload)
-        assert len(pcm) == index.num_samples[i]
+        samples = decoding.decode_payload(payload)
+        assert len(samples) == index.num_samples[i]
         with tarfile.open(path) as tar:
             key = index.keys[i].as_py()
             flac, text, about_json = (read_member(tar, f"{key}.{name}") for name in ("flac", "txt", "json"))
@@ -67,8 +67,8 @@ def test_a_build_from_end_to_end(corpus: Path, tmp_path: Path) -> None:
         assert index.texts[i].as_py() == sentence.lower().removesuffix("!")
         assert (about["source"], about["audio"], about["up_votes"]) == (str(corpus), name, votes)
         assert about["speaker"] == index.speakers[i].as_py() == (speaker or None)
-        waveform, rate = audio.decode(corpus.parent / name, 20)
-        assert np.array_equal(audio.to_pcm16(audio.resample(waveform, rate)), pcm)
+        waveform, rate = decoding.decode(corpus.parent / name, 20)
+        assert np.array_equal(pcm.to_pcm16(pcm.resample(waveform, rate)), samples)
 
     dataset = json.loads((out / "train/dataset.json").read_text())
     train = read_index([str(out / "train")])
@@ -310,7 +310,7 @@ def test_codecs(corpus: Path, tmp_path: Path, flags: tuple[str, ...]) -> None:
     for index in (flac, other):
         shard_bytes = Path(index.shards[0]).read_bytes()
         spans = zip(index.offsets, index.sizes, strict=True)
-        waveforms.append([audio.decode_payload(shard_bytes[start : start + size]) for start, size in spans])
+        waveforms.append([decoding.decode_payload(shard_bytes[start : start + size]) for start, size in spans])
     for one, another in zip(*waveforms, strict=True):
         assert len(one) == len(another)
         assert flags == ("--codec", "opus") or np.array_equal(one, another)

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import slurm_cluster
 from conftest import REPOSITORY
-from slurm_cluster import Cluster, cluster
-from test_rescue import weights_apart
-from test_watch import ranks_of, same_as, wait_for
-from training import STEPS, metric, short
+from helpers import slurm_cluster
+from helpers.slurm_cluster import Cluster, cluster
+from helpers.training import STEPS, metric, short
+from training.test_rescue import weights_apart
+from training.test_watch import ranks_of, same_as, wait_for
 
-from asrscale.errors import EXIT_STOPPED
+from asrscale.common.errors import EXIT_STOPPED
 
 pytestmark = pytest.mark.skipif(bool(slurm_cluster.missing()), reason=f"no SLURM here: {slurm_cluster.missing()}")
 
@@ -82,7 +82,12 @@ def test_refused_settings_end_the_job_with_the_reason_in_its_output(
 
 
 def test_a_killed_test_run_leaves_no_cluster_behind(tmp_path: Path) -> None:
-    code = "import pathlib, slurm_cluster as s, sys\nwith s.cluster(pathlib.Path(sys.argv[1])): sys.stdin.read()"
+    code = (
+        "import pathlib, sys\n"
+        "from helpers import slurm_cluster\n"
+        "with slurm_cluster.cluster(pathlib.Path(sys.argv[1])):\n"
+        "    sys.stdin.read()\n"
+    )
     folder = str(tmp_path / "slurm")
     process = subprocess.Popen([sys.executable, "-c", code, folder], cwd=Path(__file__).parent, stdin=subprocess.PIPE)
 
@@ -140,7 +145,7 @@ def test_a_job_short_of_memory_goes_on_by_itself_with_shorter_passes(
 ) -> None:
     folder, repository = tmp_path / "run", tmp_path / "repository"
     (repository / "launch").mkdir(parents=True)
-    (repository / "launch" / "train.py").symlink_to(REPOSITORY / "tests" / "short_of_memory.py")
+    (repository / "launch" / "train.py").symlink_to(REPOSITORY / "tests" / "ranks" / "short_of_memory.py")
     for name in ("slurm", "ds_configs"):
         (repository / name).symlink_to(REPOSITORY / name)
     job = submit(slurm, tone_shards, folder, *short(), repository=repository, OOM="backward 20 1 7 1.7")

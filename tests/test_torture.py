@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from helpers.training import STEPS, short
 from torture import Bench, break_runs, faults, table
-from training import STEPS, short
 
 NAMES = ("kill -9 one rank, in a save", "kill -9 all, in a step", "SIGTERM to deepspeed")
 

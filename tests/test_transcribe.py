@@ -13,24 +13,27 @@ import soundfile
 import soxr
 import torch
 from conftest import WORDS, speak
+from helpers.training import launch
 from torchaudio.functional import forced_align
-from training import launch
 
-from asrscale import transcribe
-from asrscale.audio import SAMPLE_RATE_HZ, Pcm, decode_long, to_pcm16
-from asrscale.errors import CliError
-from asrscale.model import Recognizer, build_recognizer, forward_logits, load_recognizer
-from asrscale.progress import Progress
-from asrscale.transcribe import (
+from asrscale.common.errors import CliError
+from asrscale.common.progress import Progress
+from asrscale.model.building import build_recognizer
+from asrscale.model.forward import forward_logits
+from asrscale.model.pretrained import load_recognizer
+from asrscale.model.recognizer import Recognizer
+from asrscale.results import transcription
+from asrscale.results.transcription import (
     CONTEXT_SECONDS,
     WINDOW_SECONDS,
-    TranscribeOptions,
     best_paths,
     cut_windows,
-    read_path,
-    run,
     transcribe_files,
+    words_of_path,
 )
+from asrscale.speech.decoding import decode_long
+from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, to_pcm16
+from asrscale.transcribe import TranscribeOptions, run
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 DIGITS = Path(__file__).parents[2] / "shared/data/digits"
@@ -44,7 +47,7 @@ def texts_and_pcm(utterances: int, seed: int = 0) -> tuple[list[str], list[Pcm]]
 
 
 def read_alone(pcm: Pcm, recognizer: Recognizer) -> str:
-    return str(read_path(best_paths([pcm], recognizer, 40.0, BAR)[0], recognizer)["text"])
+    return str(words_of_path(best_paths([pcm], recognizer, 40.0, BAR)[0], recognizer)["text"])
 
 
 @pytest.mark.parametrize(("stride", "reach"), [(320, 400), (480, 720)])  # of base and `tiny`
@@ -78,7 +81,7 @@ def test_a_long_recording_has_the_text_of_its_utterances(cap_seconds: float, ton
     long, short = np.concatenate(clips), clips[0]
     assert len(long) > 3 * WINDOW_SECONDS * SAMPLE_RATE_HZ
     paths = best_paths([long, short, np.zeros(100, np.int16)], tone_recognizer, cap_seconds, BAR)
-    assert [read_path(path, tone_recognizer)["text"] for path in paths] == [" ".join(texts), texts[0], ""]
+    assert [words_of_path(path, tone_recognizer)["text"] for path in paths] == [" ".join(texts), texts[0], ""]
 
 
 def test_word_times_are_those_of_the_sound(tone_recognizer: Recognizer) -> None:
@@ -90,7 +93,7 @@ def test_word_times_are_those_of_the_sound(tone_recognizer: Recognizer) -> None:
             true.append((word[0], *(edge / SAMPLE_RATE_HZ for edge in edges)))
         offset += len(clip)
     path = best_paths([np.concatenate(clips)], tone_recognizer, 40.0, BAR)[0]
-    words = read_path(path, tone_recognizer)["words"]
+    words = words_of_path(path, tone_recognizer)["words"]
     for found, (word, start, end) in zip(words, true, strict=True):
         assert found["word"] == word
         # Frames are 30 ms long, and a letter of 80 ms is marked somewhere inside.
@@ -183,7 +186,7 @@ def test_groups_do_not_change_what_is_heard(
     for number, pcm in enumerate(clips):
         soundfile.write(tmp_path / f"{number}.wav", pcm, SAMPLE_RATE_HZ)
     files = [str(tmp_path / f"{number}.wav") for number in range(7)] + [str(tmp_path / "nowhere.wav")]
-    monkeypatch.setattr(transcribe, "GROUP_SAMPLES", 30_000)
+    monkeypatch.setattr(transcription, "GROUP_SAMPLES", 30_000)
     found = transcribe_files(files, tone_recognizer, memory_cap_seconds=40.0, bar=BAR)
     assert [one["text"] for one in found] == texts
 

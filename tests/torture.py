@@ -23,13 +23,13 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal
 
-from attempts import Attempt, Bench, Launcher, start
 from conftest import REPOSITORY, write_corpus
+from helpers.attempts import Attempt, Bench, Launcher, start
+from helpers.training import partitioned_zero3, short, visited
 from safetensors.torch import load_file
-from training import partitioned_zero3, short, visited
 
-from asrscale import cli
-from asrscale.errors import EXIT_COMPLETE, EXIT_STOPPED
+from asrscale.common import cli
+from asrscale.common.errors import EXIT_COMPLETE, EXIT_STOPPED
 
 GONE_SECONDS = 10.0  # what is promised: no rank outlives its run for longer
 PATIENCE_SECONDS = 300.0  # after that an attempt counts as hung
@@ -51,7 +51,7 @@ class Fault:
         target: `rank` (one of them), `all` (launchers too), `launch` (right above the ranks), or `runner` (above that:
             only deepspeed has one).
         moment: In start-up, in a step, in a save, after the last step, or the fault's own.
-        own: For tests/broken_train.py; `{}` becomes a step.
+        own: For tests/ranks/broken_train.py; `{}` becomes a step.
         code: What the attempt must exit with; None: anything but 0.
         damages: A byte of the newest checkpoint is flipped afterwards.
     """

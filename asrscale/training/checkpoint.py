@@ -1,0 +1,167 @@
+"""Checkpoints: whole or not there, independent of the number of ranks and of the ZeRO stage; and the export.
+
+RUN/checkpoints/
+    step-00000500/model.safetensors      every weight in fp32, frozen ones included
+                  optimizer.safetensors  both Adam moments in fp32, the count of Adam's steps, the loss scale of fp16
+                  state.json             the position and what early stopping knows
+                  manifest.json          size and SHA-256 of each of these
+    latest, best                         a name of one of these folders each, for people: what counts are the manifests
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from asrscale.common import distributed
+from asrscale.common.atomic_files import sync, write_json, write_text
+from asrscale.common.distributed import World
+from asrscale.common.errors import CliError
+from asrscale.model.recognizer import Recognizer
+from asrscale.training import engine as ds
+from asrscale.training.engine import Engine
+
+WEIGHTS_FILE, MOMENTS_FILE, STATE_FILE = "model.safetensors", "optimizer.safetensors", "state.json"
+
+
+FILES, MANIFEST_FILE = (WEIGHTS_FILE, MOMENTS_FILE, STATE_FILE), "manifest.json"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Everything about a run that its settings do not tell.
+
+    `best` is (WER, CER, loss) of the best evaluation so far: while a young model still says nothing, and its WER stays
+    at 100 %, the others tell that it learns.
+    """
+
+    step: int = 0  # optimizer steps done; the position in the data follows from it
+    visited: int = 0  # utterances of these steps, damaged ones included, once for each epoch
+    best: tuple[float, ...] | None = None
+    best_step: int | None = None  # where that was
+    stale_evaluations: int = 0  # evaluations since then, for early stopping
+    evaluated_step: int = 0  # where the last evaluation was; a stop may have cut one short
+    restarts: int = 0  # how often the run has gone on from a checkpoint
+    skipped_steps: int = 0  # how many in a row, up to this one, had no finite gradient
+
+
+def save_checkpoint(
+    engine: Engine, frozen: dict[str, Tensor], state: RunState, run_folder: Path, *, keep: int, world: World
+) -> str | None:
+    """Writes a checkpoint, then points `latest` at it (and `best`, if it is), then drops all but `keep` and the best.
+
+    A collective: every rank calls it; rank 0 writes. `frozen` are the weights that are not trained, in fp32.
+
+    Returns:
+        None, or why it could not be written: the checkpoints before are as they were.
+
+    Raises:
+        FloatingPointError: A weight is not finite.
+    """
+    weights, moments = ds.gather_weights(engine, frozen, world), ds.gather_moments(engine, world)
+    problem = None
+    if world.is_main:
+        if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
+            raise FloatingPointError(f"the weights of step {state.step} are not finite; they were not saved")
+        try:
+            _write(weights, moments, state, run_folder / "checkpoints", keep)
+        except (OSError, SafetensorError) as error:  # a full disk, a file system that is gone or read-only
+            problem = str(error)
+            shutil.rmtree(run_folder / "checkpoints" / f"{_name(state.step)}.partial", ignore_errors=True)
+    reported: str | None = distributed.gather_objects(problem, world)[0]
+    return reported
+
+
+def _write(weights: dict[str, Tensor], moments: dict[str, Tensor], state: RunState, folder: Path, keep: int) -> None:
+    """What rank 0 does: all of it under a temporary name and on the disk, before it gets its own."""
+    target = folder / _name(state.step)
+    partial, replaced = target.with_suffix(".partial"), target.with_suffix(".replaced")
+    for left_over in (partial, replaced):
+        shutil.rmtree(left_over, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
+    save_file(moments, partial / MOMENTS_FILE)
+    write_json(partial / STATE_FILE, asdict(state))
+    write_json(partial / MANIFEST_FILE, {name: _fingerprint(partial / name) for name in FILES})
+    sync(*partial.iterdir(), partial)
+    if target.exists():  # its evaluation was cut short, or it was damaged
+        target.rename(replaced)
+    partial.rename(target)
+    sync(folder)  # from here on it is whole, and found: what else may fail is no failed save
+    shutil.rmtree(replaced, ignore_errors=True)
+    _point(folder, "latest", target.name)
+    # Later ones are damaged, or the run would have gone on from them.
+    kept = [path for path in _newest_first(folder) if path <= target][:keep]
+    if state.best_step is not None:
+        _point(folder, "best", _name(state.best_step))
+        kept.append(folder / _name(state.best_step))
+    for path in set(_newest_first(folder)) - set(kept):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def whole_checkpoint(run_folder: Path, step: int | None = None) -> tuple[Path | None, list[str]]:
+    """The checkpoint of `step`, by default the newest, or else the newest that is whole by its checksums.
+
+    Returns:
+        Its folder, or None where there is none; and why others were passed over, a line each.
+    """
+    folder = run_folder / "checkpoints"
+    refused: list[str] = []
+    wanted = [] if step is None else [folder / _name(step)]
+    for checkpoint in dict.fromkeys(wanted + _newest_first(folder)):
+        try:
+            manifest = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
+            damaged = [name for name in FILES if _fingerprint(checkpoint / name) != manifest[name]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            damaged = [f"{MANIFEST_FILE}, or what it names, cannot be read ({error})"]
+        if not damaged:
+            return checkpoint, refused
+        refused.append(f"{checkpoint} is not whole: {', '.join(damaged)}")
+    return None, refused
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-????????"), reverse=True)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _fingerprint(path: Path) -> dict[str, int | str]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def read_state(checkpoint: Path) -> RunState:
+    """The position at which a checkpoint was written."""
+    state = RunState(**json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8")))
+    return replace(state, best=state.best and tuple(state.best))
+
+
+def load_weights(recognizer: Recognizer, checkpoint: Path) -> None:
+    """Puts a checkpoint's weights into a model that no engine wraps yet; CliError where they are of another model."""
+    try:
+        recognizer.model.load_state_dict(load_file(checkpoint / WEIGHTS_FILE), strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CliError(f"{checkpoint} holds another model than --model: {reason}") from error
+
+
+def restore_engine(engine: Engine, checkpoint: Path, world: World) -> None:
+    """Gives an engine the weights and moments of a checkpoint; see `engine.restore_state` for what must come before."""
+    ds.restore_state(engine, load_file(checkpoint / WEIGHTS_FILE), load_file(checkpoint / MOMENTS_FILE), world)
+
+
+def _point(folder: Path, name: str, target: str) -> None:
+    """Makes `name` (latest or best) name a checkpoint, at once and durably; where that fails, people go without."""
+    with contextlib.suppress(OSError):
+        write_text(folder / name, target + "\n")
+        sync(folder)

@@ -1,0 +1,188 @@
+"""The settings of a training run: sections put together, defaults that depend on each other, the run's config.json."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from asrscale.common.errors import CliError
+from asrscale.training.settings import (
+    DEMO_DATA,
+    BatchingSettings,
+    DataSettings,
+    EvaluationSettings,
+    GeneralSettings,
+    MemorySettings,
+    ModelSettings,
+    OptimisationSettings,
+    TrackingSettings,
+)
+
+DEMO_MODEL = "tiny"
+
+# The defaults of the sections are for fine-tuning: the values of the notebook this project began with, and units of
+# 160 s so that ranks balance. These are for a model that starts from random weights; docs/experiments has the curves.
+FROM_SCRATCH: dict[str, Any] = {
+    "learning_rate": 3e-3,
+    "weight_decay": 0.01,
+    "adam_beta2": 0.98,
+    "warmup_steps": 100,
+    "schedule": "cosine",
+    "max_steps": 4000,
+    "batch_seconds": 6.0,
+    "units_per_step": 2,
+    "freeze_feature_encoder": False,
+    "activation_checkpointing": 0,
+    "mask_time_prob": 0.0,
+    "mask_feature_prob": 0.0,
+    "layerdrop": 0.0,
+}
+
+# Settings that decide what the next step computes: they must not change when a run is resumed.
+FIXED_BY_THE_RUN = (
+    "train",
+    "valid",
+    "model",
+    "vocab",
+    "seed",
+    "batch_seconds",
+    "units_per_step",
+    "epochs",
+    "max_steps",
+    "learning_rate",
+    "schedule",
+    "warmup_steps",
+    "weight_decay",
+    "adam_beta2",
+    "max_gradient_norm",
+    "freeze_feature_encoder",
+    "lora_rank",
+    "freeze_steps",
+    "dropout",
+    "mask_time_prob",
+    "mask_feature_prob",
+    "layerdrop",
+    "perturb_speed",
+    "eval_utterances",
+)
+
+
+@dataclass(frozen=True)
+class Regularisation:
+    """SpecAugment and LayerDrop for an amount of training data."""
+
+    up_to_hours: float
+    mask_time_prob: float
+    mask_feature_prob: float
+    layerdrop: float
+
+
+# fairseq's fine-tuning recipes base_1h, base_10h, base_100h and base_960h (examples/wav2vec/config/finetuning).
+REGULARISATION_BY_HOURS = (
+    Regularisation(up_to_hours=3, mask_time_prob=0.65, mask_feature_prob=0.25, layerdrop=0.1),
+    Regularisation(up_to_hours=30, mask_time_prob=0.65, mask_feature_prob=0.5, layerdrop=0.05),
+    Regularisation(up_to_hours=300, mask_time_prob=0.65, mask_feature_prob=0.5, layerdrop=0.1),
+    Regularisation(up_to_hours=math.inf, mask_time_prob=0.5, mask_feature_prob=0.1, layerdrop=0.1),
+)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Fine-tunes a Wav2Vec2ForCTC: shards in, a Hugging Face model folder and its WER out.
+
+    Start it with `deepspeed launch/train.py …` (all GPUs), `torchrun … -- launch/train.py …`, `srun`, or plain `python`
+    (one process). Run it again with the same flags to go on after an interruption.
+    """
+
+    general: GeneralSettings = field(default_factory=GeneralSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    batching: BatchingSettings = field(default_factory=BatchingSettings)
+    optimisation: OptimisationSettings = field(default_factory=OptimisationSettings)
+    memory: MemorySettings = field(default_factory=MemorySettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+
+
+def train_config(**given: Any) -> TrainConfig:
+    """Makes the settings of a run from those that were given, by the names of their flags.
+
+    Defaults fit the model; without data they are the demo's.
+
+    Raises:
+        CliError: A value out of range, flags that exclude or need each other, or no demo data where it is needed.
+    """
+    if "epochs" in given and "max_steps" in given:
+        raise CliError("--epochs and --max_steps both say how long the run is: give one")
+    if ("train" in given) != ("valid" in given):
+        missing = "valid" if "train" in given else "train"
+        raise CliError(f"missing flag --{missing}: give both --train and --valid, or neither for the demo's data")
+    if "train" not in given:
+        if not Path(DEMO_DATA, "train", "dataset.json").is_file():
+            raise CliError(f"no --train and --valid given, and no demo data in {DEMO_DATA}: 'make demo' makes it")
+        given = {"model": DEMO_MODEL} | given
+    defaults = FROM_SCRATCH if given.get("model") == DEMO_MODEL else {}
+    if "epochs" in given:
+        defaults = {name: value for name, value in defaults.items() if name != "max_steps"}
+    return replace_settings(TrainConfig(), **defaults | given)
+
+
+def replace_settings(config: TrainConfig, /, **changes: Any) -> TrainConfig:
+    """Changes settings by the names of their flags, whichever sections they are in.
+
+    Raises:
+        CliError: A value is out of range.
+        TypeError: There is no such setting.
+    """
+    unknown = changes.keys() - to_dict(config).keys()
+    if unknown:
+        raise TypeError(f"no settings of a run: {', '.join(sorted(unknown))}")
+    changed: dict[str, Any] = {}
+    for section_field in fields(config):
+        section = getattr(config, section_field.name)
+        own = {one.name: changes[one.name] for one in fields(section) if one.name in changes}
+        changed[section_field.name] = replace(section, **own)
+    return replace(config, **changed)
+
+
+def with_regularisation(config: TrainConfig, hours: float) -> TrainConfig:
+    """Fills in SpecAugment and LayerDrop by the hours of training data, where the settings leave them open."""
+    recommended = next(row for row in REGULARISATION_BY_HOURS if hours <= row.up_to_hours)
+    changes = {}
+    for name in ("mask_time_prob", "mask_feature_prob", "layerdrop"):
+        if getattr(config.model, name) is None:
+            changes[name] = getattr(recommended, name)
+    return replace_settings(config, **changes)
+
+
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """The settings by the names of their flags, as JSON has them."""
+    flat: dict[str, Any] = {}
+    for section in asdict(config).values():
+        flat |= section
+    loaded: dict[str, Any] = json.loads(json.dumps(flat))
+    return loaded
+
+
+def check_resumable(config: TrainConfig, folder: Path, data_fingerprint: str) -> list[str]:
+    """Compares settings with those that a run was last started with.
+
+    Returns:
+        What changed and may change, a line each.
+
+    Raises:
+        CliError: Data or settings changed that must not, or config.json cannot be read.
+    """
+    try:
+        before = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CliError(f"{folder} has checkpoints but no readable config.json: choose another --run") from error
+    changed = {name: now for name, now in to_dict(config).items() if before.get(name) != now}
+    for name in FIXED_BY_THE_RUN:
+        if name in changed:
+            cure = "go on with the old value, or choose another --run"
+            raise CliError(f"{folder} was started with --{name} {before.get(name)}, not {changed[name]}: {cure}")
+    if before.get("data_fingerprint") != data_fingerprint:
+        raise CliError(f"{folder} was started with other data in {', '.join(config.data.train)}: choose another --run")
+    return [f"--{name} is {now} from here on, and was {before.get(name)}" for name, now in changed.items()]

@@ -1,0 +1,185 @@
+"""The sections of a training run's settings: their flags, defaults and checks.
+
+Every field is a flag of its own on the command line; `config.TrainConfig` puts the sections together.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from asrscale.common.cli import setting
+from asrscale.common.errors import CliError
+
+DEMO_DATA = "data/demo/shards"
+DEMO_RUN = "runs/demo"
+
+
+@dataclass(frozen=True)
+class GeneralSettings:
+    """The run."""
+
+    run: str = setting(DEMO_RUN, help="run folder: settings, metrics, checkpoints, the model")
+    seed: int = setting(42, help="seeds the order of the data, the initial weights, dropout and SpecAugment")
+    hang_seconds: float = setting(600.0, help="end the run when no rank makes progress for so long")
+
+    def __post_init__(self) -> None:
+        _check_at_least_0(self, "seed")
+        _check_above_0(self, "hang_seconds")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Data."""
+
+    train: tuple[str, ...] = setting((DEMO_DATA + "/train",), help="data set folders to train on")
+    valid: tuple[str, ...] = setting((DEMO_DATA + "/valid",), help="data set folders for the WER")
+    perturb_speed: bool = setting(False, help="play each utterance at 0.9, 1.0 or 1.1 of its speed, drawn each epoch")
+    max_unknown_fraction: float = setting(0.01, help="largest share of characters that the vocabulary may lack")
+    max_bad_fraction: float = setting(0.01, help="largest share of utterances that may turn out damaged while training")
+    decode_threads: int = setting(2, help="threads of each rank that read and decode")
+    cache_dir: str | None = setting(None, help="folder on the node's own disk for copies of remote shards")
+    cache_bytes: int = setting(100_000_000_000, help="size of --cache_dir; the least recently used copies are dropped")
+
+    def __post_init__(self) -> None:
+        _check_fractions(self, "max_unknown_fraction", "max_bad_fraction")
+        _check_above_0(self, "decode_threads", "cache_bytes")
+        _check_no_credentials(self, "train", "valid", "cache_dir")
+
+
+@dataclass(frozen=True)
+class BatchingSettings:
+    """Batches, and the length of the run."""
+
+    batch_seconds: float = setting(160.0, help="padded audio of a unit; from scratch 6")
+    units_per_step: int = setting(4, help="units of an optimizer step; from scratch 2")
+    epochs: float = setting(3.0, help="length of the run")
+    max_steps: int = setting(0, help="length of the run in steps, instead of --epochs; from scratch 4000")
+
+    @property
+    def step_seconds(self) -> float:
+        """Padded audio of an optimizer step, on all ranks together."""
+        return self.batch_seconds * self.units_per_step
+
+    def __post_init__(self) -> None:
+        _check_above_0(self, "batch_seconds", "units_per_step", "epochs")
+        _check_at_least_0(self, "max_steps")
+
+
+@dataclass(frozen=True)
+class OptimisationSettings:
+    """Optimisation."""
+
+    learning_rate: float = setting(1e-4, help="peak; from scratch 3e-3")
+    schedule: Literal["linear", "cosine", "tri_stage"] = setting(
+        "linear",
+        help="after warm-up: linear to 0; constant to 30 % of the run and cosine to 2 % (from scratch); or constant to "
+        "half of the run and exponential to 5 %",
+    )
+    warmup_steps: int = setting(500, help="steps to the peak; from scratch 100")
+    weight_decay: float = setting(0.005, help="AdamW's; from scratch 0.01")
+    adam_beta2: float = setting(0.999, help="AdamW's; from scratch 0.98")
+    max_gradient_norm: float = setting(1.0, help="gradients are clipped to this norm")
+    freeze_steps: int = setting(0, help="train the head only for so many steps at first")
+    max_skipped_steps: int = setting(10, help="stop after so many steps in a row without a finite gradient")
+
+    def __post_init__(self) -> None:
+        _check_above_0(self, "learning_rate", "max_gradient_norm", "max_skipped_steps")
+        _check_at_least_0(self, "warmup_steps", "weight_decay", "freeze_steps")
+        _check_fractions(self, "adam_beta2")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Model and regularisation."""
+
+    model: str = setting("facebook/wav2vec2-base-960h", help="Hugging Face id or folder; 'tiny' starts from scratch")
+    vocab: str | None = setting(None, help="shards, or a vocab.json: another vocabulary than the checkpoint's own")
+    attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = setting(
+        "auto", help="auto: as transformers does"
+    )
+    freeze_feature_encoder: bool = setting(True, help="keep the convolutional stem as it is; from scratch false")
+    lora_rank: int = setting(0, help="train additions of this rank to the transformer's layers, and the head; 0: all")
+    dropout: float | None = setting(None, help="every dropout of the model; none: the checkpoint's own")
+    mask_time_prob: float | None = setting(None, help="SpecAugment over time; none: by hours of data; from scratch 0")
+    mask_feature_prob: float | None = setting(None, help="SpecAugment over features; as --mask_time_prob")
+    layerdrop: float | None = setting(None, help="share of layers skipped in a step; as --mask_time_prob")
+
+    def __post_init__(self) -> None:
+        _check_at_least_0(self, "lora_rank")
+        _check_fractions(self, "dropout", "mask_time_prob", "mask_feature_prob", "layerdrop")
+        _check_no_credentials(self, "model", "vocab")
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """Memory and precision."""
+
+    config: str = setting("ds_configs/zero2.json", help="DeepSpeed configuration")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", help="auto: bf16 or fp16 on a GPU, else fp32")
+    activation_checkpointing: int = setting(
+        1, help="recompute the activations of every N-th layer to save memory: 1 all, 0 none; from scratch 0"
+    )
+    memory_cap_seconds: float = setting(0.0, help="padded audio of a pass on one GPU; 0: what fits, and on a CPU 40")
+    memory_gib: float = setting(0.0, help="memory of a GPU to count on for that; 0: all that it has")
+    restarts: int = setting(0, help="start again so often where ZeRO 2 or 3 ran out of memory and cannot go on")
+
+    def __post_init__(self) -> None:
+        _check_at_least_0(self, "activation_checkpointing", "memory_cap_seconds", "memory_gib", "restarts")
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """Evaluations, checkpoints and the exported model."""
+
+    eval_steps: int = setting(500, help="steps between evaluations")
+    eval_utterances: int = setting(500, help="size of the fixed subset for evaluations while training")
+    patience: int = setting(3, help="stop after so many evaluations without a better WER; 0: never")
+    save_steps: int = setting(500, help="steps between checkpoints")
+    save_total_limit: int = setting(2, help="checkpoints to keep beside the best")
+    export_dtype: Literal["fp32", "bf16"] = setting("fp32", help="numbers of the exported model; bf16 halves its size")
+    push_to_hub: str | None = setting(None, help="Hugging Face id to upload the model to; made public unless it exists")
+
+    def __post_init__(self) -> None:
+        _check_above_0(self, "eval_steps", "eval_utterances", "save_steps", "save_total_limit")
+        _check_at_least_0(self, "patience")
+
+
+@dataclass(frozen=True)
+class TrackingSettings:
+    """Metrics and records."""
+
+    log_steps: int = setting(20, help="steps between lines of metrics.jsonl")
+    ledger: bool = setting(False, help="write the keys of each step's utterances to RUN/ledger")
+    wandb: Literal["auto", "offline", "online", "off"] = setting("auto", help="auto: online if you are logged in")
+    wandb_project: str = setting("asrscale", help="W&B project")
+
+    def __post_init__(self) -> None:
+        _check_above_0(self, "log_steps")
+
+
+def _check_above_0(section: object, *names: str) -> None:
+    _check(section, names, "above 0", lambda value: value > 0)
+
+
+def _check_at_least_0(section: object, *names: str) -> None:
+    _check(section, names, "of 0 or more", lambda value: value >= 0)
+
+
+def _check_fractions(section: object, *names: str) -> None:
+    _check(section, names, "from 0 to below 1", lambda value: 0 <= value < 1)
+
+
+def _check(section: object, names: tuple[str, ...], rule: str, holds: Callable[[Any], bool]) -> None:
+    """Raises CliError for a value that breaks a rule; None, where a setting has it, is always fine."""
+    for name in names:
+        value = getattr(section, name)
+        if value is not None and not holds(value):
+            raise CliError(f"--{name} {value:g}: give a value {rule}")
+
+
+def _check_no_credentials(section: object, *names: str) -> None:
+    """Settings go to files, to W&B and to the model's card, so an address must not hold a password."""
+    for name in names:
+        if re.search(r"://[^/]*@", str(getattr(section, name))):
+            raise CliError(f"--{name}: user and password in an address would be written down: use the environment")

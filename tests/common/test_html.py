@@ -1,0 +1,111 @@
+"""HTML pages."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asrscale.common import html
+from asrscale.common.errors import CliError
+from asrscale.corpus.statistics import print_stats
+from asrscale.data import players
+
+EVIL = "<script>alert('x')</script> \"&"
+VOID = {"meta", "br"}
+
+
+class Outline(HTMLParser):
+    """Checks that tags are closed in their order, and keeps tags, attributes and text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def sound(seconds: float = 0.5) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, 0.3 * np.sin(np.arange(int(seconds * 16_000)) / 8), 16_000, format="FLAC")
+    return buffer.getvalue()
+
+
+def rendered(*blocks: html.Block) -> str:
+    return html.page("title", "summary", {"section": blocks})
+
+
+def test_everything_is_escaped() -> None:
+    blocks = [
+        html.table(EVIL, [EVIL], [[EVIL, 1234, 0.5]]),
+        html.bars(EVIL, {EVIL: 1}),
+        html.histogram(EVIL, np.arange(5)),
+        players.player(EVIL, sound()),
+    ]
+    outline = Outline(html.page(EVIL, EVIL, {EVIL: blocks}))
+    assert "script" not in outline.tags
+    assert outline.text.count(EVIL) == 11
+    assert all("script" not in (value or "") for _, value in outline.attributes)
+    assert "1,234" in outline.text
+    assert "0.50" in outline.text
+
+
+def test_bars_are_in_proportion_and_the_largest_first() -> None:
+    shown = rendered(html.bars("c", {"few": 1, "many": 4, **{f"{number}": 0.5 for number in range(html.BARS)}}))
+    assert re.findall(r"width:([\d.]+)%", shown)[:3] == ["100.0", "25.0", "12.5"]
+    assert shown.index("many") < shown.index("few")
+    assert "and 2 more" in shown
+    assert "<section" not in rendered(html.bars("none", {}))
+    assert "width:0.0%" in rendered(html.bars("zero", {"a": 0}))
+
+
+def test_a_histogram_counts_every_value() -> None:
+    values = np.random.default_rng(0).gamma(3, 2, 1_000)
+    counts = re.findall(r": ([\d,]+)\"", rendered(html.histogram("c", values)))
+    assert len(counts) == html.COLUMNS
+    assert sum(int(count.replace(",", "")) for count in counts) == 1_000
+
+
+def test_a_player_holds_the_recording() -> None:
+    [url] = re.findall(r'src="data:audio/mpeg;base64,([^"]+)"', rendered(players.player("c", sound(1.5))))
+    waveform, rate = soundfile.read(io.BytesIO(base64.b64decode(url)))
+    assert rate == 16_000
+    assert abs(len(waveform) / rate - 1.5) < 0.1
+    assert 0.2 < np.abs(waveform).max() < 0.4
+
+
+def test_the_page_of_a_data_set(tone_shards: Path, tmp_path: Path) -> None:
+    file = tmp_path / "stats.html"
+    folders = [str(tone_shards / name) for name in ("train", "valid")]
+    print_stats(folders, str(file))
+    html = file.read_text(encoding="utf-8")
+    outline = Outline(html)
+    assert "120 utterances" in outline.text
+    assert outline.tags.count("audio") == players.PLAYERS
+    for wanted in ("train and valid", "Words a second", "accent", "tones", "space", "collapse white space"):
+        assert wanted in outline.text
+    assert len(html) < 1_000_000
+    assert not re.findall(r"(?:src|href)=\"(?!data:)|@import|url\(", html)  # nothing is fetched
+    print_stats(folders[:1], str(file))
+    with pytest.raises(CliError, match=r"^--html .*: No such file or directory: give a file"):
+        print_stats(folders, str(tmp_path / "absent/stats.html"))

@@ -1,0 +1,159 @@
+import os
+import re
+import tarfile
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import flip_bit
+
+from asrscale.common.errors import DataError
+from asrscale.data.batches import MIN_BATCH_SAMPLES, collate
+from asrscale.data.index import Index, read_index
+from asrscale.data.loader import load_steps, prefetch_one, read_utterances
+from asrscale.speech.decoding import decode_payload
+from asrscale.speech.vocabulary import build_vocabulary
+
+VOCABULARY = build_vocabulary("")
+
+
+@pytest.fixture
+def index(tone_shards: Path) -> Index:
+    return read_index([str(tone_shards / "train")])
+
+
+def all_waveforms(index: Index) -> dict[str, np.ndarray]:
+    """Key to samples, read by tarfile alone."""
+    waveforms = {}
+    for shard in index.shards:
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                if member.name.endswith(".flac"):
+                    waveforms[member.name.removesuffix(".flac")] = decode_payload(tar.extractfile(member).read())
+    return waveforms
+
+
+def test_batches_hold_what_the_tars_hold(index: Index) -> None:
+    expected = all_waveforms(index)
+    order = np.random.default_rng(0).permutation(len(index)).astype(np.int64)
+    steps = [[order[:5], order[5:7]], [order[7:8], order[8:8]], [order[8:]]]
+    seen = []
+    for passes, step in zip(steps, load_steps(index, VOCABULARY, steps, threads=2), strict=True):
+        for utterances, batch in zip(passes, step.batches, strict=True):
+            assert batch.waveforms.dtype == torch.int16
+            for row, utterance in enumerate(utterances):
+                waveform, length = expected[index.keys[int(utterance)].as_py()], int(batch.num_samples[row])
+                assert np.array_equal(batch.waveforms[row, :length].numpy(), waveform)
+                assert not batch.waveforms[row, length:].any()
+                labels = batch.labels[row, : batch.num_labels[row]].tolist()
+                assert labels == VOCABULARY.encode(index.texts[int(utterance)].as_py())
+                assert (batch.labels[row, batch.num_labels[row] :] == -100).all()
+                seen.append(int(utterance))
+    assert sorted(seen) == list(range(len(index)))
+
+
+def test_an_empty_pass_is_a_silent_batch(index: Index) -> None:
+    batch = collate(index, VOCABULARY, np.zeros(0, np.int64), {})
+    assert batch.waveforms.shape == (1, MIN_BATCH_SAMPLES) and not batch.waveforms.any()
+    assert len(batch.utterances) == 0
+
+
+def read_all(index: Index) -> tuple[dict[int, np.ndarray], dict[int, str]]:
+    """Samples of the good utterances, reasons of the others."""
+    with ThreadPoolExecutor(2) as pool:
+        waveforms, damaged = read_utterances(index, np.arange(len(index)), pool)
+    return waveforms, {one.utterance: one.reason for one in damaged}
+
+
+def test_a_flipped_bit_costs_one_utterance(index: Index, own_shards: Path) -> None:
+    own = read_index([str(own_shards / "train")])
+    flip_bit(own, 3)
+    waveforms, damaged = read_all(own)
+    assert damaged == {3: "checksum: differs from the index"}
+    intact, _ = read_all(index)
+    assert all(np.array_equal(waveforms[number], intact[number]) for number in range(len(index)) if number != 3)
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        ("num_samples", r"length: [\d,]+ samples, the index says 7"),
+        ("crc32", "checksum: differs from the index"),
+        ("sizes", r"checksum: differs from the index"),
+        ("offsets", "checksum: differs from the index"),
+    ],
+)
+def test_an_index_that_does_not_fit_costs_the_utterance(index: Index, column: str, reason: str) -> None:
+    changed = getattr(index, column).copy()
+    changed[3] = 7
+    waveforms, damaged = read_all(replace(index, **{column: changed}))
+    assert list(damaged) == [3] and re.fullmatch(reason, damaged[3]) and len(waveforms) == len(index) - 1
+
+
+def test_a_payload_that_is_no_flac_costs_the_utterance(index: Index, own_shards: Path) -> None:
+    own = read_index([str(own_shards / "train")])
+    with open(own.shards[own.shard_ids[3]], "r+b") as file:
+        file.seek(int(own.offsets[3]))
+        file.write(bytes(int(own.sizes[3])))
+    checksums = own.crc32.copy()
+    checksums[3] = zlib.crc32(bytes(int(own.sizes[3])))
+    _, damaged = read_all(replace(own, crc32=checksums))
+    assert list(damaged) == [3] and damaged[3].startswith("unreadable: ")
+
+
+def test_a_truncated_shard_costs_what_it_lacks(index: Index, own_shards: Path) -> None:
+    own = read_index([str(own_shards / "train")])
+    os.truncate(own.shards[0], int(own.offsets[3]) + 10)
+    waveforms, damaged = read_all(own)
+    lost = (own.shard_ids == 0) & (own.offsets >= own.offsets[3])
+    assert sorted(damaged) == np.flatnonzero(lost).tolist() and len(waveforms) == len(own) - lost.sum()
+    assert damaged[3] == f"truncated: its shard holds 10 of its {own.sizes[3]:,} bytes"
+
+
+def test_a_pass_of_damaged_utterances_is_a_silent_batch(own_shards: Path) -> None:
+    own = read_index([str(own_shards / "train")])
+    flip_bit(own, 3)
+    [step] = load_steps(own, VOCABULARY, [[np.array([3]), np.array([4, 5])]], threads=1)
+    assert [batch.utterances.tolist() for batch in step.batches] == [[], [4, 5]]
+    assert step.batches[0].waveforms.shape == (1, MIN_BATCH_SAMPLES)
+    assert [one.utterance for one in step.damaged] == [3]
+
+
+def test_a_missing_shard_ends_the_run(index: Index) -> None:
+    moved = replace(index, shards=("/nowhere/train-000000.tar",) * len(index.shards))
+    with pytest.raises(DataError, match=r"/nowhere/train-000000\.tar \(bytes .* cannot be read: No such file"):
+        list(load_steps(moved, VOCABULARY, [[np.array([0])]], threads=1))
+
+
+def test_one_item_is_made_ahead_and_no_more() -> None:
+    """What bounds the memory of the loader: the step in use, and the next."""
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(5):
+            made.append(number)
+            yield number
+
+    ahead = prefetch_one(items())
+    for number in range(5):
+        assert next(ahead) == number
+        expected = min(number + 2, 5)
+        deadline = time.monotonic() + 60
+        while len(made) < expected and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        assert len(made) == expected
+    assert list(ahead) == []
+
+
+def test_what_fails_ahead_is_told_in_its_turn() -> None:
+    ahead = prefetch_one(1 // number for number in (1, 1, 0))
+    assert [next(ahead), next(ahead)] == [1, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(ahead)

@@ -1,0 +1,21 @@
+import json
+
+import pytest
+
+from asrscale.model.model_card import model_card
+from asrscale.training.config import to_dict, train_config
+
+
+@pytest.mark.parametrize(
+    ("model", "push_to_hub"), [("tiny", None), ("facebook/wav2vec2-base-960h", "you/speech"), ("/tmp", None)]
+)
+def test_the_card_tells_data_settings_and_error_rates(model: str, push_to_hub: str | None) -> None:
+    given = dict(train=("a/train", "b/train"), valid=("a/valid",), model=model, push_to_hub=push_to_hub)
+    settings = to_dict(train_config(**given))
+    card = model_card(settings, train_hours=12.345, train_utterances=6789, valid_utterances=1234, wer=0.25, cer=0.1)
+    assert "25.00%" in card and "10.00%" in card and "1,234" in card and "6,789 utterances, 12.35 h" in card
+    assert "`a/train`, `b/train`" in card
+    assert json.loads(card.split("```json\n")[1].split("```")[0]) == settings
+    front = card.split("---\n")[1]
+    assert ("base_model: " in front) == (model == "facebook/wav2vec2-base-960h")
+    assert ('"you/speech")' in card) == (push_to_hub is not None)

@@ -1,0 +1,93 @@
+"""Run by tests/test_train.py on several ranks: loss curves and first gradients at every ZeRO stage and memory cap, and
+where the optimizer and the weights are offloaded to the host.
+
+torchrun … tests/ranks/loss_curves.py SHARDS STEPS OUT.json
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from asrscale.common import distributed
+from asrscale.common.distributed import World
+from asrscale.data.catalog import read_catalog
+from asrscale.data.index import read_index
+from asrscale.data.run_plan import plan_run
+from asrscale.data.step_reader import steps_from
+from asrscale.model.building import build_recognizer
+from asrscale.model.regularisation import attach_regulariser
+from asrscale.speech.pcm import SAMPLE_RATE_HZ
+from asrscale.training import ds_config
+from asrscale.training import engine as ds
+from asrscale.training.config import train_config
+from asrscale.training.loop import count_utterances
+from asrscale.training.memory_rescue import PassCap
+from asrscale.training.meter import Meter
+from asrscale.training.run_context import RunContext
+from asrscale.training.step import train_step
+from asrscale.training.watch import Watch
+
+BATCH_SECONDS, UNITS_PER_STEP = 6.0, 2
+
+
+def curve(shards: Path, steps: int, zero: dict[str, object], pieces: int, world: World) -> dict[str, object]:
+    """Losses of `steps` steps whose units are cut in `pieces`, and two numbers of each parameter's first gradient.
+
+    These are its norm and its product with a random vector.
+    """
+    config = train_config(
+        train=(str(shards / "train"),), valid=(str(shards / "valid"),), model="tiny", max_steps=100, warmup_steps=10,
+        batch_seconds=BATCH_SECONDS, units_per_step=UNITS_PER_STEP, dropout=0.0, layerdrop=0.0,
+    )  # fmt: skip
+    catalog, valid = read_catalog(config.data.train), read_index(config.data.valid)
+    recognizer = build_recognizer("tiny", catalog.characters, dropout=0.0)
+    regulariser = attach_regulariser(recognizer.model, mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0)
+    plan = plan_run(
+        catalog,
+        recognizer.vocabulary,
+        recognizer.stem,
+        seed=1,
+        batch_seconds=BATCH_SECONDS,
+        units_per_step=UNITS_PER_STEP,
+    )
+    memory = PassCap(Path("rescues.jsonl"), {}, 10**9, plan.longest_samples)
+    job = RunContext(config, world, Path("run"), recognizer, regulariser, plan, valid, 100, Watch(Path("run")), memory)
+    given = {"zero_optimization": zero | {"stage3_param_persistence_threshold": 0}}
+    resolved = ds_config.resolve_ds_config(given, precision="fp32", max_gradient_norm=1.0, device=world.device)
+    engine = ds.initialize(recognizer.model, resolved, weight_decay=0.01, adam_beta2=0.98)
+    engine.train()
+    cap = max(int(BATCH_SECONDS * SAMPLE_RATE_HZ * 1.02 / pieces), int(catalog.longest_samples.max()))
+    losses: list[float] = []
+    gradients: dict[str, tuple[float, float]] = {}
+    for step in steps_from(plan, range(steps), rank=world.rank, world_size=world.world_size,
+                           cap_samples=cap, threads=1):  # fmt: skip
+        share, _ = train_step(engine, job, step, count_utterances(job, step)[0], Meter())
+        losses += distributed.all_reduce_sum([float(share)], world)
+        if step.number == 0:  # the first moment is a tenth of the first gradient
+            for name, moment in ds.gather_moments(engine, world).items():
+                if name.startswith("exp_avg/"):
+                    other = torch.randn(moment.shape, generator=torch.Generator().manual_seed(0))
+                    gradients[name] = float(moment.norm()), float((moment * other).sum())
+    engine.destroy()
+    return {"losses": losses, "gradients": gradients}
+
+
+shards, steps, out = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+with ds.joined_ranks() as world:
+    curves = {
+        f"stage {stage}, unit in {pieces}": curve(shards, steps, {"stage": stage}, pieces, world)
+        for stage in (0, 1, 2, 3)
+        for pieces in (1, 2, 4)
+    }
+    host = {"device": "cpu"}
+    for zero in (
+        {"stage": 2, "offload_optimizer": host},
+        {"stage": 3, "offload_optimizer": host, "offload_param": host},
+    ):
+        curves[f"stage {zero['stage']} offloaded"] = curve(shards, steps, zero, 2, world)
+    if world.is_main:
+        out.write_text(json.dumps(curves))
+os._exit(0)  # as `cli.run` ends a process, and for the same reason

@@ -1,0 +1,280 @@
+"""Audio in and out: formats, damage, resampling accuracy, frame arithmetic."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asrscale.common.errors import AudioError
+from asrscale.speech import decoding, encoding, pcm
+from asrscale.speech.frames import WAV2VEC2_STEM
+
+SHARED = Path(__file__).parents[3] / "shared/data"
+
+
+def sine(frequency_hz: float, rate_hz: int, seconds: float = 1.0, level: float = 0.5) -> np.ndarray:
+    time_seconds = np.arange(int(seconds * rate_hz)) / rate_hz
+    return (level * np.sin(2 * np.pi * frequency_hz * time_seconds)).astype(np.float32)
+
+
+def encoded(waveform: np.ndarray, rate_hz: int, format: str) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, waveform, rate_hz, format=format)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "MP3", "OGG"])
+@pytest.mark.parametrize("rate_hz", [8_000, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_every_format_rate_and_channel_count(tmp_path: Path, format: str, rate_hz: int, channels: int) -> None:
+    tone = sine(300, rate_hz)
+    path = tmp_path / f"clip.{format.lower()}"
+    path.write_bytes(encoded(np.stack([tone] * channels, axis=1), rate_hz, format))
+    for source in (path, str(path), io.BytesIO(path.read_bytes())):
+        waveform, rate = decoding.decode(source, max_seconds=2)
+        assert (rate, waveform.dtype.name, waveform.ndim) == (rate_hz, "float32", 1)
+        assert abs(len(waveform) - rate_hz) <= decoding.TRUNCATION_TOLERANCE_FRAMES
+        assert np.abs(np.abs(waveform).max() - 0.5) < 0.05
+
+
+def test_channels_are_averaged() -> None:
+    left, right = sine(300, 16_000), sine(500, 16_000)
+    waveform, _ = decoding.decode(io.BytesIO(encoded(np.stack([left, right], axis=1), 16_000, "WAV")), 2)
+    assert np.allclose(waveform, (left + right) / 2, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("format", "reason"),
+    [("WAV", "truncated"), ("AIFF", "truncated"), ("MP3", "truncated"), ("FLAC", "unreadable")],
+)
+def test_half_a_file_is_refused(format: str, reason: str) -> None:
+    data = encoded(sine(300, 48_000, 2), 48_000, format)
+    with pytest.raises(AudioError, match=f"^{reason}: [^\n]+$"):
+        decoding.decode(io.BytesIO(data[: len(data) // 2]), 20)
+
+
+def test_a_wav_streamed_to_a_pipe_is_no_truncated_one() -> None:
+    data = bytearray(encoded(sine(300, 16_000), 16_000, "WAV"))
+    data[4:8] = data[40:44] = b"\xff\xff\xff\xff"  # the placeholder for both lengths
+    waveform, _ = decoding.decode(io.BytesIO(bytes(data)), 2)
+    assert len(waveform) == 16_000
+
+
+def halved_header(data: bytes, name: bytes) -> bytes:
+    """A wav that says it is half as long as it is."""
+    at = data.index(name) + 4
+    return data[:at] + (int.from_bytes(data[at : at + 4], "little") // 2).to_bytes(4, "little") + data[at + 4 :]
+
+
+def test_a_recording_longer_than_its_header_says_is_refused_and_tags_at_its_end_are_not() -> None:
+    mp3, wav = (encoded(sine(300, 48_000, 8), 48_000, format) for format in ("MP3", "WAV"))
+    for data in (mp3 + mp3, mp3 + mp3[: len(mp3) // 2], halved_header(wav, b"data")):
+        with pytest.raises(AudioError, match=r"^longer than its header says: it goes on for [\d,]+ bytes$"):
+            decoding.decode(io.BytesIO(data), 20)
+    tag = b"LIST" + (20_000).to_bytes(4, "little") + b"INFO" + bytes(19_996)
+    for data in (mp3, mp3 + b"TAG" + bytes(125), wav, wav + tag, wav + bytes(1_000)):
+        assert len(decoding.decode(io.BytesIO(data), 20)[0]) == 8 * 48_000
+
+
+def test_common_voice_mp3s_whose_header_is_a_little_off() -> None:
+    clips = sorted((Path(__file__).parents[3] / "shared/data/common_voice_v1/clips").glob("*.mp3"))
+    if not clips:
+        pytest.skip("../shared/data is not here")
+    for clip in clips:
+        waveform, rate = decoding.decode(clip, 20)
+        promised = soundfile.info(clip).frames
+        assert rate == 48_000
+        assert 0 < promised - len(waveform) <= decoding.TRUNCATION_TOLERANCE_FRAMES
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "unreadable"),
+        (b"no audio at all", "unreadable"),
+        (b"ID3" + bytes(2_000), "unreadable"),
+        (encoded(np.zeros(0, np.float32), 16_000, "WAV"), "empty"),
+        (encoded(np.zeros(16_000, np.float32), 500, "WAV"), "unreadable"),
+    ],
+)
+def test_what_is_no_recording_is_refused_in_one_line(data: bytes, reason: str) -> None:
+    with pytest.raises(AudioError, match=f"^{reason}: [^\n]+$"):
+        decoding.decode(io.BytesIO(data), 20)
+
+
+@pytest.mark.parametrize("name", ["absent.wav", ".", "headerless.raw"])
+def test_paths_that_hold_no_recording(tmp_path: Path, name: str) -> None:
+    (tmp_path / "headerless.raw").write_bytes(bytes(100))
+    with pytest.raises(AudioError, match=r"^unreadable: "):
+        decoding.decode(tmp_path / name, 20)
+
+
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "MP3", "OGG"])
+def test_too_long_is_refused_and_the_limit_itself_is_not(format: str) -> None:
+    data = encoded(sine(300, 16_000, 2), 16_000, format)
+    assert len(decoding.decode(io.BytesIO(data), 2.2)[0]) >= 32_000 - decoding.TRUNCATION_TOLERANCE_FRAMES
+    with pytest.raises(AudioError, match=r"^too long: more than 1\.5 s"):
+        decoding.decode(io.BytesIO(data), 1.5)
+    if format in ("WAV", "FLAC"):
+        assert len(decoding.decode(io.BytesIO(data), 2.0)[0]) == 32_000
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 22_050, 44_100, 48_000])
+def test_resampling_keeps_frequency_and_level(rate_hz: int) -> None:
+    resampled = pcm.resample(sine(1_000, rate_hz), rate_hz)
+    assert resampled.dtype == np.float32
+    assert abs(len(resampled) - pcm.SAMPLE_RATE_HZ) <= 1
+    middle = slice(1_000, 15_000)  # a filter rings at the ends
+    expected = sine(1_000, pcm.SAMPLE_RATE_HZ)[: len(resampled)]
+    assert np.abs(resampled - expected)[middle].max() < 1e-3
+
+
+@pytest.mark.parametrize("frequency_hz", [8_500, 10_000, 15_000])
+def test_what_would_alias_is_60_db_down(frequency_hz: int) -> None:
+    resampled = pcm.resample(sine(frequency_hz, 48_000), 48_000)
+    level = np.abs(resampled[1_000:15_000]).max() / 0.5
+    assert 20 * np.log10(level + 1e-12) < -60
+
+
+def test_16_khz_is_left_alone() -> None:
+    waveform = sine(300, 16_000)
+    assert pcm.resample(waveform, 16_000) is waveform
+
+
+def test_pcm16_rounds_and_clips() -> None:
+    waveform = np.array([0, 0.5, 1, 7, -1, -7, 0.6 / 32_768, -0.6 / 32_768], np.float32)
+    assert pcm.to_pcm16(waveform).tolist() == [0, 16_384, 32_767, 32_767, -32_768, -32_768, 1, -1]
+
+
+@pytest.mark.parametrize("codec", ["flac", "wav"])
+def test_lossless_codecs_are_repeatable(codec: encoding.Codec) -> None:
+    noise = np.random.default_rng(0).integers(-32_768, 32_768, 5_000).astype(np.int16)
+    data = encoding.encode(noise, codec)
+    assert np.array_equal(decoding.decode_payload(data), noise)
+    assert encoding.encode(noise, codec) == data
+    assert np.array_equal(pcm.to_pcm16(decoding.decode(io.BytesIO(data), 1)[0]), noise)
+
+
+def test_opus_is_repeatable_keeps_the_length_and_is_whole_to_other_readers() -> None:
+    for samples in (999, 16_000, 160_001):  # the last has several Ogg pages of sound
+        tone = pcm.to_pcm16(sine(300, 16_000, 11)[:samples])
+        data = encoding.encode(tone, "opus")
+        assert encoding.encode(tone, "opus") == data and len(data) < 2_000 + samples / 4
+        decoded = decoding.decode_payload(data).astype(np.float64)
+        assert len(decoded) == samples
+        if samples > 999:
+            assert np.corrcoef(decoded, tone)[0, 1] > 0.99
+
+
+def test_ogg_pages_without_a_serial_number_have_the_checksum_of_libogg() -> None:
+    data = encoded(sine(300, 16_000, 11), 16_000, "OGG")
+    page = bytearray(data[: data.index(b"OggS", 4)])
+    checksum = int.from_bytes(page[22:26], "little")
+    page[22:26] = bytes(4)
+    assert encoding._ogg_checksum(page) == checksum
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 48_000])
+@pytest.mark.parametrize("format", ["MP3", "FLAC", "OGG"])
+def test_payloads_of_other_formats_and_rates_are_what_a_build_would_make_of_them(rate_hz: int, format: str) -> None:
+    data = encoded(np.stack([sine(300, rate_hz)] * 2, axis=1), rate_hz, format)
+    built = pcm.to_pcm16(pcm.resample(*decoding.decode(io.BytesIO(data), 2)))
+    assert np.array_equal(decoding.decode_payload(data), built)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "unreadable"),
+        (encoding.encode(pcm.to_pcm16(sine(300, 16_000)), "flac")[:5_000], "unreadable|truncated"),
+        (encoding.encode(pcm.to_pcm16(sine(300, 16_000)), "wav")[:40], "unreadable"),
+        (encoded(sine(300, 48_000), 48_000, "MP3")[:2_000], "truncated"),
+        (encoding.encode(np.zeros(0, np.int16), "flac"), "unreadable|truncated"),
+    ],
+)
+def test_damaged_payloads_are_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(AudioError, match=f"^({reason}): "):
+        decoding.decode_payload(data)
+
+
+def test_num_frames_of_wav2vec2() -> None:
+    # one second is 49 frames, and 400 samples are the shortest input with a frame
+    for samples, expected in ((16_000, 49), (400, 1), (399, 0), (9, 0), (0, 0)):
+        assert WAV2VEC2_STEM.num_frames(samples) == expected
+    samples_array = np.array([16_000, 400, 399, 0])
+    assert WAV2VEC2_STEM.num_frames(samples_array).tolist() == [49, 1, 0, 0]
+    assert samples_array.tolist() == [16_000, 400, 399, 0]
+
+
+@pytest.mark.parametrize("tenths", [9, 11])
+def test_speed_changes_length_and_pitch(tenths: int) -> None:
+    time_seconds = np.arange(16_001) / 16_000
+    tone = (10_000 * np.sin(2 * np.pi * 1_000 * time_seconds)).astype(np.int16)
+    changed = pcm.change_speed(tone, tenths)
+    assert changed.dtype == np.int16 and len(changed) == pcm.perturbed_length(16_001, tenths) == 160_010 // tenths
+    spectrum = np.abs(np.fft.rfft(changed[1_000:13_000] * np.hanning(12_000)))
+    assert spectrum.argmax() * 16_000 / 12_000 == pytest.approx(1_000 * tenths / 10, abs=2)
+    assert np.abs(changed[1_000:-1_000]).max() == pytest.approx(10_000, rel=0.02)
+
+
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "MP3", "OGG"])
+def test_a_segment_is_what_the_whole_has_there(format: str) -> None:
+    rng = np.random.default_rng(0)
+    data = encoded((0.1 * rng.standard_normal(3 * 44_100)).astype(np.float32), 44_100, format)
+    whole, rate = decoding.decode(io.BytesIO(data), 20)
+    for start, seconds in [(0.0, 0.5), (0.7313, 1.1), (1.5, 0.01)]:
+        segment, _ = decoding.decode(io.BytesIO(data), 2, start, seconds)
+        first, end = round(start * rate), round((start + seconds) * rate)
+        assert np.array_equal(segment, whole[first:end])
+    before, _ = decoding.decode(io.BytesIO(data), 20, 0.0, 1.2345)
+    after, _ = decoding.decode(io.BytesIO(data), 20, 1.2345, 1.0)
+    assert np.array_equal(np.concatenate([before, after]), whole[: len(before) + len(after)])
+
+
+def test_a_segment_in_a_real_mp3_is_exact() -> None:
+    """Seeking in it misses samples by 0.3 of full scale: its frames borrow bits from those before."""
+    path = SHARED / "orders/cv-valid-dev/sample-000002.mp3"
+    if not path.exists():
+        pytest.skip("../shared/data is not here")
+    whole, rate = decoding.decode(path, 20)
+    for start in (0.9, 2.8, 4.3):
+        assert np.array_equal(decoding.decode(path, 20, start, 0.5)[0], whole[round(start * rate) :][: rate // 2])
+
+
+def test_a_segment_beyond_its_recording_is_refused_and_one_of_a_long_one_is_not() -> None:
+    data = encoded(sine(300, 16_000, 3), 16_000, "WAV")
+    assert len(decoding.decode(io.BytesIO(data), 1, 1.0, 0.5)[0]) == 8_000
+    assert len(decoding.decode(io.BytesIO(data), 1, 2.5, 0.501)[0]) == 8_000  # a manifest rounds
+    for start, seconds in [(2.5, 0.9), (3.5, 0.5), (1e9, 1.0)]:
+        with pytest.raises(AudioError, match=r"^truncated: "):
+            decoding.decode(io.BytesIO(data), 1, start, seconds)
+    with pytest.raises(AudioError, match=r"^too long: "):
+        decoding.decode(io.BytesIO(data), 1, 0.0, 2.0)
+
+
+def test_the_probed_length_is_the_decoded_one() -> None:
+    for format in ("WAV", "FLAC", "MP3", "OGG"):
+        data = encoded(sine(300, 44_100, 2), 44_100, format)
+        waveform, rate = decoding.decode(io.BytesIO(data), 20)
+        assert decoding.probe_seconds(io.BytesIO(data)) == pytest.approx(len(waveform) / rate, abs=0.06)
+    with pytest.raises(AudioError, match=r"^unreadable: "):
+        decoding.probe_seconds(io.BytesIO(b"no audio"))
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 44_100])
+def test_a_long_recording_is_the_same_in_blocks(rate_hz: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(np.random.default_rng(0).uniform(-0.5, 0.5, (3 * rate_hz, 2)), rate_hz, "FLAC")
+    whole = pcm.to_pcm16(pcm.resample(*decoding.decode(io.BytesIO(data), 20)))
+    monkeypatch.setattr(decoding, "BLOCK_FRAMES", 1_000)
+    assert np.array_equal(decoding.decode_long(io.BytesIO(data)), whole) and len(whole) == 48_000
+
+
+@pytest.mark.parametrize(("value", "reason"), [(np.nan, "non-finite"), (None, "empty")])
+def test_a_long_recording_is_checked(value: float | None, reason: str) -> None:
+    buffer = io.BytesIO()
+    waveform = np.full(0 if value is None else 9_000, value, np.float32)
+    soundfile.write(buffer, waveform, 44_100, format="WAV", subtype="FLOAT")
+    with pytest.raises(AudioError, match=f"^{reason}: "):
+        decoding.decode_long(io.BytesIO(buffer.getvalue()))

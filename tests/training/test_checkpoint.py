@@ -1,0 +1,352 @@
+import errno
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import Disk
+from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCTC, AutoProcessor
+
+from asrscale.common import distributed
+from asrscale.common.errors import CliError
+from asrscale.model import export
+from asrscale.model.building import build_recognizer
+from asrscale.model.forward import forward_logits
+from asrscale.model.recognizer import Recognizer
+from asrscale.training import checkpoint, ds_config
+from asrscale.training import engine as ds
+from asrscale.training.checkpoint import RunState
+
+WORLD = distributed.World(rank=0, local_rank=0, world_size=1, device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def engine_and_recognizer(tmp_path_factory: pytest.TempPathFactory) -> tuple[ds.Engine, Recognizer]:
+    """A real engine in a world of one that has taken a step."""
+    recognizer = build_recognizer("tiny", "abc", seed=1)
+    recognizer.model.freeze_feature_encoder()
+    config = ds_config.resolve_ds_config(
+        {"zero_optimization": {"stage": 1}}, precision="fp32", max_gradient_norm=1.0, device=WORLD.device
+    )
+    with ds.joined_ranks() as world:
+        engine = ds.initialize(recognizer.model, config, weight_decay=0.0, adam_beta2=0.9)
+        ds.backward(engine, engine(torch.randn(1, 16_000)).logits.square().mean(), world)
+        ds.take_step(engine, 0.1)
+        yield engine, recognizer
+
+
+def save(engine: ds.Engine, recognizer: Recognizer, run: Path, keep: int = 2, **state: object) -> str | None:
+    frozen = {name: p.detach() for name, p in recognizer.model.named_parameters() if not p.requires_grad}
+    return checkpoint.save_checkpoint(engine, frozen, RunState(**state), run, keep=keep, world=WORLD)
+
+
+def newest(run: Path) -> Path | None:
+    return checkpoint.whole_checkpoint(run)[0]
+
+
+def test_a_checkpoint_holds_every_weight_and_both_moments(
+    engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
+) -> None:
+    engine, recognizer = engine_and_recognizer
+    save(engine, recognizer, tmp_path, step=3, best=(0.5, 0.2, 1.0), best_step=3)
+    latest = newest(tmp_path)
+    assert latest is not None and latest.name == "step-00000003"
+    assert (tmp_path / "checkpoints" / "latest").read_text() == (tmp_path / "checkpoints" / "best").read_text()
+    assert checkpoint.read_state(latest) == RunState(step=3, best=(0.5, 0.2, 1.0), best_step=3)
+    fresh = build_recognizer("tiny", "abc", seed=2)
+    checkpoint.load_weights(fresh, latest)
+    expected = recognizer.model.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in fresh.model.state_dict().items())
+    moments = ds.gather_moments(engine, WORLD)
+    assert int(moments["adam_steps"]) == 1
+    assert not any("feature_extractor" in name for name in moments)
+    assert all(bool(value.any()) for name, value in moments.items() if name.endswith("lm_head.weight"))
+
+
+def test_old_checkpoints_go_but_never_the_best_or_the_newest(
+    engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
+) -> None:
+    for step in range(1, 6):
+        save(*engine_and_recognizer, tmp_path, step=step, best_step=min(step, 2), best=(0.1,))
+    names = sorted(path.name for path in (tmp_path / "checkpoints").glob("step-*"))
+    assert names == ["step-00000002", "step-00000004", "step-00000005"]
+    assert newest(tmp_path).name == names[-1]
+
+
+def test_a_save_that_was_cut_short_is_not_seen(
+    engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
+) -> None:
+    save(*engine_and_recognizer, tmp_path, step=1)
+    partial = tmp_path / "checkpoints" / "step-00000002.partial"
+    partial.mkdir()
+    (partial / "model.safetensors").write_bytes(b"half")
+    assert newest(tmp_path).name == "step-00000001"
+    save(*engine_and_recognizer, tmp_path, step=2)
+    assert newest(tmp_path).name == "step-00000002" and not partial.exists()
+
+
+def test_a_kill_between_latest_and_best_loses_neither(
+    engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = checkpoint._point
+
+    def killed_before_best(folder: Path, name: str, target: str) -> None:
+        if name == "best":
+            raise KeyboardInterrupt
+        original(folder, name, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(checkpoint, "_point", killed_before_best)
+        save(*engine_and_recognizer, tmp_path, step=12, best_step=12, best=(0.1,))
+    assert newest(tmp_path).name == "step-00000012"
+    for step in (13, 14, 15):
+        save(*engine_and_recognizer, tmp_path, step=step, best_step=12, best=(0.1,))
+    assert checkpoint.whole_checkpoint(tmp_path, 12) == (tmp_path / "checkpoints" / "step-00000012", [])
+    assert (tmp_path / "checkpoints" / "best").read_text().strip() == "step-00000012"
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("name", [*checkpoint.FILES, checkpoint.MANIFEST_FILE])
+@pytest.mark.parametrize("damage", [flip, halve, Path.unlink])
+def test_a_damaged_newest_checkpoint_is_refused_and_the_one_before_is_taken(
+    name: str, damage: Callable[[Path], None], engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
+) -> None:
+    save(*engine_and_recognizer, tmp_path, step=1, best_step=1, best=(0.5,))
+    save(*engine_and_recognizer, tmp_path, step=2, best_step=2, best=(0.4,))
+    folder = tmp_path / "checkpoints"
+    damage(folder / "step-00000002" / name)
+    found, [refused] = checkpoint.whole_checkpoint(tmp_path)
+    assert found == folder / "step-00000001"
+    assert refused.startswith(f"{folder / 'step-00000002'} is not whole: ") and name.split(".")[0] in refused
+    assert checkpoint.whole_checkpoint(tmp_path, 2) == (found, [refused])
+    damage(folder / "step-00000001" / name)
+    found, refused_all = checkpoint.whole_checkpoint(tmp_path)
+    assert found is None and len(refused_all) == 2
+    # The run goes on from an older one: what was damaged does not outlive its next save, nor count as one to keep.
+    save(*engine_and_recognizer, tmp_path, keep=1, step=1, best_step=1, best=(0.5,))
+    assert [path.name for path in sorted(folder.glob("step-*"))] == ["step-00000001"]
+
+
+def test_a_disk_without_room_is_told_and_the_checkpoint_before_stands(
+    engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
+) -> None:
+    assert save(*engine_and_recognizer, tmp_path, step=1) is None
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in (100, 1_000_000):  # within the first file, and within the second
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, unlimited[1]))  # Python ignores SIGXFSZ: an OSError remains
+        try:
+            problem = save(*engine_and_recognizer, tmp_path, step=2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        assert problem is not None and "File too large" in problem
+        assert newest(tmp_path).name == "step-00000001"
+        assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"step-00000001", "latest"}
+    assert save(*engine_and_recognizer, tmp_path, step=3) is None and newest(tmp_path).name == "step-00000003"
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"), [("full", "No space left on device"), ("read-only", "Read-only file system")]
+)
+def test_a_disk_that_fails_costs_no_checkpoint_and_once_it_is_mended_the_next_is_saved(
+    fault: str, message: str, engine_and_recognizer: tuple[ds.Engine, Recognizer], disk: Disk
+) -> None:
+    assert save(*engine_and_recognizer, disk.folder, step=1) is None
+    disk.damage(fault)
+    problem = save(*engine_and_recognizer, disk.folder, step=2)
+    assert problem is not None and message in problem
+    assert checkpoint.whole_checkpoint(disk.folder) == (disk.folder / "checkpoints" / "step-00000001", [])
+    disk.repair(fault)
+    assert save(*engine_and_recognizer, disk.folder, step=3) is None
+    assert newest(disk.folder).name == "step-00000003"
+
+
+@pytest.mark.parametrize("count", range(6))  # three files, the manifest, the folder, the folder above
+def test_an_error_of_the_disk_at_any_moment_costs_no_checkpoint(
+    count: int, engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written late, the kernel tells with fsync."""
+    assert save(*engine_and_recognizer, tmp_path, step=1) is None
+    fsync, left = os.fsync, count
+
+    def failing(descriptor: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", failing)
+        problem = save(*engine_and_recognizer, tmp_path, step=2)
+    assert problem is not None and "Input/output error" in problem
+    found, refused = checkpoint.whole_checkpoint(tmp_path)
+    assert found is not None and not refused and found.name in ("step-00000001", "step-00000002")
+    assert save(*engine_and_recognizer, tmp_path, step=3) is None and newest(tmp_path).name == "step-00000003"
+
+
+def test_what_fails_after_a_checkpoint_is_whole_is_no_failed_save(
+    engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoints"
+    (folder / "latest" / "cannot be replaced").mkdir(parents=True)
+    (folder / "step-00000000").touch()  # no folder: cannot be removed as one
+    for step in (1, 2, 3):
+        assert save(*engine_and_recognizer, tmp_path, keep=1, step=step, best_step=1, best=(0.1,)) is None
+    found = {path.name for path in folder.glob("step-*")}
+    assert found == {"step-00000000", "step-00000001", "step-00000003"} and newest(tmp_path).name == "step-00000003"
+    assert (folder / "best").read_text() == "step-00000001\n"
+
+
+def test_the_loss_scale_of_fp16_goes_on_where_it_was(engine_and_recognizer: object) -> None:
+    def optimizer(scale: int) -> SimpleNamespace:
+        return SimpleNamespace(
+            loss_scaler=DynamicLossScaler(scale, 3, 1, delayed_shift=2, consecutive_hysteresis=False)
+        )
+
+    def scales(scaler: DynamicLossScaler, overflows: str) -> list[float]:
+        found = []
+        for overflow in overflows:
+            scaler.update_scale(overflow == "x")
+            found.append(scaler.cur_scale)
+        return found
+
+    undisturbed, before, resumed = optimizer(2**16), optimizer(2**16), optimizer(4)
+    expected = scales(undisturbed.loss_scaler, "xx..x....x.......")
+    found = scales(before.loss_scaler, "xx..x...")
+    ds.restore_scaler(resumed, ds.scaler_state(before))
+    assert found + scales(resumed.loss_scaler, ".x.......") == expected
+    assert vars(resumed.loss_scaler) == vars(undisturbed.loss_scaler)
+    fp32 = SimpleNamespace(loss_scaler=LossScaler(1))
+    ds.restore_scaler(fp32, ds.scaler_state(before))  # resumed in another precision
+    assert fp32.loss_scaler.cur_scale == 1 and ds.scaler_state(fp32) == {}
+
+
+def test_weights_that_are_not_finite_are_never_saved(
+    engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
+) -> None:
+    engine, _ = engine_and_recognizer
+    with pytest.raises(FloatingPointError, match="step 9"):
+        checkpoint.save_checkpoint(
+            engine, {"x": torch.tensor(float("nan"))}, RunState(step=9), tmp_path, keep=1, world=WORLD
+        )
+    assert newest(tmp_path) is None
+
+
+def test_a_checkpoint_of_another_model_is_refused(
+    engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
+) -> None:
+    save(*engine_and_recognizer, tmp_path, step=1)
+    with pytest.raises(CliError, match="holds another model than --model"):
+        checkpoint.load_weights(build_recognizer("tiny", "abcé"), newest(tmp_path))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_export_is_complete_and_stock_transformers_computes_the_same(
+    dtype: torch.dtype, engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
+) -> None:
+    engine, trained = engine_and_recognizer
+    save(engine, trained, tmp_path, step=1)
+    folder = tmp_path / "model"
+    export.export_model(build_recognizer("tiny", "abc"), tmp_path / "checkpoints/step-00000001", folder, dtype)
+    weights, expected = load_file(folder / "model.safetensors"), trained.model.state_dict()
+    assert weights.keys() == expected.keys()
+    assert all(value.dtype == dtype and value.equal(expected[name].to(dtype)) for name, value in weights.items())
+
+    stock, processor = AutoModelForCTC.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
+    assert stock.dtype == dtype
+    pcm = torch.randint(-9000, 9000, (1, 16_000), dtype=torch.int16, generator=torch.Generator().manual_seed(0))
+    inputs = processor(pcm[0].numpy() / 32768.0, sampling_rate=16_000, return_tensors="pt")
+    with torch.no_grad():
+        theirs = stock(inputs.input_values.to(dtype)).logits
+        trained.model.eval()
+        ours = forward_logits(trained.model, trained, pcm, torch.tensor([16_000]))
+    tolerance = 1e-5 if dtype == torch.float32 else 0.05  # bf16 keeps 8 bits of each of some dozen sums
+    assert (theirs - ours).abs().max() < tolerance * ours.abs().max()
+    text = "a bag isn't it"
+    ids = processor.tokenizer(text).input_ids
+    assert ids == trained.vocabulary.encode(text) and trained.vocabulary.unknown_id not in ids
+    assert processor.tokenizer.decode(ids, group_tokens=False) == text
+
+    (folder / "README.md").touch()
+    assert export.is_exported(folder, dtype) and not export.is_exported(folder, torch.float16)
+    assert not export.is_exported(tmp_path / "nowhere", dtype)
+
+
+@pytest.mark.parametrize(("fault", "message"), [("drop", "missing or foreign weights"), ("round", "not written as it")])
+def test_an_export_that_differs_from_the_model_is_never_kept(
+    fault: str,
+    message: str,
+    engine_and_recognizer: tuple[ds.Engine, Recognizer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine, trained = engine_and_recognizer
+    save(engine, trained, tmp_path, step=1)
+    original = Recognizer.save
+
+    def faulty(self: Recognizer, folder: Path) -> None:
+        original(self, folder)
+        weights = load_file(folder / "model.safetensors")
+        if fault == "drop":
+            del weights["lm_head.bias"]
+        else:
+            weights["lm_head.weight"] = weights["lm_head.weight"].bfloat16().float()
+        save_file(weights, folder / "model.safetensors")
+
+    monkeypatch.setattr(Recognizer, "save", faulty)
+    with pytest.raises(RuntimeError, match=message):
+        export.export_model(trained, tmp_path / "checkpoints/step-00000001", tmp_path / "model", torch.float32)
+    assert not (tmp_path / "model").exists()
+
+
+def test_training_starts_in_fp32_from_a_bf16_checkpoint(tmp_path: Path) -> None:
+    recognizer = build_recognizer("tiny", "abc")
+    recognizer.model.bfloat16()
+    recognizer.save(tmp_path)
+    assert build_recognizer(str(tmp_path), "abc").model.dtype == torch.float32
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_an_engine_that_offloads_to_the_cpu_is_gathered_and_restored(
+    stage: int, engine_and_recognizer: object, tmp_path: Path
+) -> None:
+    offload = {"device": "cpu"}
+    zero = {"stage": stage, "offload_optimizer": offload, "stage3_param_persistence_threshold": 0}
+    config = ds_config.resolve_ds_config(
+        {"zero_optimization": zero | ({"offload_param": offload} if stage == 3 else {})},
+        precision="fp32", max_gradient_norm=1.0, device=WORLD.device,
+    )  # fmt: skip
+
+    def made(weights: dict[str, torch.Tensor]) -> ds.Engine:
+        model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.GELU(), torch.nn.Linear(16, 4))
+        model.load_state_dict(weights, strict=bool(weights))
+        return ds.initialize(model, config, weight_decay=0.1, adam_beta2=0.9)
+
+    def step(engine: ds.Engine, rate: float = 0.01) -> None:
+        ds.backward(engine, engine(torch.linspace(-1, 1, 32).view(4, 8)).square().mean(), WORLD)
+        ds.take_step(engine, rate)
+
+    first = made({})
+    step(first)
+    checkpoint.save_checkpoint(first, {}, RunState(step=1), tmp_path, keep=1, world=WORLD)
+    second = made(load_file(newest(tmp_path) / "model.safetensors"))
+    step(second, 0.0)  # makes the moments
+    checkpoint.restore_engine(second, newest(tmp_path), WORLD)
+    for engine in (first, second):
+        step(engine)
+    ours, theirs = (ds.gather_weights(e, {}, WORLD) | ds.gather_moments(e, WORLD) for e in (first, second))
+    assert len(ours) == 13 and all(ours[name].equal(theirs[name]) for name in ours)

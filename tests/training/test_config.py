@@ -1,0 +1,98 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from asrscale.common.atomic_files import write_json
+from asrscale.common.errors import CliError
+from asrscale.training.config import FROM_SCRATCH, check_resumable, to_dict, train_config, with_regularisation
+
+DATA = dict(train=("a",), valid=("b",))
+
+
+def test_defaults_fit_the_model() -> None:
+    fine_tuning, from_scratch = train_config(**DATA), train_config(**DATA, model="tiny")
+    assert (
+        fine_tuning.optimisation.learning_rate,
+        fine_tuning.optimisation.weight_decay,
+        fine_tuning.batching.epochs,
+    ) == (1e-4, 0.005, 3)
+    assert fine_tuning.model.freeze_feature_encoder and not from_scratch.model.freeze_feature_encoder
+    assert {name: to_dict(from_scratch)[name] for name in FROM_SCRATCH} == FROM_SCRATCH
+
+
+def test_regularisation_fits_the_hours_unless_it_is_given() -> None:
+    rates = {h: with_regularisation(train_config(**DATA), h) for h in (1.0, 10.0, 100.0, 960.0)}
+    assert [(c.model.mask_time_prob, c.model.mask_feature_prob, c.model.layerdrop) for c in rates.values()] == [
+        (0.65, 0.25, 0.1),
+        (0.65, 0.5, 0.05),
+        (0.65, 0.5, 0.1),
+        (0.5, 0.1, 0.1),
+    ]
+    assert with_regularisation(train_config(**DATA, mask_time_prob=0.0), 1.0).model.mask_time_prob == 0.0
+    assert with_regularisation(train_config(**DATA, model="tiny"), 1.0).model.layerdrop == 0.0
+
+
+def test_what_is_given_wins_over_defaults() -> None:
+    assert train_config(**DATA, model="tiny", learning_rate=1.0).optimisation.learning_rate == 1.0
+    assert train_config(**DATA, model="tiny", epochs=2.0).batching.max_steps == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (dict(epochs=1.0, max_steps=5), "--epochs and --max_steps"),
+        (dict(learning_rate=0.0), "--learning_rate 0: give a value above 0"),
+        (dict(units_per_step=-1), "--units_per_step -1"),
+        (dict(mask_time_prob=1.0), "--mask_time_prob 1: give a value from 0 to below 1"),
+        (dict(warmup_steps=-3), "--warmup_steps -3: give a value of 0 or more"),
+    ],
+)
+def test_bad_values_are_named(given: dict[str, object], message: str) -> None:
+    with pytest.raises(CliError, match=message):
+        train_config(**DATA, **given)
+
+
+def test_half_given_data_is_refused() -> None:
+    with pytest.raises(CliError, match="missing flag --valid"):
+        train_config(train=("a",))
+
+
+def test_without_data_the_demo_is_used_or_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CliError, match="'make demo' makes it"):
+        train_config()
+    folder = tmp_path / "data" / "demo" / "shards" / "train"
+    folder.mkdir(parents=True)
+    (folder / "dataset.json").write_text("{}")
+    config = train_config()
+    assert config.model == "tiny" and config.train == ("data/demo/shards/train",)
+
+
+def test_a_run_is_only_resumed_with_the_settings_that_made_it(tmp_path: Path) -> None:
+    config = train_config(**DATA, memory_cap_seconds=40.0)
+    write_json(tmp_path / "config.json", to_dict(config) | {"data_fingerprint": "abc"})
+    assert check_resumable(config, tmp_path, "abc") == []
+    assert check_resumable(train_config(**DATA, log_steps=7, memory_cap_seconds=99.0), tmp_path, "abc") == [
+        "--memory_cap_seconds is 99.0 from here on, and was 40.0",
+        "--log_steps is 7 from here on, and was 20",
+    ]
+    with pytest.raises(CliError, match="was started with --seed 42, not 43"):
+        check_resumable(train_config(**DATA, seed=43), tmp_path, "abc")
+    others = dict(
+        mask_time_prob=0.1, dropout=0.2, perturb_speed=True, max_gradient_norm=2.0, freeze_feature_encoder=False
+    )
+    for name, value in others.items():
+        with pytest.raises(CliError, match=f"was started with --{name}"):
+            check_resumable(train_config(**DATA, **{name: value}), tmp_path, "abc")
+    with pytest.raises(CliError, match="was started with other data in a"):
+        check_resumable(config, tmp_path, "abd")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CliError, match=r"no readable config\.json"):
+        check_resumable(config, tmp_path, "abc")
+
+
+def test_write_json_leaves_no_partial_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "x.json", {"a": "ü"})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": "ü"}
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]

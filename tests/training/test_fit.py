@@ -1,0 +1,257 @@
+"""The parts of the loop that need no launcher; tests/test_train.py runs the whole."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import flip_bit
+from ranks.short_of_memory import Allocator
+from test_job import job, step_of, train_index
+
+from asrscale.common.distributed import World
+from asrscale.data.step_reader import Step
+from asrscale.model.building import build_recognizer
+from asrscale.training import ds_config, loop
+from asrscale.training import engine as ds
+from asrscale.training import step as step_module
+from asrscale.training.checkpoint import RunState, read_state
+from asrscale.training.loop import count_utterances, fit
+from asrscale.training.meter import Meter
+from asrscale.training.run_context import RunContext
+from asrscale.training.step import loss_sum, rehearse, train_step
+from asrscale.training.tracking import open_tracker
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with ds.joined_ranks() as joined:
+        yield joined
+
+
+def shipped(own: RunContext) -> dict[str, object]:
+    """What DeepSpeed gets."""
+    zero = {"zero_optimization": {"stage": 2}}
+    return ds_config.resolve_ds_config(zero, precision="fp32", max_gradient_norm=1.0, device=own.world.device)
+
+
+def trained(own: RunContext, step: Step, good: int) -> tuple[dict[str, torch.Tensor], float, float | None]:
+    """The weights after one step at a constant learning rate, its loss, and the norm of its gradient."""
+    model = own.recognizer.model.to(own.world.device)
+    engine = ds.initialize(model, shipped(own), weight_decay=0.0, adam_beta2=0.98)
+    engine.train()
+    loss, norm = train_step(engine, own, step, good, Meter())
+    engine.destroy()
+    return {name: p.detach().cpu().clone() for name, p in model.named_parameters()}, float(loss), norm
+
+
+def test_a_damaged_utterance_leaves_the_step_of_the_others(tone_shards: Path, own_shards: Path, world: World) -> None:
+    intact, damaged = (replace(job(root, warmup_steps=0), world=world) for root in (tone_shards, own_shards))
+    flip_bit(train_index(damaged), 4)
+    passes = [np.array([4, 7, 9]), np.array([11, 30])]
+    step = step_of(damaged, passes, 5)
+    assert [one.utterance for one in step.damaged] == [4]
+    assert count_utterances(damaged, step) == (4, 1)
+    weights, loss, norm = trained(damaged, step, 4)
+    expected, *same = trained(intact, step_of(intact, [np.array([7, 9]), np.array([11, 30])], 4), 4)
+    assert [loss, norm] == same and all(weights[name].equal(expected[name]) for name in weights)
+
+    fresh = replace(intact, recognizer=build_recognizer("tiny", ""))
+    alone = step_of(fresh, [np.array([number]) for number in (7, 9, 11, 30)], 4)
+    model = fresh.recognizer.model.eval()
+    mean = sum(loss_sum(model, fresh.recognizer, batch) for batch in alone.batches) / 4
+    mean.backward()
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    # Adam's first step would be the same for a gradient of any length: its norm tells.
+    assert loss == pytest.approx(float(mean.detach()), rel=1e-4)
+    assert norm == pytest.approx(float(gradient.norm()), rel=1e-4)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_weights_that_wait_for_the_head_are_not_decayed(stage: int, tone_shards: Path, world: World) -> None:
+    own = replace(job(tone_shards, warmup_steps=0, freeze_steps=2), world=world)
+    zero = {"zero_optimization": {"stage": stage, "stage3_param_persistence_threshold": 0}}
+    config = ds_config.resolve_ds_config(zero, precision="fp32", max_gradient_norm=1.0, device=world.device)
+    engine = ds.initialize(own.recognizer.model, config, weight_decay=0.5, adam_beta2=0.98)
+    seen = [ds.gather_weights(engine, {}, world)]
+    for number in range(3):
+        train_step(engine, own, replace(step_of(own, [np.array([4, 7])], 2), number=number), 2, Meter())
+        seen.append(ds.gather_weights(engine, {}, world))
+    changed = [{name for name in seen[0] if not now[name].equal(seen[0][name])} for now in seen[1:]]
+    assert changed[0] == changed[1] == {"lm_head.weight", "lm_head.bias"}
+    assert len(changed[2]) > 0.9 * len(seen[0])
+    engine.destroy()
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_no_pass_waits_for_the_device(
+    stage: int, tone_shards: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As DeepSpeed's throughput timer did, from the third step on, before each forward pass."""
+    own, zero = replace(job(tone_shards), world=world), {"zero_optimization": {"stage": stage}, "steps_per_print": 1}
+    config = ds_config.resolve_ds_config(zero, precision="fp32", max_gradient_norm=1.0, device=world.device)
+    engine = ds.initialize(own.recognizer.model, config, weight_decay=0.0, adam_beta2=0.98)
+    waits: list[object] = []
+    monkeypatch.setattr(ds.deepspeed.get_accelerator(), "synchronize", lambda *given: waits.append(given))
+    for _ in range(4):
+        train_step(engine, own, step_of(own, [np.array([4]), np.array([7])], 2), 2, Meter())
+    assert not waits
+    engine.destroy()
+
+
+def test_a_step_without_a_good_utterance_touches_no_weight(own_shards: Path, world: World) -> None:
+    own = replace(job(own_shards, warmup_steps=0), world=world)
+    before = {name: p.detach().clone() for name, p in own.recognizer.model.named_parameters()}
+    flip_bit(train_index(own), 4)
+    step = step_of(own, [np.array([4])], 1)
+    assert [len(batch.utterances) for batch in step.batches] == [0] and count_utterances(own, step) == (0, 1)
+    weights, loss, _ = trained(own, step, 0)
+    assert loss == 0 and all(weights[name].equal(before[name].cpu()) for name in weights)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_run_whose_first_steps_are_skipped_can_be_saved(stage: int, tone_shards: Path, world: World) -> None:
+    own = replace(job(tone_shards), world=world)
+    zero = {"zero_optimization": {"stage": stage}}
+    config = ds_config.resolve_ds_config(zero, precision="fp32", max_gradient_norm=1.0, device=world.device)
+    engine = ds.initialize(own.recognizer.model, config, weight_decay=0.1, adam_beta2=0.98)
+    before = ds.gather_weights(engine, {}, world)
+    rehearse(engine, own)
+    batch = step_of(own, [np.array([4])], 1).batches[0]
+    ds.backward(engine, loss_sum(engine, own.recognizer, batch) * float("nan"), world)
+    assert not np.isfinite(ds.take_step(engine, 0.1))
+    weights, moments = ds.gather_weights(engine, {}, world), ds.gather_moments(engine, world)
+    assert not any(bool(value.any()) for value in moments.values())
+    assert all(weights[name].equal(before[name]) for name in weights)
+    engine.destroy()
+
+
+def after_a_step(own: RunContext, config: dict[str, object], passes: list[list[int]]) -> dict[str, torch.Tensor]:
+    """Weights and moments after the rehearsal and one step."""
+    engine = ds.initialize(own.recognizer.model, config, weight_decay=0.1, adam_beta2=0.98)
+    rehearse(engine, own)
+    train_step(engine, own, step_of(own, [np.array(numbers) for numbers in passes], 3), 3, Meter())
+    found = ds.gather_weights(engine, {}, own.world) | ds.gather_moments(engine, own.world)
+    engine.destroy()
+    return found
+
+
+def test_the_rehearsal_leaves_no_trace(tone_shards: Path, tmp_path: Path, world: World) -> None:
+    """Whatever its size, and also where memory ran out in it."""
+    found = []
+    for longest, fails in ((8_000, False), (30_000, False), (16_000, True)):
+        own = replace(job(tone_shards, warmup_steps=0, dropout=0.1), world=world, folder=tmp_path)
+        catalog = replace(own.plan.catalog, longest_samples=np.array([longest]))
+        own = replace(
+            own, plan=replace(own.plan, catalog=catalog), cap=replace(own.cap, path=tmp_path / "rescues.jsonl")
+        )
+        own.regulariser.mask_feature_prob = own.regulariser.layerdrop = 0.5
+        assert own.plan.most_utterances(own.cap.samples, 1) == 48_000 // longest
+        with failing_once("backward", 150, 1 if fails else 0):
+            found.append(after_a_step(own, shipped(own), [[4], [7], [9]]))
+        assert own.cap.rescues == fails
+    assert all(found[0][name].equal(other[name]) for other in found[1:] for name in found[0])
+
+
+@contextmanager
+def failing_once(where: str, operation: int, call: int) -> Iterator[None]:
+    """Memory runs out at one operation of the first, second … forward or backward of `fit`; at none with call 0."""
+    name, calls = {"forward": "loss_sum", "backward": "backward"}[where], 0
+    owner = step_module if where == "forward" else ds
+    original = getattr(owner, name)
+
+    def wrapped(*given: object) -> object:
+        nonlocal calls
+        calls += 1
+        with Allocator(operation if calls == call else 0):
+            return original(*given)
+
+    setattr(owner, name, wrapped)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+FEW = [("forward", 1), ("forward", 99), ("backward", 2), ("backward", 80), ("backward", 180)]
+MANY = [("forward", n) for n in range(1, 120, 8)] + [("backward", n) for n in range(1, 240, 8)]
+WAYS = [(0, "fp32", False), (1, "fp32", False), (1, "bf16", False), (2, "fp32", False), (2, "bf16", False)]
+OFFLOADED = [(2, "fp32", True), (2, "bf16", True)]
+
+
+@pytest.mark.parametrize(
+    ("stage", "precision", "offload", "places"),
+    [pytest.param(*way, FEW) for way in WAYS if way[1] == "fp32"]
+    + [pytest.param(*way, MANY, marks=pytest.mark.slow) for way in WAYS + OFFLOADED],
+)
+def test_memory_that_runs_out_anywhere_in_a_pass_leaves_the_step_as_it_is(
+    stage: int, precision: ds_config.Precision, offload: bool, places: list[tuple[str, int]], tone_shards: Path,
+    tmp_path: Path, world: World,
+) -> None:  # fmt: skip
+    zero = {"stage": stage, "reduce_bucket_size": 50_000} | (
+        {"offload_optimizer": {"device": "cpu"}} if offload else {}
+    )
+    config = ds_config.resolve_ds_config(
+        {"zero_optimization": zero}, precision=precision, max_gradient_norm=1.0, device=world.device
+    )
+    expected: dict[str, torch.Tensor] = {}
+    for where, operation in [("forward", 0), *places]:
+        own = replace(job(tone_shards, warmup_steps=0), world=world, folder=tmp_path)
+        own.cap.path = tmp_path / "rescues.jsonl"
+        with failing_once(where, operation, 3):  # the rehearsal, the first pass, this one
+            found = after_a_step(own, config, [[4], [7], [9]])
+        assert own.cap.rescues == (operation > 0), (where, operation)
+        expected = expected or found
+        assert all(found[name].equal(expected[name]) for name in expected), (where, operation)
+
+
+def fitted(own: RunContext, state: RunState, resumed: Path | None = None) -> RunState:
+    """Where `fit` ends."""
+    tracking = open_tracker(own.folder, project="", config={}, wandb_mode="off", resume_step=state.step)
+    with tracking as tracker:
+        return fit(own, state, resumed, shipped(own), tracker)
+
+
+def test_a_failed_save_of_a_new_best_costs_no_best_model_on_the_disk(
+    tone_shards: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dict(max_steps=4, warmup_steps=0, eval_steps=2, save_steps=1, save_total_limit=1)
+    own = replace(job(tone_shards, **settings), world=world, folder=tmp_path)
+    original, best = loop.save_checkpoint, []
+
+    def full_at_step_2(engine: ds.Engine, frozen: object, state: RunState, *given: object, **named: object) -> object:
+        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if state.step == 2:
+            assert state.best_step == 2
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited[1]))
+        try:
+            return original(engine, frozen, state, *given, **named)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+            pointer = tmp_path / "checkpoints" / "best"
+            best.append(pointer.read_text().strip())
+            assert (pointer.parent / best[-1]).is_dir()
+
+    start = RunState(best=(9.0, 9.0, 9.0), best_step=0)
+    engine = ds.initialize(own.recognizer.model, shipped(own), weight_decay=0.0, adam_beta2=0.98)
+    rehearse(engine, own)
+    assert original(engine, {}, start, tmp_path, keep=1, world=world) is None
+    engine.destroy()
+    own = replace(own, recognizer=build_recognizer("tiny", ""))
+    monkeypatch.setattr(loop, "save_checkpoint", full_at_step_2)
+    ended = fitted(own, start, tmp_path / "checkpoints" / "step-00000000")
+    assert best == ["step-00000000"] * 3 + ["step-00000004"] and ended.best_step == 4
+
+
+def test_a_run_stopped_in_its_last_evaluation_takes_no_step_beyond_it(
+    tone_shards: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = replace(job(tone_shards, warmup_steps=0, eval_steps=2, patience=1), world=world, folder=tmp_path)
+    stopped = RunState(step=2, best=(0.0, 0.0, 0.0), best_step=1)
+    ended = fitted(own, stopped)
+    assert ended == replace(stopped, evaluated_step=2, stale_evaluations=1)
+    assert read_state(tmp_path / "checkpoints" / "step-00000002") == ended
