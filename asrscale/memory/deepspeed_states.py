@@ -62,8 +62,8 @@ class States:
 def deepspeed_states(zero: Mapping[str, Any], model: nn.Module, world_size: int) -> States:
     """What DeepSpeed 0.19.8 keeps with `engine.resolve_ds_config`'s settings, measured on CPU ranks.
 
-    tests/bench/bench_memory.py repeats the measurement; docs/memory.md has the formulas as a table. `zero` is the resolved
-    "zero_optimization" section; `model` is in the precision that it computes in, and its content is not looked at.
+    tests/bench/bench_memory.py repeats the measurement; docs/memory.md has the formulas as a table. `zero` is the
+    resolved "zero_optimization" section; `model` is in the precision that it computes in, and its content is not read.
     """
     learned = [p.numel() for p in model.parameters() if p.requires_grad]
     parameters, t, largest = sum(p.numel() for p in model.parameters()), sum(learned), max(learned)
