@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import flip_bit
+from helpers.contexts import job, step_of, train_index
 from ranks.short_of_memory import Allocator
-from test_job import job, step_of, train_index
 
 from asrscale.common.distributed import World
 from asrscale.data.step_reader import Step

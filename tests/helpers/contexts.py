@@ -1,0 +1,79 @@
+"""What the parts of a training run need, made without a launcher."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from asrscale.common.distributed import World
+from asrscale.data.catalog import read_catalog
+from asrscale.data.index import Index, read_index, read_shards
+from asrscale.data.loader import load_steps
+from asrscale.data.run_plan import plan_run
+from asrscale.data.step_reader import Step
+from asrscale.model.building import build_recognizer
+from asrscale.model.regularisation import attach_regulariser
+from asrscale.speech.pcm import SAMPLE_RATE_HZ
+from asrscale.training.config import train_config
+from asrscale.training.memory_rescue import PassCap
+from asrscale.training.run_context import RunContext
+from asrscale.training.watch import Watch
+
+
+def job(shards: Path, **given: object) -> RunContext:
+    """The context of a run that trains `tiny` on `shards`, in a world of one on the CPU; `given` are its settings."""
+    settings = dict(batch_seconds=3.0, units_per_step=2, memory_cap_seconds=3.0, max_steps=40) | given
+    config = train_config(
+        train=(str(shards / "train"),),
+        valid=(str(shards / "valid"),),
+        model="tiny",
+        **settings,
+    )
+    recognizer = build_recognizer("tiny", "", dropout=config.model.dropout)
+    plan = plan_run(
+        read_catalog(config.data.train),
+        recognizer.vocabulary,
+        recognizer.stem,
+        seed=1,
+        batch_seconds=3.0,
+        units_per_step=2,
+    )
+    cap = PassCap(
+        path=Path("rescues.jsonl"),
+        settings={},
+        samples=int(config.memory.memory_cap_seconds * SAMPLE_RATE_HZ),
+        longest_samples=8_000,
+    )
+    return RunContext(
+        config=config,
+        world=World(rank=0, local_rank=0, world_size=1, device=torch.device("cpu")),
+        folder=Path("run"),
+        recognizer=recognizer,
+        regulariser=attach_regulariser(recognizer.model, mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0),
+        plan=plan,
+        valid=read_index(config.data.valid),
+        total_steps=config.batching.max_steps,
+        watch=Watch(Path("run")),
+        cap=cap,
+    )
+
+
+def train_index(context: RunContext) -> Index:
+    """The index of all training data of a run."""
+    catalog = context.plan.catalog
+    return read_shards(catalog, range(len(catalog.shards)))
+
+
+def step_of(context: RunContext, passes: list[np.ndarray], expected: int) -> Step:
+    """The step that the loader makes of passes, each the numbers of its utterances, `expected` of them in all."""
+    index = train_index(context)
+    [loaded] = load_steps(index, context.recognizer.vocabulary, [passes], threads=1)
+    return Step(
+        number=0,
+        utterances=expected,
+        audio_samples=1,
+        padded_samples=1,
+        batches=loaded.batches,
+        damaged=loaded.damaged,
+        index=index,
+    )

@@ -1,0 +1,92 @@
+"""What a run writes down about its steps, without a launcher."""
+
+import json
+import resource
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.contexts import job, step_of, train_index
+
+from asrscale.common import distributed
+from asrscale.common.distributed import World
+from asrscale.common.errors import CliError
+from asrscale.data.loader import Damaged
+from asrscale.data.step_reader import Step
+from asrscale.training.checkpoint import RunState
+from asrscale.training.records import count_skipped, open_records, own_keys, quarantine, record_visits, sync_records
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with distributed.joined_ranks() as joined:
+        yield joined
+
+
+def test_the_quarantine_lists_each_and_stops_the_run_above_the_limit(
+    tone_shards: Path, tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = replace(job(tone_shards), world=world, folder=tmp_path)
+    file, train = tmp_path / "quarantine.jsonl", train_index(own)
+    assert open_records(own, 0) == 0
+    quarantine(own, Step(4, 9, 1, 1, [], (Damaged(8, "checksum: x"), Damaged(3, "truncated: y")), train), 2, 20)
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [row["key"] for row in rows] == train.keys.take([3, 8]).to_pylist()
+    assert rows[1]["shard"] == train.shards[train.shard_ids[8]] and rows[1]["reason"] == "checksum: x"
+    assert rows[0]["step"] == 5 and rows[0]["epoch"] == 4 // own.plan.steps_per_epoch
+
+    quarantine(own, Step(5, 9, 1, 1, [], (Damaged(1, "checksum: z"),), train), 9, 20)  # too few to judge by
+    quarantine(own, Step(6, 9, 1, 1, [], (Damaged(2, "checksum: z"),), train), 10, 1_000)  # 1 % is not above 1 %
+    with pytest.raises(CliError, match=r"^10 of 999 utterances are damaged, listed in .*quarantine\.jsonl"):
+        quarantine(own, Step(7, 9, 1, 1, [], (Damaged(2, "checksum: z"),), train), 10, 999)
+    assert len(file.read_text().splitlines()) == 5
+
+    with file.open("a") as torn:  # by a power cut, which leaves zeros, and by a kill; between them a rare line break
+        torn.write('\0\0\0\0 3}\n{"step": 5, "key": "a\u2028b"}\n\0\0\0\0{"step": 5, "ep')
+    assert open_records(own, 5) == 3 and file.read_text().count("\n") == 3
+    assert capsys.readouterr().err == f"warning: {file}: 2 torn line(s) dropped\n"
+
+
+def test_a_full_disk_costs_no_row_of_a_record(
+    tone_shards: Path, tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = replace(job(tone_shards), world=world, folder=tmp_path)
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    path, rows = tmp_path / "ledger" / "rank-00000.jsonl", []
+    for number, room in enumerate((10_000, 50, 50, 10_000)):  # bytes
+        step = replace(step_of(own, [np.array([4, 7, 9])] * 3, 9), number=number)
+        size = path.stat().st_size if path.exists() else 0
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (size + room, unlimited[1])
+        )  # Python ignores SIGXFSZ: an OSError remains
+        try:
+            record_visits(own, step)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        rows += [{"step": number + 1, "keys": own_keys(step)}]
+        if room == 50:
+            assert path.read_text() == json.dumps(rows[0]) + "\n"  # no half of a line
+    assert [json.loads(line) for line in path.read_text().splitlines()] == rows
+    assert capsys.readouterr().err == f"warning: {path}: File too large; tried again with the next\n"
+    (tmp_path / "skipped.jsonl").mkdir()  # cannot be written at all
+    assert count_skipped(own, step, RunState(), float("inf")) == 1
+    (tmp_path / "skipped.jsonl").rmdir()
+    sync_records(own)  # as before each save
+    assert len((tmp_path / "skipped.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_step_without_a_finite_gradient_is_listed_and_too_many_end_the_run(
+    tone_shards: Path, tmp_path: Path, world: World
+) -> None:
+    own = replace(job(tone_shards, max_skipped_steps=3), world=world, folder=tmp_path)
+    step = step_of(own, [np.array([4, 7]), np.array([9])], 3)
+    assert count_skipped(own, step, RunState(skipped_steps=1), 0.5) == 0 == count_skipped(own, step, RunState(), None)
+    assert count_skipped(own, step, RunState(skipped_steps=1), float("inf")) == 2
+    [row] = map(json.loads, (tmp_path / "skipped.jsonl").read_text().splitlines())
+    assert row == {"step": 1, "epoch": 0, "keys": sorted(step.index.keys.take([4, 7, 9]).to_pylist())}
+    with pytest.raises(FloatingPointError, match=r"3 steps in a row, up to step 1, .*skipped\.jsonl.*--learning_rate"):
+        count_skipped(own, step, RunState(skipped_steps=2), float("nan"))
+    open_records(own, 0)
+    assert (tmp_path / "skipped.jsonl").read_text() == ""
