@@ -17,7 +17,7 @@ SPLITS := train=$(CORPUS)/cv-valid-train.csv,valid=$(CORPUS)/cv-valid-dev.csv,te
 # The launcher takes every GPU; without one it would start a single rank.
 RANKS = $$(python -c 'import os, torch; print("" if torch.cuda.is_available() else f"--num_gpus {min(2, os.cpu_count() or 1)}")')
 
-.PHONY: demo test slow torture check bench gpu-check clean help
+.PHONY: demo test slow torture check reference bench gpu-check clean help
 
 demo: .venv/installed  ## speak a corpus, pack it, train on it, measure the word error rate
 	python -m asrscale.demo --out $(CORPUS)
@@ -28,11 +28,15 @@ demo: .venv/installed  ## speak a corpus, pack it, train on it, measure the word
 test: .venv/installed  ## run the tests
 	pytest -q
 
-check: .venv/installed  ## lint, format, types, shell scripts
+check: .venv/installed  ## lint, format, types, shell scripts, generated documentation
 	ruff check
 	ruff format --check
-	mypy --strict asrscale launch
+	mypy --strict asrscale launch docs
 	shellcheck .ci/run $(wildcard slurm/*.sh slurm/*.sbatch tests/*.sh)
+	python docs/make_reference.py --check
+
+reference: .venv/installed  ## write docs/reference.md, every command and flag, anew from the code
+	python docs/make_reference.py
 
 slow: .venv/installed  ## run the slow tests, which repeat others with more ranks and stages
 	pytest -q -m slow

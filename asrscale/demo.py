@@ -1,9 +1,9 @@
 """Speaks the demo's corpus: `python -m asrscale.demo --out DIR`."""
 
-import os
 from dataclasses import dataclass
 
 from asrscale.common import cli
+from asrscale.common.workers import usable_cores
 from asrscale.corpus.demo_corpus import MIN_UTTERANCES, make_corpus
 
 
@@ -14,7 +14,7 @@ class DemoOptions:
     out: str = cli.setting("data/demo/corpus", help="folder to make; it must not exist yet")
     seed: int = cli.setting(42, help="decides the sentences, voices, pitches and speeds")
     utterances: int = cli.setting(4000, help=f"training clips, at least {MIN_UTTERANCES}; the other splits get a share")
-    workers: int = cli.setting(len(os.sched_getaffinity(0)), help="processes; by default one a usable core")
+    workers: int | None = cli.setting(None, help="processes; by default one a usable core")
 
 
 def run(options: DemoOptions) -> None:
@@ -23,7 +23,8 @@ def run(options: DemoOptions) -> None:
     Raises:
         CliError: A bad flag, an `out` that is something else, or espeakng-loader is not installed.
     """
-    make_corpus(options.out, seed=options.seed, utterances=options.utterances, workers=options.workers)
+    workers = usable_cores() if options.workers is None else options.workers
+    make_corpus(options.out, seed=options.seed, utterances=options.utterances, workers=workers)
 
 
 if __name__ == "__main__":
