@@ -33,8 +33,8 @@ Each command prints the same with `--help`. How flags are written:
 - `--flag value` or `--flag=value`; `--some-flag` is `--some_flag`. A flag is given once.
 - A list is joined by commas: `--train data/cv/train,data/other/train`.
 - `--flag` alone, or `--flag true`, switches on; `--noflag`, or `--flag false`, switches off.
-- `N` is a whole number and `X` any number, which may be a percentage: `--max_rejected 5%` is 0.05. `TEXT[,…]` is one text
-  or several.
+- `N` is a whole number and `X` any number, which may be a percentage: `--max_rejected 5%` is 0.05. `TEXT[,…]` is one
+  text or several.
 - An unknown flag, or a value of the wrong kind, ends the command with exit code 2 before any work.
 
 [Exit codes](guide/training.md#exit-codes) are the same for all commands: 0 is success, 2 is wrong input or settings,
