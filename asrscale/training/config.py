@@ -22,7 +22,8 @@ from asrscale.training.settings import (
 DEMO_MODEL = "tiny"
 
 # The defaults of the sections are for fine-tuning: the values of the notebook this project began with, and units of
-# 160 s so that ranks balance. These are for a model that starts from random weights; docs/experiments has the curves.
+# 160 s so that ranks balance. These are for a model that starts from random weights; docs/experiments/trained-models.md
+# has the curves.
 FROM_SCRATCH: dict[str, Any] = {
     "learning_rate": 3e-3,
     "weight_decay": 0.01,

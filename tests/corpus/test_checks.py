@@ -138,7 +138,7 @@ def test_the_default_convolutions_are_those_of_stock_wav2vec2() -> None:
 
 
 def test_every_real_recording_passes() -> None:
-    """The bounds leave room: nothing real is near them (measured in docs/experiments.md)."""
+    """The bounds leave room: nothing real is near them (measured in docs/experiments/data.md)."""
     if not SHARED.exists():
         pytest.skip("../shared/data is not here")
     for name in ("orders/cv-valid-dev.csv", "an4/an4_train.json", "ljspeech/manifest.json", "digits/dev.csv"):
