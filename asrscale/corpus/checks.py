@@ -18,8 +18,8 @@ from asrscale.speech.vocabulary import Vocabulary, read_vocabulary
 SILENT_PEAK = 1e-3  # of full scale, -60 dB: below the noise of any microphone that heard somebody
 
 
-# Samples of at least 0.999 of full scale. 0.004 % at most in 1,200 real clips (docs/experiments/data.md); speech is loud
-# for moments only, so where every hundredth sample is cut off, most of the loud ones are.
+# Samples of at least 0.999 of full scale. 0.004 % at most in 1,200 real clips (docs/experiments/data.md); speech is
+# loud for moments only, so where every hundredth sample is cut off, most of the loud ones are.
 FULL_SCALE, MAX_CLIPPED_SHARE = 0.999, 0.01
 
 
