@@ -1,7 +1,9 @@
 """Packing one shard: members, bytes, and what happens to a row that our code or a worker dies over."""
 
+import hashlib
 import io
 import json
+import os
 import tarfile
 import zlib
 from collections import Counter
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import asrscale
 from asrscale.corpus.checks import Rules
 from asrscale.corpus.rows import Row
 from asrscale.corpus.shard_file import Task, build_shard, read_part
@@ -94,3 +97,35 @@ def test_a_row_over_which_two_workers_died_is_rejected(tmp_path: Path) -> None:
     assert build_shard(task, lambda _: None) == Counter({"fault": 1})  # known from the shard's Part, not tried again
     part = json.loads((tmp_path / "train-000000.tar.part").read_text())
     assert [reject["line"] for reject in part["rejects"]] == [3]
+
+
+def test_what_a_shard_depends_on_is_hashed_as_by_earlier_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a build that an earlier version began goes on: the hash depends on names and order of fields."""
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", 0.5 * np.sin(np.arange(8_000) / 10), 16_000)
+    os.utime("a.wav", ns=(0, 10**18))
+    rows = (
+        Row(line=5, source="a.csv", audio="a.wav", text="text", extra={"speaker": "ann"}),
+        Row(line=6, source="a.csv", audio="absent.wav", text="text", extra={}),
+    )
+    task = Task("train-000000.tar", "train", rows, ".", Rules(0.1, 20.0), stop=True, deaths=(1,))
+    build_shard(task, lambda _: None)
+    hashed = (
+        f"('{asrscale.__version__}', Task(path='train-000000.tar', split='train', rows=("
+        "Row(line=5, source='a.csv', audio='a.wav', text='text', extra={'speaker': 'ann'}, start_seconds=None, "
+        "seconds=None, tar=None, tar_offset=0, tar_size=0, refused=''), "
+        "Row(line=6, source='a.csv', audio='absent.wav', text='text', extra={}, start_seconds=None, "
+        "seconds=None, tar=None, tar_offset=0, tar_size=0, refused='')), audio_root='.', "
+        "rules=Rules(min_seconds=0.1, max_seconds=20.0, vocabulary=None, "
+        "stem=ConvStem(kernels=(10, 3, 3, 3, 3, 2, 2), strides=(5, 2, 2, 2, 2, 2, 2))), "
+        "codec='flac', stop=False, deaths=(), refused=()), [(16044, 1000000000000000000), None])"
+    )
+    part = json.loads(Path("train-000000.tar.part").read_text())
+    assert part["made_of"] == hashlib.sha256(hashed.encode()).hexdigest()
+    assert list(part) == ["utterances", "rejects", "made_of", "shard", "refused"]
+    assert list(part["shard"]) == ["file", "bytes", "sha256", "utterances", "samples", "longest_samples"]
+    wanted = ["key", "shard", "text", "speaker", "offset", "size", "crc32", "num_samples"]
+    assert list(part["utterances"][0]) == wanted
+    assert list(part["rejects"][0]) == ["split", "source", "line", "audio", "text", "reason", "detail"]
