@@ -22,7 +22,7 @@ from asrscale.common import cli
 from asrscale.common.errors import EXIT_COMPLETE, EXIT_USAGE
 from asrscale.corpus.build import build
 from asrscale.corpus.build_options import ShardOptions
-from asrscale.corpus.sources import read_source
+from asrscale.corpus.sources import open_source
 from asrscale.data.index import read_index
 
 FORMATS = {"wav": "WAV", "flac": "FLAC", "mp3": "MP3", "ogg": "OGG", "aiff": "AIFF", "au": "AU", "w64": "W64"}
@@ -112,7 +112,7 @@ def fuzz_tables(folder: Path, count: int, seed: int) -> Counter[str]:
         code, stderr = run_build(*flags, "--on_error", "stop")
         errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
         if code == EXIT_COMPLETE:
-            rows = len(list(read_source(str(table))[0]))
+            rows = len(list(open_source(str(table)).read_rows()))
             rejects = (corpus / "out/rejected.jsonl").read_text().splitlines()
             assert len(read_index([str(corpus / "out/train")])) + len(rejects) == rows
             found["built"] += 1

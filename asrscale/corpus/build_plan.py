@@ -4,7 +4,6 @@ import os
 import re
 from array import array
 from collections.abc import Iterator
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import IO
@@ -18,7 +17,7 @@ from asrscale.corpus.build_options import ShardOptions
 from asrscale.corpus.checks import read_rules
 from asrscale.corpus.hours import choose_hours
 from asrscale.corpus.recordings import open_audio
-from asrscale.corpus.sources import read_source
+from asrscale.corpus.sources import open_source
 from asrscale.corpus.split_spool import Split
 from asrscale.corpus.splits import SplitRules, assign_splits
 from asrscale.speech.decoding import probe_seconds
@@ -54,8 +53,8 @@ def plan_build(options: ShardOptions, spool: IO[bytes]) -> list[Split]:
     for name, path in files.items():
         by = f"={name}" if name else options.split_by
         how = SplitRules(by, options.valid_fraction, options.test_fraction, options.seed, options.filter)
-        read = partial(read_source, path, options.audio_root)
-        root = read()[1]
+        source = open_source(path, options.audio_root)
+        root = source.audio_root
         settings = {name: getattr(options, name) for name in KEPT_OPTIONS} | {
             "audio_root_from_csv": root if is_remote(root) else os.path.relpath(root, os.path.dirname(path) or "."),
             "split_by": by,
@@ -64,7 +63,7 @@ def plan_build(options: ShardOptions, spool: IO[bytes]) -> list[Split]:
         }
         dealt: dict[str, Split] = {}
         content = sha256()
-        for row, split in assign_splits(read, how):
+        for row, split in assign_splits(source.read_rows, how):
             if split not in dealt:
                 dealt[split] = Split(Path(options.out, split), path, root, rules, settings, spool)
             dealt[split].add(row)

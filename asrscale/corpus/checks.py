@@ -15,12 +15,17 @@ from asrscale.speech.frames import WAV2VEC2_STEM, ConvStem, frames_needed
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Waveform
 from asrscale.speech.vocabulary import Vocabulary, read_vocabulary
 
-SILENT_PEAK = 1e-3  # of full scale, -60 dB: below the noise of any microphone that heard somebody
+# Share of full scale, -60 dB: any microphone that recorded a voice also recorded more noise than that.
+SILENT_PEAK = 1e-3
 
 
-# Samples of at least 0.999 of full scale. 0.004 % at most in 1,200 real clips (docs/experiments/data.md); speech is
-# loud for moments only, so where every hundredth sample is cut off, most of the loud ones are.
-FULL_SCALE, MAX_CLIPPED_SHARE = 0.999, 0.01
+# Share of full scale from which on a sample counts as cut off.
+FULL_SCALE = 0.999
+
+
+# Share of a clip's samples at full scale. It is 0.004 % at most in 1,200 real clips (docs/experiments/data.md). Speech
+# is loud for moments only: where every hundredth sample is cut off, most of the loud ones are.
+MAX_CLIPPED_SHARE = 0.01
 
 
 # Real clips cut close to the speech have up to 23 (docs/experiments/data.md), and an auctioneer's 400 words a minute
@@ -30,59 +35,99 @@ MAX_CHARACTERS_PER_SECOND = 40
 
 @dataclass(frozen=True)
 class Rules:
-    """What a recording and its transcript have to be for the model that will learn from them."""
+    """What a recording and its transcript have to be for the model that will learn from them.
+
+    The fields' names, order and values are hashed into dataset.json (`vocab_sha256`): after a change here, folders that
+    are already built with --vocab count as built with another.
+
+    Attributes:
+        min_seconds: Shorter recordings are rejected.
+        max_seconds: Longer recordings are rejected.
+        vocabulary: The model's; None allows any character, each of them one label.
+        stem: The model's convolutions, which decide how many frames a recording has.
+    """
 
     min_seconds: float
     max_seconds: float
-    vocabulary: Vocabulary | None = None  # without one, any letters will do, a label each
+    vocabulary: Vocabulary | None = None
     stem: ConvStem = WAV2VEC2_STEM
 
 
 def read_rules(min_seconds: float, max_seconds: float, checkpoint: str | None) -> Rules:
-    """The rules for the model in a local `checkpoint` folder, or of its vocab.json alone; CliError if unusable."""
+    """Returns the rules for a model.
+
+    Args:
+        min_seconds: As in `Rules`.
+        max_seconds: As in `Rules`.
+        checkpoint: The model's local folder, or its vocab.json; None for a model that is yet to be built.
+
+    Raises:
+        CliError: The vocab.json, or the config.json beside it, cannot be used.
+    """
     if checkpoint is None:
-        return Rules(min_seconds, max_seconds)
-    vocab = Path(checkpoint, "vocab.json") if os.path.isdir(checkpoint) else Path(checkpoint)
-    vocabulary, config_file = read_vocabulary(str(vocab)), vocab.with_name("config.json")
+        return Rules(min_seconds=min_seconds, max_seconds=max_seconds)
+    vocab_file = Path(checkpoint, "vocab.json") if os.path.isdir(checkpoint) else Path(checkpoint)
+    vocabulary = read_vocabulary(str(vocab_file))
     try:
-        config = json.loads(config_file.read_bytes()) if config_file.exists() else {}
-        stem = ConvStem(
-            kernels=tuple(config.get("conv_kernel", WAV2VEC2_STEM.kernels)),
-            strides=tuple(config.get("conv_stride", WAV2VEC2_STEM.strides)),
-        )
+        stem = _read_stem(vocab_file.with_name("config.json"))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CliError(f"--vocab {checkpoint}: its config.json cannot be read: {error}") from error
-    return Rules(min_seconds, max_seconds, vocabulary, stem)
+    return Rules(min_seconds=min_seconds, max_seconds=max_seconds, vocabulary=vocabulary, stem=stem)
+
+
+def _read_stem(config_file: Path) -> ConvStem:
+    """Returns the convolutions of a checkpoint's config.json; stock wav2vec2's where it or they are missing."""
+    if not config_file.exists():
+        return WAV2VEC2_STEM
+    config = json.loads(config_file.read_bytes())
+    return ConvStem(
+        kernels=tuple(config.get("conv_kernel", WAV2VEC2_STEM.kernels)),
+        strides=tuple(config.get("conv_stride", WAV2VEC2_STEM.strides)),
+    )
 
 
 def check_text(text: str, rules: Rules) -> None:
-    """Raises AudioError `reason: detail` for a normalised transcript that no recording goes with."""
+    """Raises AudioError `reason: detail` for a normalised transcript that cannot be learned from any recording."""
     if not text:
         raise AudioError("empty transcript: no letter or digit is left of it")
-    if rules.vocabulary and (unknown := rules.vocabulary.unknown_characters(text)):
+    if rules.vocabulary is None:
+        return
+    unknown = rules.vocabulary.unknown_characters(text)
+    if unknown:
         raise AudioError(f"unknown characters: {''.join(sorted(unknown))!r} not in the vocabulary")
 
 
 def check_audio(waveform: Waveform) -> None:
     """Raises AudioError `reason: detail` for a decoded recording (T,) without usable speech."""
-    # Two passes find nearly all; each costs a build 1 %. They are NaN where one sample is.
-    lowest, highest = waveform.min(), waveform.max()
+    # Each pass over the samples costs a build 1 % of its time, so these two find nearly all that is wrong. Both results
+    # are NaN where one sample is.
+    lowest = waveform.min()
+    highest = waveform.max()
     if not np.isfinite([lowest, highest]).all():
         raise AudioError("non-finite: holds NaN or infinite samples")
     if highest - lowest < 2 * SILENT_PEAK:  # peak to peak: a constant is silence too
         raise AudioError(f"silent: peak below {SILENT_PEAK:g} of full scale")
-    if max(highest, -lowest) >= FULL_SCALE and (share := np.mean(np.abs(waveform) >= FULL_SCALE)) > MAX_CLIPPED_SHARE:
-        raise AudioError(f"clipped: {share:.1%} of the samples at full scale")
+    if max(highest, -lowest) >= FULL_SCALE:
+        clipped_share = np.mean(np.abs(waveform) >= FULL_SCALE)
+        if clipped_share > MAX_CLIPPED_SHARE:
+            raise AudioError(f"clipped: {clipped_share:.1%} of the samples at full scale")
 
 
 def check_pair(text: str, num_samples: int, rules: Rules) -> None:
-    """Raises AudioError `reason: detail` where `num_samples` at 16 kHz cannot be the transcript's, or be learnt."""
+    """Raises AudioError `reason: detail` where a recording cannot be that of a transcript, or cannot be learned from.
+
+    Args:
+        text: The normalised transcript.
+        num_samples: Length of the recording at 16 kHz.
+        rules: What the model needs.
+    """
     seconds = num_samples / SAMPLE_RATE_HZ
     if seconds < rules.min_seconds:
         raise AudioError(f"too short: {seconds:.3f} s")
     if len(text) > seconds * MAX_CHARACTERS_PER_SECOND:
         raise AudioError(f"too fast: {len(text) / seconds:.0f} characters a second")
     labels = rules.vocabulary.encode(text) if rules.vocabulary else text
-    needed, frames = frames_needed(labels), rules.stem.num_frames(num_samples)
+    needed = frames_needed(labels)
+    frames = rules.stem.num_frames(num_samples)
     if needed > frames:
         raise AudioError(f"too short for its transcript: {frames} frames where CTC needs {needed}")

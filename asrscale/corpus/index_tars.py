@@ -11,7 +11,7 @@ from asrscale.corpus.build import do_tasks
 from asrscale.corpus.checks import Rules
 from asrscale.corpus.rows import Row
 from asrscale.corpus.shard_file import Task
-from asrscale.corpus.sources import read_source
+from asrscale.corpus.sources import open_source
 from asrscale.corpus.statistics import print_stats
 from asrscale.data.catalog import DATASET_FILE
 
@@ -38,7 +38,7 @@ def index(options: IndexOptions) -> None:
         cure = f"correct --data, or delete its {DATASET_FILE}"
         raise CliError(f"{options.data}: no *.tar there, or indexed already: {cure}")
     tars: dict[str, list[Row]] = {os.path.join(options.data, name): [] for name in names}
-    for row in read_source(options.manifest or options.data, options.data)[0]:
+    for row in open_source(options.manifest or options.data, options.data).read_rows():
         if (tar := row.tar or next(iter(tars))) not in tars:
             raise CliError(f"{tar} is not in {options.data}: give --data for each folder of tars")
         tars[tar].append(row)

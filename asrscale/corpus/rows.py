@@ -6,60 +6,124 @@ from dataclasses import dataclass
 
 from asrscale.common.errors import CliError
 
-# The names of the two columns that matter, the first found is taken: ours and Common Voice v1's, its later TSVs',
-# NeMo's, Hugging Face's audio folders'.
-AUDIO_COLUMNS = ("filename", "path", "audio_filepath", "file_name")
+# What sources call the columns that a row needs. Where a source has several of them, the first of the list counts.
+AUDIO_COLUMNS = (
+    "filename",  # ours and Common Voice v1's
+    "path",  # Common Voice's since its second release
+    "audio_filepath",  # NeMo's
+    "file_name",  # that of Hugging Face's audio folders
+)
 
 
-TEXT_COLUMNS = ("text", "sentence", "transcription")
+TEXT_COLUMNS = (
+    "text",  # ours, Common Voice v1's and NeMo's
+    "sentence",  # Common Voice's since its second release
+    "transcription",  # that of Hugging Face's audio folders
+)
 
 
-SPEAKER_COLUMNS = ("client_id", "speaker", "speaker_id")
+SPEAKER_COLUMNS = (
+    "client_id",  # Common Voice's
+    "speaker",  # ours and NeMo's
+    "speaker_id",
+)
 
 
-_SECONDS = re.compile(r"\d+(\.\d*)?(e[-+]?\d{1,2})?", re.ASCII | re.IGNORECASE)
+START_COLUMN = "offset"  # NeMo's: where a segment starts in its recording, in seconds
+
+
+LENGTH_COLUMN = "duration"  # NeMo's: how long the recording or segment is, in seconds
+
+
+_NUMBER_OF_SECONDS = re.compile(r"\d+(\.\d*)?(e[-+]?\d{1,2})?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One recording and its transcript, as they stand in a source."""
+    """One recording and its transcript, unchanged from a source.
 
-    line: int  # where the row starts in the file, the header being line 1; in folders and tars its number, from 1
-    source: str  # the path of the file, folder or tar
-    audio: str  # the recording's path below the audio root, or its URL, or its member's name in a tar
+    The fields' names, order and values are hashed into dataset.json (`rows_sha256`): after a change here, folders that
+    are already built count as built from other input.
+
+    Attributes:
+        line: Where the row starts in the file, the header being line 1; in folders and tars the row's number, from 1.
+        source: Path of the file or tar that the row is read from.
+        audio: The recording's path below the audio root, or its URL, or the name of its member in a tar.
+        text: The transcript, not yet normalised.
+        extra: The other columns that are not empty, such as up_votes, age, accent.
+        start_seconds: Where the segment starts in the recording; None for a whole recording.
+        seconds: How long the source says that the recording or segment is; None where it does not say.
+        tar: Path of the tar that holds the recording; None for a file of its own.
+        tar_offset: Where the recording starts in the tar, in bytes.
+        tar_size: Size of the recording in the tar, in bytes.
+        refused: Why the split's rules leave the row out, as `reason: detail`; empty for a row that is used.
+    """
+
+    line: int
+    source: str
+    audio: str
     text: str
-    extra: dict[str, str]  # the other columns that are not empty, such as up_votes, age, accent
-    start_seconds: float | None = None  # given for a segment: where it starts in the recording
-    seconds: float | None = None  # how long the source says it is
-    tar: str | None = None  # given where the recording is a member of a tar, and where in there
+    extra: dict[str, str]
+    start_seconds: float | None = None
+    seconds: float | None = None
+    tar: str | None = None
     tar_offset: int = 0
     tar_size: int = 0
-    refused: str = ""  # why the split's rules leave it out, `reason: detail`
+    refused: str = ""
 
     @property
     def speaker(self) -> str | None:
-        """Who speaks, where the source says so."""
+        """The speaker's name, or None where the source gives none."""
         return next((self.extra[name] for name in SPEAKER_COLUMNS if name in self.extra), None)
 
     @property
     def segment(self) -> tuple[float, float | None]:
-        """Where to start in the recording and for how long to go on, None for to its end."""
-        return (0.0, None) if self.start_seconds is None else (self.start_seconds, self.seconds)
+        """Where to start in the recording and how much of it to take, in seconds; None is to its end."""
+        if self.start_seconds is None:
+            # A duration alone is not trusted: NeMo's an4_train.json gives 2 s for recordings of 1 s.
+            return 0.0, None
+        return self.start_seconds, self.seconds
 
 
 def row_of_columns(line: int, source: str, columns: Mapping[str, str]) -> Row:
-    """A row of named columns."""
-    audio, text = first_present(AUDIO_COLUMNS, columns), first_present(TEXT_COLUMNS, columns)
-    if not audio or not text:
-        raise CliError(f"{source} line {line}: needs '{AUDIO_COLUMNS[2]}' and '{TEXT_COLUMNS[0]}': complete the line")
-    extra = {name: field for name, field in columns.items() if field.strip() and name not in ("", audio, text)}
-    for name in ("offset", "duration"):
-        if name in extra and not _SECONDS.fullmatch(extra[name].strip()):
-            raise CliError(f"{source} line {line}: {name} '{extra[name]}' is no number of seconds: correct it")
-    start, seconds = (float(extra[name]) if name in extra else None for name in ("offset", "duration"))
-    return Row(line, source, columns[audio], columns[text], extra, start, seconds)
+    """Returns the row that columns, by their names, make; columns without a name are ignored.
+
+    Raises:
+        CliError: The recording or the transcript is missing, or `offset` or `duration` is no number of seconds; names
+            source and line.
+    """
+    audio_column = first_present(AUDIO_COLUMNS, columns)
+    text_column = first_present(TEXT_COLUMNS, columns)
+    if not audio_column or not text_column:
+        # Only JSON can lack one of them, as a table's header is checked: so NeMo's names are shown.
+        raise CliError(f"{source} line {line}: needs 'audio_filepath' and 'text': complete the line")
+
+    used_columns = ("", audio_column, text_column)
+    extra = {name: field for name, field in columns.items() if name not in used_columns and field.strip()}
+    place = f"{source} line {line}"
+    start_seconds = _seconds_in_column(START_COLUMN, extra, place)
+    seconds = _seconds_in_column(LENGTH_COLUMN, extra, place)
+    return Row(
+        line=line,
+        source=source,
+        audio=columns[audio_column],
+        text=columns[text_column],
+        extra=extra,
+        start_seconds=start_seconds,
+        seconds=seconds,
+    )
+
+
+def _seconds_in_column(column: str, columns: Mapping[str, str], place: str) -> float | None:
+    """Returns a column's number of seconds, or None where the row has no such column; `place` is for the error."""
+    if column not in columns:
+        return None
+    field = columns[column]
+    if not _NUMBER_OF_SECONDS.fullmatch(field.strip()):
+        raise CliError(f"{place}: {column} '{field}' is no number of seconds: correct it")
+    return float(field)
 
 
 def first_present(candidates: tuple[str, ...], names: Iterable[str]) -> str:
-    """The first candidate that is among the names, or nothing."""
+    """Returns the first candidate that is among the names, or an empty string."""
     return next((name for name in candidates if name in names), "")

@@ -1,62 +1,64 @@
-"""Sources of any known format to rows: recognises the format by its content."""
+"""Opens a source: its rows, and the folder that their recordings lie below."""
 
 import os
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
-from itertools import chain
+from functools import partial
 
 from asrscale.common.errors import CliError
 from asrscale.common.storage import is_remote
 from asrscale.corpus.rows import Row
-from asrscale.corpus.source_formats import read_librispeech, read_table_or_manifest, read_tars
+from asrscale.corpus.source_formats import Source, recognise_source
 
 
-def read_source(path: str, audio_root: str | None = None) -> tuple[Iterator[Row], str]:
-    """Reads a corpus of any known format, told by its content; a remote one where it is a single file.
+def open_source(path: str, audio_root: str | None = None) -> Source:
+    """Returns a corpus of any format that `source_formats` recognises.
 
-    | source | told by | audio root where none is given |
-    |---|---|---|
-    | CSV with a header, UTF-8 | columns as in AUDIO_COLUMNS and TEXT_COLUMNS | the file's folder |
-    | TSV of Common Voice, without quotes | tabs in the header | `clips` beside it |
-    | JSON lines, as NeMo's; with `shard_id`, audio_0.tar … beside it | `{` | the file's folder |
-    | LJSpeech's metadata.csv | bars between the fields, no header | `wavs` beside it |
-    | *.trans.txt of LibriSpeech, WebDataset tars; files or folders of them | their names | the folder |
+    Where a manifest moved together with its recordings, leading folders are removed from the rows' paths: as few as it
+    takes to find the first recording, and only where no `audio_root` is given.
 
-    Returns:
-        The rows in the order of the source, and the folder or URL that their recordings lie below.
+    Args:
+        path: A file or a folder; a remote corpus must be a single file.
+        audio_root: The folder or URL that the recordings' paths start from, by default that of the format.
 
     Raises:
-        CliError: The source is missing, empty or of no such format, or a row is damaged; names file and line.
+        CliError: The source is missing, empty or of no such format, or its first row is damaged; names file and line.
     """
-    is_folder = os.path.isdir(path)
-    folder = path if is_folder else os.path.dirname(path)
-    names = sorted(os.path.join(at, name) for at, _, names in os.walk(path) for name in names) if is_folder else [path]
-    if texts := [name for name in names if name.endswith(".trans.txt")]:
-        rows, root = read_librispeech(texts, folder), folder
-    elif tars := [name for name in names if name.endswith(".tar")]:
-        rows, root = read_tars(tars), folder
-    elif is_folder and os.path.join(path, "metadata.csv") not in names:
-        raise CliError(f"{path}: a folder without *.trans.txt, metadata.csv or *.tar: give the file with transcripts")
-    else:
-        rows, root = read_table_or_manifest(os.path.join(path, "metadata.csv") if is_folder else path, folder)
-    first = next(rows, None)
-    if not first:
+    source = recognise_source(path)
+    first_row = next(source.read_rows(), None)
+    if first_row is None:
         raise CliError(f"{path}: has a header but no rows: add one row a recording")
-    movable = not (audio_root or first.tar or is_remote(root))
-    prefix = _foreign_prefix(path, first.audio, root) if movable else ""
-    rows = (replace(row, audio=row.audio.removeprefix(prefix)) if prefix else row for row in chain([first], rows))
-    return rows, audio_root or root or "."
+    if audio_root:
+        return replace(source, audio_root=audio_root)
+
+    default_root = source.audio_root or "."
+    is_in_place = first_row.tar is not None or is_remote(default_root)
+    prefix = "" if is_in_place else _prefix_of_moved_paths(path, first_row.audio, default_root)
+    if not prefix:
+        return replace(source, audio_root=default_root)
+    return Source(partial(_read_moved_rows, source, prefix), default_root)
 
 
-@cache  # said once, however often the source is read
-def _foreign_prefix(source: str, audio: str, root: str) -> str:
-    """What to take off all paths of a manifest that moved with its recordings, so that `audio`, the first, is found."""
-    ends = [0, *(slash.end() for slash in re.finditer("/+", audio))]
-    # Never its own folder: Common Voice v1 has the same names in every split.
-    end = next((end for end in ends[:-1] if os.path.exists(os.path.join(root, audio[end:]))), 0)
-    if end:
-        print(f"{source}: no {audio[:end]} here, so it is taken off the paths of recordings", file=sys.stderr)
-    return audio[:end]
+def _prefix_of_moved_paths(source: str, audio: str, root: str) -> str:
+    """Returns the leading folders without which `audio`, the path of the first recording, is found below `root`.
+
+    Empty where the path is right as it is, or where removing folders does not help. Prints what is removed.
+    """
+    if os.path.exists(os.path.join(root, audio)):
+        return ""
+    folder_ends = [slashes.end() for slashes in re.finditer("/+", audio)]
+    # Never the recording's own folder: Common Voice v1 has the same file names in every split.
+    for end in folder_ends[:-1]:
+        if os.path.exists(os.path.join(root, audio[end:])):
+            prefix = audio[:end]
+            print(f"{source}: no {prefix} here, so it is removed from the paths of recordings", file=sys.stderr)
+            return prefix
+    return ""
+
+
+def _read_moved_rows(source: Source, prefix: str) -> Iterator[Row]:
+    """Reads a source's rows, their paths without the leading folders `prefix`."""
+    for row in source.read_rows():
+        yield replace(row, audio=row.audio.removeprefix(prefix))

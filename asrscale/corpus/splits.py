@@ -1,15 +1,18 @@
-"""Rows to splits that share no sentence or no speaker; which rows to take; and the proof of both."""
+"""Decides the split of each row, so that no two splits share a sentence or a speaker, and the rows that are used."""
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from asrscale.common.errors import CliError
-from asrscale.corpus.row_filter import row_matches
+from asrscale.corpus.row_filter import filter_columns, parse_filter, row_matches
 from asrscale.corpus.rows import Row
 from asrscale.speech.normalisation import normalise
+
+# What no two splits share, where the split of a row is drawn.
+DRAWN_BY = ("sentence", "speaker", "both")
 
 
 @dataclass(frozen=True)
@@ -17,14 +20,14 @@ class SplitRules:
     """What decides the split of a row.
 
     Attributes:
-        by: What no two splits share: `sentence`, `speaker`, or `both` (by speaker; where a sentence is read in several
-            splits, only its clips in test stay, or else those in valid). `=NAME` puts all into that split. Any other
-            word is the column that names the split. None is `speaker` where every row has one, else `sentence`.
-        valid_fraction: Share of the groups for valid; of the rows nearly so. `test_fraction` likewise.
-        seed: Decides which groups.
-        filter: What rows have to fulfil, such as `up_votes>=2 and down_votes==0`. Nothing of it is executed. It knows
-            columns by their names, the transcript as `text`, numbers, strings, lists, comparisons, `in`, `and`, `or`,
-            `not`. What both sides spell as numbers is compared as numbers. An empty cell equals "", and no number.
+        by: What no two splits share: `sentence`, `speaker`, or `both` (drawn by speaker; where a sentence is read in
+            several splits, only its clips in test stay, or else those in valid). `=NAME` puts all rows into that split.
+            Any other word is the column that names the split. None is `speaker` where every row has one, else
+            `sentence`.
+        valid_fraction: Share of the sentences or speakers that valid gets; its share of the rows is nearly the same.
+        test_fraction: Likewise for test.
+        seed: Decides which sentences or speakers these are.
+        filter: What rows have to fulfil, such as `up_votes>=2 and down_votes==0`; see `row_filter`.
     """
 
     by: str | None
@@ -34,50 +37,107 @@ class SplitRules:
     filter: str | None = None
 
 
-def assign_splits(read: Callable[[], tuple[Iterator[Row], str]], rules: SplitRules) -> Iterator[tuple[Row, str]]:
-    """The rows in their order, each with its split; `refused` says of some why they are to be left out.
+def assign_splits(read_rows: Callable[[], Iterable[Row]], rules: SplitRules) -> Iterator[tuple[Row, str]]:
+    """Yields the rows in their order, each with its split.
 
-    The split depends on the row's group and the rules alone: adding data moves no clip from one to another. `read`
-    gives the rows, from the first, as `read_source` does; it is called up to three times.
+    The `refused` of a row is filled in where the row is to be left out. The split depends on the row's sentence or
+    speaker and the rules alone, so that adding data moves no clip from one split to another.
+
+    Args:
+        read_rows: Returns all rows of a source from the first on; called up to three times, so that no row needs to be
+            kept in memory.
+        rules: What decides.
 
     Raises:
-        CliError: A row has no group or no usable split, or the filter is wrong or names a column that no row fills.
+        CliError: A row has no speaker or no usable split, or the filter is wrong or names a column that no row fills.
     """
-    by = rules.by or ("speaker" if all(row.speaker for row in read()[0]) else "sentence")
-    try:
-        condition = ast.parse((rules.filter or "1").strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise CliError(f"--filter '{rules.filter}': {error}: write it as 'up_votes>=2 and down_votes==0'") from error
-    unseen = {node.id for node in ast.walk(condition) if isinstance(node, ast.Name)} - {"text"}
-    owners: dict[str, str] = {}  # of the sentences that are held out
-    for row in read()[0] if by == "both" else ():
-        split, sentence = split_of(row, by, rules), normalise(row.text)
-        if split != "train" and row_matches(condition, row):
-            owners[sentence] = min(split, owners.get(sentence, split))  # test before valid
-    for row in read()[0]:
+    by = rules.by or _default_grouping(read_rows())
+    condition = parse_filter(rules.filter)
+    missing_columns = filter_columns(condition)
+    owners: dict[str, str] = {}
+    if by == "both":
+        owners = _owners_of_held_out_sentences(read_rows(), condition, rules)
+
+    for row in read_rows():
         split = split_of(row, by, rules)
-        unseen -= row.extra.keys()
-        if not row_matches(condition, row):
-            row = replace(row, refused=f"filtered: {rules.filter}")
-        elif owners and (owner := owners.get(normalise(row.text), split)) != split:
-            row = replace(row, refused=f"sentence held out: it is in {owner}, its speaker in {split}")
-        yield row, split
-    if unseen:
-        raise CliError(f"--filter '{rules.filter}': no row has a value in column '{min(unseen)}': name one that has")
+        missing_columns -= row.extra.keys()
+        why_refused = _why_refused(row, split, condition, owners, rules)
+        yield (replace(row, refused=why_refused) if why_refused else row), split
+
+    if missing_columns:
+        column = min(missing_columns)
+        raise CliError(f"--filter '{rules.filter}': no row has a value in column '{column}': name one that has")
+
+
+def _default_grouping(rows: Iterable[Row]) -> str:
+    """Returns `speaker` where every row has one, else `sentence`."""
+    return "speaker" if all(row.speaker for row in rows) else "sentence"
+
+
+def _owners_of_held_out_sentences(rows: Iterable[Row], condition: ast.expr, rules: SplitRules) -> dict[str, str]:
+    """Returns the one split that keeps each sentence that is held out: test before valid."""
+    owners: dict[str, str] = {}
+    for row in rows:
+        split = split_of(row, "both", rules)
+        if split == "train" or not row_matches(condition, row):
+            continue
+        sentence = normalise(row.text)
+        if owners.get(sentence) != "test":
+            owners[sentence] = split
+    return owners
+
+
+def _why_refused(row: Row, split: str, condition: ast.expr, owners: Mapping[str, str], rules: SplitRules) -> str:
+    """Returns why the row is left out, as `reason: detail` for rejected.jsonl; empty for a row that is used."""
+    if not row_matches(condition, row):
+        return f"filtered: {rules.filter}"
+    if owners:
+        owner = owners.get(normalise(row.text), split)
+        if owner != split:
+            return f"sentence held out: it is in {owner}, its speaker in {split}"
+    return ""
 
 
 def split_of(row: Row, by: str, rules: SplitRules) -> str:
-    """The split of a row; see `SplitRules`."""
+    """Returns the split of a row; `by` is as in `SplitRules`, which explains it, but not None.
+
+    Raises:
+        CliError: The row has no speaker, or its column holds no name of a split.
+    """
     if by.startswith("="):
-        return by[1:]
-    if by not in ("sentence", "speaker", "both"):
-        if not re.fullmatch(r"[a-z0-9_-]{1,64}", name := row.extra.get(by, "")):
-            cure = "give sentence, speaker, both or a column of names such as train and valid"
-            raise CliError(f"{row.source} line {row.line}: '{name}' in column '{by}' is no name of a split: {cure}")
-        return name
-    if (group := normalise(row.text) if by == "sentence" else row.speaker) is None:
+        return by.removeprefix("=")
+    if by in DRAWN_BY:
+        return _draw_split(_group_of(row, by), rules)
+    return _split_in_column(row, by)
+
+
+def _group_of(row: Row, by: str) -> str:
+    """Returns what may not be in two splits: the row's normalised sentence, or its speaker."""
+    if by == "sentence":
+        return normalise(row.text)
+    if row.speaker is None:
         raise CliError(f"{row.source} line {row.line}: has no speaker: complete the row, or --split_by sentence")
-    draw = int.from_bytes(blake2b(f"{rules.seed} {group}".encode(), digest_size=8).digest(), "little")
-    if draw < int(rules.valid_fraction * 2**64):
+    return row.speaker
+
+
+def _draw_split(group: str, rules: SplitRules) -> str:
+    """Returns the split that a hash of the group draws.
+
+    Valid has the lowest hashes and test the highest, so that a larger fraction of either only adds groups to it.
+    """
+    digest = blake2b(f"{rules.seed} {group}".encode(), digest_size=8).digest()
+    draw = int.from_bytes(digest, "little")  # even over 0 … 2^64 - 1
+    end_of_valid = int(rules.valid_fraction * 2**64)
+    start_of_test = int((1 - rules.test_fraction) * 2**64)
+    if draw < end_of_valid:
         return "valid"
-    return "test" if draw >= int((1 - rules.test_fraction) * 2**64) else "train"
+    return "test" if draw >= start_of_test else "train"
+
+
+def _split_in_column(row: Row, column: str) -> str:
+    """Returns the split that the row names itself, which will name a folder."""
+    name = row.extra.get(column, "")
+    if not re.fullmatch(r"[a-z0-9_-]{1,64}", name):
+        cure = "give sentence, speaker, both or a column of names such as train and valid"
+        raise CliError(f"{row.source} line {row.line}: '{name}' in column '{column}' is no name of a split: {cure}")
+    return name

@@ -10,7 +10,7 @@ from asrscale.common.errors import AudioError, CliError
 from asrscale.corpus import checks
 from asrscale.corpus.checks import Rules, check_audio, check_pair, check_text, read_rules
 from asrscale.corpus.recordings import open_audio
-from asrscale.corpus.sources import read_source
+from asrscale.corpus.sources import open_source
 from asrscale.speech import decoding, pcm
 from asrscale.speech.frames import WAV2VEC2_STEM, ConvStem
 from asrscale.speech.normalisation import normalise
@@ -142,9 +142,9 @@ def test_every_real_recording_passes() -> None:
     if not SHARED.exists():
         pytest.skip("../shared/data is not here")
     for name in ("orders/cv-valid-dev.csv", "an4/an4_train.json", "ljspeech/manifest.json", "digits/dev.csv"):
-        rows, root = read_source(str(SHARED / name))
-        for row in rows:
-            waveform, rate = decoding.decode(open_audio(row, root), 20, *row.segment)
+        source = open_source(str(SHARED / name))
+        for row in source.read_rows():
+            waveform, rate = decoding.decode(open_audio(row, source.audio_root), 20, *row.segment)
             text, samples = normalise(row.text), len(pcm.resample(waveform, rate))
             check_text(text, RULES)
             check_audio(waveform)

@@ -14,7 +14,7 @@ import soundfile
 from asrscale.common.errors import AudioError, CliError
 from asrscale.corpus.recordings import audio_path, open_audio
 from asrscale.corpus.rows import Row
-from asrscale.corpus.sources import read_source
+from asrscale.corpus.sources import open_source
 from asrscale.speech import decoding
 
 SHARED = Path(__file__).parents[3] / "shared/data"
@@ -26,11 +26,11 @@ def write(path: Path, content: str | bytes) -> str:
 
 
 def rows_of(path: object) -> list[Row]:
-    return list(read_source(str(path))[0])
+    return list(open_source(str(path)).read_rows())
 
 
 def root_of(path: object) -> str:
-    return read_source(str(path))[1]
+    return open_source(str(path)).audio_root
 
 
 def line_of(error: pytest.ExceptionInfo[Exception]) -> str:
@@ -147,7 +147,7 @@ def test_common_voice_tsv_has_no_quotes_and_its_audio_in_clips(tmp_path: Path) -
     ]
     assert [row.speaker for row in rows_of(path)] == ["ab", "cd"]
     assert root_of(path) == str(tmp_path / "clips")
-    assert read_source(path, "elsewhere")[1] == "elsewhere"
+    assert open_source(path, "elsewhere").audio_root == "elsewhere"
 
 
 def test_json_lines_whole_files_and_segments(tmp_path: Path) -> None:
@@ -279,7 +279,8 @@ def test_a_moved_manifest_is_found_by_default_and_said(tmp_path: Path, capsys: p
     path = write(tmp_path / "a.csv", "filename,text\n/old/place/wavs/a.wav,x\n/old/place/wavs/b.wav,y\nc.wav,z\n")
     assert [row.audio for row in rows_of(path)] == ["wavs/a.wav", "wavs/b.wav", "c.wav"]
     assert "no /old/place/ here" in capsys.readouterr().err
-    assert next(read_source(path, str(tmp_path))[0]).audio == "/old/place/wavs/a.wav"  # a chosen root is kept to
+    chosen_root = open_source(path, str(tmp_path))  # is kept to
+    assert next(chosen_root.read_rows()).audio == "/old/place/wavs/a.wav"
     # Common Voice v1 has the same file names in every split: the folder's own name is never taken off
     path = write(tmp_path / "b.csv", "filename,text\ncv-valid-test/b.wav,x\n")
     assert rows_of(path)[0].audio == "cv-valid-test/b.wav"
@@ -333,7 +334,8 @@ def test_real_corpora_as_they_are() -> None:
         ("ljspeech/manifest.json", 5),
         ("orders/cv-valid-dev.csv", 50),
     ]:
-        rows, root = read_source(str(SHARED / name))
-        lengths = [len(decoding.decode(open_audio(row, root), 20, *row.segment)[0]) for row in rows]
+        source = open_source(str(SHARED / name))
+        recordings = [(open_audio(row, source.audio_root), row.segment) for row in source.read_rows()]
+        lengths = [len(decoding.decode(recording, 20, *segment)[0]) for recording, segment in recordings]
         assert len(lengths) == count
         assert min(lengths) > 0
