@@ -33,10 +33,15 @@ def resample(waveform: Waveform, sample_rate_hz: int) -> Waveform:
 
 
 def change_speed(pcm: Pcm, tenths: int) -> Pcm:
-    """(T,) samples at `tenths`/10 of their speed, pitch included: exactly `perturbed_length(T, tenths)` of them."""
+    """Resamples (T,) samples to `tenths`/10 of their speed, pitch included: `perturbed_length(T, tenths)` of them.
+
+    As float32: of 16-bit samples soxr 1.1 adds dither to the result, and reads memory that nobody has written, so that
+    the last some hundred samples of a few lengths came out at random.
+    """
     length = perturbed_length(len(pcm), tenths)
-    changed: Pcm = soxr.resample(pcm, SAMPLE_RATE_HZ * tenths / 10, SAMPLE_RATE_HZ, quality="HQ")[:length]
-    return np.pad(changed, (0, length - len(changed)))
+    waveform = pcm.astype(np.float32) / PCM_SCALE
+    changed: Waveform = soxr.resample(waveform, SAMPLE_RATE_HZ * tenths / 10, SAMPLE_RATE_HZ, quality="HQ")[:length]
+    return np.pad(to_pcm16(changed), (0, length - len(changed)))
 
 
 def perturbed_length(num_samples: Count, tenths: Count | int) -> Count:
