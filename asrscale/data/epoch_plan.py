@@ -1,4 +1,4 @@
-"""The epoch plan: which utterances make up which step, and who computes what of it.
+"""The epoch plan: which utterances make up which step, and which rank computes what of it.
 
     find_step(steps, number, ...)   -> epoch, window, step    nothing is planned, nothing read but sums
     plan_window(lengths, seed, ...) -> units of each step    hyperparameters only: no hardware, no ranks
@@ -16,18 +16,24 @@ are positive and in samples. Shapes: N utterances, S shards, W windows.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from asrscale.data.even_cuts import cut_evenly, relative_time
+from asrscale.data.even_cuts import ceil_divide, cut_evenly, relative_time
 from asrscale.data.hashing import Ids, hash_keys
 
 # Utterances are sorted by length blurred upwards by less than 2^10 / 2^17 = 0.8 %, so that partners change from
 # epoch to epoch while padding stays below 1 %.
-NOISE_BITS, BLUR_BITS = 10, 17
+NOISE_BITS = 10
+BLUR_BITS = 17
 
-
-_BLUR_SALT, _DEAL_SALT, _GROUP_SALT, _ORDER_SALT = 1, 2, 3, 4
+# One for each decision that is drawn, so that no two are drawn alike.
+_BLUR_SALT = 1
+_DEAL_SALT = 2
+_GROUP_SALT = 3
+_ORDER_SALT = 4
 
 
 @dataclass(frozen=True)
@@ -46,47 +52,79 @@ class EpochPlan:
         return len(self.unit_bounds)
 
     def step(self, number: int) -> list[Ids]:
-        """The units of step `number` (0-based within the plan)."""
+        """Returns the units of step `number` (0-based within the plan)."""
         return [self.utterances[start:end] for start, end in pairwise(self.unit_bounds[number])]
 
 
+class StepPlace(NamedTuple):
+    """Where a step of a run is found; all 0-based."""
+
+    epoch: int
+    window: int
+    offset: int  # its number within the window
+
+
 def group_windows(shard_samples: Ids, *, seed: int, window_samples: int) -> tuple[Ids, ...]:
-    """The shard numbers of each window, ascending, from the shards' (S,) samples; the same in all epochs.
+    """Returns the shard numbers of each window, ascending; they are the same in all epochs.
 
     A window holds `window_samples` or up to twice that, but for the size of a shard; less data are one window.
+
+    Args:
+        shard_samples: (S,) samples of each shard.
+        seed: The run's seed.
+        window_samples: The fewest samples of a window.
     """
-    mixed = np.argsort(hash_keys(len(shard_samples), seed, _GROUP_SALT), kind="stable")
+    keys = hash_keys(len(shard_samples), seed, _GROUP_SALT)
+    mixed = np.argsort(keys, kind="stable")
+
     total = int(shard_samples.sum())
     count = max(1, min(total // window_samples, len(mixed)))
-    starts = np.cumsum(shard_samples[mixed]) - shard_samples[mixed]
-    cuts = np.searchsorted(starts, np.array([total * k // count for k in range(1, count)], np.int64))
+    window_starts = np.array([total * number // count for number in range(1, count)], np.int64)
+
+    mixed_samples = shard_samples[mixed]
+    shard_starts = np.cumsum(mixed_samples) - mixed_samples
+    cuts = np.searchsorted(shard_starts, window_starts)
     return tuple(np.sort(shards) for shards in np.split(mixed, cuts) if len(shards))
 
 
-def window_steps(windows: Sequence[Ids], samples: Ids, utterances: Ids, batch_samples: int, units_per_step: int) -> Ids:
-    """(W,) steps of each window: as many as hold the audio, but none that must stay empty.
+def window_steps(
+    windows: Sequence[Ids], samples: Ids, utterances: Ids, *, batch_samples: int, units_per_step: int
+) -> Ids:
+    """Returns (W,) steps of each window: as many as hold the audio, but none that must stay empty.
 
-    From the sums of the shards alone: (S,) samples and utterances.
+    Args:
+        windows: The shard numbers of each window.
+        samples: (S,) samples of each shard.
+        utterances: (S,) how many utterances each shard holds.
+        batch_samples: Samples of a unit.
+        units_per_step: Units in a step.
     """
-    sums = np.array([(samples[shards].sum(), utterances[shards].sum()) for shards in windows], np.int64)
-    return np.minimum(-(-sums[:, 0] // (batch_samples * units_per_step)), sums[:, 1])
+    audio = np.array([samples[shards].sum() for shards in windows], np.int64)
+    most_steps = np.array([utterances[shards].sum() for shards in windows], np.int64)
+    return np.minimum(ceil_divide(audio, batch_samples * units_per_step), most_steps)
 
 
-def find_step(steps: Ids, number: int, *, seed: int) -> tuple[int, int, int]:
-    """Epoch, window and step within the window (all 0-based) of step `number` of a run with (W,) `window_steps`.
+def find_step(steps: Ids, number: int, *, seed: int) -> StepPlace:
+    """Returns where step `number` of a run is found. The windows come in another order in each epoch.
 
-    The windows come in another order in each epoch.
+    Args:
+        steps: (W,) steps of each window, as `window_steps` counts them.
+        number: 0-based, over all epochs.
+        seed: The run's seed.
     """
-    epoch, number = divmod(number, int(steps.sum()))
+    epoch, number_in_epoch = divmod(number, int(steps.sum()))
     order = np.argsort(hash_keys(len(steps), seed, epoch, _ORDER_SALT), kind="stable")
     ends = np.cumsum(steps[order])
-    place = int(np.searchsorted(ends, number, side="right"))
-    return epoch, int(order[place]), number - int(ends[place] - steps[order[place]])
+    place = int(np.searchsorted(ends, number_in_epoch, side="right"))
+    window = int(order[place])
+    first_in_epoch = int(ends[place] - steps[window])
+    return StepPlace(epoch, window, number_in_epoch - first_in_epoch)
 
 
 def plan_epoch(lengths: Ids, *, seed: int, epoch: int, batch_samples: int, units_per_step: int) -> EpochPlan:
-    """`plan_window` for an epoch that is one window."""
-    steps = min(-(-int(lengths.sum()) // (batch_samples * units_per_step)), len(lengths))
+    """Returns the plan of `plan_window` for an epoch that is one window."""
+    enough_steps = ceil_divide(int(lengths.sum()), batch_samples * units_per_step)
+    steps = min(enough_steps, len(lengths))
     return plan_window(lengths, seed=seed, epoch=epoch, window=0, steps=steps, units_per_step=units_per_step)
 
 
@@ -101,19 +139,50 @@ def plan_window(lengths: Ids, *, seed: int, epoch: int, window: int, steps: int,
         steps: How many to make, at least 1: `window_steps` has promised them, whatever share of a window is used.
         units_per_step: Units in a step.
     """
-    count = len(lengths)
-    noise = (hash_keys(count, seed, epoch, window, _BLUR_SALT) >> np.uint64(64 - NOISE_BITS)).astype(np.int64)
+    by_length = _sort_by_blurred_length(lengths, hash_keys(len(lengths), seed, epoch, window, _BLUR_SALT))
+    longest_so_far = np.maximum.accumulate(lengths[by_length])  # ascending, which blurred lengths are not quite
+    unit_ends = cut_evenly(relative_time(longest_so_far), steps * units_per_step)
+    unit_sizes = np.diff(unit_ends, prepend=0)
+
+    deal_keys = hash_keys(len(unit_ends), seed, epoch, window, _DEAL_SALT)
+    dealt = _deal_units(unit_sizes, deal_keys, steps=steps, units_per_step=units_per_step)
+
+    # Units move from where `by_length` has them to where `dealt` puts them.
+    dealt_sizes = unit_sizes[dealt]
+    bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(dealt_sizes)])
+    shifts = unit_ends[dealt] - bounds[1:]
+    origins = np.arange(len(lengths)) + np.repeat(shifts, dealt_sizes)
+
+    first_units = np.arange(steps)[:, None] * units_per_step
+    bounds_of_step = first_units + np.arange(units_per_step + 1)
+    return EpochPlan(utterances=by_length[origins], unit_bounds=bounds[bounds_of_step])
+
+
+def _sort_by_blurred_length(lengths: Ids, keys: NDArray[np.uint64]) -> Ids:
+    """Returns the (N,) utterances by ascending length, each blurred by noise from its key."""
+    noise = (keys >> np.uint64(64 - NOISE_BITS)).astype(np.int64)
     blurred = lengths + (lengths * noise >> BLUR_BITS)
     # Its number in the low bits makes each key unique: a plain sort does, several times as fast as a stable argsort.
+    count = len(lengths)
     low_bits = count.bit_length()
-    order = np.sort(blurred << low_bits | np.arange(count)) & ((1 << low_bits) - 1)
-    ends = cut_evenly(relative_time(np.maximum.accumulate(lengths[order])), steps * units_per_step)
-    sizes = np.diff(ends, prepend=0)
+    numbered = blurred << low_bits | np.arange(count)
+    low_mask = (1 << low_bits) - 1
+    return np.sort(numbered) & low_mask
 
-    # Shuffled units are dealt round the steps, empty ones last: no step is empty that need not be.
-    dealt = np.argsort(hash_keys(len(ends), seed, epoch, window, _DEAL_SALT), kind="stable")
-    dealt = dealt[np.argsort(sizes[dealt] == 0, kind="stable")].reshape(units_per_step, steps).T.ravel()
-    bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes[dealt])])
-    moved = np.arange(count) + np.repeat(ends[dealt] - bounds[1:], sizes[dealt])
-    of_step = np.arange(steps)[:, None] * units_per_step + np.arange(units_per_step + 1)
-    return EpochPlan(order[moved], bounds[of_step])
+
+def _deal_units(sizes: Ids, keys: NDArray[np.uint64], *, steps: int, units_per_step: int) -> Ids:
+    """Returns the numbers of the units in the order of the steps, those of one step beside each other.
+
+    Shuffled units are dealt round the steps, empty ones last: no step is empty that need not be.
+
+    Args:
+        sizes: Utterances in each unit.
+        keys: By which the units are shuffled.
+        steps: Steps to deal them to.
+        units_per_step: Units in a step.
+    """
+    shuffled = np.argsort(keys, kind="stable")
+    is_empty = sizes[shuffled] == 0
+    empty_last = shuffled[np.argsort(is_empty, kind="stable")]
+    rounds = empty_last.reshape(units_per_step, steps)
+    return rounds.T.ravel()

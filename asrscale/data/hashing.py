@@ -1,13 +1,22 @@
 """Utterance numbers, and hashes of them that are the same on every machine."""
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 Ids = NDArray[np.int64]
 
+NO_IDS: Final[Ids] = np.zeros(0, np.int64)
+
+_MASK_64_BITS = 0xFFFF_FFFF_FFFF_FFFF
+
 
 def splitmix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): a well mixed 64-bit hash of each value."""
+    """Returns a well mixed 64-bit hash of each value: the output of SplitMix64 for that state.
+
+    Source: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"; constants included.
+    """
     mixed = values + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -15,8 +24,13 @@ def splitmix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def hash_keys(count: int, *salts: int) -> NDArray[np.uint64]:
-    """(count,) hashes of 0 … count-1, another set for other salts."""
+    """Returns (count,) hashes of the numbers 0 … count-1; other salts give other hashes.
+
+    Args:
+        count: How many numbers to hash.
+        salts: Integers of any size and sign, of which the low 64 bits count; their order matters.
+    """
     state = np.zeros(1, np.uint64)
     for salt in salts:
-        state = splitmix64(state ^ np.uint64(salt & 0xFFFF_FFFF_FFFF_FFFF))
+        state = splitmix64(state ^ np.uint64(salt & _MASK_64_BITS))
     return splitmix64(np.arange(count, dtype=np.uint64) ^ state)

@@ -1,16 +1,23 @@
-"""One step to the passes of each rank: what is computed at once on one device."""
+"""Cuts one step into the passes of each rank: what is computed at once on one device.
+
+Shapes: N utterances of a data set, U of the step, P passes of the step.
+"""
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from asrscale.data.even_cuts import count_units, cut_evenly, relative_time
-from asrscale.data.hashing import Ids
+from asrscale.data.even_cuts import ceil_divide, count_units, cut_evenly, relative_time
+from asrscale.data.hashing import NO_IDS, Ids
 
 # What a pass costs beside its audio (kernel launches, gathers) differs between machines. Not measured: a second of
 # audio is little, but keeps passes from being many for next to no gain.
-PASS_PRICE_SAMPLES, EXTRA_PASSES = 16_000, 2
+PASS_PRICE_SAMPLES = 16_000
+
+# Rounds of passes that are tried beyond the fewest: more, shorter passes may be dealt more evenly.
+EXTRA_ROUNDS = 2
 
 
 def cut_step(units: Sequence[Ids], lengths: Ids, *, memory_cap_samples: int, world_size: int) -> list[list[Ids]]:
@@ -29,48 +36,103 @@ def cut_step(units: Sequence[Ids], lengths: Ids, *, memory_cap_samples: int, wor
         For each rank its passes, as many for all, the longest first. A rank with nothing left gets empty ones, which
         it runs with weight zero so that collectives inside a pass still meet.
     """
-    units = [unit[np.argsort(lengths[unit], kind="stable")] for unit in units if len(unit)]
-    if not units:
-        return [[np.zeros(0, np.int64)] for _ in range(world_size)]
-    apart = np.concatenate(units)
-    mixed = apart[np.argsort(lengths[apart], kind="stable")]
-    ways = [(apart, _cut_apart(units, lengths, memory_cap_samples, world_size))]
-    ways += [(mixed, ends) for ends in _cut_mixed(lengths[mixed], memory_cap_samples, world_size)]
-    timed = [(np.diff(ends, prepend=0) * relative_time(lengths[way[ends - 1]]), way, ends) for way, ends in ways]
-    # A round takes as long as its longest pass.
-    times, utterances, ends = min(timed, key=lambda way: (np.sort(way[0])[::-world_size] + PASS_PRICE_SAMPLES).sum())
-    passes = [utterances[start:end] for start, end in pairwise([0, *ends.tolist()])]
-    ranks: list[list[Ids]] = [[] for _ in range(world_size)]
-    loads = np.zeros(world_size, np.int64)
-    for dealt in np.argsort(-times, kind="stable").reshape(-1, world_size):
-        by_load = np.argsort(loads, kind="stable")
-        loads[by_load] += times[dealt]
-        for rank, number in zip(by_load, dealt, strict=True):
-            ranks[rank].append(passes[number])
-    return ranks
+    filled_units = [_sort_by_length(unit, lengths) for unit in units if len(unit)]
+    if not filled_units:
+        return [[NO_IDS] for _ in range(world_size)]
+
+    cuts = [_cut_each_unit(filled_units, lengths, memory_cap_samples, world_size)]
+    cuts += _cut_whole_step(filled_units, lengths, memory_cap_samples, world_size)
+    fastest = min(cuts, key=lambda cut: cut.total_time(world_size))
+    return _deal(fastest, world_size)
 
 
 def padded_samples(utterances: Ids, lengths: Ids) -> int:
-    """The samples a pass computes on: longest × count."""
-    return int(lengths[utterances].max()) * len(utterances) if len(utterances) else 0
+    """Returns the samples that a pass computes on: longest × count."""
+    if len(utterances) == 0:
+        return 0
+    return int(lengths[utterances].max()) * len(utterances)
 
 
-def _cut_apart(units: Sequence[Ids], lengths: Ids, memory_cap_samples: int, world_size: int) -> Ids:
-    """Ends of passes that divide each unit by itself: no padding is added, but passes are less even."""
+def pass_time(utterances: Ids, lengths: Ids) -> int:
+    """Returns the time of a pass, in samples of very short utterances."""
+    if len(utterances) == 0:
+        return 0
+    return int(relative_time(lengths[utterances].max())) * len(utterances)
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """One way to cut a step into passes, as many for each rank."""
+
+    utterances: Ids  # (U,) of the step, pass after pass
+    ends: Ids  # (P,) where in `utterances` each pass ends
+    times: Ids  # (P,) of each pass
+
+    def total_time(self, world_size: int) -> int:
+        """Returns the time of the step where ranks wait for each other at every pass.
+
+        A round of `world_size` passes of like time takes as long as its longest.
+        """
+        longest_of_rounds = np.sort(self.times)[::-world_size]
+        return int((longest_of_rounds + PASS_PRICE_SAMPLES).sum())
+
+
+def _sort_by_length(utterances: Ids, lengths: Ids) -> Ids:
+    """Returns the utterances by ascending length; those of one length keep their order."""
+    return utterances[np.argsort(lengths[utterances], kind="stable")]
+
+
+def _make_cut(utterances: Ids, ends: Ids, lengths: Ids) -> _Cut:
+    """Returns the cut of `utterances` at `ends`, where the last utterance of each pass is its longest."""
+    sizes = np.diff(ends, prepend=0)
+    longest = lengths[utterances[ends - 1]]
+    return _Cut(utterances=utterances, ends=ends, times=sizes * relative_time(longest))
+
+
+def _cut_each_unit(units: Sequence[Ids], lengths: Ids, memory_cap_samples: int, world_size: int) -> _Cut:
+    """Divides each unit by itself: no padding is added, but passes are less even. Units are sorted by length."""
     counts = np.array([len(unit) for unit in units])
     longest = lengths[[unit[-1] for unit in units]]
-    times, pieces = counts * relative_time(longest), -(-counts // np.maximum(1, memory_cap_samples // longest))
-    for _ in range(-int(pieces.sum()) % world_size):
+    times = counts * relative_time(longest)
+
+    most_utterances = np.maximum(1, memory_cap_samples // longest)
+    pieces = ceil_divide(counts, most_utterances)
+    missing = -int(pieces.sum()) % world_size  # until each rank has as many
+    for _ in range(missing):
         pieces[np.argmax(times // pieces)] += 1  # as D'Hondt's method hands out seats
-    divided = zip(accumulate(counts.tolist(), initial=0), counts.tolist(), pieces.tolist(), strict=False)
-    return np.array([start + count * k // number for start, count, number in divided for k in range(1, number + 1)])
+
+    ends: list[int] = []
+    start = 0
+    for count, num_pieces in zip(counts.tolist(), pieces.tolist(), strict=True):
+        ends += [start + count * piece // num_pieces for piece in range(1, num_pieces + 1)]
+        start += count
+    return _make_cut(np.concatenate(units), np.array(ends), lengths)
 
 
-def _cut_mixed(lengths: Ids, memory_cap_samples: int, world_size: int) -> Iterator[Ids]:
-    """Ends of even passes along a whole sorted step: some hold the last of one unit and the first of the next."""
-    fewest = -(-count_units(lengths, memory_cap_samples, len(lengths)) // world_size)
-    for rounds in range(fewest, fewest + EXTRA_PASSES + 1):
-        ends = cut_evenly(relative_time(lengths), rounds * world_size)
+def _cut_whole_step(units: Sequence[Ids], lengths: Ids, memory_cap_samples: int, world_size: int) -> Iterator[_Cut]:
+    """Yields even cuts along the whole sorted step: some passes hold the last of one unit and the first of the next."""
+    utterances = _sort_by_length(np.concatenate(units), lengths)
+    own_lengths = lengths[utterances]
+    fewest_passes = count_units(own_lengths, memory_cap_samples, len(utterances))
+    fewest_rounds = ceil_divide(fewest_passes, world_size)
+    for rounds in range(fewest_rounds, fewest_rounds + EXTRA_ROUNDS + 1):
+        ends = cut_evenly(relative_time(own_lengths), rounds * world_size)
         sizes = np.diff(ends, prepend=0)
-        if ((sizes * lengths[ends - 1] <= memory_cap_samples) | (sizes <= 1)).all():
-            yield ends
+        padded = sizes * own_lengths[ends - 1]
+        fits = (padded <= memory_cap_samples) | (sizes <= 1)
+        if fits.all():
+            yield _make_cut(utterances, ends, lengths)
+
+
+def _deal(cut: _Cut, world_size: int) -> list[list[Ids]]:
+    """Deals the passes of a cut, longest first, in rounds of one a rank; returns for each rank its passes."""
+    passes = [cut.utterances[start:end] for start, end in pairwise([0, *cut.ends.tolist()])]
+    longest_first = np.argsort(-cut.times, kind="stable")
+    ranks: list[list[Ids]] = [[] for _ in range(world_size)]
+    loads = np.zeros(world_size, np.int64)
+    for dealt in longest_first.reshape(-1, world_size):
+        least_loaded_first = np.argsort(loads, kind="stable")
+        loads[least_loaded_first] += cut.times[dealt]
+        for rank, number in zip(least_loaded_first, dealt, strict=True):
+            ranks[rank].append(passes[number])
+    return ranks

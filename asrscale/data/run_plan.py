@@ -92,7 +92,9 @@ def plan_run(
     batch_samples = int(batch_seconds * SAMPLE_RATE_HZ)
     window_samples = int(WINDOW_HOURS * 3600) * SAMPLE_RATE_HZ
     windows = epoch_plan.group_windows(catalog.samples, seed=seed, window_samples=window_samples)
-    steps = epoch_plan.window_steps(windows, catalog.samples, catalog.utterances, batch_samples, units_per_step)
+    steps = epoch_plan.window_steps(
+        windows, catalog.samples, catalog.utterances, batch_samples=batch_samples, units_per_step=units_per_step
+    )
     return RunPlan(
         catalog=catalog,
         vocabulary=vocabulary,

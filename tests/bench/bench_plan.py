@@ -239,7 +239,7 @@ def simulate(utterances: int) -> None:
     started = time.process_time()
     windows = group_windows(shard_samples, seed=1, window_samples=1_000_000 * int(table.mean()))
     counts = np.full(shards, shard_utterances)
-    steps = window_steps(windows, shard_samples, counts, 160 * RATE_HZ, 8)
+    steps = window_steps(windows, shard_samples, counts, batch_samples=160 * RATE_HZ, units_per_step=8)
     seconds = time.process_time() - started
     number = visited = 0
     while number < steps.sum():
