@@ -19,6 +19,7 @@ import soundfile
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from asrscale.common.distributed import World
 from asrscale.data.index import Index
 from asrscale.model.building import build_recognizer
 from asrscale.model.forward import count_frames, ctc_losses, forward_logits
@@ -283,3 +284,12 @@ def s3_folder(own_shards: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
     yield "s3://bucket/data/train"
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """This process as the only rank, with DeepSpeed's communication set up."""
+    from asrscale.training import engine  # takes seconds, and few tests need it
+
+    with engine.joined_ranks() as joined:
+        yield joined

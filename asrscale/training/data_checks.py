@@ -11,33 +11,67 @@ from asrscale.model.recognizer import Recognizer
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 from asrscale.training.config import TrainConfig
 
+SHOWN_CHARACTERS = 5
+
 
 def check_data(config: TrainConfig, recognizer: Recognizer, plan: RunPlan, world: World) -> None:
-    """Refuses data that the vocabulary, the memory cap or CTC does not allow, and says what of them is left out."""
-    catalog, missed = plan.catalog, recognizer.vocabulary.unknown_characters
-    unknown = Counter({character: count for character, count in catalog.characters.items() if missed(character)})
-    worst = ", ".join(f"'{character}' ×{count:,}" for character, count in unknown.most_common(5))
-    share = unknown.total() / max(1, catalog.characters.total())
+    """Checks the training data before any work, and prints what of them is left out.
+
+    Raises:
+        CliError: The vocabulary lacks too many characters, an utterance is longer than a pass may be, or no utterance
+            can be trained on.
+    """
+    _check_characters(config, recognizer, plan, world)
+    _check_longest_utterance(config, plan)
+    _check_transcripts_fit(plan, world)
+
+
+def _check_characters(config: TrainConfig, recognizer: Recognizer, plan: RunPlan, world: World) -> None:
+    """Refuses transcripts with too many characters that the vocabulary lacks."""
+    vocabulary = recognizer.vocabulary
+    characters = plan.catalog.characters
+    unknown = Counter[str]()
+    for character, count in characters.items():
+        if vocabulary.unknown_characters(character):
+            unknown[character] = count
+    if not unknown:
+        return
+
+    worst = ", ".join(f"'{character}' ×{count:,}" for character, count in unknown.most_common(SHOWN_CHARACTERS))
+    share = unknown.total() / characters.total()
     if share > config.data.max_unknown_fraction:
         raise CliError(
-            f"the vocabulary of --model {config.model.model} misses {share:.1%} of the transcripts' "
-            f"characters ({worst}): correct the transcripts, choose another model, or raise --max_unknown_fraction"
+            f"the vocabulary of --model {config.model.model} misses {share:.1%} of the transcripts' characters "
+            f"({worst}): correct the transcripts, choose another model, or raise --max_unknown_fraction"
         )
-    if unknown:
-        print_on_main(world, f"{unknown.total():,} characters become {recognizer.vocabulary.unknown}: {worst}")
-    if plan.longest_samples > config.memory.memory_cap_seconds * SAMPLE_RATE_HZ:
-        index = read_shards(catalog, [int(catalog.longest_samples.argmax())])
-        utterance = int(index.num_samples.argmax())
-        raise CliError(
-            f"--memory_cap_seconds {config.memory.memory_cap_seconds:g} is below the longest utterance, "
-            f"{index.num_samples[utterance] / SAMPLE_RATE_HZ:.1f} s in {index.name(utterance)}: raise it, or build the "
-            "shards with a lower --max_seconds"
-        )
-    _, window, _ = find_step(plan.steps, 0, seed=plan.seed)  # the first, which for all but huge data is everything
-    usable, short = read_window(plan, window)
+    print_on_main(world, f"{unknown.total():,} characters become {vocabulary.unknown}: {worst}")
+
+
+def _check_longest_utterance(config: TrainConfig, plan: RunPlan) -> None:
+    """Refuses an utterance that is longer than a pass may be; names it."""
+    cap_seconds = config.memory.memory_cap_seconds
+    if plan.longest_samples <= cap_seconds * SAMPLE_RATE_HZ:
+        return
+    catalog = plan.catalog
+    index = read_shards(catalog, [int(catalog.longest_samples.argmax())])
+    utterance = int(index.num_samples.argmax())
+    longest_seconds = index.num_samples[utterance] / SAMPLE_RATE_HZ
+    raise CliError(
+        f"--memory_cap_seconds {cap_seconds:g} is below the longest utterance, {longest_seconds:.1f} s in "
+        f"{index.name(utterance)}: raise it, or build the shards with a lower --max_seconds"
+    )
+
+
+def _check_transcripts_fit(plan: RunPlan, world: World) -> None:
+    """Refuses data of which every utterance is too short for its transcript; prints how many are.
+
+    Looks at the first window, which for all but huge data is everything.
+    """
+    _, window, _ = find_step(plan.steps, 0, seed=plan.seed)
+    usable, too_short = read_window(plan, window)
     if not len(usable):
         raise CliError("no utterance can be trained on: each is too short for its transcript, or has none")
-    if len(short):
-        print_on_main(
-            world, f"{len(short):,} utterances left out, too short for their transcript: first {short.name(0)}"
-        )
+    if len(too_short):
+        count = len(too_short)
+        example = too_short.name(0)
+        print_on_main(world, f"{count:,} utterances left out, too short for their transcript: first {example}")

@@ -1,27 +1,34 @@
-"""The end of a run: exports the best model and evaluates it."""
+"""The model of a run: built from settings, exported from the best checkpoint, evaluated, published."""
+
+import math
 
 import torch
 
 from asrscale.common import distributed
-from asrscale.common.atomic_files import write_jsonl
+from asrscale.common.atomic_files import write_jsonl, write_text
 from asrscale.common.distributed import print_on_main
 from asrscale.data.catalog import Catalog
-from asrscale.data.index import Index
-from asrscale.model import building, export, pretrained
+from asrscale.model.building import build_recognizer
+from asrscale.model.export import export_model, is_exported
+from asrscale.model.hub import push_model
 from asrscale.model.lora import add_lora
+from asrscale.model.model_card import model_card
+from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer
 from asrscale.results.evaluation import Evaluation, evaluate
-from asrscale.results.predictions import predictions
+from asrscale.results.predictions import predictions, table
 from asrscale.training import checkpoint
-from asrscale.training.config import TrainConfig
+from asrscale.training.config import TrainConfig, to_dict
+from asrscale.training.metrics_plot import plot_metrics
 from asrscale.training.run_context import RunContext
+from asrscale.training.validation import reports_evaluating
 
 EXPORT_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def new_recognizer(config: TrainConfig, catalog: Catalog) -> Recognizer:
-    """The model before training; the same whenever it is built."""
-    recognizer = building.build_recognizer(
+    """Builds the model before training; the same whenever it is built."""
+    recognizer = build_recognizer(
         config.model.model,
         catalog.characters,
         seed=config.general.seed,
@@ -36,21 +43,78 @@ def new_recognizer(config: TrainConfig, catalog: Catalog) -> Recognizer:
     return recognizer
 
 
-def export_and_evaluate(job: RunContext, best_step: int | None, valid_index: Index) -> Evaluation:
-    """Writes RUN/model from the best checkpoint and evaluates that folder on all validation data."""
-    config, world, folder, catalog = job.config, job.world, job.folder, job.plan.catalog
+def is_complete(context: RunContext) -> bool:
+    """Whether the model was exported, with its card, in the precision of --export_dtype."""
+    dtype = EXPORT_DTYPES[context.config.evaluation.export_dtype]
+    return is_exported(context.folder / "model", dtype)
+
+
+def export_and_evaluate(context: RunContext, best_step: int | None) -> Evaluation:
+    """Writes RUN/model from the checkpoint of `best_step` and evaluates that folder on all validation data.
+
+    A collective.
+
+    Raises:
+        Stopped: A rank was asked to stop.
+    """
+    world = context.world
+    model_folder = context.folder / "model"
     if world.is_main:
-        best, refused = checkpoint.whole_checkpoint(folder, best_step)
-        if refused:
-            print_on_main(world, "\n".join([*refused, f"exporting {best} instead"]))
+        best, refusals = checkpoint.whole_checkpoint(context.folder, best_step)
         assert best is not None, "the newest one was just written"
-        fresh, dtype = new_recognizer(config, catalog), EXPORT_DTYPES[config.evaluation.export_dtype]
-        checkpoint.load_weights(fresh, best)
-        export.export_model(fresh, folder / "model", dtype)
+        if refusals:
+            print_on_main(world, "\n".join([*refusals, f"exporting {best} instead"]))
+        recognizer = new_recognizer(context.config, context.plan.catalog)
+        checkpoint.load_weights(recognizer, best)
+        export_model(recognizer, model_folder, EXPORT_DTYPES[context.config.evaluation.export_dtype])
     distributed.barrier()
-    exported = pretrained.load_recognizer(str(folder / "model"))
-    title = "transcribing all validation data"
-    result = evaluate(exported.model.to(world.device), exported, valid_index, world, title=title, **job.evaluating)
+
+    exported = load_recognizer(str(model_folder))
+    result = evaluate(
+        exported.model.to(world.device),
+        exported,
+        context.valid,
+        world,
+        memory_cap_seconds=context.cap.seconds,
+        threads=context.config.data.decode_threads,
+        title="transcribing all validation data",
+        cache=context.cache,
+        should_stop=reports_evaluating(context.watch),
+    )
     if world.is_main:
-        write_jsonl(folder / "eval" / "valid.jsonl", predictions(valid_index, result.hypotheses()))
+        rows = predictions(context.valid, result.hypotheses())
+        write_jsonl(context.folder / "eval" / "valid.jsonl", rows)
     return result
+
+
+def write_results(context: RunContext, result: Evaluation) -> None:
+    """Draws the curves, writes the model's card, and prints the results. For the main rank."""
+    folder = context.folder
+    catalog = context.plan.catalog
+    curves = plot_metrics(folder)
+    card = model_card(
+        to_dict(context.config),
+        train_hours=catalog.hours,
+        train_utterances=int(catalog.utterances.sum()),
+        valid_utterances=result.errors.utterances,
+        wer=result.errors.wer,
+        cer=result.errors.cer,
+    )
+    write_text(folder / "model" / "README.md", card)  # last: it marks the run as complete
+    print(table({",".join(context.config.data.valid): (context.valid, result)}))
+    print(f"memory: {context.memory_summary()}")
+    print(f"model: {folder / 'model'}   curves: {curves}   settings: {folder / 'config.json'}")
+
+
+def end_together(context: RunContext, *, push: bool) -> None:
+    """Uploads the model where --push_to_hub says so, and waits for all ranks.
+
+    A launcher ends the other ranks with the first that exits.
+    """
+    context.watch.beat("saving")
+    context.watch.hang_seconds = math.inf  # an upload may take hours, and ranks that are done do not answer
+    repository = context.config.evaluation.push_to_hub
+    if push and repository and context.world.is_main:
+        push_model(context.folder / "model", repository)
+    context.watch.beat("ending")
+    distributed.barrier()

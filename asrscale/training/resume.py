@@ -16,27 +16,45 @@ from asrscale.training.config import TrainConfig, check_resumable, to_dict
 def choose_start(
     config: TrainConfig, plan: RunPlan, recognizer: Recognizer, world: World
 ) -> tuple[Path | None, RunState]:
-    """The newest whole checkpoint, if there is one, and where it stands; `recognizer` gets its weights."""
+    """Finds the newest whole checkpoint, and loads its weights into `recognizer`. A collective.
+
+    Returns:
+        The checkpoint's folder, or None, and the position at which the run starts.
+
+    Raises:
+        CliError: No checkpoint is whole, or data or settings changed that must not, or differ between ranks.
+        TransientError: The ranks see different checkpoints.
+    """
     folder = Path(config.general.run)
-    resumed, refused = checkpoint.whole_checkpoint(folder)
-    if refused:
-        print_on_main(world, "\n".join([*refused, f"going on from {resumed}"]))
-        if resumed is None:
+    newest, refusals = checkpoint.whole_checkpoint(folder)
+    if refusals:
+        print_on_main(world, "\n".join([*refusals, f"going on from {newest}"]))
+        if newest is None:
             raise CliError(f"no checkpoint of {folder} is whole: choose another --run, or delete them to start over")
+
     state = RunState()
-    if resumed is not None:
-        for line in check_resumable(config, folder, plan.fingerprint):
-            print_on_main(world, line)
-        state = checkpoint.read_state(resumed)
-        state = replace(state, restarts=state.restarts + 1)
-        checkpoint.load_weights(recognizer, resumed)
-    seen = distributed.gather_objects(
-        to_dict(config) | {"training data": plan.fingerprint, "checkpoint": state.step}, world
+    if newest is not None:
+        for change in check_resumable(config, folder, plan.fingerprint):
+            print_on_main(world, change)
+        saved = checkpoint.read_state(newest)
+        state = replace(saved, restarts=saved.restarts + 1)
+        checkpoint.load_weights(recognizer, newest)
+    _check_ranks_agree(config, plan, state, world)
+    return newest, state
+
+
+def _check_ranks_agree(config: TrainConfig, plan: RunPlan, state: RunState, world: World) -> None:
+    """Raises an error where ranks have other settings, data or checkpoints than the main rank."""
+    own = to_dict(config) | {"training data": plan.fingerprint, "checkpoint": state.step}
+    of_ranks = distributed.gather_objects(own, world)
+    main = of_ranks[0]
+    differing = [name for name in main if any(one[name] != main[name] for one in of_ranks)]
+    if not differing:
+        return
+    message = (
+        f"the ranks do not agree on {', '.join(differing)}: start all of them with the same command, with the data "
+        f"and {config.general.run} on a disk that they share"
     )
-    if differing := [name for name in seen[0] if any(one[name] != seen[0][name] for one in seen)]:
-        kind = TransientError if differing == ["checkpoint"] else CliError  # shared disks tell some later than others
-        raise kind(
-            f"the ranks do not agree on {', '.join(differing)}: start all of them with the same command, with the data "
-            f"and {folder} on a disk that they share"
-        )
-    return resumed, state
+    if differing == ["checkpoint"]:  # a shared file system shows new files to some nodes later than to others
+        raise TransientError(message)
+    raise CliError(message)

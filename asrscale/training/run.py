@@ -1,66 +1,68 @@
-"""The training run: from settings to a fine-tuned model folder. Functions, in the order in which they run."""
+"""A training run: from settings to a fine-tuned model folder. The functions stand in the order in which they run."""
 
-import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from asrscale.common import distributed
-from asrscale.common.atomic_files import write_json, write_text
-from asrscale.common.distributed import print_on_main
+from asrscale.common.distributed import World, print_on_main
 from asrscale.common.errors import EXIT_COMPLETE, EXIT_STOPPED, EXIT_USAGE, CliError, Stopped
 from asrscale.common.shard_cache import Cache
-from asrscale.data.catalog import read_catalog
-from asrscale.data.index import Index, read_index
+from asrscale.data.catalog import Catalog, read_catalog
+from asrscale.data.index import read_index
 from asrscale.data.plan_summary import describe_plan
-from asrscale.data.run_plan import plan_run
-from asrscale.model import export, freezing
-from asrscale.model.hub import check_login, push_model
-from asrscale.model.model_card import model_card
-from asrscale.model.recognizer import describe
+from asrscale.data.run_plan import RunPlan, plan_run
+from asrscale.model.freezing import checkpoint_activations, freeze_feature_encoder
+from asrscale.model.hub import check_login
+from asrscale.model.recognizer import Recognizer, describe
 from asrscale.model.regularisation import attach_regulariser
 from asrscale.results.evaluation import choose_subset
-from asrscale.results.predictions import table
 from asrscale.training import engine as ds
 from asrscale.training.checkpoint import RunState
 from asrscale.training.config import TrainConfig, replace_settings, to_dict, with_regularisation
 from asrscale.training.data_checks import check_data
 from asrscale.training.ds_config import read_ds_config, resolve_ds_config, resolve_precision
-from asrscale.training.final_model import EXPORT_DTYPES, export_and_evaluate, new_recognizer
+from asrscale.training.final_model import end_together, export_and_evaluate, is_complete, new_recognizer, write_results
 from asrscale.training.loop import fit
 from asrscale.training.memory_plan import advise, plan_memory
 from asrscale.training.memory_rescue import MemoryExhausted, open_pass_cap
-from asrscale.training.metrics_plot import plot_metrics
 from asrscale.training.resume import choose_start
 from asrscale.training.run_context import RunContext
-from asrscale.training.run_folder import describe_environment, locked_run_folder
+from asrscale.training.run_folder import describe_environment, locked_run_folder, write_settings
 from asrscale.training.settings import DEMO_DATA
 from asrscale.training.tracking import open_tracker
-from asrscale.training.watch import PREEMPTED_FILE, Watch
+from asrscale.training.watch import Watch
 
 
 def train(config: TrainConfig, watch: Watch) -> int:
-    """Runs a training job to its end, or goes on with one that was interrupted; `watch` tells when to stop.
+    """Runs a training to its end, or goes on with one that was interrupted.
+
+    Args:
+        config: The settings of the run.
+        watch: Requests to stop, and where progress is reported.
 
     Returns:
-        The exit code.
+        The exit code: EXIT_COMPLETE, or EXIT_STOPPED after a request to stop.
 
     Raises:
-        CliError: Bad settings or data, before any work.
+        CliError: Bad settings or data, before any work; or memory that does not suffice for any pass.
+        TransientError: Ranks that do not find each other, or a run folder that is in use.
     """
-    watch.hang_seconds, watch.restarts = config.general.hang_seconds, config.memory.restarts
+    watch.hang_seconds = config.general.hang_seconds
+    watch.restarts = config.memory.restarts
     if config.evaluation.push_to_hub:
         check_login(config.evaluation.push_to_hub)
     ds_config = read_ds_config(config.memory.config)
-    catalog, valid_index = read_catalog(config.data.train), read_index(config.data.valid)
+    catalog = read_catalog(config.data.train)
+    valid = read_index(config.data.valid)
+
     with ds.joined_ranks() as world:
         watch.beat()
         if config.data.train[0].startswith(DEMO_DATA):
             print_on_main(
                 world, f"training on the demo's data, {config.data.train[0]}; --train and --valid choose yours"
             )
-        config = with_regularisation(config, catalog.hours)
-        config = replace_settings(config, precision=resolve_precision(config.memory.precision, world))
+        config = _complete(config, catalog, world)
         ds_config = resolve_ds_config(
             ds_config,
             precision=config.memory.precision,
@@ -68,135 +70,170 @@ def train(config: TrainConfig, watch: Watch) -> int:
             device=world.device,
         )
         recognizer = new_recognizer(config, catalog)
-        plan = plan_run(
-            catalog,
-            recognizer.vocabulary,
-            recognizer.stem,
-            seed=config.general.seed,
-            batch_seconds=config.batching.batch_seconds,
-            units_per_step=config.batching.units_per_step,
-            perturb_speed=config.data.perturb_speed,
-        )
+        plan = _plan_data(config, catalog, recognizer)
         config, predicted_bytes = plan_memory(config, plan, world)
         check_data(config, recognizer, plan, world)
-        total_steps = config.batching.max_steps or max(1, round(config.batching.epochs * plan.steps_per_epoch))
-        if config.optimisation.warmup_steps >= total_steps:
-            raise CliError(
-                f"--warmup_steps {config.optimisation.warmup_steps}, but the run has {total_steps} steps "
-                f"({plan.steps_per_epoch} an epoch of {catalog.hours:.2f} h): give fewer, or more --epochs, or smaller "
-                "steps with --units_per_step"
-            )
+        total_steps = _count_steps(config, plan)
         folder = Path(config.general.run)
-        with locked_run_folder(
-            folder, world
-        ):  # before a checkpoint is chosen: another training may be writing, and dropping, some
-            watch.rank, watch.world_size = world.rank, world.world_size
+
+        # Locked before a checkpoint is chosen: another training may be writing, and deleting, some.
+        with locked_run_folder(folder, world):
+            watch.rank = world.rank
+            watch.world_size = world.world_size
             resumed, state = choose_start(config, plan, recognizer, world)
             if config.model.freeze_feature_encoder:
-                freezing.freeze_feature_encoder(recognizer.model)
-            freezing.checkpoint_activations(recognizer.model, config.memory.activation_checkpointing)
+                freeze_feature_encoder(recognizer.model)
+            checkpoint_activations(recognizer.model, config.memory.activation_checkpointing)
             regulariser = attach_regulariser(
                 recognizer.model,
                 mask_time_prob=config.model.mask_time_prob or 0.0,
                 mask_feature_prob=config.model.mask_feature_prob or 0.0,
                 layerdrop=config.model.layerdrop or 0.0,
             )
-            subset = choose_subset(valid_index, config.evaluation.eval_utterances)
-            cache = Cache(config.data.cache_dir, config.data.cache_bytes) if config.data.cache_dir else None
-            settings = to_dict(config) | {"world_size": world.world_size}
             try:
+                settings = to_dict(config) | {"world_size": world.world_size}
                 watch.cap = open_pass_cap(folder, settings, config.memory.memory_cap_seconds, plan.longest_samples)
-                how = total_steps, watch, watch.cap, predicted_bytes, cache
-                job = RunContext(config, world, folder, recognizer, regulariser, plan, subset, *how)
-                return _go_on(job, state, resumed, ds_config, valid_index)
+                context = RunContext(
+                    config=config,
+                    ds_config=ds_config,
+                    world=world,
+                    folder=folder,
+                    recognizer=recognizer,
+                    regulariser=regulariser,
+                    plan=plan,
+                    valid=valid,
+                    valid_subset=choose_subset(valid, config.evaluation.eval_utterances),
+                    total_steps=total_steps,
+                    watch=watch,
+                    cap=watch.cap,
+                    predicted_bytes=predicted_bytes,
+                    cache=_cache(config),
+                )
+                return _run(context, state, resumed)
             except MemoryExhausted as error:
-                cure = advise(config, plan, world)
+                advice = advise(config, plan, world)
                 distributed.barrier()  # the launcher ends all ranks with the first
-                raise CliError(f"{error}: {cure}") from None
+                raise CliError(f"{error}: {advice}") from None
             except RuntimeError as error:
-                if not ds.is_out_of_memory(error) or (watch.cap and watch.cap.is_outdated()):
-                    raise  # all ranks were told to leave, and the watch ends this one
-                why = ". ".join(str(error).split(". ")[:2])
-                print(f"error: rank {world.rank}, {watch.doing}: {why}: {advise(config, plan, world)}", file=sys.stderr)
-                sys.exit(EXIT_USAGE)  # not as a CliError, of which the first rank alone would tell
+                _exit_without_memory(error, config, plan, world, watch)
 
 
-def _go_on(
-    job: RunContext, state: RunState, resumed: Path | None, ds_config: dict[str, Any], valid_index: Index
-) -> int:
-    """Trains from `state`, exports and evaluates; or says that all is done."""
-    config, world, folder, watch = job.config, job.world, job.folder, job.watch
-    if job.is_over(state) and export.is_exported(folder / "model", EXPORT_DTYPES[config.evaluation.export_dtype]):
-        print_on_main(
-            world, f"{folder} is complete: the model is in {folder / 'model'}; choose another --run for a new one"
+def _complete(config: TrainConfig, catalog: Catalog, world: World) -> TrainConfig:
+    """Resolves what depends on the amount of data and on the device."""
+    config = with_regularisation(config, catalog.hours)
+    return replace_settings(config, precision=resolve_precision(config.memory.precision, world))
+
+
+def _plan_data(config: TrainConfig, catalog: Catalog, recognizer: Recognizer) -> RunPlan:
+    """The order of the training data."""
+    return plan_run(
+        catalog,
+        recognizer.vocabulary,
+        recognizer.stem,
+        seed=config.general.seed,
+        batch_seconds=config.batching.batch_seconds,
+        units_per_step=config.batching.units_per_step,
+        perturb_speed=config.data.perturb_speed,
+    )
+
+
+def _count_steps(config: TrainConfig, plan: RunPlan) -> int:
+    """The length of the run in steps; CliError where warm-up would take all of them."""
+    steps_of_epochs = max(1, round(config.batching.epochs * plan.steps_per_epoch))
+    total_steps = config.batching.max_steps or steps_of_epochs
+    if config.optimisation.warmup_steps >= total_steps:
+        raise CliError(
+            f"--warmup_steps {config.optimisation.warmup_steps}, but the run has {total_steps} steps "
+            f"({plan.steps_per_epoch} an epoch of {plan.catalog.hours:.2f} h): give fewer, or more --epochs, or "
+            "smaller steps with --units_per_step"
         )
-        _leave_together(job, push=True)
+    return total_steps
+
+
+def _cache(config: TrainConfig) -> Cache | None:
+    """The cache of remote shards, if --cache_dir is given."""
+    if config.data.cache_dir is None:
+        return None
+    return Cache(config.data.cache_dir, config.data.cache_bytes)
+
+
+def _run(context: RunContext, state: RunState, resumed: Path | None) -> int:
+    """Trains from `state`, exports and evaluates, unless all is done already; returns the exit code."""
+    world = context.world
+    model_folder = context.folder / "model"
+    if context.is_over(state) and is_complete(context):
+        print_on_main(
+            world, f"{context.folder} is complete: the model is in {model_folder}; choose another --run for a new one"
+        )
+        end_together(context, push=True)
         return EXIT_COMPLETE
-    environment, resume_step = describe_environment(job), state.step if resumed else None
+
+    environment = describe_environment(context)
+    tracking = context.config.tracking
     with open_tracker(
-        folder, project=config.tracking.wandb_project, wandb_mode=config.tracking.wandb, resume_step=resume_step,
+        context.folder,
+        project=tracking.wandb_project,
+        wandb_mode=tracking.wandb,
+        resume_step=state.step if resumed else None,
         enabled=world.is_main,
-        config=to_dict(config) | {"deepspeed": ds_config, "environment": environment},
-    ) as tracker:  # fmt: skip
+        config=to_dict(context.config) | {"deepspeed": context.ds_config, "environment": environment},
+    ) as tracker:
         if world.is_main:
-            (folder / PREEMPTED_FILE).unlink(missing_ok=True)
-            write_json(folder / "config.json", to_dict(config) | {"data_fingerprint": job.plan.fingerprint})
-            write_json(folder / "ds_config.json", ds_config)
-            write_json(folder / "environment.json", environment)
-        print_on_main(world, _opening(job, state))
+            write_settings(context, environment)
+        print_on_main(world, _opening(context, state))
         try:
-            if not job.is_over(state):
-                state = fit(job, state, resumed, ds_config, tracker)
-            watch.beat("saving")
-            result = export_and_evaluate(job, state.best_step, valid_index)
-            errors = {"final/wer": result.errors.wer, "final/cer": result.errors.cer}
-            tracker.log(state.step, errors | {"final/loss": result.loss})
+            if not context.is_over(state):
+                state = fit(context, state, resumed, tracker)
+            context.watch.beat("saving")
+            result = export_and_evaluate(context, state.best_step)
+            errors = result.errors
+            tracker.log(state.step, {"final/wer": errors.wer, "final/cer": errors.cer, "final/loss": result.loss})
         except Stopped:
             if world.is_main:
-                watch.mark_preempted()
+                context.watch.mark_preempted()
             result = None
-    if result is not None and world.is_main:
-        plot_metrics(folder)
-        catalog = job.plan.catalog
-        card = model_card(
-            to_dict(config),
-            train_hours=catalog.hours,
-            train_utterances=int(catalog.utterances.sum()),
-            valid_utterances=result.errors.utterances,
-            wer=result.errors.wer,
-            cer=result.errors.cer,
-        )
-        write_text(folder / "model" / "README.md", card)  # last: it tells that the run is complete
-        print(table({",".join(config.data.valid): (valid_index, result)}))
-        print(f"memory: {job.told_memory()}")
-        print(f"model: {folder / 'model'}   curves: {folder / 'metrics.png'}   settings: {folder / 'config.json'}")
-    _leave_together(job, push=result is not None)
-    return EXIT_STOPPED if result is None else EXIT_COMPLETE
+    if result is None:
+        end_together(context, push=False)
+        return EXIT_STOPPED
+    if world.is_main:
+        write_results(context, result)
+    end_together(context, push=True)
+    return EXIT_COMPLETE
 
 
-def _leave_together(job: RunContext, *, push: bool) -> None:
-    """Uploads the model where that is wanted, and waits for all ranks: a launcher ends the others with the first."""
-    job.watch.beat("saving")
-    job.watch.hang_seconds = math.inf  # an upload may take hours, and ranks that are done do not answer
-    if push and job.config.evaluation.push_to_hub and job.world.is_main:
-        push_model(job.folder / "model", job.config.evaluation.push_to_hub)
-    job.watch.beat("ending")
-    distributed.barrier()
-
-
-def _opening(job: RunContext, state: RunState) -> str:
+def _opening(context: RunContext, state: RunState) -> str:
     """What a person wants to know before the bar starts."""
-    config, catalog, model, ranks = (
-        job.config,
-        job.plan.catalog,
-        describe(job.recognizer),
-        job.world.world_size,
+    config = context.config
+    catalog = context.plan.catalog
+    model = describe(context.recognizer)
+    world = context.world
+    model_line = (
+        f"{config.model.model}: {model['trainable_parameters']:,} of {model['parameters']:,} parameters trained "
+        f"in {config.memory.precision} on {world.world_size} × {world.device.type}"
     )
-    resuming = f"going on from step {state.step:,}; " if state.step else ""
-    return (
-        f"{resuming}{config.model.model}: {model['trainable_parameters']:,} of {model['parameters']:,} parameters "
-        f"trained in {config.memory.precision} on {ranks} × {job.world.device.type}\n"
-        f"{catalog.utterances.sum():,} utterances, {catalog.hours:.2f} h; {job.total_steps:,} steps of "
-        f"{config.batching.step_seconds:g} s; run folder {job.folder}\n{job.told_memory()}\n"
-        + describe_plan(job.plan, world_size=ranks, cap_samples=job.cap.samples)
+    if state.step:
+        model_line = f"going on from step {state.step:,}; {model_line}"
+    data_line = (
+        f"{catalog.utterances.sum():,} utterances, {catalog.hours:.2f} h; {context.total_steps:,} steps of "
+        f"{config.batching.step_seconds:g} s; run folder {context.folder}"
     )
+    plan_lines = describe_plan(context.plan, world_size=world.world_size, cap_samples=context.cap.samples)
+    return "\n".join([model_line, data_line, context.memory_summary(), plan_lines])
+
+
+def _exit_without_memory(
+    error: RuntimeError, config: TrainConfig, plan: RunPlan, world: World, watch: Watch
+) -> NoReturn:
+    """Ends this process with one line of advice where memory ran out outside of a pass.
+
+    Raises:
+        RuntimeError: `error`, where it is another; or where all ranks were asked to exit, and the watch ends this one.
+    """
+    all_exit = watch.cap is not None and watch.cap.is_outdated()
+    if all_exit or not ds.is_out_of_memory(error):
+        raise error
+    reason = ". ".join(str(error).split(". ")[:2])
+    advice = advise(config, plan, world)
+    # Not as a CliError, which only the first rank of a node prints.
+    print(f"error: rank {world.rank}, {watch.doing}: {reason}: {advice}", file=sys.stderr)
+    sys.exit(EXIT_USAGE)

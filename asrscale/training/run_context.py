@@ -1,7 +1,6 @@
-"""What stays the same from a run's first step to its last."""
+"""What stays the same from a run's first step to its last, and what its settings make due at a step."""
 
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from asrscale.common.distributed import World
 from asrscale.common.shard_cache import Cache
 from asrscale.data.index import Index
 from asrscale.data.run_plan import RunPlan
+from asrscale.memory.gpus import GIB
 from asrscale.model.recognizer import Recognizer
 from asrscale.model.regularisation import Regulariser
 from asrscale.training.checkpoint import RunState
@@ -25,44 +25,58 @@ class RunContext:
     """What stays the same from the first step to the last."""
 
     config: TrainConfig  # resolved settings
-    world: World  # who this process is
+    ds_config: dict[str, Any]  # the resolved configuration of DeepSpeed
+    world: World  # this process among the ranks
     folder: Path  # the run folder
     recognizer: Recognizer  # the model being trained, which the engine wraps
     regulariser: Regulariser  # of that model
     plan: RunPlan  # the training data and their order
-    valid: Index  # the subset that is transcribed while training
+    valid: Index  # all validation data
+    valid_subset: Index  # the part of it that is transcribed while training
     total_steps: int  # length of the run
-    watch: Watch  # tells when somebody wants the run to stop
+    watch: Watch  # progress of this rank, and requests to stop it
     cap: PassCap  # of the audio of a pass; the one thing here that changes
     predicted_bytes: float | None = None  # by torch's allocator, at most; None where nothing was planned
-    cache: Cache | None = None  # where shards are copied to
+    cache: Cache | None = None  # copies of remote shards
     unwritten: dict[Path, str] = field(default_factory=dict)  # lines of records that a full disk did not take
 
     def is_over(self, state: RunState) -> bool:
         """Whether the run has had all its steps and evaluations, or has stopped improving."""
-        ended = state.step >= self.total_steps and state.evaluated_step == state.step
-        return ended or 0 < self.config.evaluation.patience <= state.stale_evaluations
+        patience = self.config.evaluation.patience
+        has_all_steps = state.step >= self.total_steps and state.evaluated_step == state.step
+        has_stopped_improving = 0 < patience <= state.stale_evaluations
+        return has_all_steps or has_stopped_improving
 
     def evaluation_is_due(self, state: RunState) -> bool:
         """Whether the model of this step is to be evaluated, and has not been."""
-        due = state.step % self.config.evaluation.eval_steps == 0 or state.step >= self.total_steps
-        return due and state.evaluated_step < state.step
+        is_due = state.step % self.config.evaluation.eval_steps == 0 or state.step >= self.total_steps
+        return is_due and state.evaluated_step < state.step
 
-    @property
-    def evaluating(self) -> dict[str, Any]:
-        """What every evaluation of this run tells `evaluate`."""
-        threads = self.config.data.decode_threads
-        should_stop = partial(self.watch.beat, "evaluating")
-        return dict(memory_cap_seconds=self.cap.seconds, threads=threads, cache=self.cache, should_stop=should_stop)
+    def save_is_due(self, state: RunState) -> bool:
+        """Whether this step is to be saved: on schedule, as the best so far, or as the last."""
+        on_schedule = state.step % self.config.evaluation.save_steps == 0
+        return on_schedule or state.step == state.best_step or self.is_over(state)
 
-    def told_memory(self) -> str:
-        """The cap, the peak that was predicted for it, and what there was so far on this rank's GPU."""
-        peaks = {"predicted": self.predicted_bytes, "measured": torch.cuda.max_memory_allocated()}
-        told = [f"{size / 2**30:.2f} GiB {how}" for how, size in peaks.items() if size]
-        return ", ".join([f"passes of up to {self.cap.seconds:g} s", *told])
+    def logging_is_due(self, step: int) -> bool:
+        """Whether a line of metrics is to be written after `step` steps."""
+        return step % self.config.tracking.log_steps == 0 or step == self.total_steps
 
     def learning_rate(self, step: int) -> float:
-        """The learning rate of a step."""
-        rate, warmup = self.config.optimisation.learning_rate, self.config.optimisation.warmup_steps
-        schedule, total = self.config.optimisation.schedule, self.total_steps
-        return learning_rate_at(step, schedule=schedule, peak=rate, warmup_steps=warmup, total_steps=total)
+        """The learning rate of step `step`, 0-based."""
+        return learning_rate_at(
+            step,
+            schedule=self.config.optimisation.schedule,
+            peak=self.config.optimisation.learning_rate,
+            warmup_steps=self.config.optimisation.warmup_steps,
+            total_steps=self.total_steps,
+        )
+
+    def memory_summary(self) -> str:
+        """The cap on a pass, and the predicted and measured peak of memory on this rank's GPU, as text."""
+        text = f"passes of up to {self.cap.seconds:g} s"
+        if self.predicted_bytes:
+            text += f", {self.predicted_bytes / GIB:.2f} GiB predicted"
+        measured_bytes = torch.cuda.max_memory_allocated()  # 0 without a GPU
+        if measured_bytes:
+            text += f", {measured_bytes / GIB:.2f} GiB measured"
+        return text

@@ -1,4 +1,4 @@
-"""The run folder: its lock, and the record of what ran."""
+"""The run folder: its lock, the settings of the run, and the record of what ran."""
 
 import fcntl
 import os
@@ -15,53 +15,85 @@ import torch
 
 from asrscale import __version__
 from asrscale.common import distributed
+from asrscale.common.atomic_files import write_json
 from asrscale.common.distributed import World
 from asrscale.common.errors import AsrscaleError, CliError, TransientError
-from asrscale.model import recognizer
+from asrscale.model.recognizer import describe
+from asrscale.training.config import to_dict
 from asrscale.training.run_context import RunContext
+from asrscale.training.watch import PREEMPTED_FILE
+
+RECORDED_PACKAGES = ("torch", "deepspeed", "transformers", "soundfile", "numpy")
 
 
 @contextmanager
 def locked_run_folder(folder: Path, world: World) -> Iterator[None]:
-    """Makes the run folder and keeps other trainings out of it.
+    """Makes the run folder and keeps other trainings out of it. A collective.
 
     Raises:
         CliError: It cannot be made or written to; on all ranks.
-        TransientError: Another training is in it; on all ranks.
+        TransientError: Another training uses it; on all ranks.
     """
     problem: AsrscaleError | None = None
     with ExitStack() as stack:
         if world.is_main:
             try:
-                folder.mkdir(parents=True, exist_ok=True)
-                lock = stack.enter_context((folder / "lock").open("a+"))
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                lock.truncate(0)
-                print(f"process {os.getpid()} on {platform.node()}", file=lock, flush=True)
-            except BlockingIOError:
-                lock.seek(0)
-                owner = lock.read().strip()
-                problem = TransientError(f"{folder} is being trained in by {owner}: choose another --run, or end that")
-            except OSError as error:
-                problem = CliError(f"--run {folder} cannot be used: {error.strerror}: choose another place")
-        if problems := list(filter(None, distributed.gather_objects(problem, world))):
+                _lock(folder, stack)
+            except AsrscaleError as error:
+                problem = error
+        problems = [one for one in distributed.gather_objects(problem, world) if one is not None]
+        if problems:
             raise problems[0]
         yield
 
 
-def describe_environment(job: RunContext) -> dict[str, Any]:
-    """What ran: versions, commit, devices, model."""
+def _lock(folder: Path, stack: ExitStack) -> None:
+    """Takes the lock of a run folder until `stack` is closed; the process that has it is named in the file."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = stack.enter_context((folder / "lock").open("a+"))
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.truncate(0)
+        print(f"process {os.getpid()} on {platform.node()}", file=lock, flush=True)
+    except BlockingIOError:
+        lock.seek(0)
+        owner = lock.read().strip()
+        raise TransientError(
+            f"{folder} is in use by another training, {owner}: choose another --run, or end that"
+        ) from None
+    except OSError as error:
+        raise CliError(f"--run {folder} cannot be used: {error.strerror}: choose another place") from error
+
+
+def write_settings(context: RunContext, environment: dict[str, Any]) -> None:
+    """Writes the settings as resolved, what DeepSpeed gets, and what runs where. For the main rank."""
+    folder = context.folder
+    (folder / PREEMPTED_FILE).unlink(missing_ok=True)
+    settings = to_dict(context.config) | {"data_fingerprint": context.plan.fingerprint}
+    write_json(folder / "config.json", settings)
+    write_json(folder / "ds_config.json", context.ds_config)
+    write_json(folder / "environment.json", environment)
+
+
+def describe_environment(context: RunContext) -> dict[str, Any]:
+    """What runs, as JSON has it: versions, commit, devices, model."""
+    device = context.world.device
     versions = {"asrscale": __version__, "python": platform.python_version()}
-    packages = ("torch", "deepspeed", "transformers", "soundfile", "numpy")
-    here = Path(__file__).parent
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
-    on_gpu = job.world.device.type == "cuda"
+    versions |= {name: version(name) for name in RECORDED_PACKAGES}
     return {
-        "versions": versions | {name: version(name) for name in packages},
-        "commit": commit.stdout.strip() or None,
+        "versions": versions,
+        "commit": _commit(),
         "command": sys.argv,
-        "world_size": job.world.world_size,
-        "device": torch.cuda.get_device_name(job.world.device) if on_gpu else platform.machine(),
+        "world_size": context.world.world_size,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "cpu_cores": os.cpu_count(),
-        "model": recognizer.describe(job.recognizer),
+        "model": describe(context.recognizer),
     }
+
+
+def _commit() -> str | None:
+    """The git commit of this code, where it runs from a checkout."""
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or None

@@ -1,7 +1,8 @@
-"""One optimizer step: its passes, its loss, its gradient, and what happens when memory runs out."""
+"""One optimizer step: its passes, its loss, its gradient, and what happens when memory runs out in a pass."""
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -18,76 +19,126 @@ from asrscale.training.engine import Engine
 from asrscale.training.meter import Meter
 from asrscale.training.run_context import RunContext
 
+REHEARSAL = -1  # the number of the step before the first
 
-def train_step(engine: Engine, job: RunContext, step: Step, good: int, meter: Meter) -> tuple[Tensor, float | None]:
-    """One optimizer step over the `good` utterances of all ranks; without any, no weight is touched.
+
+def train_step(engine: Engine, context: RunContext, step: Step, good: int, meter: Meter) -> tuple[Tensor, float | None]:
+    """Takes one optimizer step over the `good` utterances of all ranks; without any, no weight changes. A collective.
 
     Where memory runs out, all of it is done again in shorter passes.
 
     Returns:
-        This rank's share of the step's mean loss, and the gradient's norm, which `engine.take_step` describes.
+        This rank's share of the step's mean loss, and the gradient's norm as `engine.take_step` returns it; None
+        without good utterances.
 
     Raises:
         CliError: There are no shorter passes to try.
     """
-    total, failed_samples = torch.zeros((), device=job.world.device), 0
     if not good:
-        return total, None
-    for batch in (piece for whole in step.batches for piece in whole.cut(job.cap.samples)):
-        share = run_pass(engine, job, batch, step.number, good, meter)
-        if share is None:
-            failed_samples = batch.waveforms.numel()
-            break
-        total += share
-    learning_rate = job.learning_rate(step.number) if step.number >= 0 else 0.0
-    norm = ds.take_step(engine, learning_rate, head_only=step.number < job.config.optimisation.freeze_steps)
-    failed = [] if math.isfinite(norm) else distributed.gather_objects(failed_samples, job.world)
-    if not any(failed):
-        return total, norm
-    least = min(filter(None, failed))
-    job.cap.lower(least, step=step.number + 1, rank=failed.index(least), tell=job.world.is_main)
-    return train_step(engine, job, step, good, meter)
+        return torch.zeros((), device=context.world.device), None
+    loss, failed_samples = _run_passes(engine, context, step, good, meter)
+    learning_rate = 0.0 if step.number == REHEARSAL else context.learning_rate(step.number)
+    is_head_only = step.number < context.config.optimisation.freeze_steps
+    norm = ds.take_step(engine, learning_rate, head_only=is_head_only)
+    if math.isfinite(norm):
+        return loss, norm
+
+    # A pass that failed has made the gradient of all ranks not finite; so may a bad loss.
+    failed_samples_of_ranks = distributed.gather_objects(failed_samples, context.world)
+    failures = [samples for samples in failed_samples_of_ranks if samples]
+    if not failures:
+        return loss, norm
+    smallest = min(failures)
+    rank = failed_samples_of_ranks.index(smallest)
+    context.cap.lower(smallest, step=step.number + 1, rank=rank, tell=context.world.is_main)
+    return train_step(engine, context, step, good, meter)
 
 
-def run_pass(engine: Engine, job: RunContext, batch: Batch, number: int, good: int, meter: Meter) -> Tensor | None:
-    """Forward and backward of a pass of step `number`: its share of the loss.
+def _run_passes(engine: Engine, context: RunContext, step: Step, good: int, meter: Meter) -> tuple[Tensor, int]:
+    """Runs this rank's passes of a step, up to one for which memory does not suffice.
 
-    Where memory runs out None, and the gradient is made not finite, so that DeepSpeed drops what it has of it on all
-    ranks; but where ranks meet inside of a pass they are told to leave, and their watches end them, and this one.
+    Returns:
+        The sum of their shares of the loss, and the padded samples of the pass that failed; 0 where none did.
     """
-    job.watch.beat()  # a step of hundreds of passes is no hang
-    prepare_pass(job.regulariser, job.recognizer.model, batch, seed=job.config.general.seed, step=number)
-    began = time.perf_counter()
+    loss = torch.zeros((), device=context.world.device)
+    for batch in _pieces(step, context.cap.samples):
+        share = run_pass(engine, context, batch, step.number, good, meter)
+        if share is None:
+            return loss, batch.waveforms.numel()
+        loss += share
+    return loss, 0
+
+
+def _pieces(step: Step, cap_samples: int) -> Iterator[Batch]:
+    """The batches of a step, cut to the cap, which may be lower than when they were planned."""
+    for batch in step.batches:
+        yield from batch.cut(cap_samples)
+
+
+def run_pass(engine: Engine, context: RunContext, batch: Batch, number: int, good: int, meter: Meter) -> Tensor | None:
+    """Runs forward and backward of a pass of step `number`.
+
+    Returns:
+        The pass's share of the step's loss. None where memory ran out: then the gradient was made not finite, so that
+        DeepSpeed drops, on all ranks, what it has of it.
+
+    Raises:
+        RuntimeError: Memory ran out where ranks meet inside of passes (ZeRO 2 and 3): all ranks were asked to exit, and
+            their watches end them, and this one.
+    """
+    context.watch.beat()  # a step of hundreds of passes is no hang
+    prepare_pass(context.regulariser, context.recognizer.model, batch, seed=context.config.general.seed, step=number)
+    started = time.perf_counter()
     try:
-        share = loss_sum(engine, job.recognizer, batch.to(job.world.device)) / good
-        meter.forward_seconds += time.perf_counter() - began
-        ds.backward(engine, share, job.world)
+        share = loss_sum(engine, context.recognizer, batch.to(context.world.device)) / good
+        meter.forward_seconds += time.perf_counter() - started
+        ds.backward(engine, share, context.world)
         return share.detach()
     except RuntimeError as error:
         if not ds.is_out_of_memory(error):
             raise
-        if ds.meets_inside_passes(engine, job.world):
-            cap = replace(job.cap)  # who leaves keeps to the old one, as the others do
-            cap.lower(batch.waveforms.numel(), step=number + 1, rank=job.world.rank, leave=True)
+        if ds.meets_inside_passes(engine, context.world):
+            _ask_all_to_exit(context, batch, number)
             raise
     # Out here, the error holds no tensor any more.
-    torch.cuda.empty_cache()
-    ds.abandon_pass(engine)
-    nobody = silence(job.recognizer.vocabulary)
-    prepare_pass(job.regulariser, job.recognizer.model, nobody, seed=job.config.general.seed, step=number)
-    ds.backward(engine, loss_sum(engine, job.recognizer, nobody.to(job.world.device)) * math.nan, job.world)
+    _void_gradient(engine, context, number)
     return None
 
 
-def rehearse(engine: Engine, job: RunContext) -> None:
-    """The largest pass there can be, of silence, and a step that changes nothing.
+def _ask_all_to_exit(context: RunContext, batch: Batch, number: int) -> None:
+    """Writes the lower cap to RUN/rescues.jsonl, which the watches of all ranks read."""
+    cap = replace(context.cap)  # this rank keeps the old one, as the others do
+    cap.lower(batch.waveforms.numel(), step=number + 1, rank=context.world.rank, leave=True)
+
+
+def _void_gradient(engine: Engine, context: RunContext, number: int) -> None:
+    """Makes the gradient of a step not finite, by a pass of silence with a loss that is no number."""
+    torch.cuda.empty_cache()
+    ds.abandon_pass(engine)
+    batch = silence(context.recognizer.vocabulary)
+    prepare_pass(context.regulariser, context.recognizer.model, batch, seed=context.config.general.seed, step=number)
+    loss = loss_sum(engine, context.recognizer, batch.to(context.world.device))
+    ds.backward(engine, loss * math.nan, context.world)
+
+
+def rehearse(engine: Engine, context: RunContext) -> None:
+    """Runs the largest pass there can be, of silence, and a step that changes nothing. A collective.
 
     What cannot fit fails now; and the optimizer's states exist, which the first real steps, if skipped, would not make.
     """
-    longest, count = job.plan.longest_samples, job.plan.most_utterances(job.cap.samples, job.world.world_size)
-    largest = silence(job.recognizer.vocabulary, count, longest)
+    utterances = context.plan.most_utterances(context.cap.samples, context.world.world_size)
+    largest = silence(context.recognizer.vocabulary, utterances, context.plan.longest_samples)
+    step = Step(
+        number=REHEARSAL,
+        utterances=0,
+        audio_samples=0,
+        padded_samples=0,
+        batches=[largest],
+        damaged=(),
+        index=context.valid_subset,
+    )
     engine.train()
-    train_step(engine, job, Step(-1, 0, 0, 0, [largest], (), job.valid), 1, Meter())
+    train_step(engine, context, step, good=1, meter=Meter())
     ds.set_adam_steps(engine, 0)
 
 
@@ -96,4 +147,5 @@ def loss_sum(engine: Engine, recognizer: Recognizer, batch: Batch) -> Tensor:
     logits = forward_logits(engine, recognizer, batch.waveforms, batch.num_samples)
     num_frames = count_frames(recognizer.model, batch.num_samples)
     losses = ctc_losses(logits, num_frames, batch.labels, batch.num_labels, recognizer.vocabulary.blank_id)
-    return losses.sum() * (1.0 if len(batch.utterances) else 0.0)
+    weight = 1.0 if len(batch.utterances) else 0.0
+    return losses.sum() * weight

@@ -21,7 +21,10 @@ from types import FrameType
 
 import psutil
 
-from asrscale.common.errors import EXIT_STOPPED
+from asrscale.common import distributed
+from asrscale.common.distributed import World
+from asrscale.common.errors import EXIT_STOPPED, Stopped
+from asrscale.data.step_reader import Step
 from asrscale.training.heartbeat import LOOKS, Pulse, look
 from asrscale.training.launcher import find_launchers, is_running
 from asrscale.training.watch import Watch
@@ -123,3 +126,22 @@ def start_again() -> None:
         child.kill()
     os.environ["TORCHELASTIC_RESTART_COUNT"] = str(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) + 1)
     os.execv(sys.executable, sys.orig_argv)
+
+
+def agree_on_step(step: Step, watch: Watch, world: World) -> tuple[int, int]:
+    """Sums up over ranks what each has of a step, and whether any of them was asked to stop. A collective.
+
+    Returns:
+        How many utterances of the step are good, and how many are damaged, on all ranks.
+
+    Raises:
+        Stopped: Some rank was asked to stop; raised on all ranks.
+    """
+    good = sum(len(batch.utterances) for batch in step.batches)
+    damaged = len(step.damaged)
+    is_stopping = watch.beat("training", step.number + 1)
+    sums = distributed.all_reduce_sum([good, damaged, is_stopping], world)
+    all_good, all_damaged, stopping_ranks = map(round, sums)
+    if stopping_ranks:
+        raise Stopped
+    return all_good, all_damaged

@@ -14,9 +14,13 @@ from asrscale.data.step_reader import Step
 from asrscale.model.building import build_recognizer
 from asrscale.model.regularisation import attach_regulariser
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
+from asrscale.training.checkpoint import RunState
 from asrscale.training.config import train_config
+from asrscale.training.ds_config import Precision, resolve_ds_config
+from asrscale.training.loop import fit
 from asrscale.training.memory_rescue import PassCap
 from asrscale.training.run_context import RunContext
+from asrscale.training.tracking import open_tracker
 from asrscale.training.watch import Watch
 
 
@@ -35,9 +39,11 @@ def job(shards: Path, **given: object) -> RunContext:
         recognizer.vocabulary,
         recognizer.stem,
         seed=1,
-        batch_seconds=3.0,
-        units_per_step=2,
+        batch_seconds=config.batching.batch_seconds,
+        units_per_step=config.batching.units_per_step,
     )
+    world = World(rank=0, local_rank=0, world_size=1, device=torch.device("cpu"))
+    valid = read_index(config.data.valid)
     cap = PassCap(
         path=Path("rescues.jsonl"),
         settings={},
@@ -46,16 +52,36 @@ def job(shards: Path, **given: object) -> RunContext:
     )
     return RunContext(
         config=config,
-        world=World(rank=0, local_rank=0, world_size=1, device=torch.device("cpu")),
+        ds_config=zero_config(stage=2),
+        world=world,
         folder=Path("run"),
         recognizer=recognizer,
         regulariser=attach_regulariser(recognizer.model, mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0),
         plan=plan,
-        valid=read_index(config.data.valid),
+        valid=valid,
+        valid_subset=valid,
         total_steps=config.batching.max_steps,
         watch=Watch(Path("run")),
         cap=cap,
     )
+
+
+def zero_config(stage: int, precision: Precision = "fp32", **zero: object) -> dict[str, object]:
+    """A resolved DeepSpeed configuration for the CPU; `zero` adds to its "zero_optimization" section."""
+    section = {"stage": stage, "stage3_param_persistence_threshold": 0} | zero
+    return resolve_ds_config(
+        {"zero_optimization": section},
+        precision=precision,
+        max_gradient_norm=1.0,
+        device=torch.device("cpu"),
+    )
+
+
+def fit_quietly(context: RunContext, state: RunState, resumed: Path | None = None) -> RunState:
+    """The state in which `fit` ends, with metrics written to the run folder only."""
+    tracking = open_tracker(context.folder, project="", config={}, wandb_mode="off", resume_step=state.step)
+    with tracking as tracker:
+        return fit(context, state, resumed, tracker)
 
 
 def train_index(context: RunContext) -> Index:

@@ -7,28 +7,22 @@ torchrun … tests/ranks/loss_curves.py SHARDS STEPS OUT.json
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from helpers.contexts import job, zero_config
+
 from asrscale.common import distributed
 from asrscale.common.distributed import World
-from asrscale.data.catalog import read_catalog
-from asrscale.data.index import read_index
-from asrscale.data.run_plan import plan_run
 from asrscale.data.step_reader import steps_from
-from asrscale.model.building import build_recognizer
-from asrscale.model.regularisation import attach_regulariser
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
-from asrscale.training import ds_config
 from asrscale.training import engine as ds
-from asrscale.training.config import train_config
-from asrscale.training.loop import count_utterances
-from asrscale.training.memory_rescue import PassCap
 from asrscale.training.meter import Meter
-from asrscale.training.run_context import RunContext
 from asrscale.training.step import train_step
-from asrscale.training.watch import Watch
+from asrscale.training.stopping import agree_on_step
 
 BATCH_SECONDS, UNITS_PER_STEP = 6.0, 2
 
@@ -38,33 +32,27 @@ def curve(shards: Path, steps: int, zero: dict[str, object], pieces: int, world:
 
     These are its norm and its product with a random vector.
     """
-    config = train_config(
-        train=(str(shards / "train"),), valid=(str(shards / "valid"),), model="tiny", max_steps=100, warmup_steps=10,
-        batch_seconds=BATCH_SECONDS, units_per_step=UNITS_PER_STEP, dropout=0.0, layerdrop=0.0,
-    )  # fmt: skip
-    catalog, valid = read_catalog(config.data.train), read_index(config.data.valid)
-    recognizer = build_recognizer("tiny", catalog.characters, dropout=0.0)
-    regulariser = attach_regulariser(recognizer.model, mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0)
-    plan = plan_run(
-        catalog,
-        recognizer.vocabulary,
-        recognizer.stem,
-        seed=1,
+    context = job(
+        shards,
+        max_steps=100,
+        warmup_steps=10,
         batch_seconds=BATCH_SECONDS,
         units_per_step=UNITS_PER_STEP,
+        memory_cap_seconds=10**6,
+        dropout=0.0,
+        layerdrop=0.0,
     )
-    memory = PassCap(Path("rescues.jsonl"), {}, 10**9, plan.longest_samples)
-    job = RunContext(config, world, Path("run"), recognizer, regulariser, plan, valid, 100, Watch(Path("run")), memory)
-    given = {"zero_optimization": zero | {"stage3_param_persistence_threshold": 0}}
-    resolved = ds_config.resolve_ds_config(given, precision="fp32", max_gradient_norm=1.0, device=world.device)
-    engine = ds.initialize(recognizer.model, resolved, weight_decay=0.01, adam_beta2=0.98)
+    context = replace(context, world=world, ds_config=zero_config(**zero))
+    plan = context.plan
+    recognizer = context.recognizer
+    engine = ds.initialize(recognizer.model, context.ds_config, weight_decay=0.01, adam_beta2=0.98)
     engine.train()
-    cap = max(int(BATCH_SECONDS * SAMPLE_RATE_HZ * 1.02 / pieces), int(catalog.longest_samples.max()))
+    cap = max(int(BATCH_SECONDS * SAMPLE_RATE_HZ * 1.02 / pieces), int(plan.catalog.longest_samples.max()))
     losses: list[float] = []
     gradients: dict[str, tuple[float, float]] = {}
     for step in steps_from(plan, range(steps), rank=world.rank, world_size=world.world_size,
                            cap_samples=cap, threads=1):  # fmt: skip
-        share, _ = train_step(engine, job, step, count_utterances(job, step)[0], Meter())
+        share, _ = train_step(engine, context, step, agree_on_step(step, context.watch, world)[0], Meter())
         losses += distributed.all_reduce_sum([float(share)], world)
         if step.number == 0:  # the first moment is a tenth of the first gradient
             for name, moment in ds.gather_moments(engine, world).items():

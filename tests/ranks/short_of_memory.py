@@ -20,7 +20,7 @@ from asrscale.data.batches import Batch
 from asrscale.data.step_reader import Step
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 from asrscale.training import engine as ds
-from asrscale.training import loop, step
+from asrscale.training import loop, saving, step, validation
 from asrscale.training.run_context import RunContext
 
 TRAIN = Path(__file__).resolve().parents[2] / "launch" / "train.py"
@@ -71,8 +71,11 @@ def main() -> None:
         with Allocator(int(operation) if fails and where == "backward" else 0):
             backward(*given)
 
-    step.train_step, step.loss_sum, ds.backward = begin, forward, back
-    loop.evaluate, loop.save_checkpoint = short("evaluate", loop.evaluate), short("save", loop.save_checkpoint)
+    step.train_step = loop.train_step = begin
+    step.loss_sum = forward
+    ds.backward = back
+    validation.evaluate = short("evaluate", validation.evaluate)
+    saving.save_checkpoint = short("save", saving.save_checkpoint)
     ds.take_step = short("step", ds.take_step)
     sys.argv[0] = str(TRAIN)
     runpy.run_path(str(TRAIN), run_name="__main__")

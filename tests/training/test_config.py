@@ -66,7 +66,8 @@ def test_without_data_the_demo_is_used_or_explained(tmp_path: Path, monkeypatch:
     folder.mkdir(parents=True)
     (folder / "dataset.json").write_text("{}")
     config = train_config()
-    assert config.model == "tiny" and config.train == ("data/demo/shards/train",)
+    assert config.model.model == "tiny"
+    assert config.data.train == ("data/demo/shards/train",)
 
 
 def test_a_run_is_only_resumed_with_the_settings_that_made_it(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""When a run is over and what its learning rate is; tests/training/test_fit.py trains."""
+"""When a run is over and what its learning rate is; tests/training/test_loop.py trains."""
 
 from pathlib import Path
 

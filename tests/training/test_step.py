@@ -1,6 +1,5 @@
-"""The parts of the loop that need no launcher; tests/test_train.py runs the whole."""
+"""One optimizer step, in a world of one; tests/test_train.py starts real ranks."""
 
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,39 +9,25 @@ import numpy as np
 import pytest
 import torch
 from conftest import flip_bit
-from helpers.contexts import job, step_of, train_index
+from helpers.contexts import job, step_of, train_index, zero_config
 from ranks.short_of_memory import Allocator
 
 from asrscale.common.distributed import World
 from asrscale.data.step_reader import Step
 from asrscale.model.building import build_recognizer
-from asrscale.training import ds_config, loop
 from asrscale.training import engine as ds
 from asrscale.training import step as step_module
-from asrscale.training.checkpoint import RunState, read_state
-from asrscale.training.loop import count_utterances, fit
+from asrscale.training.ds_config import Precision
 from asrscale.training.meter import Meter
 from asrscale.training.run_context import RunContext
 from asrscale.training.step import loss_sum, rehearse, train_step
-from asrscale.training.tracking import open_tracker
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    with ds.joined_ranks() as joined:
-        yield joined
-
-
-def shipped(own: RunContext) -> dict[str, object]:
-    """What DeepSpeed gets."""
-    zero = {"zero_optimization": {"stage": 2}}
-    return ds_config.resolve_ds_config(zero, precision="fp32", max_gradient_norm=1.0, device=own.world.device)
+from asrscale.training.stopping import agree_on_step
 
 
 def trained(own: RunContext, step: Step, good: int) -> tuple[dict[str, torch.Tensor], float, float | None]:
     """The weights after one step at a constant learning rate, its loss, and the norm of its gradient."""
     model = own.recognizer.model.to(own.world.device)
-    engine = ds.initialize(model, shipped(own), weight_decay=0.0, adam_beta2=0.98)
+    engine = ds.initialize(model, own.ds_config, weight_decay=0.0, adam_beta2=0.98)
     engine.train()
     loss, norm = train_step(engine, own, step, good, Meter())
     engine.destroy()
@@ -55,7 +40,7 @@ def test_a_damaged_utterance_leaves_the_step_of_the_others(tone_shards: Path, ow
     passes = [np.array([4, 7, 9]), np.array([11, 30])]
     step = step_of(damaged, passes, 5)
     assert [one.utterance for one in step.damaged] == [4]
-    assert count_utterances(damaged, step) == (4, 1)
+    assert agree_on_step(step, damaged.watch, world) == (4, 1)
     weights, loss, norm = trained(damaged, step, 4)
     expected, *same = trained(intact, step_of(intact, [np.array([7, 9]), np.array([11, 30])], 4), 4)
     assert [loss, norm] == same and all(weights[name].equal(expected[name]) for name in weights)
@@ -74,9 +59,7 @@ def test_a_damaged_utterance_leaves_the_step_of_the_others(tone_shards: Path, ow
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_weights_that_wait_for_the_head_are_not_decayed(stage: int, tone_shards: Path, world: World) -> None:
     own = replace(job(tone_shards, warmup_steps=0, freeze_steps=2), world=world)
-    zero = {"zero_optimization": {"stage": stage, "stage3_param_persistence_threshold": 0}}
-    config = ds_config.resolve_ds_config(zero, precision="fp32", max_gradient_norm=1.0, device=world.device)
-    engine = ds.initialize(own.recognizer.model, config, weight_decay=0.5, adam_beta2=0.98)
+    engine = ds.initialize(own.recognizer.model, zero_config(stage), weight_decay=0.5, adam_beta2=0.98)
     seen = [ds.gather_weights(engine, {}, world)]
     for number in range(3):
         train_step(engine, own, replace(step_of(own, [np.array([4, 7])], 2), number=number), 2, Meter())
@@ -92,8 +75,8 @@ def test_no_pass_waits_for_the_device(
     stage: int, tone_shards: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As DeepSpeed's throughput timer did, from the third step on, before each forward pass."""
-    own, zero = replace(job(tone_shards), world=world), {"zero_optimization": {"stage": stage}, "steps_per_print": 1}
-    config = ds_config.resolve_ds_config(zero, precision="fp32", max_gradient_norm=1.0, device=world.device)
+    own = replace(job(tone_shards), world=world)
+    config = zero_config(stage) | {"steps_per_print": 1}
     engine = ds.initialize(own.recognizer.model, config, weight_decay=0.0, adam_beta2=0.98)
     waits: list[object] = []
     monkeypatch.setattr(ds.deepspeed.get_accelerator(), "synchronize", lambda *given: waits.append(given))
@@ -108,7 +91,7 @@ def test_a_step_without_a_good_utterance_touches_no_weight(own_shards: Path, wor
     before = {name: p.detach().clone() for name, p in own.recognizer.model.named_parameters()}
     flip_bit(train_index(own), 4)
     step = step_of(own, [np.array([4])], 1)
-    assert [len(batch.utterances) for batch in step.batches] == [0] and count_utterances(own, step) == (0, 1)
+    assert [len(batch.utterances) for batch in step.batches] == [0] and agree_on_step(step, own.watch, world) == (0, 1)
     weights, loss, _ = trained(own, step, 0)
     assert loss == 0 and all(weights[name].equal(before[name].cpu()) for name in weights)
 
@@ -116,9 +99,7 @@ def test_a_step_without_a_good_utterance_touches_no_weight(own_shards: Path, wor
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_a_run_whose_first_steps_are_skipped_can_be_saved(stage: int, tone_shards: Path, world: World) -> None:
     own = replace(job(tone_shards), world=world)
-    zero = {"zero_optimization": {"stage": stage}}
-    config = ds_config.resolve_ds_config(zero, precision="fp32", max_gradient_norm=1.0, device=world.device)
-    engine = ds.initialize(own.recognizer.model, config, weight_decay=0.1, adam_beta2=0.98)
+    engine = ds.initialize(own.recognizer.model, zero_config(stage), weight_decay=0.1, adam_beta2=0.98)
     before = ds.gather_weights(engine, {}, world)
     rehearse(engine, own)
     batch = step_of(own, [np.array([4])], 1).batches[0]
@@ -152,14 +133,14 @@ def test_the_rehearsal_leaves_no_trace(tone_shards: Path, tmp_path: Path, world:
         own.regulariser.mask_feature_prob = own.regulariser.layerdrop = 0.5
         assert own.plan.most_utterances(own.cap.samples, 1) == 48_000 // longest
         with failing_once("backward", 150, 1 if fails else 0):
-            found.append(after_a_step(own, shipped(own), [[4], [7], [9]]))
+            found.append(after_a_step(own, own.ds_config, [[4], [7], [9]]))
         assert own.cap.rescues == fails
     assert all(found[0][name].equal(other[name]) for other in found[1:] for name in found[0])
 
 
 @contextmanager
 def failing_once(where: str, operation: int, call: int) -> Iterator[None]:
-    """Memory runs out at one operation of the first, second … forward or backward of `fit`; at none with call 0."""
+    """Memory runs out at one operation of the first, second … forward or backward of a pass; at none with call 0."""
     name, calls = {"forward": "loss_sum", "backward": "backward"}[where], 0
     owner = step_module if where == "forward" else ds
     original = getattr(owner, name)
@@ -178,8 +159,14 @@ def failing_once(where: str, operation: int, call: int) -> Iterator[None]:
 
 
 FEW = [("forward", 1), ("forward", 99), ("backward", 2), ("backward", 80), ("backward", 180)]
+
+
 MANY = [("forward", n) for n in range(1, 120, 8)] + [("backward", n) for n in range(1, 240, 8)]
+
+
 WAYS = [(0, "fp32", False), (1, "fp32", False), (1, "bf16", False), (2, "fp32", False), (2, "bf16", False)]
+
+
 OFFLOADED = [(2, "fp32", True), (2, "bf16", True)]
 
 
@@ -189,15 +176,11 @@ OFFLOADED = [(2, "fp32", True), (2, "bf16", True)]
     + [pytest.param(*way, MANY, marks=pytest.mark.slow) for way in WAYS + OFFLOADED],
 )
 def test_memory_that_runs_out_anywhere_in_a_pass_leaves_the_step_as_it_is(
-    stage: int, precision: ds_config.Precision, offload: bool, places: list[tuple[str, int]], tone_shards: Path,
+    stage: int, precision: Precision, offload: bool, places: list[tuple[str, int]], tone_shards: Path,
     tmp_path: Path, world: World,
 ) -> None:  # fmt: skip
-    zero = {"stage": stage, "reduce_bucket_size": 50_000} | (
-        {"offload_optimizer": {"device": "cpu"}} if offload else {}
-    )
-    config = ds_config.resolve_ds_config(
-        {"zero_optimization": zero}, precision=precision, max_gradient_norm=1.0, device=world.device
-    )
+    offloads = {"offload_optimizer": {"device": "cpu"}} if offload else {}
+    config = zero_config(stage, precision, reduce_bucket_size=50_000, **offloads)
     expected: dict[str, torch.Tensor] = {}
     for where, operation in [("forward", 0), *places]:
         own = replace(job(tone_shards, warmup_steps=0), world=world, folder=tmp_path)
@@ -207,51 +190,3 @@ def test_memory_that_runs_out_anywhere_in_a_pass_leaves_the_step_as_it_is(
         assert own.cap.rescues == (operation > 0), (where, operation)
         expected = expected or found
         assert all(found[name].equal(expected[name]) for name in expected), (where, operation)
-
-
-def fitted(own: RunContext, state: RunState, resumed: Path | None = None) -> RunState:
-    """Where `fit` ends."""
-    tracking = open_tracker(own.folder, project="", config={}, wandb_mode="off", resume_step=state.step)
-    with tracking as tracker:
-        return fit(own, state, resumed, shipped(own), tracker)
-
-
-def test_a_failed_save_of_a_new_best_costs_no_best_model_on_the_disk(
-    tone_shards: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = dict(max_steps=4, warmup_steps=0, eval_steps=2, save_steps=1, save_total_limit=1)
-    own = replace(job(tone_shards, **settings), world=world, folder=tmp_path)
-    original, best = loop.save_checkpoint, []
-
-    def full_at_step_2(engine: ds.Engine, frozen: object, state: RunState, *given: object, **named: object) -> object:
-        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-        if state.step == 2:
-            assert state.best_step == 2
-            resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited[1]))
-        try:
-            return original(engine, frozen, state, *given, **named)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-            pointer = tmp_path / "checkpoints" / "best"
-            best.append(pointer.read_text().strip())
-            assert (pointer.parent / best[-1]).is_dir()
-
-    start = RunState(best=(9.0, 9.0, 9.0), best_step=0)
-    engine = ds.initialize(own.recognizer.model, shipped(own), weight_decay=0.0, adam_beta2=0.98)
-    rehearse(engine, own)
-    assert original(engine, {}, start, tmp_path, keep=1, world=world) is None
-    engine.destroy()
-    own = replace(own, recognizer=build_recognizer("tiny", ""))
-    monkeypatch.setattr(loop, "save_checkpoint", full_at_step_2)
-    ended = fitted(own, start, tmp_path / "checkpoints" / "step-00000000")
-    assert best == ["step-00000000"] * 3 + ["step-00000004"] and ended.best_step == 4
-
-
-def test_a_run_stopped_in_its_last_evaluation_takes_no_step_beyond_it(
-    tone_shards: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = replace(job(tone_shards, warmup_steps=0, eval_steps=2, patience=1), world=world, folder=tmp_path)
-    stopped = RunState(step=2, best=(0.0, 0.0, 0.0), best_step=1)
-    ended = fitted(own, stopped)
-    assert ended == replace(stopped, evaluated_step=2, stale_evaluations=1)
-    assert read_state(tmp_path / "checkpoints" / "step-00000002") == ended

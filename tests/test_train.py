@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,11 @@ from helpers.training import STEPS, free_port, launch, metric, partitioned_zero3
 from safetensors.torch import load_file
 from transformers import AutoModelForCTC, AutoProcessor
 
-from asrscale.common import distributed
-from asrscale.common.errors import CliError, TransientError
+from asrscale.common.errors import CliError
 from asrscale.data.index import read_index
 from asrscale.speech.normalisation import normalise
 from asrscale.training.config import train_config
 from asrscale.training.run import train
-from asrscale.training.run_folder import locked_run_folder
 from asrscale.training.watch import Watch
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -119,101 +116,6 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     else:
         assert losses == pytest.approx(expected, rel=1e-4)
         assert max(float((weights[name] - other[name]).abs().max()) for name in weights) < 1e-4
-
-
-def test_one_run_folder_has_one_training(tmp_path: Path) -> None:
-    with distributed.joined_ranks() as world:
-        with (
-            locked_run_folder(tmp_path / "run", world),
-            pytest.raises(
-                TransientError, match=rf"is being trained in by process {os.getpid()} on .*: choose another --run"
-            ),
-            locked_run_folder(tmp_path / "run", world),
-        ):
-            pass
-        with locked_run_folder(tmp_path / "run", world):  # free again
-            pass
-        (tmp_path / "file").touch()
-        with (
-            pytest.raises(CliError, match=r"--run .*file.* cannot be used"),
-            locked_run_folder(tmp_path / "file" / "run", world),
-        ):
-            pass
-
-
-def test_the_run_folder_is_ours_before_a_checkpoint_is_chosen(
-    tone_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A run that is still saving elsewhere also drops old checkpoints; and reading them may hang."""
-    data = dict(train=(str(tone_shards / "train"),), valid=(str(tone_shards / "valid"),), model="tiny")
-    config, watch = train_config(**data, run=str(tmp_path)), Watch(tmp_path)
-
-    def chosen_too_early(folder: Path) -> None:
-        raise AssertionError("chosen without the lock")
-
-    with distributed.joined_ranks() as world, locked_run_folder(tmp_path, world), monkeypatch.context() as patched:
-        patched.setattr("asrscale.training.checkpoint.whole_checkpoint", chosen_too_early)
-        patched.setattr("asrscale.training.engine.joined_ranks", lambda: nullcontext(world))
-        with pytest.raises(TransientError, match="is being trained in by process"):
-            train(config, watch)
-
-    def hung(folder: Path) -> None:
-        assert watch.rank == 0
-        raise TimeoutError
-
-    monkeypatch.setattr("asrscale.training.checkpoint.whole_checkpoint", hung)
-    with pytest.raises(TimeoutError):
-        train(config, watch)
-
-
-@pytest.mark.parametrize(("name", "kind"), [("checkpoint", TransientError), ("seed", CliError)])
-def test_a_checkpoint_that_some_ranks_do_not_see_yet_may_be_tried_again(
-    name: str, kind: type[Exception], tone_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = dict(train=(str(tone_shards / "train"),), valid=(str(tone_shards / "valid"),), model="tiny")
-
-    def with_another(value: object, world: distributed.World) -> list[object]:
-        return [value, value | {name: 7} if isinstance(value, dict) else value]
-
-    monkeypatch.setattr("asrscale.common.distributed.gather_objects", with_another)
-    with pytest.raises(kind, match=f"the ranks do not agree on {name}: "):
-        train(train_config(**data, run=str(tmp_path)), Watch(tmp_path))
-
-
-def test_the_model_is_complete_when_all_is_written_and_uploaded_before_the_ranks_leave(
-    tone_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = dict(train=(str(tone_shards / "train"),), valid=(str(tone_shards / "valid"),), model="tiny", wandb="off")
-    brief = dict(max_steps=1, warmup_steps=0, eval_utterances=4, push_to_hub="me/speech")
-    config, watch, card = (
-        train_config(**data, **brief, run=str(tmp_path)),
-        Watch(tmp_path),
-        tmp_path / "model/README.md",
-    )
-    monkeypatch.setenv("HF_TOKEN", "hf_x")
-    monkeypatch.setattr(
-        "asrscale.training.run.plot_metrics", lambda folder: (tmp_path / "nowhere" / "metrics.png").touch()
-    )
-    with pytest.raises(FileNotFoundError):
-        train(config, watch)
-    assert len(metric(tmp_path, "final/wer")) == 1 and not card.exists()
-    monkeypatch.undo()
-    monkeypatch.setenv("HF_TOKEN", "hf_x")
-    seen = []
-
-    def pushed(folder: Path, repo_id: str) -> bool:
-        assert watch.hang_seconds == float("inf")  # it may take as long as it likes
-        return bool(seen.append(("push", watch.doing, card.exists())))
-
-    def together() -> None:
-        seen.append(("barrier", watch.doing, card.exists()))
-
-    monkeypatch.setattr("asrscale.training.run.push_model", pushed)
-    monkeypatch.setattr("asrscale.common.distributed.barrier", together)
-    for _ in range(2):  # the second finds the run complete
-        seen.clear()
-        assert train(config, watch) == 0
-        assert seen[-2:] == [("push", "saving", True), ("barrier", "ending", True)]
 
 
 def test_a_full_disk_costs_no_more_than_the_checkpoints(tone_shards: Path, tmp_path: Path, run_command: Run) -> None:
@@ -327,32 +229,6 @@ def test_early_stopping_ends_a_run_that_does_not_improve(tone_shards: Path, tmp_
     assert "stopped early after step" in done.stderr
     assert max(metric(tmp_path / "run", "valid/wer")) < 100
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (dict(warmup_steps=500, max_steps=500), "--warmup_steps 500, but the run has 500 steps"),
-        (dict(memory_cap_seconds=0.3), "--memory_cap_seconds 0.3 is below the longest utterance, LONGEST: raise it"),
-        (dict(config="nowhere.json"), "--config nowhere.json: No such file"),
-        (dict(config="Makefile"), "--config Makefile is not valid JSON"),
-        (dict(precision="fp16"), "--precision fp16 needs a GPU"),
-        (dict(train=("nowhere",)), "nowhere: no such folder"),
-        (dict(model="nowhere"), "--model nowhere: no such folder"),
-        (dict(precision="bf16", config="ds_configs/zero0.json"), "use ds_configs/zero1.json"),
-    ],
-)
-def test_bad_settings_end_before_any_work(
-    given: dict[str, object], message: str, tone_shards: Path, tmp_path: Path
-) -> None:
-    data = dict(train=(str(tone_shards / "train"),), valid=(str(tone_shards / "valid"),), model="tiny")
-    with pytest.raises(CliError) as caught:
-        train(train_config(**data | dict(run=str(tmp_path / "run")) | given), Watch(tmp_path))
-    index = read_index([str(tone_shards / "train")])
-    longest = int(index.num_samples.argmax())
-    named = f"{index.num_samples[longest] / 16_000:.1f} s in {index.name(longest)}"
-    assert message.replace("LONGEST", named) in str(caught.value) and "\n" not in str(caught.value)
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_slow_store_shows_in_the_share_of_time_spent_waiting(

@@ -1,0 +1,59 @@
+"""Evaluations while training: transcribes a subset of the validation data, and keeps track of the best model."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+
+from asrscale.common.progress import Progress
+from asrscale.results.evaluation import evaluate
+from asrscale.results.predictions import predictions
+from asrscale.training.checkpoint import RunState
+from asrscale.training.engine import Engine
+from asrscale.training.run_context import RunContext
+from asrscale.training.tracking import Tracker
+from asrscale.training.watch import Watch
+
+SAMPLE_PREDICTIONS = 20  # recorded after each evaluation
+
+
+def validate(engine: Engine, context: RunContext, state: RunState, tracker: Tracker, bar: Progress) -> RunState:
+    """Transcribes the validation subset, records the result, and compares it with the best so far. A collective.
+
+    Returns:
+        `state` with the evaluation counted, and with the best score where this one is better.
+
+    Raises:
+        Stopped: A rank was asked to stop; the evaluation is not counted.
+    """
+    result = evaluate(
+        engine,
+        context.recognizer,
+        context.valid_subset,
+        context.world,
+        memory_cap_seconds=context.cap.seconds,
+        threads=context.config.data.decode_threads,
+        title=None,
+        cache=context.cache,
+        should_stop=reports_evaluating(context.watch),
+    )
+    engine.train()
+    wer = result.errors.wer
+    cer = result.errors.cer
+    tracker.log(state.step, {"valid/wer": wer, "valid/cer": cer, "valid/loss": result.loss})
+    rows = predictions(context.valid_subset, result.hypotheses())
+    tracker.log_predictions(state.step, list(islice(rows, SAMPLE_PREDICTIONS)))
+
+    # While a young model still outputs nothing and its WER stays at 100 %, CER and loss show that it learns.
+    score = (wer, cer, math.inf if result.loss is None else result.loss)
+    is_best = state.best is None or score < state.best
+    bar.write(f"step {state.step:,}: WER {wer:.2%}, CER {cer:.2%}{', the best so far' if is_best else ''}")
+    if is_best:
+        return replace(state, evaluated_step=state.step, best=score, best_step=state.step, stale_evaluations=0)
+    return replace(state, evaluated_step=state.step, stale_evaluations=state.stale_evaluations + 1)
+
+
+def reports_evaluating(watch: Watch) -> Callable[[], bool]:
+    """A function that reports progress of an evaluation, and returns whether this rank was asked to stop."""
+    return partial(watch.beat, "evaluating")
