@@ -29,7 +29,7 @@ OWNERS = {
     "espeakng_loader": {"corpus.demo_corpus"},
     "fire": {"common.cli"},
     "fsspec": {"common.storage"},
-    "huggingface_hub": {"model.hub"},
+    "huggingface_hub": {"model.hub", "model.quiet"},
     "jinja2": {"common.html"},
     "jiwer": {"results.metrics"},
     "matplotlib": {"training.metrics_plot"},

@@ -2,41 +2,54 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from asrscale.common.atomic_files import sync
 from asrscale.model.lora import merge_lora
 from asrscale.model.recognizer import Recognizer
 
 WEIGHTS_FILE = "model.safetensors"  # transformers' name
+CONFIG_FILE = "config.json"  # transformers' name
+CARD_FILE = "README.md"  # the hub's name
 
 
 def export_model(recognizer: Recognizer, folder: Path, dtype: torch.dtype) -> None:
-    """Writes a stock Hugging Face model folder in `dtype`, with adapters merged into the weights.
+    """Writes a stock Hugging Face model folder in `dtype`, with LoRA's matrices added to the weights.
+
+    The recognizer's own model is changed, too: its LoRA matrices are merged, and it is cast to `dtype`.
 
     Raises:
-        RuntimeError: What was written is not, name by name and bit by bit, what the model holds.
+        RuntimeError: The weights in the file are not, name by name and bit by bit, those of the model.
     """
     merge_lora(recognizer.model)
     weights = recognizer.model.to(dtype).state_dict()
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     recognizer.save(partial)
-    written = load_file(partial / WEIGHTS_FILE)
-    if written.keys() != weights.keys():
-        raise RuntimeError(f"{partial}: missing or foreign weights {sorted(written.keys() ^ weights.keys())}")
-    for name, value in weights.items():
-        if written[name].dtype != dtype or not torch.equal(written[name], value):
-            raise RuntimeError(f"{partial}: {name} was not written as it is")
+    _check_written(partial, weights, dtype)
     sync(*partial.iterdir(), partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
 
+def _check_written(folder: Path, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+    """Raises RuntimeError where the weights in a model folder are not in `dtype`, or differ from `weights`."""
+    written = load_file(folder / WEIGHTS_FILE)
+    if written.keys() != weights.keys():
+        raise RuntimeError(f"{folder}: missing or foreign weights {sorted(written.keys() ^ weights.keys())}")
+    for name, weight in weights.items():
+        if written[name].dtype != dtype or not torch.equal(written[name], weight):
+            raise RuntimeError(f"{folder}: {name} was not written as it is")
+
+
 def is_exported(folder: Path, dtype: torch.dtype) -> bool:
     """Whether a model folder is finished (its card is written last) and in `dtype`."""
-    name, config = str(dtype).removeprefix("torch."), folder / "config.json"
-    return (folder / "README.md").is_file() and name == json.loads(config.read_text(encoding="utf-8"))["dtype"]
+    if not (folder / CARD_FILE).is_file():
+        return False
+    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    return bool(config["dtype"] == str(dtype).removeprefix("torch."))

@@ -11,32 +11,42 @@ from asrscale.model.padding import standardise
 from asrscale.model.recognizer import Recognizer
 from asrscale.speech.pcm import PCM_SCALE
 
+WAVEFORM_EPSILON = 1e-7  # what transformers' Wav2Vec2FeatureExtractor adds to the variance of a waveform
+
 
 def count_frames(model: Wav2Vec2ForCTC, num_samples: Tensor) -> Tensor:
-    """(B,) frames of utterances of (B,) samples, by the model's own convolutions."""
+    """Returns the (B,) frames of utterances of (B,) samples, by the model's own convolutions."""
     frames: Tensor = model._get_feat_extract_output_lengths(num_samples)
     return frames.clamp(min=0)
 
 
 def forward_logits(model: nn.Module, recognizer: Recognizer, waveforms: Tensor, num_samples: Tensor) -> Tensor:
-    """Logits (B, F, V) of int16 waveforms (B, T), zero after each utterance's end, and their (B,) true lengths.
+    """Returns the logits (B, F, V) of a padded batch; those of an utterance's own frames do not depend on its padding.
 
-    Those of an utterance's own frames do not depend on its padding. `model` is `recognizer`'s, or the engine around it.
+    Args:
+        model: The model of `recognizer`, or the training engine around it.
+        recognizer: Says how the waveforms are prepared.
+        waveforms: (B, T) int16, zero after each utterance's end.
+        num_samples: (B,) true lengths.
     """
-    x = waveforms.float() / PCM_SCALE
-    mask = (torch.arange(x.shape[1], device=x.device) < num_samples[:, None]).long()
-    if recognizer.processor.feature_extractor.do_normalize:  # as Wav2Vec2FeatureExtractor does, epsilon included
-        x = standardise(x, num_samples[:, None], 1e-7) * mask
+    samples = waveforms.float() / PCM_SCALE
+    mask = (torch.arange(samples.shape[1], device=samples.device) < num_samples[:, None]).long()
+    if recognizer.processor.feature_extractor.do_normalize:
+        samples = standardise(samples, num_samples[:, None], WAVEFORM_EPSILON) * mask
     recognizer.model.wav2vec2.feature_extractor.num_samples = num_samples
-    logits: Tensor = model(x.to(recognizer.model.dtype), attention_mask=mask).logits
+    logits: Tensor = model(samples.to(recognizer.model.dtype), attention_mask=mask).logits
     return logits
 
 
 def ctc_losses(logits: Tensor, num_frames: Tensor, labels: Tensor, num_labels: Tensor, blank: int) -> Tensor:
-    """(B,) CTC loss of each utterance divided by its label length, in fp32.
+    """Returns the (B,) CTC loss of each utterance divided by its label length, in fp32.
 
-    Of logits (B, F, V) in any precision with (B,) true frames, and labels (B, L) with (B,) true lengths of at least 1;
-    beyond them may stand anything.
+    Args:
+        logits: (B, F, V) in any precision.
+        num_frames: (B,) true frames of each utterance; the logits after them are not used.
+        labels: (B, L) token ids.
+        num_labels: (B,) true label lengths, at least 1; the labels after them are not used.
+        blank: The id of CTC's blank.
     """
     log_probs = torch.log_softmax(logits.float(), dim=-1).transpose(0, 1)
     with torch.backends.cudnn.flags(enabled=False):  # cuDNN's CTC has returned wrong gradients (pytorch#21680)
@@ -45,7 +55,10 @@ def ctc_losses(logits: Tensor, num_frames: Tensor, labels: Tensor, num_labels: T
 
 
 def greedy_texts(recognizer: Recognizer, logits: Tensor, num_frames: Tensor) -> list[str]:
-    """The best path of each utterance as text: argmax on the device, cut to its true length, collapsed."""
-    paths, lengths = logits.argmax(-1).cpu(), num_frames.tolist()
+    """Returns the text of each utterance's best path, of logits (B, F, V) and (B,) true frames.
+
+    The best path has the likeliest token of each frame. It is found on the device, and only token ids are copied.
+    """
+    paths = logits.argmax(-1).cpu()
     tokenizer = recognizer.processor.tokenizer
-    return [tokenizer.decode(path[:frames].tolist()) for path, frames in zip(paths, lengths, strict=True)]
+    return [tokenizer.decode(path[:frames].tolist()) for path, frames in zip(paths, num_frames.tolist(), strict=True)]

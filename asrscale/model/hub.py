@@ -1,6 +1,6 @@
-"""Uploads an exported model to the Hugging Face hub. The only module that knows huggingface_hub.
+"""Uploads an exported model to the Hugging Face hub.
 
-The token comes from HF_TOKEN or `hf auth login` and stays inside huggingface_hub: it is in no setting and no message.
+The token comes from HF_TOKEN or `hf auth login` and stays inside huggingface_hub: no setting and no message holds it.
 """
 
 import sys
@@ -11,13 +11,17 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils._validators import validate_repo_id
 
 from asrscale.common.errors import CliError
+from asrscale.model.quiet import quiet_huggingface
+from asrscale.model.reasons import short_reason
+
+MAX_REASON_CHARACTERS = 300  # the hub's errors name an address and a request id before the cause
 
 
 def check_login(repo_id: str) -> None:
-    """What can be known before days of training, without the network, which a compute node may not have.
+    """Checks before days of training what can be checked without the network, which a compute node may not have.
 
     Raises:
-        CliError: An id that the hub would not take, or no token.
+        CliError: The hub would not accept the id, or there is no token.
     """
     try:
         validate_repo_id(repo_id)
@@ -27,20 +31,29 @@ def check_login(repo_id: str) -> None:
         raise CliError("--push_to_hub needs a login: run hf auth login, or set HF_TOKEN")
 
 
+@quiet_huggingface()
 def push_model(folder: Path, repo_id: str) -> bool:
     """Uploads a model folder, card included; makes the repository, which is public, unless it exists.
 
     Returns:
-        Whether it worked. Where not, a warning says why and how to repeat it: the model itself is not at stake.
+        Whether it worked. Where not, a warning says why and how to repeat it: the model itself is not lost.
     """
     try:
         api = HfApi()
         url = api.create_repo(repo_id, exist_ok=True)
         api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Model fine-tuned with asrscale")
-    except Exception as error:  # the network's, the hub's, the disk's
-        why = " ".join(str(error).split())[:300].replace(get_token() or "\0", "…") or type(error).__name__
+    except Exception as error:  # of the network, the hub or the disk
         cure = f"repeat it with hf upload {repo_id} {folder}"
-        print(f"warning: {folder} was not uploaded ({why}): {cure}", file=sys.stderr, flush=True)
+        print(f"warning: {folder} was not uploaded ({_reason(error)}): {cure}", file=sys.stderr, flush=True)
         return False
     print(f"uploaded: {url}")
     return True
+
+
+def _reason(error: Exception) -> str:
+    """Returns an error's message as one short line without the token, which a careless proxy may repeat."""
+    message = short_reason(error, MAX_REASON_CHARACTERS)
+    token = get_token()
+    if token:
+        message = message.replace(token, "…")
+    return message or type(error).__name__

@@ -1,8 +1,46 @@
 """The README.md of an exported model folder, as the Hugging Face hub reads it."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+TEMPLATE = """---
+library_name: transformers
+pipeline_tag: automatic-speech-recognition
+tags:
+- wav2vec2
+- ctc
+- asrscale
+{base_model_line}---
+
+# {model} fine-tuned with asrscale
+
+| | |
+|---|---|
+| started from | `{model}` |
+| trained on | {train_folders}: {train_utterances:,} utterances, {train_hours:.2f} h |
+| validated on | {valid_folders}: {valid_utterances:,} utterances |
+| word error rate | {wer:.2%} |
+| character error rate | {cer:.2%} |
+
+Greedy CTC decoding of 16 kHz mono audio, no language model; transcripts and hypotheses were compared in lower case
+without punctuation.
+
+```python
+import soundfile, transformers
+
+audio, sample_rate_hz = soundfile.read("speech.wav", dtype="float32")
+recognise = transformers.pipeline("automatic-speech-recognition", "{exported_model}")
+print(recognise({{"raw": audio, "sampling_rate": sample_rate_hz}})["text"])
+```
+
+## Settings
+
+```json
+{settings}
+```
+"""
 
 
 def model_card(
@@ -14,44 +52,37 @@ def model_card(
     wer: float,
     cer: float,
 ) -> str:
-    """A model card: data, resolved settings, and the error rates of the exported model on all validation data."""
-    train, valid = (", ".join(f"`{folder}`" for folder in settings[name]) for name in ("train", "valid"))
-    # The hub refuses a card whose base_model is no id.
-    is_id = settings["model"].count("/") == 1 and not Path(settings["model"]).exists()
-    base = f"base_model: {settings['model']}\n" if is_id else ""
-    return f"""---
-library_name: transformers
-pipeline_tag: automatic-speech-recognition
-tags:
-- wav2vec2
-- ctc
-- asrscale
-{base}---
+    """Returns a model card: data, settings, and the error rates of the exported model on all validation data.
 
-# {settings["model"]} fine-tuned with asrscale
+    Args:
+        settings: Of the run, each with its value: `train`, `valid`, `model`, `push_to_hub` and all others.
+        train_hours: Audio in the training data.
+        train_utterances: Utterances in the training data.
+        valid_utterances: Utterances that the rates are of.
+        wer: Word error rate.
+        cer: Character error rate.
+    """
+    model = settings["model"]
+    return TEMPLATE.format(
+        base_model_line=_base_model_line(model),
+        model=model,
+        train_folders=_list_folders(settings["train"]),
+        train_utterances=train_utterances,
+        train_hours=train_hours,
+        valid_folders=_list_folders(settings["valid"]),
+        valid_utterances=valid_utterances,
+        wer=wer,
+        cer=cer,
+        exported_model=settings["push_to_hub"] or "PATH_OF_THIS_FOLDER",
+        settings=json.dumps(settings, indent=2, ensure_ascii=False),
+    )
 
-| | |
-|---|---|
-| started from | `{settings["model"]}` |
-| trained on | {train}: {train_utterances:,} utterances, {train_hours:.2f} h |
-| validated on | {valid}: {valid_utterances:,} utterances |
-| word error rate | {wer:.2%} |
-| character error rate | {cer:.2%} |
 
-Greedy CTC decoding of 16 kHz mono audio, no language model; transcripts and hypotheses were compared in lower case
-without punctuation.
+def _base_model_line(model: str) -> str:
+    """Returns the card's `base_model` line; "" where the model is no id, since the hub refuses a card with another."""
+    is_hub_id = model.count("/") == 1 and not Path(model).exists()
+    return f"base_model: {model}\n" if is_hub_id else ""
 
-```python
-import soundfile, transformers
 
-audio, sample_rate_hz = soundfile.read("speech.wav", dtype="float32")
-recognise = transformers.pipeline("automatic-speech-recognition", "{settings["push_to_hub"] or "PATH_OF_THIS_FOLDER"}")
-print(recognise({{"raw": audio, "sampling_rate": sample_rate_hz}})["text"])
-```
-
-## Settings
-
-```json
-{json.dumps(settings, indent=2, ensure_ascii=False)}
-```
-"""
+def _list_folders(folders: Iterable[str]) -> str:
+    return ", ".join(f"`{folder}`" for folder in folders)

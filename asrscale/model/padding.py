@@ -1,4 +1,4 @@
-"""Makes wav2vec2's output independent of padding, and its frozen convolutions sparing with memory.
+"""Makes wav2vec2's output independent of padding, and saves memory in its frozen convolutions.
 
 Shapes: B utterances of a pass, T samples, C channels, F frames.
 """
@@ -11,20 +11,21 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2FeatureEncode
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 # Padded audio that the convolutional stem takes at once where it needs no gradient: enough to keep a GPU busy, and an
-# eighth or less of a pass. docs/experiments/memory.md has what it saves and costs.
+# eighth or less of a pass. docs/experiments.md has what it saves and costs.
 SLICE_SAMPLES = 10 * SAMPLE_RATE_HZ
 
 
 class MaskedGroupNorm(nn.GroupNorm):
     """The first norm of group-norm checkpoints (base, large-960h), with statistics over real frames only.
 
-    Stock group norm averages over the padding too: an utterance's text depends on its batch. The state dict is stock.
+    Stock group norm averages over the padding too, so that an utterance's text depends on the others of its batch. The
+    state dict is stock.
     """
 
-    num_frames: Tensor | None = None  # (B,) of the pass that is being computed
+    num_frames: Tensor | None = None  # (B,) true frames of the slice that is being computed; None: nothing is padded
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises each channel of (B, C, F) over its real frames, in fp32."""
+        """Returns (B, C, F) with each channel normalised over its real frames, in fp32."""
         if self.num_frames is None:
             return super().forward(x)
         normalised = standardise(x.float(), self.num_frames[:, None, None], self.eps)
@@ -32,15 +33,16 @@ class MaskedGroupNorm(nn.GroupNorm):
 
 
 class SlicedFeatureEncoder(Wav2Vec2FeatureEncoder):  # type: ignore[misc]
-    """The convolutional stem; frozen, it takes a few utterances at a time, which changes nothing: no norm sees two.
+    """The convolutional stem, which takes a few utterances at a time where it is frozen.
 
-    Its first layer, 512 channels at 3,200 Hz, was the memory peak of a step with activation checkpointing.
+    That changes no result: no norm of the stem sees two utterances. It saves memory: the stem's first layer, 512
+    channels at 3,200 Hz, was the peak of a step with activation checkpointing.
     """
 
-    num_samples: Tensor | None = None  # (B,) of the pass that is being computed; None: no utterance is padded
+    num_samples: Tensor | None = None  # (B,) true lengths of the pass that is being computed; None: nothing is padded
 
     def forward(self, input_values: Tensor) -> Tensor:
-        """Features (B, C, F) of waveforms (B, T)."""
+        """Returns the features (B, C, F) of waveforms (B, T)."""
         if self._requires_grad:
             return self._features(input_values, slice(None))
         size = max(1, SLICE_SAMPLES // input_values.shape[1])
@@ -49,16 +51,21 @@ class SlicedFeatureEncoder(Wav2Vec2FeatureEncoder):  # type: ignore[misc]
             return torch.cat([self._features(input_values, rows) for rows in slices])
 
     def _features(self, input_values: Tensor, rows: slice) -> Tensor:
+        """Returns the features of some rows of (B, T) waveforms."""
         first = self.conv_layers[0]
         if isinstance(first.layer_norm, MaskedGroupNorm) and self.num_samples is not None:
-            (kernel,), (stride,) = first.conv.kernel_size, first.conv.stride
+            [kernel] = first.conv.kernel_size
+            [stride] = first.conv.stride
             first.layer_norm.num_frames = ((self.num_samples[rows] - kernel) // stride + 1).clamp(min=1)
         features: Tensor = super().forward(input_values[rows])
         return features
 
 
 def make_padding_invariant(model: Wav2Vec2ForCTC) -> Wav2Vec2ForCTC:
-    """Makes the group norm, if there is one, ours, and the stem around it; other norms see one frame at a time."""
+    """Changes a model so that padding does not change its output; returns the same model.
+
+    Only a group norm has to be replaced: the other norms see one frame at a time.
+    """
     encoder = model.wav2vec2.feature_extractor
     encoder.__class__ = SlicedFeatureEncoder
     if model.config.feat_extract_norm == "group":
@@ -69,7 +76,10 @@ def make_padding_invariant(model: Wav2Vec2ForCTC) -> Wav2Vec2ForCTC:
 
 
 def standardise(x: Tensor, count: Tensor, epsilon: float) -> Tensor:
-    """(…, T) shifted and scaled to zero mean and unit variance over the first `count` (…, 1) of its T values."""
+    """Returns (…, T) shifted and scaled to zero mean and unit variance over the first `count` (…, 1) of its T values.
+
+    `epsilon` is added to the variance.
+    """
     real = torch.arange(x.shape[-1], device=x.device) < count
     mean = (x * real).sum(-1, keepdim=True) / count
     variance = ((x - mean).square() * real).sum(-1, keepdim=True) / count

@@ -1,30 +1,31 @@
-"""The recognizer: a model with the processor and vocabulary that feed and read it."""
+"""A recognizer: a model with the processor and the vocabulary that belong to it."""
 
 import os
 from dataclasses import dataclass
 from typing import Any
 
-import transformers
-from transformers import Wav2Vec2ForCTC
+from transformers import Wav2Vec2ForCTC, Wav2Vec2Processor
 
+from asrscale.model.quiet import quiet_huggingface
 from asrscale.speech.frames import ConvStem
 from asrscale.speech.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, eq=False)
 class Recognizer:
-    """A model with all that is needed to feed it and to read it."""
+    """A model with all that is needed to compute with it and to read its output."""
 
     model: Wav2Vec2ForCTC
-    processor: transformers.Wav2Vec2Processor
+    processor: Wav2Vec2Processor
     vocabulary: Vocabulary
 
     @property
     def stem(self) -> ConvStem:
         """The geometry of the model's convolutions."""
         config = self.model.config
-        return ConvStem(tuple(config.conv_kernel), tuple(config.conv_stride))
+        return ConvStem(kernels=tuple(config.conv_kernel), strides=tuple(config.conv_stride))
 
+    @quiet_huggingface()
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes a stock Hugging Face model folder with safetensors weights."""
         self.model.save_pretrained(folder)
@@ -32,13 +33,15 @@ class Recognizer:
 
 
 def describe(recognizer: Recognizer) -> dict[str, Any]:
-    """What is worth recording about a model: revision, attention, sizes, vocabulary."""
+    """Returns what is worth recording about a model: revision, attention, sizes, vocabulary."""
     model = recognizer.model
+    parameters = list(model.parameters())
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
     return {
         "name_or_path": model.config._name_or_path or None,
         "revision": getattr(model.config, "_commit_hash", None),
         "attention": model.config._attn_implementation,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "trainable_parameters": sum(parameter.numel() for parameter in trainable),
         "vocabulary": list(recognizer.vocabulary.tokens),
     }

@@ -1,4 +1,4 @@
-"""Dropout, SpecAugment and LayerDrop as functions of (seed, step, utterance), so that nothing of them is saved.
+"""Dropout, SpecAugment and LayerDrop as functions of seed, step and utterance, so that nothing of them is saved.
 
 Every rank draws by itself: however a step is cut into passes and dealt to ranks, an utterance gets the same masks and
 the same layers are dropped. Shapes: B utterances of a pass, F frames, H hidden.
@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import Wav2Vec2ForCTC
+from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
 from asrscale.data.batches import Batch
@@ -19,10 +20,15 @@ from asrscale.data.hashing import hash_keys
 from asrscale.model.forward import count_frames
 
 # SpecAugment's features are masked in runs of 64 of base's 768, as fairseq's recipes do.
-FEATURE_RUN, OF_FEATURES = 64, 768
+FEATURE_RUN = 64
+FEATURE_RUN_OF = 768
 
+# Different salts, so that what is drawn of one kind does not repeat in another.
+_DROPOUT_SALT = 31
+_LAYER_SALT = 32
+_MASK_SALT = 33
 
-_DROPOUT_SALT, _LAYER_SALT, _MASK_SALT = 31, 32, 33
+_NO_UTTERANCE = -1  # the first utterance of an empty pass, for the seed of its dropout
 
 
 @dataclass(eq=False)
@@ -40,47 +46,99 @@ class Regulariser:
 def attach_regulariser(
     model: Wav2Vec2ForCTC, *, mask_time_prob: float, mask_feature_prob: float, layerdrop: float
 ) -> Regulariser:
-    """Hooks a Regulariser into a model whose own SpecAugment and LayerDrop are off."""
-    ours, inner = Regulariser(mask_time_prob, mask_feature_prob, layerdrop), model.wav2vec2
+    """Hooks a Regulariser into a model whose own SpecAugment and LayerDrop are off; returns it."""
+    regulariser = Regulariser(mask_time_prob, mask_feature_prob, layerdrop)
+    inner = model.wav2vec2
 
     def mask(module: nn.Module, _: Any, output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         hidden, features = output
-        if module.training and ours.time_mask is not None:
-            hidden = torch.where(ours.time_mask[:, :, None], inner.masked_spec_embed.to(hidden.dtype), hidden)
-        if module.training and ours.feature_mask is not None:
-            hidden = hidden.masked_fill(ours.feature_mask[:, None, :], 0.0)
+        if not module.training:
+            return output
+        if regulariser.time_mask is not None:
+            mask_vector = inner.masked_spec_embed.to(hidden.dtype)
+            hidden = torch.where(regulariser.time_mask[:, :, None], mask_vector, hidden)
+        if regulariser.feature_mask is not None:
+            hidden = hidden.masked_fill(regulariser.feature_mask[:, None, :], 0.0)
         return hidden, features
 
     def drop(number: int, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        if not module.training or number not in regulariser.dropped_layers:
+            return output
         # Computed, and multiplied by zero: a layer without a gradient would move its neighbours in ZeRO's buckets.
-        return inputs[0] + 0.0 * output if module.training and number in ours.dropped_layers else output
+        return inputs[0] + 0.0 * output
 
     inner.feature_projection.register_forward_hook(mask)
     for number, layer in enumerate(inner.encoder.layers):
         layer.register_forward_hook(partial(drop, number))
-    return ours
+    return regulariser
 
 
 def prepare_pass(regulariser: Regulariser, model: Wav2Vec2ForCTC, batch: Batch, *, seed: int, step: int) -> None:
-    """Draws what the next pass does: dropout by its first utterance, masks by each utterance, layers by the step."""
-    config, device, first = model.config, model.device, int(batch.utterances[0]) if len(batch.utterances) else -1
-    generator = torch.cuda if device.type == "cuda" else torch.default_generator  # torch.manual_seed formats a stack
-    generator.manual_seed(int(hash_keys(1, seed, step, first, _DROPOUT_SALT)[0]))
-    chance = (hash_keys(config.num_hidden_layers, seed, step, _LAYER_SALT) >> np.uint64(11)) * 2.0**-53  # 0 to below 1
-    regulariser.dropped_layers = frozenset(np.flatnonzero(chance < regulariser.layerdrop).tolist())
-    if not (regulariser.mask_time_prob or regulariser.mask_feature_prob):
-        return
-    frames = count_frames(model, torch.tensor([batch.waveforms.shape[1], *batch.num_samples.tolist()])).tolist()
-    feature_run = min(FEATURE_RUN, config.hidden_size * FEATURE_RUN // OF_FEATURES)
-    time_mask = np.zeros((len(frames) - 1, frames[0]), np.bool_)
-    feature_mask = np.zeros((len(frames) - 1, config.hidden_size), np.bool_)
-    for row, (utterance, length) in enumerate(zip(batch.utterances, frames[1:], strict=False)):
+    """Draws what is random in the next pass.
+
+    Dropout depends on the pass's first utterance, the masks on each utterance, the dropped layers on the step alone.
+
+    Args:
+        regulariser: Gets the masks, on the model's device, and the layers.
+        model: Whose device's generator is seeded, for dropout.
+        batch: The pass.
+        seed: The run's seed.
+        step: 0-based.
+    """
+    _seed_dropout(model.device, batch, seed=seed, step=step)
+    regulariser.dropped_layers = _draw_layers(
+        model.config.num_hidden_layers, regulariser.layerdrop, seed=seed, step=step
+    )
+    if regulariser.mask_time_prob or regulariser.mask_feature_prob:
+        _draw_masks(regulariser, model, batch, seed=seed, step=step)
+
+
+def _seed_dropout(device: torch.device, batch: Batch, *, seed: int, step: int) -> None:
+    first_utterance = int(batch.utterances[0]) if len(batch.utterances) else _NO_UTTERANCE
+    # Not torch.manual_seed, which formats a stack trace at every call.
+    generator = torch.cuda if device.type == "cuda" else torch.default_generator
+    generator.manual_seed(int(hash_keys(1, seed, step, first_utterance, _DROPOUT_SALT)[0]))
+
+
+def _draw_layers(num_layers: int, layerdrop: float, *, seed: int, step: int) -> frozenset[int]:
+    """Returns the numbers of the layers that are dropped in a step, each with probability `layerdrop`."""
+    hashes = hash_keys(num_layers, seed, step, _LAYER_SALT)
+    chances = (hashes >> np.uint64(11)) * 2.0**-53  # the upper 53 bits, which a float64 holds: from 0 to below 1
+    return frozenset(np.flatnonzero(chances < layerdrop).tolist())
+
+
+def _draw_masks(regulariser: Regulariser, model: Wav2Vec2ForCTC, batch: Batch, *, seed: int, step: int) -> None:
+    """Sets the masks of a pass; those of the rows of an empty pass, which holds no utterance, mask nothing."""
+    config = model.config
+    rows = len(batch.num_samples)
+    padded_frames, *num_frames = count_frames(
+        model, torch.tensor([batch.waveforms.shape[1], *batch.num_samples.tolist()])
+    ).tolist()
+    time_mask = np.zeros((rows, padded_frames), np.bool_)
+    feature_mask = np.zeros((rows, config.hidden_size), np.bool_)
+    for row, utterance in enumerate(batch.utterances):
         # transformers' own arithmetic draws from numpy's global generator: a row at a time, with a seed of its own.
         np.random.seed(int(hash_keys(1, seed, step, int(utterance), _MASK_SALT)[0]) % 2**32)
+        length = num_frames[row]
         if length >= config.mask_time_length:
-            spans = (regulariser.mask_time_prob, config.mask_time_length, None, config.mask_time_min_masks)
-            time_mask[row, :length] = _compute_mask_indices((1, length), *spans)[0]
-        spans = (regulariser.mask_feature_prob, feature_run, None, config.mask_feature_min_masks)
-        feature_mask[row] = _compute_mask_indices((1, config.hidden_size), *spans)[0]
-    regulariser.time_mask = torch.from_numpy(time_mask).to(device) if regulariser.mask_time_prob else None
-    regulariser.feature_mask = torch.from_numpy(feature_mask).to(device) if regulariser.mask_feature_prob else None
+            time_mask[row, :length] = _draw_time_mask(length, regulariser.mask_time_prob, config)
+        feature_mask[row] = _draw_feature_mask(regulariser.mask_feature_prob, config)
+    regulariser.time_mask = torch.from_numpy(time_mask).to(model.device) if regulariser.mask_time_prob else None
+    regulariser.feature_mask = (
+        torch.from_numpy(feature_mask).to(model.device) if regulariser.mask_feature_prob else None
+    )
+
+
+def _draw_time_mask(frames: int, probability: float, config: Wav2Vec2Config) -> NDArray[np.bool_]:
+    """Returns (F,) which frames are masked, from numpy's global generator."""
+    [mask] = _compute_mask_indices(
+        (1, frames), probability, config.mask_time_length, min_masks=config.mask_time_min_masks
+    )
+    return np.asarray(mask, np.bool_)
+
+
+def _draw_feature_mask(probability: float, config: Wav2Vec2Config) -> NDArray[np.bool_]:
+    """Returns (H,) which features are masked, from numpy's global generator."""
+    run = min(FEATURE_RUN, config.hidden_size * FEATURE_RUN // FEATURE_RUN_OF)
+    [mask] = _compute_mask_indices((1, config.hidden_size), probability, run, min_masks=config.mask_feature_min_masks)
+    return np.asarray(mask, np.bool_)
