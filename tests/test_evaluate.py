@@ -233,9 +233,3 @@ def test_two_ranks_write_the_same_predictions_as_one(
     assert list((tmp_path / "cache").glob("*.tar"))
     one, two = ((tmp_path / out / "shards-valid.jsonl").read_text() for out in ("one", "two"))
     assert one == two and len(one.splitlines()) == len([json.loads(line) for line in two.splitlines()])
-
-
-def test_frames_never_go_below_zero(recognizer: Recognizer) -> None:
-    from asrscale.model.forward import count_frames
-
-    assert count_frames(recognizer.model, torch.tensor([10, 16_000])).tolist() == [0, 33 - 1]

@@ -103,11 +103,11 @@ def test_a_folder_is_uploaded_as_it_is(hub: Hub, tmp_path: Path, capsys: pytest.
     assert push_model(tmp_path, "me/speech")
     assert hub.files == content and list(hub.objects.values()) == [content["model.safetensors"]]
     assert hub.tokens == {f"Bearer {CANARY}"}
-    assert capsys.readouterr().out == f"uploaded: {hub.url}/me/speech\n"
+    assert capsys.readouterr() == (f"uploaded: {hub.url}/me/speech\n", "")
 
 
 @pytest.mark.parametrize("status", [401, 500])
-def test_a_failed_upload_is_a_warning_that_tells_how_to_repeat_it(
+def test_a_failed_upload_is_a_warning_that_says_how_to_repeat_it(
     status: int, hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub.status = status

@@ -9,7 +9,7 @@ from asrscale.training.config import to_dict, train_config
 @pytest.mark.parametrize(
     ("model", "push_to_hub"), [("tiny", None), ("facebook/wav2vec2-base-960h", "you/speech"), ("/tmp", None)]
 )
-def test_the_card_tells_data_settings_and_error_rates(model: str, push_to_hub: str | None) -> None:
+def test_the_card_has_data_settings_and_error_rates(model: str, push_to_hub: str | None) -> None:
     given = dict(train=("a/train", "b/train"), valid=("a/valid",), model=model, push_to_hub=push_to_hub)
     settings = to_dict(train_config(**given))
     card = model_card(settings, train_hours=12.345, train_utterances=6789, valid_utterances=1234, wer=0.25, cer=0.1)

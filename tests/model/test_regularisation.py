@@ -121,7 +121,7 @@ def test_dropout_is_seeded_by_seed_step_and_first_utterance() -> None:
     assert len({drawn(1, 2, 7), drawn(2, 2, 7), drawn(1, 3, 7), drawn(1, 2, 3)}) == 4
 
 
-def test_evaluation_hears_everything() -> None:
+def test_evaluation_masks_and_drops_nothing() -> None:
     recognizer, regulariser = make(mask_time_prob=0.9, mask_feature_prob=0.5, layerdrop=1.0)
     recognizer.model.eval()
     other, idle = make()

@@ -1,0 +1,87 @@
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCTC, AutoProcessor
+
+from asrscale.model.building import build_recognizer
+from asrscale.model.export import export_model, is_exported
+from asrscale.model.forward import forward_logits
+from asrscale.model.freezing import freeze_feature_encoder
+from asrscale.model.recognizer import Recognizer
+
+
+@pytest.fixture(scope="module")
+def trained() -> Recognizer:
+    """A model whose every trained weight has left its random start."""
+    recognizer = build_recognizer("tiny", "abc", seed=1)
+    freeze_feature_encoder(recognizer.model)
+    optimizer = torch.optim.AdamW(p for p in recognizer.model.parameters() if p.requires_grad)
+    recognizer.model(torch.randn(1, 16_000)).logits.square().mean().backward()
+    optimizer.step()
+    return recognizer
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_export_is_complete_and_stock_transformers_computes_the_same(
+    dtype: torch.dtype, trained: Recognizer, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    export_model(deepcopy(trained), folder, dtype)
+    weights, expected = load_file(folder / "model.safetensors"), trained.model.state_dict()
+    assert weights.keys() == expected.keys()
+    assert all(value.dtype == dtype and value.equal(expected[name].to(dtype)) for name, value in weights.items())
+
+    stock, processor = AutoModelForCTC.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
+    assert stock.dtype == dtype
+    pcm = torch.randint(-9000, 9000, (1, 16_000), dtype=torch.int16, generator=torch.Generator().manual_seed(0))
+    inputs = processor(pcm[0].numpy() / 32768.0, sampling_rate=16_000, return_tensors="pt")
+    with torch.no_grad():
+        theirs = stock(inputs.input_values.to(dtype)).logits
+        trained.model.eval()
+        ours = forward_logits(trained.model, trained, pcm, torch.tensor([16_000]))
+    tolerance = 1e-5 if dtype == torch.float32 else 0.05  # bf16 keeps 8 bits of each of some dozen sums
+    assert (theirs - ours).abs().max() < tolerance * ours.abs().max()
+    text = "a bag isn't it"
+    ids = processor.tokenizer(text).input_ids
+    assert ids == trained.vocabulary.encode(text) and trained.vocabulary.unknown_id not in ids
+    assert processor.tokenizer.decode(ids, group_tokens=False) == text
+
+    (folder / "README.md").touch()
+    assert is_exported(folder, dtype) and not is_exported(folder, torch.float16)
+    assert not is_exported(tmp_path / "nowhere", dtype)
+
+
+@pytest.mark.parametrize(("fault", "message"), [("drop", "missing or foreign weights"), ("round", "not written as it")])
+def test_an_export_that_differs_from_the_model_is_never_kept(
+    fault: str, message: str, trained: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Recognizer.save
+
+    def faulty(self: Recognizer, folder: Path) -> None:
+        original(self, folder)
+        weights = load_file(folder / "model.safetensors")
+        if fault == "drop":
+            del weights["lm_head.bias"]
+        else:
+            weights["lm_head.weight"] = weights["lm_head.weight"].bfloat16().float()
+        save_file(weights, folder / "model.safetensors")
+
+    monkeypatch.setattr(Recognizer, "save", faulty)
+    with pytest.raises(RuntimeError, match=message):
+        export_model(deepcopy(trained), tmp_path / "model", torch.float32)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_folder_that_exists_is_replaced_as_a_whole(trained: Recognizer, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (tmp_path / "model.partial").mkdir()
+    (tmp_path / "model.partial" / "left.by.a.kill").touch()
+    export_model(deepcopy(trained), folder, torch.float32)
+    (folder / "README.md").touch()
+    export_model(deepcopy(trained), folder, torch.bfloat16)
+    assert not (folder / "README.md").exists() and not is_exported(folder, torch.bfloat16)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert not (folder / "left.by.a.kill").exists()

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import torch
+from helpers.models import noise, untrained_recognizer
+
+from asrscale.model.building import build_recognizer
+from asrscale.model.forward import count_frames, ctc_losses, forward_logits, greedy_texts
+from asrscale.model.recognizer import Recognizer
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Recognizer:
+    return untrained_recognizer()
+
+
+def test_frames_are_counted_alike(tiny: Recognizer) -> None:
+    lengths = np.array([9_000, 16_000, 16_001, 123_456])
+    ours = tiny.stem.num_frames(lengths)
+    assert ours.tolist() == count_frames(tiny.model, torch.from_numpy(lengths)).tolist()
+
+
+def test_frames_never_go_below_zero(tiny: Recognizer) -> None:
+    assert count_frames(tiny.model, torch.tensor([10, 16_000])).tolist() == [0, 33 - 1]
+
+
+def test_in_bf16_the_waveform_is_normalised_in_fp32() -> None:
+    """A quiet recording with an offset, of which bf16 would lose most bits."""
+    recognizer = build_recognizer("tiny", "abc", seed=3)
+    quiet = (1_600 + noise(48_000)[0] // 20).short()
+    logits = []
+    for dtype in (torch.float32, torch.bfloat16):
+        recognizer.model.to(dtype).eval()
+        logits.append(forward_logits(recognizer.model, recognizer, quiet, torch.tensor([48_000])).float())
+    error = (logits[1] - logits[0]).square().mean().sqrt() / logits[0].std()
+    assert error < 0.03, error
+
+
+def test_ctc_equals_float64_and_is_divided_by_label_length() -> None:
+    torch.manual_seed(0)
+    logits, frames = torch.randn(3, 20, 6), torch.tensor([20, 15, 9])
+    labels, num_labels = torch.tensor([[1, 2, 2], [3, 1, -100], [4, -100, -100]]), torch.tensor([3, 2, 1])
+    losses = ctc_losses(logits, frames, labels, num_labels, blank=5)
+    for row in range(3):
+        log_probs = logits[row : row + 1, : frames[row]].double().log_softmax(-1).transpose(0, 1)
+        expected = torch.nn.functional.ctc_loss(
+            log_probs, labels[row : row + 1], frames[row : row + 1], num_labels[row : row + 1], blank=5, reduction="sum"
+        )
+        assert losses[row].item() == pytest.approx(expected.item() / num_labels[row].item(), rel=1e-5)
+
+
+def test_ctc_of_bf16_logits_is_computed_in_fp32() -> None:
+    torch.manual_seed(0)
+    logits, lengths = (
+        torch.randn(1, 20, 6).bfloat16(),
+        (torch.tensor([20]), torch.tensor([[1, 2, 2]]), torch.tensor([3])),
+    )
+    losses = ctc_losses(logits, *lengths, blank=5)
+    assert losses.dtype == torch.float32 and losses.equal(ctc_losses(logits.float(), *lengths, blank=5))
+
+
+def test_greedy_text_is_cut_to_true_length(tiny: Recognizer) -> None:
+    tokens, blank = tiny.vocabulary.tokens, tiny.vocabulary.blank_id
+    path = [tokens.index(token) for token in "hheel"] + [blank] + [tokens.index(token) for token in "lo|x"]
+    logits = torch.nn.functional.one_hot(torch.tensor([path]), len(tokens)).float()
+    assert greedy_texts(tiny, logits, torch.tensor([9])) == ["hello"]
+    assert greedy_texts(tiny, logits, torch.tensor([10])) == ["hello x"]

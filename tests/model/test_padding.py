@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.models import FAMILIES, SMALL, noise, untrained_recognizer
+from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+
+from asrscale.model.forward import count_frames, forward_logits
+from asrscale.model.freezing import freeze_feature_encoder
+from asrscale.model.padding import MaskedGroupNorm, make_padding_invariant
+from asrscale.model.pretrained import load_recognizer
+from asrscale.model.recognizer import Recognizer
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Recognizer:
+    return untrained_recognizer()
+
+
+SLICED = {(90_000, 48_000, 9_000): 3, (48_000, 64_000, 70_000, 9_000, 800): 3, (9_000, 16_000): 1}  # lengths: slices
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_does_not_change_logits_and_alone_they_are_stock(family: str, tiny: Recognizer, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    stock = Wav2Vec2ForCTC(Wav2Vec2Config(**SMALL, **FAMILIES[family])).eval()
+    stem = stock.wav2vec2.feature_extractor.conv_layers[0].layer_norm
+    torch.nn.init.normal_(stem.weight), torch.nn.init.normal_(stem.bias)  # as if trained
+    Recognizer(stock, tiny.processor, tiny.vocabulary).save(tmp_path / "stock")
+    ours = load_recognizer(str(tmp_path / "stock"))
+    waveforms, lengths = noise(48_000, 16_000, 9_000)
+    logits = forward_logits(ours.model, ours, waveforms, lengths)
+    frames = count_frames(ours.model, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        alone = forward_logits(ours.model, ours, waveforms[row : row + 1, :length], lengths[row : row + 1])
+        inputs = ours.processor(waveforms[row, :length].numpy() / 32768.0, sampling_rate=16_000, return_tensors="pt")
+        expected = stock(inputs.input_values.float()).logits
+        assert torch.allclose(alone, expected, atol=1e-5)
+        assert torch.allclose(logits[row, : frames[row]], alone[0], atol=1e-4 * alone.abs().max().item())
+    ours.save(tmp_path / "again")
+    again = Wav2Vec2ForCTC.from_pretrained(tmp_path / "again").state_dict()
+    assert again.keys() == stock.state_dict().keys()
+    assert all(torch.equal(value, again[name]) for name, value in stock.state_dict().items())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_frozen_stem_in_slices_changes_no_logit(family: str, tiny: Recognizer) -> None:
+    """Slices of one, two and all utterances of a padded pass, and the stem as a whole."""
+    torch.manual_seed(0)
+    model = make_padding_invariant(Wav2Vec2ForCTC(Wav2Vec2Config(**SMALL, **FAMILIES[family])).eval())
+    ours = Recognizer(model, tiny.processor, tiny.vocabulary)
+    whole = {lengths: forward_logits(model, ours, *noise(*lengths)) for lengths in SLICED}
+    calls = []
+    model.wav2vec2.feature_extractor.conv_layers[0].register_forward_hook(lambda *_: calls.append(1))
+    freeze_feature_encoder(model)
+    for lengths, slices in SLICED.items():
+        calls.clear()
+        logits = forward_logits(model, ours, *noise(*lengths))
+        assert len(calls) == slices
+        assert torch.allclose(logits, whole[lengths], atol=1e-6, rtol=0)
+
+
+def test_stock_group_norm_does_depend_on_padding() -> None:
+    """What MaskedGroupNorm is for: without it the same utterance has other logits in a batch."""
+    torch.manual_seed(0)
+    stock = Wav2Vec2ForCTC(Wav2Vec2Config(**SMALL, **FAMILIES["group"])).eval()
+    waveform = torch.randn(1, 16_000)
+    padded = torch.nn.functional.pad(waveform, (0, 32_000))
+    alone, in_batch = stock(waveform).logits, stock(padded).logits[:, :49]
+    assert (alone - in_batch).abs().max().item() > 0.05 * alone.abs().max().item()
+
+
+def test_in_bf16_a_group_norm_has_its_statistics_in_fp32() -> None:
+    torch.manual_seed(0)
+    norm, stock = MaskedGroupNorm(4, 4), torch.nn.GroupNorm(4, 4).double()
+    x = (3 + torch.randn(1, 4, 3_000)).bfloat16()
+    norm.num_frames = torch.tensor([2_000])
+    expected = stock(x[..., :2_000].double())
+    assert torch.allclose(norm.bfloat16()(x)[..., :2_000].double(), expected, rtol=2**-8, atol=1e-4)
