@@ -37,7 +37,7 @@ OWNERS = {
     "pyarrow": {"data.catalog", "data.index"},
     "safetensors": {"model.export", "training.checkpoint"},
     "soundfile": {"speech.decoding", "speech.encoding", "corpus.demo_corpus"},
-    "soxr": {"speech.decoding", "speech.pcm", "corpus.demo_corpus"},
+    "soxr": {"speech.pcm", "corpus.demo_corpus"},
     "tqdm": {"common.progress"},
     "wandb": {"training.tracking"},
 }

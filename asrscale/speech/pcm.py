@@ -10,47 +10,61 @@ import numpy.typing as npt
 import soxr
 
 Waveform: TypeAlias = npt.NDArray[np.float32]
-
-
 Pcm: TypeAlias = npt.NDArray[np.int16]
 
-
+# A number of samples, or an array of such numbers.
 Count = TypeVar("Count", int, npt.NDArray[np.int64])
 
-
 SAMPLE_RATE_HZ = 16_000  # what every public wav2vec2 checkpoint was trained on
-
-
 PCM_SCALE = 32_768  # libsndfile divides 16-bit samples by this, so PCM -> float -> PCM is exact
+
+# soxr's HQ filter: flat to 7 kHz, and what would alias is below -100 dB.
+RESAMPLING_QUALITY = "HQ"
 
 
 def resample(waveform: Waveform, sample_rate_hz: int) -> Waveform:
-    """Resamples (T,) float32 to 16 kHz with soxr's HQ filter: flat to 7 kHz, what would alias is below -100 dB."""
+    """Resamples (T,) float32 samples at `sample_rate_hz` to 16 kHz."""
     if sample_rate_hz == SAMPLE_RATE_HZ:
         return waveform
-    resampled: Waveform = soxr.resample(waveform, sample_rate_hz, SAMPLE_RATE_HZ, quality="HQ")
+    resampled: Waveform = soxr.resample(waveform, sample_rate_hz, SAMPLE_RATE_HZ, quality=RESAMPLING_QUALITY)
     return resampled
 
 
-def change_speed(pcm: Pcm, tenths: int) -> Pcm:
-    """Resamples (T,) samples to `tenths`/10 of their speed, pitch included: `perturbed_length(T, tenths)` of them.
+def resampling_stream(sample_rate_hz: int) -> soxr.ResampleStream:
+    """Returns a stream that resamples like `resample`, piece by piece."""
+    return soxr.ResampleStream(
+        sample_rate_hz, SAMPLE_RATE_HZ, num_channels=1, dtype="float32", quality=RESAMPLING_QUALITY
+    )
 
-    As float32: of 16-bit samples soxr 1.1 adds dither to the result, and reads memory that nobody has written, so that
-    the last some hundred samples of a few lengths came out at random.
+
+def change_speed(pcm: Pcm, tenths: int) -> Pcm:
+    """Resamples (T,) samples so that they play at `tenths`/10 of their speed, which changes the pitch too.
+
+    The samples are resampled as float32. Given 16-bit samples, soxr 1.1 adds dither and reads memory that nobody has
+    written, so the last few hundred samples of some lengths would be random.
+
+    Returns:
+        Exactly `perturbed_length(T, tenths)` samples.
     """
     length = perturbed_length(len(pcm), tenths)
+    played_rate_hz = SAMPLE_RATE_HZ * tenths / 10
     waveform = pcm.astype(np.float32) / PCM_SCALE
-    changed: Waveform = soxr.resample(waveform, SAMPLE_RATE_HZ * tenths / 10, SAMPLE_RATE_HZ, quality="HQ")[:length]
-    return np.pad(to_pcm16(changed), (0, length - len(changed)))
+    changed: Waveform = soxr.resample(waveform, played_rate_hz, SAMPLE_RATE_HZ, quality=RESAMPLING_QUALITY)
+    # soxr may return a sample more or less than that.
+    changed = changed[:length]
+    missing = length - len(changed)
+    return np.pad(to_pcm16(changed), (0, missing))
 
 
 def perturbed_length(num_samples: Count, tenths: Count | int) -> Count:
-    """How many samples remain of `num_samples` (numbers or arrays) at `tenths`/10 of their speed."""
+    """Returns how many of `num_samples` samples (a number or an array) remain at `tenths`/10 of their speed."""
     return num_samples * 10 // tenths
 
 
 def to_pcm16(waveform: Waveform) -> Pcm:
-    """Rounds float (T,) in [-1, 1] to 16-bit samples; what lies beyond is clipped, never wrapped."""
-    scaled = waveform * np.float32(PCM_SCALE)
-    pcm: Pcm = np.clip(np.rint(scaled, out=scaled), -PCM_SCALE, PCM_SCALE - 1, out=scaled).astype(np.int16)
-    return pcm
+    """Rounds float samples (T,) in [-1, 1] to 16-bit ones; values beyond are clipped, never wrapped."""
+    # Each operation writes into the same array, which saves two copies of a long recording.
+    samples = waveform * np.float32(PCM_SCALE)
+    np.rint(samples, out=samples)
+    np.clip(samples, -PCM_SCALE, PCM_SCALE - 1, out=samples)
+    return samples.astype(np.int16)

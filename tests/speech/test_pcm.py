@@ -3,8 +3,48 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
+from helpers.audio import sine
 
 from asrscale.speech import pcm
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 22_050, 44_100, 48_000])
+def test_resampling_keeps_frequency_and_level(rate_hz: int) -> None:
+    resampled = pcm.resample(sine(1_000, rate_hz), rate_hz)
+    assert resampled.dtype == np.float32
+    assert abs(len(resampled) - pcm.SAMPLE_RATE_HZ) <= 1
+    middle = slice(1_000, 15_000)  # a filter rings at the ends
+    expected = sine(1_000, pcm.SAMPLE_RATE_HZ)[: len(resampled)]
+    assert np.abs(resampled - expected)[middle].max() < 1e-3
+
+
+@pytest.mark.parametrize("frequency_hz", [8_500, 10_000, 15_000])
+def test_what_would_alias_is_60_db_down(frequency_hz: int) -> None:
+    resampled = pcm.resample(sine(frequency_hz, 48_000), 48_000)
+    level = np.abs(resampled[1_000:15_000]).max() / 0.5
+    assert 20 * np.log10(level + 1e-12) < -60
+
+
+def test_16_khz_is_left_alone() -> None:
+    waveform = sine(300, 16_000)
+    assert pcm.resample(waveform, 16_000) is waveform
+
+
+def test_pcm16_rounds_and_clips() -> None:
+    waveform = np.array([0, 0.5, 1, 7, -1, -7, 0.6 / 32_768, -0.6 / 32_768], np.float32)
+    assert pcm.to_pcm16(waveform).tolist() == [0, 16_384, 32_767, 32_767, -32_768, -32_768, 1, -1]
+
+
+@pytest.mark.parametrize("tenths", [9, 11])
+def test_speed_changes_length_and_pitch(tenths: int) -> None:
+    time_seconds = np.arange(16_001) / 16_000
+    tone = (10_000 * np.sin(2 * np.pi * 1_000 * time_seconds)).astype(np.int16)
+    changed = pcm.change_speed(tone, tenths)
+    assert changed.dtype == np.int16 and len(changed) == pcm.perturbed_length(16_001, tenths) == 160_010 // tenths
+    spectrum = np.abs(np.fft.rfft(changed[1_000:13_000] * np.hanning(12_000)))
+    assert spectrum.argmax() * 16_000 / 12_000 == pytest.approx(1_000 * tenths / 10, abs=2)
+    assert np.abs(changed[1_000:-1_000]).max() == pytest.approx(10_000, rel=0.02)
 
 
 def test_speed_changes_alike_in_every_thread() -> None:

@@ -1,4 +1,4 @@
-"""Audio in and out: formats, damage, resampling accuracy, frame arithmetic."""
+"""Bytes to samples: formats, damage, segments, long recordings."""
 
 import io
 from pathlib import Path
@@ -6,23 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from helpers.audio import encoded, sine
 
 from asrscale.common.errors import AudioError
 from asrscale.speech import decoding, encoding, pcm
-from asrscale.speech.frames import WAV2VEC2_STEM
 
 SHARED = Path(__file__).parents[3] / "shared/data"
-
-
-def sine(frequency_hz: float, rate_hz: int, seconds: float = 1.0, level: float = 0.5) -> np.ndarray:
-    time_seconds = np.arange(int(seconds * rate_hz)) / rate_hz
-    return (level * np.sin(2 * np.pi * frequency_hz * time_seconds)).astype(np.float32)
-
-
-def encoded(waveform: np.ndarray, rate_hz: int, format: str) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, waveform, rate_hz, format=format)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("format", ["WAV", "FLAC", "MP3", "OGG"])
@@ -121,61 +110,6 @@ def test_too_long_is_refused_and_the_limit_itself_is_not(format: str) -> None:
         assert len(decoding.decode(io.BytesIO(data), 2.0)[0]) == 32_000
 
 
-@pytest.mark.parametrize("rate_hz", [8_000, 22_050, 44_100, 48_000])
-def test_resampling_keeps_frequency_and_level(rate_hz: int) -> None:
-    resampled = pcm.resample(sine(1_000, rate_hz), rate_hz)
-    assert resampled.dtype == np.float32
-    assert abs(len(resampled) - pcm.SAMPLE_RATE_HZ) <= 1
-    middle = slice(1_000, 15_000)  # a filter rings at the ends
-    expected = sine(1_000, pcm.SAMPLE_RATE_HZ)[: len(resampled)]
-    assert np.abs(resampled - expected)[middle].max() < 1e-3
-
-
-@pytest.mark.parametrize("frequency_hz", [8_500, 10_000, 15_000])
-def test_what_would_alias_is_60_db_down(frequency_hz: int) -> None:
-    resampled = pcm.resample(sine(frequency_hz, 48_000), 48_000)
-    level = np.abs(resampled[1_000:15_000]).max() / 0.5
-    assert 20 * np.log10(level + 1e-12) < -60
-
-
-def test_16_khz_is_left_alone() -> None:
-    waveform = sine(300, 16_000)
-    assert pcm.resample(waveform, 16_000) is waveform
-
-
-def test_pcm16_rounds_and_clips() -> None:
-    waveform = np.array([0, 0.5, 1, 7, -1, -7, 0.6 / 32_768, -0.6 / 32_768], np.float32)
-    assert pcm.to_pcm16(waveform).tolist() == [0, 16_384, 32_767, 32_767, -32_768, -32_768, 1, -1]
-
-
-@pytest.mark.parametrize("codec", ["flac", "wav"])
-def test_lossless_codecs_are_repeatable(codec: encoding.Codec) -> None:
-    noise = np.random.default_rng(0).integers(-32_768, 32_768, 5_000).astype(np.int16)
-    data = encoding.encode(noise, codec)
-    assert np.array_equal(decoding.decode_payload(data), noise)
-    assert encoding.encode(noise, codec) == data
-    assert np.array_equal(pcm.to_pcm16(decoding.decode(io.BytesIO(data), 1)[0]), noise)
-
-
-def test_opus_is_repeatable_keeps_the_length_and_is_whole_to_other_readers() -> None:
-    for samples in (999, 16_000, 160_001):  # the last has several Ogg pages of sound
-        tone = pcm.to_pcm16(sine(300, 16_000, 11)[:samples])
-        data = encoding.encode(tone, "opus")
-        assert encoding.encode(tone, "opus") == data and len(data) < 2_000 + samples / 4
-        decoded = decoding.decode_payload(data).astype(np.float64)
-        assert len(decoded) == samples
-        if samples > 999:
-            assert np.corrcoef(decoded, tone)[0, 1] > 0.99
-
-
-def test_ogg_pages_without_a_serial_number_have_the_checksum_of_libogg() -> None:
-    data = encoded(sine(300, 16_000, 11), 16_000, "OGG")
-    page = bytearray(data[: data.index(b"OggS", 4)])
-    checksum = int.from_bytes(page[22:26], "little")
-    page[22:26] = bytes(4)
-    assert encoding._ogg_checksum(page) == checksum
-
-
 @pytest.mark.parametrize("rate_hz", [8_000, 48_000])
 @pytest.mark.parametrize("format", ["MP3", "FLAC", "OGG"])
 def test_payloads_of_other_formats_and_rates_are_what_a_build_would_make_of_them(rate_hz: int, format: str) -> None:
@@ -197,26 +131,6 @@ def test_payloads_of_other_formats_and_rates_are_what_a_build_would_make_of_them
 def test_damaged_payloads_are_refused(data: bytes, reason: str) -> None:
     with pytest.raises(AudioError, match=f"^({reason}): "):
         decoding.decode_payload(data)
-
-
-def test_num_frames_of_wav2vec2() -> None:
-    # one second is 49 frames, and 400 samples are the shortest input with a frame
-    for samples, expected in ((16_000, 49), (400, 1), (399, 0), (9, 0), (0, 0)):
-        assert WAV2VEC2_STEM.num_frames(samples) == expected
-    samples_array = np.array([16_000, 400, 399, 0])
-    assert WAV2VEC2_STEM.num_frames(samples_array).tolist() == [49, 1, 0, 0]
-    assert samples_array.tolist() == [16_000, 400, 399, 0]
-
-
-@pytest.mark.parametrize("tenths", [9, 11])
-def test_speed_changes_length_and_pitch(tenths: int) -> None:
-    time_seconds = np.arange(16_001) / 16_000
-    tone = (10_000 * np.sin(2 * np.pi * 1_000 * time_seconds)).astype(np.int16)
-    changed = pcm.change_speed(tone, tenths)
-    assert changed.dtype == np.int16 and len(changed) == pcm.perturbed_length(16_001, tenths) == 160_010 // tenths
-    spectrum = np.abs(np.fft.rfft(changed[1_000:13_000] * np.hanning(12_000)))
-    assert spectrum.argmax() * 16_000 / 12_000 == pytest.approx(1_000 * tenths / 10, abs=2)
-    assert np.abs(changed[1_000:-1_000]).max() == pytest.approx(10_000, rel=0.02)
 
 
 @pytest.mark.parametrize("format", ["WAV", "FLAC", "MP3", "OGG"])

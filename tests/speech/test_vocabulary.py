@@ -1,45 +1,15 @@
-"""Normalisation and vocabularies."""
+"""Texts to labels, and which vocabularies are refused."""
 
+import json
 import string
-import unicodedata
+from pathlib import Path
 
 import pytest
 
 from asrscale.common.errors import CliError
-from asrscale.speech.frames import frames_needed
-from asrscale.speech.normalisation import NORMALISATION_STEPS, normalise
-from asrscale.speech.vocabulary import Vocabulary, build_vocabulary, vocabulary_from_dict
+from asrscale.speech.vocabulary import Vocabulary, build_vocabulary, read_vocabulary, vocabulary_from_dict
 
 UPPER = Vocabulary(("[PAD]", "<s>", "</s>", "[UNK]", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"))
-
-
-@pytest.mark.parametrize(
-    ("raw", "normalised"),
-    [
-        ("Hello, World!", "hello world"),
-        ("  a\t b\u00a0\n c ", "a b c"),
-        ("don\u2019t don\u2018t don\u02bct don`t don\u00b4t don\uff07t", "don't " * 5 + "don't"),
-        ("\u0149", "'n"),
-        ("well-known", "well known"),
-        ("\ufb01ne \uff21\uff22", "fine ab"),  # a ligature and full-width letters
-        ("E\u0301te\u0301", "été"),
-        ("Straße 24", "straße 24"),
-        ("हिन्दी", "हिन्दी"),  # its vowel signs are marks
-        ("日本 語。", "日本 語"),
-        ("— … 🙂 |", ""),
-        ("", ""),
-    ],
-)
-def test_normalise(raw: str, normalised: str) -> None:
-    assert normalise(raw) == normalised
-
-
-def test_normalising_twice_changes_nothing_and_leaves_only_what_it_promises() -> None:
-    for code in (*range(0x3000), *range(0xF900, 0x10000), *range(0x1F000, 0x1F200)):
-        text = normalise(f"a{chr(code)}b{chr(code)}")
-        assert normalise(text) == text
-        assert all(character in "' " or unicodedata.category(character)[0] in "LMN" for character in text)
-    assert len(NORMALISATION_STEPS) == len(set(NORMALISATION_STEPS))
 
 
 def test_build_vocabulary_is_the_standard_one_for_a_small_corpus() -> None:
@@ -106,6 +76,36 @@ def test_vocabulary_from_dict_refuses(ids: dict[str, int], word: str) -> None:
         vocabulary_from_dict(ids, "[PAD]", "[UNK]", "|")
 
 
-@pytest.mark.parametrize(("labels", "frames"), [("", 0), ("a", 1), ("ab", 2), ("aab", 4), ("aaaa", 7), ([1, 1, 2], 4)])
-def test_frames_that_ctc_needs(labels: str | list[int], frames: int) -> None:
-    assert frames_needed(labels) == frames
+@pytest.mark.parametrize(("blank", "unknown"), [("[PAD]", "[UNK]"), ("<pad>", "<unk>")])
+def test_a_vocab_json_may_have_either_spelling_of_its_special_tokens(blank: str, unknown: str, tmp_path: Path) -> None:
+    path = tmp_path / "vocab.json"
+    path.write_text(json.dumps({blank: 0, unknown: 1, "|": 2, "a": 3}))
+    assert read_vocabulary(str(path)) == Vocabulary((blank, unknown, "|", "a"), blank, unknown)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot be read"),
+        ("[1]", "holds no JSON object of tokens and their ids"),
+        ('{"a": "b"}', "holds no JSON object of tokens and their ids"),
+        ('{"a": 0}', r"has no token '<pad>' for blank: add it to its vocab\.json"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_vocabulary_is_refused(content: str | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "vocab.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(CliError, match=message):
+        read_vocabulary(str(path))
+
+
+def test_twins_are_found_across_cases_and_by_role() -> None:
+    lower = build_vocabulary("ß")
+    twins = lower.twins(UPPER)
+    assert {lower.tokens[own]: UPPER.tokens[there] for own, there in twins.items()} == {
+        "'": "'", **{letter: letter.upper() for letter in string.ascii_lowercase},
+        "|": "|", "[UNK]": "[UNK]", "[PAD]": "[PAD]",
+    }  # fmt: skip
+    assert lower.tokens.index("ß") not in twins  # its upper case is two letters
