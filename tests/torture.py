@@ -18,13 +18,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Literal
 
 from conftest import REPOSITORY, write_corpus
 from helpers.attempts import Attempt, Bench, Launcher, start
+from helpers.processes import caught_signals
 from helpers.training import partitioned_zero3, short, visited
 from safetensors.torch import load_file
 
@@ -33,7 +34,8 @@ from asrscale.common.errors import EXIT_COMPLETE, EXIT_STOPPED
 
 GONE_SECONDS = 10.0  # what is promised: no rank outlives its run for longer
 PATIENCE_SECONDS = 300.0  # after that an attempt counts as hung
-STEPS, FAULTS_A_RUN = 30, 4
+STEPS = 30
+FAULTS_A_RUN = 4
 HANG_SECONDS = 20
 NAN_FAULTS = ("NaN loss in one step, on either rank", "NaN loss from a step on")
 
@@ -67,7 +69,7 @@ class Fault:
 
 
 def faults() -> list[Fault]:
-    """Every fault of the table."""
+    """Returns every fault of the table."""
     kills = [
         Fault(f"kill -9 {whom}, {when}", "torchrun", signal.SIGKILL, target, moment)
         for target, whom in (("rank", "one rank"), ("all", "all"))
@@ -78,7 +80,8 @@ def faults() -> list[Fault]:
             ("end", "at the end"),
         )
     ]
-    # The launchers' exit codes are their own: torchrun says 1 when its ranks say 75. docs/operations.md tells people.
+    # The launchers' exit codes are their own: torchrun exits with 1 when its ranks exit with 75; docs/operations.md
+    # tells people so.
     layers: list[tuple[Launcher, Literal["rank", "launch", "runner"], str]] = [
         ("deepspeed", "rank", "a rank under deepspeed"),
         ("deepspeed", "launch", "deepspeed.launcher.launch"),
@@ -90,7 +93,8 @@ def faults() -> list[Fault]:
     signals = []
     for launcher, target, whom in layers:
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL):
-            code = EXIT_STOPPED if target == "rank" and launcher != "torchrun" and number != signal.SIGKILL else None
+            is_promised = target == "rank" and launcher != "torchrun" and number != signal.SIGKILL
+            code = EXIT_STOPPED if is_promised else None
             signals.append(Fault(f"{number.name} to {whom}", launcher, number, target, code=code))
     starting = [
         Fault(f"{number.name} to python in start-up", "python", number, "rank", "start", code=EXIT_STOPPED)
@@ -105,9 +109,29 @@ def faults() -> list[Fault]:
     return kills + signals + starting + others
 
 
+@dataclass(frozen=True)
+class Difference:
+    """What a run has otherwise than its reference.
+
+    Attributes:
+        lost: Utterances that were not visited.
+        repeated: Utterances that were visited twice.
+        wrong: What else is wrong; empty if nothing.
+    """
+
+    lost: int = 0
+    repeated: int = 0
+    wrong: str = ""
+
+    @property
+    def is_none(self) -> bool:
+        """Whether the run is the same."""
+        return not (self.lost or self.repeated or self.wrong)
+
+
 @dataclass
 class Tally:
-    """What became of the tries of one fault."""
+    """What the tries of one fault came to."""
 
     tries: int = 0
     survived: int = 0
@@ -116,24 +140,24 @@ class Tally:
     codes: Counter[int] = field(default_factory=Counter)
     slowest_seconds: float = 0.0
 
-    def add(self, code: int, seconds: float, lost: int, repeated: int, wrong: str) -> None:
-        """Counts a try; `wrong` says why the run did not survive, or is empty."""
+    def add(self, code: int, seconds: float, difference: Difference) -> None:
+        """Counts a try with its exit code, how long its processes stayed, and what it cost."""
         self.tries += 1
-        self.survived += not (wrong or lost or repeated)
-        self.lost += lost
-        self.repeated += repeated
+        self.survived += difference.is_none
+        self.lost += difference.lost
+        self.repeated += difference.repeated
         self.codes[code] += 1
         self.slowest_seconds = max(self.slowest_seconds, seconds)
 
 
 def saved_step(run_folder: Path) -> int:
-    """The step of the newest checkpoint; 0 without one."""
+    """Returns the step of the newest checkpoint; 0 without one."""
     latest = run_folder / "checkpoints" / "latest"
     return int(latest.read_text().strip()[5:]) if latest.exists() else 0
 
 
 def partials(run_folder: Path) -> set[tuple[str, int]]:
-    """Checkpoints that are being written, or were when a kill came."""
+    """Returns name and time of checkpoints that are being written, or were when a kill came."""
     found = set()
     for path in (run_folder / "checkpoints").glob("step-*.partial"):
         with contextlib.suppress(OSError):
@@ -141,28 +165,31 @@ def partials(run_folder: Path) -> set[tuple[str, int]]:
     return found
 
 
-def listens(pid: int, fault: Fault) -> bool:
-    """Whether a rank has got as far as hearing a request to stop: its first second belongs to Python."""
+def catches(pid: int, fault: Fault) -> bool:
+    """Whether a rank catches the signal of a fault, if it must: in its first second it is still as Python starts."""
     try:
-        caught = int(Path(f"/proc/{pid}/status").read_text().split("SigCgt:")[1].split()[0], 16)
+        caught = caught_signals(pid)
     except OSError:
         return False
-    return fault.code != EXIT_STOPPED or bool(caught >> (fault.signal - 1) & 1)
+    return fault.code != EXIT_STOPPED or fault.signal in caught
 
 
 def await_moment(attempt: Attempt, fault: Fault, bench: Bench, run_folder: Path, rng: random.Random) -> bool:
     """Waits for a random moment of the wanted kind; returns whether the attempt still ran by then."""
     ledger = run_folder / "ledger" / "rank-00000.jsonl"
-    old_ledger = ledger.stat().st_mtime_ns if ledger.exists() else 0  # tells of steps that will be taken again
+    old_ledger = ledger.stat().st_mtime_ns if ledger.exists() else 0  # lists steps that will be taken again
     old_partials = partials(run_folder)
-    target = bench.steps if fault.moment == "end" else min(saved_step(run_folder) + rng.randint(1, 6), bench.steps - 1)
+    if fault.moment == "end":
+        target = bench.steps
+    else:
+        target = min(saved_step(run_folder) + rng.randint(1, 6), bench.steps - 1)
 
     def steps_taken() -> int:
         fresh = ledger.exists() and ledger.stat().st_mtime_ns != old_ledger
         return ledger.read_bytes().count(b"\n") if fresh else 0
 
     conditions: dict[Moment, Callable[[], object]] = {
-        "start": lambda: any(role == "rank" and listens(pid, fault) for pid, role in attempt.processes().items()),
+        "start": lambda: any(role == "rank" and catches(pid, fault) for pid, role in attempt.processes().items()),
         "step": lambda: steps_taken() >= target,
         "save": lambda: steps_taken() >= target - 1 and partials(run_folder) - old_partials,
         "end": lambda: steps_taken() >= target,
@@ -179,8 +206,23 @@ def await_moment(attempt: Attempt, fault: Fault, bench: Bench, run_folder: Path,
     return attempt.process.poll() is None
 
 
-def suffer(bench: Bench, run_folder: Path, fault: Fault, rng: random.Random) -> tuple[int, float, str] | None:
-    """One attempt with a fault: its exit code, how long its processes stayed, and what is wrong; None if it missed."""
+@dataclass(frozen=True)
+class Outcome:
+    """What an attempt with a fault came to.
+
+    Attributes:
+        code: Its exit code.
+        seconds: How long its processes stayed after the fault.
+        wrong: What is wrong with that; empty if nothing.
+    """
+
+    code: int
+    seconds: float
+    wrong: str
+
+
+def suffer(bench: Bench, run_folder: Path, fault: Fault, rng: random.Random) -> Outcome | None:
+    """Makes one attempt with a fault; returns what it came to, or None if the fault missed it."""
     own = fault.own.format(saved_step(run_folder) + rng.randint(0, 2))
     attempt = start(bench, run_folder, fault.launcher, own)
     reached = await_moment(attempt, fault, bench, run_folder, rng)
@@ -193,96 +235,154 @@ def suffer(bench: Bench, run_folder: Path, fault: Fault, rng: random.Random) -> 
     else:
         code = attempt.process.wait(PATIENCE_SECONDS)
         seconds = attempt.seconds_until_gone()
-    if fault.damages:
-        checkpoints = sorted((run_folder / "checkpoints").glob("step-????????"))
-        if len(checkpoints) < 2:
-            return None
-        weights = bytearray((checkpoints[-1] / "model.safetensors").read_bytes())
-        weights[len(weights) // 2] ^= 1
-        (checkpoints[-1] / "model.safetensors").write_bytes(weights)
-    complete = (run_folder / "model" / "README.md").is_file()
-    promised = code != EXIT_COMPLETE if fault.code is None else code == fault.code
-    wrong = "" if promised or (complete and code == EXIT_COMPLETE) else f"exit code {code}; "
-    wrong += f"processes stayed for {seconds:.0f} s" * (seconds > GONE_SECONDS)
-    return code, seconds, wrong
+    if fault.damages and not damage_newest_checkpoint(run_folder):
+        return None
+
+    is_complete = (run_folder / "model" / "README.md").is_file()
+    is_promised = code != EXIT_COMPLETE if fault.code is None else code == fault.code
+    wrong = []
+    if not is_promised and not (is_complete and code == EXIT_COMPLETE):
+        wrong.append(f"exit code {code}")
+    if seconds > GONE_SECONDS:
+        wrong.append(f"processes stayed for {seconds:.0f} s")
+    return Outcome(code, seconds, "; ".join(wrong))
 
 
-def compare(run_folder: Path, reference: Path) -> tuple[int, int, str]:
-    """Utterances lost and repeated in a complete run, and what is wrong with its weights."""
-    seen, expected = (
-        Counter((step, key) for step, keys in visited(folder).items() for key in keys)
-        for folder in (run_folder, reference)
-    )
+def damage_newest_checkpoint(run_folder: Path) -> bool:
+    """Flips a bit of its weights; returns False, and does nothing, where there is no other to go on from."""
+    checkpoints = sorted((run_folder / "checkpoints").glob("step-????????"))
+    if len(checkpoints) < 2:
+        return False
+    path = checkpoints[-1] / "model.safetensors"
+    weights = bytearray(path.read_bytes())
+    weights[len(weights) // 2] ^= 1
+    path.write_bytes(weights)
+    return True
+
+
+def compare(run_folder: Path, reference: Path) -> Difference:
+    """Compares a complete run with its reference: what was visited in each step, and the weights."""
+    visits, expected = visit_counts(run_folder), visit_counts(reference)
     weights, others = (load_file(folder / "model" / "model.safetensors") for folder in (run_folder, reference))
     same = all(weights[name].equal(others[name]) for name in others)
-    return (expected - seen).total(), (seen - expected).total(), "" if same else "other weights"
+    return Difference(
+        lost=(expected - visits).total(),
+        repeated=(visits - expected).total(),
+        wrong="" if same else "other weights",
+    )
+
+
+def visit_counts(run_folder: Path) -> Counter[tuple[int, str]]:
+    """How often each utterance was visited in each step."""
+    return Counter((step, key) for step, keys in visited(run_folder).items() for key in keys)
 
 
 def break_run(bench: Bench, pending: list[Fault], tallies: dict[str, Tally], lock: Lock, seed: int) -> None:
     """Takes a run through up to FAULTS_A_RUN of the `pending` faults, all of one number of ranks, to its end."""
     rng = random.Random(seed)
     run_folder = bench.folder / f"run-{seed:04d}"
-    hit: list[tuple[Fault, int, float, str]] = []
+    hits: list[tuple[Fault, Outcome]] = []
     with lock:
         ranks = 1 if not pending or pending[-1].launcher == "python" else 2
-    while len(hit) < FAULTS_A_RUN and not (run_folder / "model" / "README.md").exists():
+    while len(hits) < FAULTS_A_RUN and not (run_folder / "model" / "README.md").exists():
         with lock:
-            fitting = [fault for fault in pending if (fault.launcher == "python") == (ranks == 1)]
-            if not fitting:
-                break
-            fault = fitting[-1]
-            pending.remove(fault)
+            fault = take_fault(pending, ranks)
+        if fault is None:
+            break
         outcome = suffer(bench, run_folder, fault, rng)
         if outcome is None:
             with lock:
                 pending.insert(0, fault)
         else:
-            hit.append((fault, *outcome))
+            hits.append((fault, outcome))
+
     attempt = start(bench, run_folder, "python" if ranks == 1 else "torchrun")
-    code = attempt.process.wait(PATIENCE_SECONDS)
-    lost, repeated, wrong = (0, 0, f"ends with {code}") if code else compare(run_folder, bench.references[ranks])
+    end_code = attempt.process.wait(PATIENCE_SECONDS)
+    if end_code:
+        difference = Difference(wrong=f"ends with {end_code}")
+    else:
+        difference = compare(run_folder, bench.references[ranks])
     with lock:
-        for fault, code, seconds, own_wrong in hit:
-            complaint = "; ".join(filter(None, (own_wrong, wrong)))
-            tallies[fault.name].add(code, seconds, lost, repeated, complaint)
-            print(
-                f"{run_folder.name}: {fault.name}: exit code {code}, gone after {seconds:.1f} s. {complaint}",
-                flush=True,
-            )
-    if not (wrong or lost or repeated):
+        for fault, outcome in hits:
+            report(run_folder, fault, outcome, difference, tallies)
+    if difference.is_none:
         shutil.rmtree(run_folder)
 
 
-def endure_nan(bench: Bench, tallies: dict[str, Tally], rng: random.Random) -> None:
-    """A loss that is not a number: skipped alike wherever it appears, and the end of a run where it stays.
+def take_fault(pending: list[Fault], ranks: int) -> Fault | None:
+    """Takes the last fault out of `pending` that happens to so many ranks; None where there is none."""
+    for place in reversed(range(len(pending))):
+        if (pending[place].launcher == "python") == (ranks == 1):
+            fault = pending[place]
+            pending.remove(fault)
+            return fault
+    return None
 
-    One rank has it in one step, then, in another run, the other rank: the weights must not tell the two apart.
-    """
+
+def report(run_folder: Path, fault: Fault, outcome: Outcome, difference: Difference, tallies: dict[str, Tally]) -> None:
+    """Counts and prints what a fault cost."""
+    wrong = "; ".join(filter(None, (outcome.wrong, difference.wrong)))
+    tallies[fault.name].add(outcome.code, outcome.seconds, replace(difference, wrong=wrong))
+    gone = f"gone after {outcome.seconds:.1f} s"
+    print(f"{run_folder.name}: {fault.name}: exit code {outcome.code}, {gone}. {wrong}", flush=True)
+
+
+def endure_nan(bench: Bench, tallies: dict[str, Tally], rng: random.Random) -> None:
+    """A loss that is not a number: skipped alike wherever it appears, and the end of a run where it stays."""
     once, for_ever = NAN_FAULTS
     step = rng.randrange(bench.steps)
+    first_step = rng.randrange(bench.steps - 10)
+    rank = rng.randrange(2)
+    endure_nan_in_one_step(bench, tallies[once], step)
+    endure_nan_from_a_step_on(bench, tallies[for_ever], first_step, rank)
+
+
+def endure_nan_in_one_step(bench: Bench, tally: Tally, step: int) -> None:
+    """One rank has it in one step, then, in another run, the other rank: the weights must not show which."""
     folders = [bench.folder / f"nan-{step}-on-{rank}" for rank in range(2)]
     codes = [start(bench, folders[rank], "torchrun", f"nan {step} {rank}").process.wait() for rank in range(2)]
-    lost, repeated, wrong = (0, 0, f"exit codes {codes}") if any(codes) else compare(*folders)
-    for folder in folders if not wrong else ():
-        [row] = map(json.loads, (folder / "skipped.jsonl").read_text().splitlines())
-        if (row["step"], sorted(row["keys"])) != (step + 1, visited(bench.references[2])[step + 1]):
-            wrong = f"skipped {row}"
-        more_lost, more_repeated, _ = compare(folder, bench.references[2])
-        lost, repeated = lost + more_lost, repeated + more_repeated
-    tallies[once].add(codes[0], 0.0, lost, repeated, wrong)
+    if any(codes):
+        tally.add(codes[0], 0.0, Difference(wrong=f"exit codes {codes}"))
+        return
+    difference = compare(*folders)
+    if difference.wrong:
+        tally.add(codes[0], 0.0, difference)
+        return
 
-    folder, first = bench.folder / f"nan-from-{step}", rng.randrange(bench.steps - 10)
-    attempt = start(bench, folder, "torchrun", f"nan {first}- {rng.randrange(2)}")
-    code, seconds = attempt.process.wait(), attempt.seconds_until_gone()
+    expected = (step + 1, visited(bench.references[2])[step + 1])
+    for folder in folders:
+        [row] = map(json.loads, (folder / "skipped.jsonl").read_text().splitlines())
+        if (row["step"], sorted(row["keys"])) != expected:
+            difference = replace(difference, wrong=f"skipped {row}")
+        of_reference = compare(folder, bench.references[2])  # which has other weights
+        difference = replace(
+            difference,
+            lost=difference.lost + of_reference.lost,
+            repeated=difference.repeated + of_reference.repeated,
+        )
+    tally.add(codes[0], 0.0, difference)
+
+
+def endure_nan_from_a_step_on(bench: Bench, tally: Tally, first_step: int, rank: int) -> None:
+    """The run must fail, and no checkpoint of it may be other than finite."""
+    folder = bench.folder / f"nan-from-{first_step}-on-{rank}"
+    attempt = start(bench, folder, "torchrun", f"nan {first_step}- {rank}")
+    code = attempt.process.wait()
+    seconds = attempt.seconds_until_gone()
+    wrong = []
+    if code == EXIT_COMPLETE:
+        wrong.append(f"exit code {code}")
     weights = [load_file(path) for path in (folder / "checkpoints").glob("step-????????/model.safetensors")]
-    finite = all(bool(tensor.isfinite().all()) for file in weights for tensor in file.values())
-    wrong = f"exit code {code}; " * (code == 0) + "a checkpoint that is not finite" * (not finite)
-    tallies[for_ever].add(code, seconds, 0, 0, wrong)
+    if not all(bool(tensor.isfinite().all()) for file in weights for tensor in file.values()):
+        wrong.append("a checkpoint that is not finite")
+    tally.add(code, seconds, Difference(wrong="; ".join(wrong)))
 
 
 def break_runs(bench: Bench, wanted: list[Fault], seed: int, jobs: int) -> dict[str, Tally]:
-    """Does all `wanted` faults to runs, `jobs` of them at a time."""
-    pending, lock, tallies = list(wanted), Lock(), {fault.name: Tally() for fault in wanted}
+    """Breaks runs with all `wanted` faults, `jobs` runs at a time; returns what each fault cost."""
+    pending = list(wanted)
+    lock = Lock()
+    tallies = {fault.name: Tally() for fault in wanted}
     random.Random(seed).shuffle(pending)
     numbers = iter(range(seed * 1000, seed * 1000 + 1000))
 
@@ -297,7 +397,7 @@ def break_runs(bench: Bench, wanted: list[Fault], seed: int, jobs: int) -> dict[
 
 
 def table(tallies: dict[str, Tally]) -> str:
-    """A line a fault."""
+    """Returns the tallies as text, one line for each fault."""
     lines = [f"{'fault':45} tries  survived  utterances lost  repeated  gone after at most  exit codes"]
     for name, tally in tallies.items():
         codes = ", ".join(f"{code} ×{count}" for code, count in sorted(tally.codes.items()))
@@ -324,10 +424,13 @@ def main(options: Options) -> int:
         words = ["--csv", corpus, "--out", folder / "shards", "--shard_utterances", "30"]
         subprocess.run([sys.executable, "-m", "asrscale.shard", *words], cwd=REPOSITORY, check=True)
         every = faults()
-        configs, tallies = {2: "ds_configs/zero2.json", 3: partitioned_zero3(folder)}, {}
+        configs = {2: "ds_configs/zero2.json", 3: partitioned_zero3(folder)}
+        tallies = {}
+        tries = range(options.tries)
         for stage, config in configs.items():
-            tries = range(options.tries)
-            wanted = [f for number in tries for i, f in enumerate(every) if (i + number) % 2 == stage % 2]
+            wanted = []
+            for number in tries:  # half of the faults in each, the other half in the next and at the other stage
+                wanted += [fault for place, fault in enumerate(every) if (place + number) % 2 == stage % 2]
             flags = tuple(map(str, [*short(config, saves=2, steps=STEPS), "--hang_seconds", HANG_SECONDS]))
             runs = folder / f"zero{stage}"
             runs.mkdir()
@@ -338,9 +441,9 @@ def main(options: Options) -> int:
 
 
 def endure(bench: Bench, wanted: list[Fault], options: Options) -> dict[str, Tally]:
-    """What becomes of the `wanted` faults that are asked for, beside runs that nothing happens to."""
+    """Returns what the `wanted` faults that --only selects cost, compared with runs that nothing happens to."""
 
-    def is_asked_for(fault_name: str) -> bool:
+    def is_selected(fault_name: str) -> bool:
         return any(part in fault_name for part in options.only)
 
     launchers: dict[int, Launcher] = {1: "python", 2: "torchrun"}
@@ -348,10 +451,10 @@ def endure(bench: Bench, wanted: list[Fault], options: Options) -> dict[str, Tal
         bench.references[ranks] = bench.folder / f"undisturbed-{ranks}"
         attempt = start(bench, bench.references[ranks], launcher)
         assert attempt.process.wait() == 0, bench.references[ranks].with_suffix(".log").read_text()
-    wanted = [fault for fault in wanted if is_asked_for(fault.name)]
+    wanted = [fault for fault in wanted if is_selected(fault.name)]
     print(f"{bench.folder.name}, seed {options.seed}: {len(wanted)} faults", flush=True)
     tallies = break_runs(bench, wanted, options.seed, options.jobs)
-    if is_asked_for("".join(NAN_FAULTS)):
+    if is_selected("".join(NAN_FAULTS)):
         tallies |= {name: Tally() for name in NAN_FAULTS}
         for number in range((options.tries + 1) // 2):
             endure_nan(bench, tallies, random.Random(options.seed * 1000 + number))

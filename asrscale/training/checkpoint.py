@@ -1,9 +1,9 @@
-"""Checkpoints: whole or not there, independent of the number of ranks and of the ZeRO stage; and the export.
+"""Checkpoints: whole or not there, independent of the number of ranks and of the ZeRO stage.
 
 RUN/checkpoints/
     step-00000500/model.safetensors      every weight in fp32, frozen ones included
                   optimizer.safetensors  both Adam moments in fp32, the count of Adam's steps, the loss scale of fp16
-                  state.json             the position and what early stopping knows
+                  state.json             the position in the run and what early stopping needs
                   manifest.json          size and SHA-256 of each of these
     latest, best                         a name of one of these folders each, for people: what counts are the manifests
 """
@@ -28,18 +28,19 @@ from asrscale.model.recognizer import Recognizer
 from asrscale.training import engine as ds
 from asrscale.training.engine import Engine
 
-WEIGHTS_FILE, MOMENTS_FILE, STATE_FILE = "model.safetensors", "optimizer.safetensors", "state.json"
-
-
-FILES, MANIFEST_FILE = (WEIGHTS_FILE, MOMENTS_FILE, STATE_FILE), "manifest.json"
+WEIGHTS_FILE = "model.safetensors"
+MOMENTS_FILE = "optimizer.safetensors"
+STATE_FILE = "state.json"
+FILES = (WEIGHTS_FILE, MOMENTS_FILE, STATE_FILE)
+MANIFEST_FILE = "manifest.json"  # of these
 
 
 @dataclass(frozen=True)
 class RunState:
-    """Everything about a run that its settings do not tell.
+    """Everything about a run that does not follow from its settings.
 
-    `best` is (WER, CER, loss) of the best evaluation so far: while a young model still says nothing, and its WER stays
-    at 100 %, the others tell that it learns.
+    `best` is (WER, CER, loss) of the best evaluation so far: while a young model still outputs nothing, and its WER
+    stays at 100 %, the others show that it learns.
     """
 
     step: int = 0  # optimizer steps done; the position in the data follows from it
@@ -57,7 +58,15 @@ def save_checkpoint(
 ) -> str | None:
     """Writes a checkpoint, then points `latest` at it (and `best`, if it is), then drops all but `keep` and the best.
 
-    A collective: every rank calls it; rank 0 writes. `frozen` are the weights that are not trained, in fp32.
+    A collective: every rank calls it; rank 0 writes.
+
+    Args:
+        engine: What holds the weights and moments.
+        frozen: The weights that are not trained, by name, in fp32.
+        state: The position in the run.
+        run_folder: Gets a folder in its `checkpoints`.
+        keep: How many of the newest checkpoints stay.
+        world: This process among the ranks.
 
     Returns:
         None, or why it could not be written: the checkpoints before are as they were.
@@ -65,40 +74,60 @@ def save_checkpoint(
     Raises:
         FloatingPointError: A weight is not finite.
     """
-    weights, moments = ds.gather_weights(engine, frozen, world), ds.gather_moments(engine, world)
+    weights = ds.gather_weights(engine, frozen, world)
+    moments = ds.gather_moments(engine, world)
     problem = None
     if world.is_main:
         if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
             raise FloatingPointError(f"the weights of step {state.step} are not finite; they were not saved")
+        folder = run_folder / "checkpoints"
         try:
-            _write(weights, moments, state, run_folder / "checkpoints", keep)
+            target = _write(weights, moments, state, folder)
+            _tidy_up(folder, target, state, keep)
         except (OSError, SafetensorError) as error:  # a full disk, a file system that is gone or read-only
             problem = str(error)
-            shutil.rmtree(run_folder / "checkpoints" / f"{_name(state.step)}.partial", ignore_errors=True)
-    reported: str | None = distributed.gather_objects(problem, world)[0]
-    return reported
+            shutil.rmtree(folder / f"{_name(state.step)}.partial", ignore_errors=True)
+    problem_of_main: str | None = distributed.gather_objects(problem, world)[0]
+    return problem_of_main
 
 
-def _write(weights: dict[str, Tensor], moments: dict[str, Tensor], state: RunState, folder: Path, keep: int) -> None:
-    """What rank 0 does: all of it under a temporary name and on the disk, before it gets its own."""
+def _write(weights: dict[str, Tensor], moments: dict[str, Tensor], state: RunState, folder: Path) -> Path:
+    """Writes a checkpoint to `folder`: under a temporary name and to the disk, before it gets its own.
+
+    Returns:
+        Its path.
+
+    Raises:
+        OSError: It could not be written.
+        SafetensorError: It could not be written.
+    """
     target = folder / _name(state.step)
-    partial, replaced = target.with_suffix(".partial"), target.with_suffix(".replaced")
+    partial = target.with_suffix(".partial")
+    replaced = target.with_suffix(".replaced")
     for left_over in (partial, replaced):
         shutil.rmtree(left_over, ignore_errors=True)
+
     partial.mkdir(parents=True)
     save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
     save_file(moments, partial / MOMENTS_FILE)
     write_json(partial / STATE_FILE, asdict(state))
     write_json(partial / MANIFEST_FILE, {name: _fingerprint(partial / name) for name in FILES})
     sync(*partial.iterdir(), partial)
+
     if target.exists():  # its evaluation was cut short, or it was damaged
         target.rename(replaced)
     partial.rename(target)
     sync(folder)  # from here on it is whole, and found: what else may fail is no failed save
     shutil.rmtree(replaced, ignore_errors=True)
+    return target
+
+
+def _tidy_up(folder: Path, target: Path, state: RunState, keep: int) -> None:
+    """Points `latest` and `best` at checkpoints, and drops all but `keep` and the best; `target` was just written."""
     _point(folder, "latest", target.name)
     # Later ones are damaged, or the run would have gone on from them.
-    kept = [path for path in _newest_first(folder) if path <= target][:keep]
+    not_later = [path for path in _newest_first(folder) if path <= target]
+    kept = not_later[:keep]
     if state.best_step is not None:
         _point(folder, "best", _name(state.best_step))
         kept.append(folder / _name(state.best_step))
@@ -106,25 +135,39 @@ def _write(weights: dict[str, Tensor], moments: dict[str, Tensor], state: RunSta
         shutil.rmtree(path, ignore_errors=True)
 
 
+def _point(folder: Path, name: str, target: str) -> None:
+    """Makes `name` (latest or best) name a checkpoint, at once and durably; where that fails, people go without."""
+    with contextlib.suppress(OSError):
+        write_text(folder / name, target + "\n")
+        sync(folder)
+
+
 def whole_checkpoint(run_folder: Path, step: int | None = None) -> tuple[Path | None, list[str]]:
-    """The checkpoint of `step`, by default the newest, or else the newest that is whole by its checksums.
+    """Finds the checkpoint of `step`, by default the newest, or else the newest that is whole by its checksums.
 
     Returns:
         Its folder, or None where there is none; and why others were passed over, a line each.
     """
     folder = run_folder / "checkpoints"
+    candidates = _newest_first(folder)
+    if step is not None:
+        candidates = [folder / _name(step), *candidates]
     refused: list[str] = []
-    wanted = [] if step is None else [folder / _name(step)]
-    for checkpoint in dict.fromkeys(wanted + _newest_first(folder)):
-        try:
-            manifest = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
-            damaged = [name for name in FILES if _fingerprint(checkpoint / name) != manifest[name]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            damaged = [f"{MANIFEST_FILE}, or what it names, cannot be read ({error})"]
+    for checkpoint in dict.fromkeys(candidates):  # each once
+        damaged = _damaged_files(checkpoint)
         if not damaged:
             return checkpoint, refused
         refused.append(f"{checkpoint} is not whole: {', '.join(damaged)}")
     return None, refused
+
+
+def _damaged_files(checkpoint: Path) -> list[str]:
+    """Returns the names of the files that are not as the manifest has them, or why it cannot be compared."""
+    try:
+        manifest = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
+        return [name for name in FILES if _fingerprint(checkpoint / name) != manifest[name]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"{MANIFEST_FILE}, or what it names, cannot be read ({error})"]
 
 
 def _newest_first(folder: Path) -> list[Path]:
@@ -136,18 +179,24 @@ def _name(step: int) -> str:
 
 
 def _fingerprint(path: Path) -> dict[str, int | str]:
+    """Returns what the manifest holds of a file."""
     with path.open("rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def read_state(checkpoint: Path) -> RunState:
-    """The position at which a checkpoint was written."""
+    """Reads the position at which a checkpoint was written."""
     state = RunState(**json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8")))
-    return replace(state, best=state.best and tuple(state.best))
+    best = None if state.best is None else tuple(state.best)  # JSON has lists only
+    return replace(state, best=best)
 
 
 def load_weights(recognizer: Recognizer, checkpoint: Path) -> None:
-    """Puts a checkpoint's weights into a model that no engine wraps yet; CliError where they are of another model."""
+    """Puts a checkpoint's weights into a model that no engine wraps yet.
+
+    Raises:
+        CliError: They are of another model.
+    """
     try:
         recognizer.model.load_state_dict(load_file(checkpoint / WEIGHTS_FILE), strict=True)
     except RuntimeError as error:
@@ -157,11 +206,6 @@ def load_weights(recognizer: Recognizer, checkpoint: Path) -> None:
 
 def restore_engine(engine: Engine, checkpoint: Path, world: World) -> None:
     """Gives an engine the weights and moments of a checkpoint; see `engine.restore_state` for what must come before."""
-    ds.restore_state(engine, load_file(checkpoint / WEIGHTS_FILE), load_file(checkpoint / MOMENTS_FILE), world)
-
-
-def _point(folder: Path, name: str, target: str) -> None:
-    """Makes `name` (latest or best) name a checkpoint, at once and durably; where that fails, people go without."""
-    with contextlib.suppress(OSError):
-        write_text(folder / name, target + "\n")
-        sync(folder)
+    weights = load_file(checkpoint / WEIGHTS_FILE)
+    moments = load_file(checkpoint / MOMENTS_FILE)
+    ds.restore_state(engine, weights, moments, world)

@@ -11,6 +11,7 @@ from asrscale.common.errors import CliError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
+BF16_CAPABILITY = (8, 0)  # CUDA's compute capability of Ampere, the first GPUs that compute in bf16
 
 # Keys of a DeepSpeed configuration that asrscale sets itself, and what to use instead.
 _OWNED_KEYS = {
@@ -29,25 +30,29 @@ _OWNED_KEYS = {
 
 
 def resolve_precision(precision: Precision, world: World) -> Precision:
-    """What `auto` means here: bf16 on Ampere and later, fp16 before, fp32 on a CPU, for which fp16 is a CliError."""
+    """Returns what `auto` means here: bf16 on Ampere and later, fp16 before, fp32 on a CPU; others as they are.
+
+    Raises:
+        CliError: fp16 on a CPU.
+    """
     on_cpu = world.device.type == "cpu"
     if on_cpu and precision == "fp16":
         raise CliError("--precision fp16 needs a GPU: use fp32 or bf16 on a CPU")
     if precision != "auto":
         return precision
-    return "fp32" if on_cpu else "bf16" if torch.cuda.get_device_capability(world.device) >= (8, 0) else "fp16"
+    if on_cpu:
+        return "fp32"
+    has_bf16 = torch.cuda.get_device_capability(world.device) >= BF16_CAPABILITY
+    return "bf16" if has_bf16 else "fp16"
 
 
 def read_ds_config(path: str) -> dict[str, Any]:
-    """Reads a DeepSpeed configuration; CliError without one, or for a concrete value of what is a flag here."""
-    try:
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CliError(f"--config {path}: {error.strerror}: choose one of ds_configs/") from error
-    except ValueError as error:
-        raise CliError(f"--config {path} is not valid JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise CliError(f"--config {path} holds no JSON object")
+    """Reads and checks a DeepSpeed configuration.
+
+    Raises:
+        CliError: It is missing or no JSON object, or has a concrete value where asrscale has a flag.
+    """
+    config = _read_json_object(path)
     for key, flag in _OWNED_KEYS.items():
         if config.get(key, "auto") != "auto":
             raise CliError(f'--config {path}: "{key}" must be "auto" or absent: use {flag}')
@@ -61,17 +66,41 @@ def read_ds_config(path: str) -> dict[str, Any]:
     return config
 
 
+def _read_json_object(path: str) -> dict[str, Any]:
+    """Reads a file of --config; CliError where it is missing or holds no JSON object."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CliError(f"--config {path}: {error.strerror}: choose one of ds_configs/") from error
+    except ValueError as error:
+        raise CliError(f"--config {path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CliError(f"--config {path} holds no JSON object")
+    return content
+
+
 def resolve_ds_config(
     config: dict[str, Any], *, precision: Precision, max_gradient_norm: float, device: torch.device
 ) -> dict[str, Any]:
-    """The configuration that DeepSpeed gets: the file's, without "auto"; CliError for stage 0 in 16 bits."""
+    """Returns the configuration that DeepSpeed gets: the file's, without "auto", and what asrscale sets itself.
+
+    Args:
+        config: From `read_ds_config`.
+        precision: From `resolve_precision`.
+        max_gradient_norm: Gradients are clipped to it.
+        device: What the model is trained on.
+
+    Raises:
+        CliError: ZeRO stage 0 in 16 bits.
+    """
     zero = {"stage": 0} | dict(config.get("zero_optimization", {}))
     if zero["stage"] == 0 and precision != "fp32":
         raise CliError(f"ZeRO stage 0 cannot add up {precision} gradients in fp32: use ds_configs/zero1.json")
     if zero.get("overlap_comm", "auto") == "auto":
         # Overlap needs a GPU's streams; with steps of our own DeepSpeed allows it from stage 2 on.
         zero["overlap_comm"] = device.type == "cuda" and zero["stage"] >= 2
-    return {key: value for key, value in config.items() if key not in _OWNED_KEYS} | {
+    from_file = {key: value for key, value in config.items() if key not in _OWNED_KEYS}
+    return from_file | {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "managed_gradient_accumulation": False,

@@ -1,6 +1,6 @@
 """Everything that knows DeepSpeed: starting it, steps, full states.
 
-We decide when to step: DeepSpeed's own bookkeeping is told micro-batch 1 and accumulation 1, backward only accumulates,
+We decide when to step: DeepSpeed's own bookkeeping gets micro-batch 1 and accumulation 1, backward only accumulates,
 and the caller scales the loss so that the sum over all passes of all ranks is the mean over the step's utterances.
 """
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from asrscale.common import distributed
 from asrscale.common.distributed import World
+from asrscale.training.optimizer import build_optimizer, set_learning_rate, trainable_parameters
 
 # DeepSpeed picks its accelerator when it is imported, with a warning where nobody chose.
 os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
@@ -30,10 +31,7 @@ ds_utils.logger.setLevel(logging.WARNING)
 
 Engine: TypeAlias = Any  # deepspeed.DeepSpeedEngine; DeepSpeed ships no types
 
-
-MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
+MOMENTS = ("exp_avg", "exp_avg_sq")  # as AdamW and DeepSpeed name them
 _SCALER = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")  # of DeepSpeed's DynamicLossScaler
 
 
@@ -57,16 +55,15 @@ def joined_ranks() -> Iterator[World]:
 
 
 def initialize(model: nn.Module, ds_config: dict[str, Any], *, weight_decay: float, adam_beta2: float) -> Engine:
-    """Wraps the trainable parameters of `model` in DeepSpeed with AdamW; the learning rate comes with each step.
+    """Wraps the trainable parameters of a model in DeepSpeed, with the optimizer of `optimizer.build_optimizer`.
 
-    Biases, norms and the convolutional stem are not decayed. The head has groups of its own, for `take_step`.
+    Args:
+        model: On the device of this rank.
+        ds_config: From `ds_config.resolve_ds_config`.
+        weight_decay: Of AdamW.
+        adam_beta2: Of AdamW.
     """
-    groups: dict[tuple[bool, float], dict[str, Any]] = {}
-    for name, parameter in _trainable(model):
-        is_head, decay = name.startswith("lm_head."), parameter.ndim >= 2 and "feature_extractor." not in name
-        kind = {"params": [], "is_head": is_head, "weight_decay": weight_decay if decay else 0.0}
-        groups.setdefault((is_head, decay), kind)["params"].append(parameter)
-    optimizer = torch.optim.AdamW(list(groups.values()), lr=0.0, betas=(0.9, adam_beta2), fused=True)
+    optimizer = build_optimizer(model, weight_decay=weight_decay, adam_beta2=adam_beta2)
     engine = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)[0]
     if not _is_partitioned(engine):
         engine.clip_fp32_gradients = partial(_clip_or_drop, engine)
@@ -75,7 +72,7 @@ def initialize(model: nn.Module, ds_config: dict[str, Any], *, weight_decay: flo
 
 def _clip_or_drop(engine: Engine) -> None:
     """What stage 0 does between reducing and stepping: as at the other stages, no step where the norm is not finite."""
-    parameters = [parameter for _, parameter in _trainable(engine.module)]
+    parameters = [parameter for _, parameter in trainable_parameters(engine.module)]
     norm = nn.utils.clip_grad_norm_(parameters, engine.gradient_clipping())
     engine.optimizer._global_grad_norm = norm  # where DeepSpeed looks for it
     if not norm.isfinite():
@@ -91,18 +88,16 @@ def backward(engine: Engine, loss: Tensor, world: World) -> None:
 def take_step(engine: Engine, learning_rate: float, *, head_only: bool = False) -> float:
     """Reduces, clips and applies what `backward` added up; `head_only` keeps all weights but the head's as they are.
 
-    Their moments are kept up meanwhile: begun at 0 later, they would make Adam's first steps three times too long.
-
     Returns:
         The norm of the whole gradient before clipping. Where it is not finite, no rank has changed anything.
     """
-    for group in engine.optimizer.param_groups:
-        group["lr"] = learning_rate if group["is_head"] or not head_only else 0.0
+    set_learning_rate(engine.optimizer.param_groups, learning_rate, head_only=head_only)
     engine.step()
     norm = float(engine.get_global_grad_norm())
     if not math.isfinite(norm) and hasattr(engine.optimizer, "all_grad_tensors"):
         # With offload, stages 1 and 2 would add to what is not finite for ever.
-        engine.optimizer.averaged_gradients, engine.optimizer.all_grad_tensors = {}, {}
+        engine.optimizer.averaged_gradients = {}
+        engine.optimizer.all_grad_tensors = {}
     return norm
 
 
@@ -112,53 +107,79 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def meets_inside_passes(engine: Engine, world: World) -> bool:
-    """Whether a rank that leaves a pass half-way leaves others waiting, or, at stage 3, weights half fetched."""
-    return bool(engine.zero_optimization_stage() >= (3 if world.world_size == 1 else 2))
+    """Whether a rank that gives up a pass half-way leaves others waiting, or, at stage 3, weights half fetched."""
+    first_stage = 3 if world.world_size == 1 else 2
+    return bool(engine.zero_optimization_stage() >= first_stage)
 
 
 def abandon_pass(engine: Engine) -> None:
-    """Makes DeepSpeed forget that it is in a backward pass, which was left half-way; the gradient is void."""
+    """Makes DeepSpeed forget that it is in a backward pass, which was given up half-way; the gradient is void."""
     optimizer = engine.optimizer
-    if getattr(optimizer, "_backward_active_depth", 0):
-        if engine.zero_optimization_stage() == 2:
-            optimizer.setup_buckets()
-            for pending in (optimizer.extra_large_param_to_reduce, *optimizer.ipg_buckets.values()):
-                pending.clear()
-        engine._backward_epilogue()
+    if not getattr(optimizer, "_backward_active_depth", 0):
+        return
+    if engine.zero_optimization_stage() == 2:
+        optimizer.setup_buckets()
+        for pending in (optimizer.extra_large_param_to_reduce, *optimizer.ipg_buckets.values()):
+            pending.clear()
+    engine._backward_epilogue()
 
 
 def gather_weights(engine: Engine, frozen: dict[str, Tensor], world: World) -> dict[str, Tensor]:
-    """A collective: all weights in fp32 on the CPU of rank 0, frozen ones as they were loaded; none on other ranks."""
-    return (frozen if world.is_main else {}) | _gather(engine, None, world)
+    """Returns all weights by name, in fp32 on the CPU of rank 0, and none on other ranks. A collective.
+
+    Args:
+        engine: What holds the weights that are trained.
+        frozen: The others, as they were loaded.
+        world: This process among the ranks.
+    """
+    trained = _gather(engine, None, world)
+    return (frozen if world.is_main else {}) | trained
 
 
 def gather_moments(engine: Engine, world: World) -> dict[str, Tensor]:
-    """Both Adam moments of every trainable parameter, as `exp_avg/NAME`, and `adam_steps`; as `gather_weights`."""
+    """Returns Adam's state, on the CPU of rank 0, and nothing on other ranks. A collective.
+
+    Both moments of every trainable parameter are `exp_avg/NAME` and `exp_avg_sq/NAME`, in fp32; `adam_steps` counts
+    Adam's steps; and a dynamic loss scale is as in `scaler_state`.
+    """
     _link_moments(engine)
-    first, second = (_gather(engine, moment, world) for moment in MOMENTS)
+    gathered: dict[str, Tensor] = {}
+    for moment in MOMENTS:
+        gathered |= _gather(engine, moment, world)
+    if not world.is_main:
+        return {}
     steps = max((int(state["step"]) for state in engine.basic_optimizer.state.values()), default=0)
-    counters = scaler_state(engine.optimizer) | {"adam_steps": torch.tensor(steps)}
-    return first | second | (counters if world.is_main else {})
+    return gathered | scaler_state(engine.optimizer) | {"adam_steps": torch.tensor(steps)}
 
 
 def _gather(engine: Engine, moment: str | None, world: World) -> dict[str, Tensor]:
-    """Full weights (`moment` None) or a moment, by name, in fp32 on the CPU of rank 0."""
+    """Returns full weights (`moment` None) or a moment, by name, in fp32 on the CPU of rank 0. A collective."""
     gathered: dict[str, Tensor] = {}
-    for name, parameter in _trainable(engine.module):
-        if not _is_partitioned(engine):  # a parameter that never had a gradient has no moments yet
-            states = {None: parameter.data} | engine.optimizer.state.get(parameter, {})
-            full = states.get(moment, torch.zeros_like(parameter))
-        elif moment:
-            full = ds_utils.safe_get_full_optimizer_state(parameter, moment)
-        else:
-            full = ds_utils.safe_get_full_fp32_param(parameter)
+    for name, parameter in trainable_parameters(engine.module):
+        full = _full_value(engine, parameter, moment)
         if world.is_main:
-            gathered[f"{moment}/{name}" if moment else name] = full.detach().float().cpu().clone()
+            key = f"{moment}/{name}" if moment else name
+            gathered[key] = full.detach().float().cpu().clone()
     return gathered
 
 
+def _full_value(engine: Engine, parameter: nn.Parameter, moment: str | None) -> Tensor:
+    """Returns a full weight (`moment` None) or a moment of it. A collective."""
+    full: Tensor
+    if not _is_partitioned(engine):
+        states = engine.optimizer.state.get(parameter, {})
+        full = parameter.data if moment is None else states.get(moment)
+        if full is None:  # a parameter that never had a gradient has no moments yet
+            full = torch.zeros_like(parameter)
+    elif moment is None:
+        full = ds_utils.safe_get_full_fp32_param(parameter)
+    else:
+        full = ds_utils.safe_get_full_optimizer_state(parameter, moment)
+    return full
+
+
 def scaler_state(optimizer: Any) -> dict[str, Tensor]:
-    """The dynamic loss scale of fp16 and its counters, as `loss_scaler/NAME`; nothing at other precisions."""
+    """Returns the dynamic loss scale of fp16 and its counters, as `loss_scaler/NAME`; nothing at other precisions."""
     scaler = getattr(optimizer, "loss_scaler", None)
     if not getattr(scaler, "dynamic", False):
         return {}
@@ -166,10 +187,11 @@ def scaler_state(optimizer: Any) -> dict[str, Tensor]:
 
 
 def restore_scaler(optimizer: Any, states: dict[str, Tensor]) -> None:
-    """Sets what `scaler_state` gave, where the optimizer has a dynamic loss scale now as well."""
+    """Sets what `scaler_state` returned, where the optimizer has a dynamic loss scale now as well."""
     for key in scaler_state(optimizer).keys() & states.keys():
         name = key.removeprefix("loss_scaler/")
-        setattr(optimizer.loss_scaler, name, type(getattr(optimizer.loss_scaler, name))(states[key]))
+        number_type = type(getattr(optimizer.loss_scaler, name))  # int or float
+        setattr(optimizer.loss_scaler, name, number_type(states[key]))
 
 
 def restore_state(engine: Engine, weights: dict[str, Tensor], moments: dict[str, Tensor], world: World) -> None:
@@ -178,7 +200,7 @@ def restore_state(engine: Engine, weights: dict[str, Tensor], moments: dict[str,
     Before, the model got the same weights, then `initialize`, then a step at learning rate 0 that made the moments.
     """
     _link_moments(engine)
-    for name, parameter in _trainable(engine.module):
+    for name, parameter in trainable_parameters(engine.module):
         _set_full(engine, parameter, weights[name].to(world.device), None, world)
         for moment in MOMENTS:
             _set_full(engine, parameter, moments[f"{moment}/{name}"].to(world.device), moment, world)
@@ -206,22 +228,25 @@ def _set_full(engine: Engine, parameter: nn.Parameter, value: Tensor, moment: st
         if target is not None:
             target.copy_(value)
     elif engine.zero_optimization_stage() == 3:
-        # Partitions are padded to equal sizes, which safe_set_full_* does not do.
-        size = parameter.ds_tensor.numel()  # type: ignore[attr-defined]
-        padded = nn.functional.pad(value.flatten(), (0, size * world.world_size - value.numel()))
-        part = padded[size * world.rank : size * (world.rank + 1)]
-        if moment is None:
-            ds_utils.safe_set_local_fp32_param(parameter, part)
-        else:
-            ds_utils.safe_set_local_optimizer_state(parameter, part, moment)
+        _set_own_part(parameter, value, moment, world)
     elif moment is None:
         ds_utils.safe_set_full_fp32_param(parameter, value)
     else:
         ds_utils.safe_set_full_optimizer_state(parameter, value, moment)
 
 
-def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
+def _set_own_part(parameter: nn.Parameter, value: Tensor, moment: str | None, world: World) -> None:
+    """Sets this rank's part of a weight (`moment` None) or a moment, at stage 3, from the full value.
+
+    Partitions are padded to equal sizes, which safe_set_full_* does not do.
+    """
+    size = parameter.ds_tensor.numel()  # type: ignore[attr-defined]
+    padded = nn.functional.pad(value.flatten(), (0, size * world.world_size - value.numel()))
+    part = padded[size * world.rank : size * (world.rank + 1)]
+    if moment is None:
+        ds_utils.safe_set_local_fp32_param(parameter, part)
+    else:
+        ds_utils.safe_set_local_optimizer_state(parameter, part, moment)
 
 
 def _is_partitioned(engine: Engine) -> bool:

@@ -3,7 +3,6 @@
 import math
 import resource
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 
 import torch
@@ -17,61 +16,98 @@ from asrscale.training.run_context import RunContext
 from asrscale.training.tracking import Values
 
 
+@dataclass(frozen=True)
+class _RankNumbers:
+    """What one rank has measured."""
+
+    loss: float
+    waiting_seconds: float
+    busy_seconds: float
+    host_bytes: int
+    device_bytes: int
+
+
 @dataclass
 class Meter:
-    """Adds up what one line of metrics.jsonl tells."""
+    """Adds up what one line of metrics.jsonl holds, over the steps since the line before."""
 
-    loss: Tensor | float = 0.0  # of the steps that are `counted`
+    steps: int = 0
+    counted_steps: int = 0  # those whose gradient was finite
+    skipped_steps: int = 0  # those whose gradient was not; neither, where no utterance was good
+    damaged: int = 0  # utterances
+    audio_samples: int = 0
+    padded_samples: int = 0
+    loss: Tensor | float = 0.0  # this rank's share of that of the counted steps
     gradient_norm: float | None = None  # of the last step
-    counts: Counter[str] = field(default_factory=Counter)  # of `steps`, those `counted` or `skipped`, samples …
     waiting_seconds: float = 0.0  # for data
     forward_seconds: float = 0.0  # on a GPU, of the host, which starts the work and may run ahead of it
     started: float = field(default_factory=time.perf_counter)
 
     def add(self, step: Step, damaged: int, loss: Tensor, gradient_norm: float | None, waiting_seconds: float) -> None:
-        """Counts a step with `damaged` utterances on all ranks; `loss` is this rank's share of it.
+        """Adds a step.
 
-        The norm is None where no utterance was good, and not finite where the step was skipped.
+        Args:
+            step: What was computed.
+            damaged: How many of its utterances are damaged, on all ranks.
+            loss: This rank's share of the step's.
+            gradient_norm: None where no utterance was good, and not finite where the step was skipped.
+            waiting_seconds: How long this rank waited for the step's data.
         """
-        finite = gradient_norm is not None and math.isfinite(gradient_norm)
-        skipped = gradient_norm is not None and not finite
-        self.counts.update(steps=1, counted=finite, skipped=skipped, damaged=damaged)
-        self.counts.update(audio=step.audio_samples, padded=step.padded_samples)
+        self.steps += 1
+        self.damaged += damaged
+        self.audio_samples += step.audio_samples
+        self.padded_samples += step.padded_samples
         self.gradient_norm = gradient_norm
-        self.loss = self.loss + loss if finite else self.loss
         self.waiting_seconds += waiting_seconds
+        if gradient_norm is None:
+            return
+        if math.isfinite(gradient_norm):
+            self.counted_steps += 1
+            self.loss = self.loss + loss
+        else:
+            self.skipped_steps += 1
 
     @property
     def busy_seconds(self) -> float:
         """Of a step, what this rank does by itself: in the rest of it all wait for the slowest."""
-        return (self.waiting_seconds + self.forward_seconds) / self.counts["steps"]
+        return (self.waiting_seconds + self.forward_seconds) / self.steps
 
-    def values(self, job: RunContext, state: RunState) -> Values:
-        """The numbers since the meter was made, up to `state`; a collective."""
-        seconds, counts, ranks = time.perf_counter() - self.started, self.counts, job.world.world_size
-        host_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts it in KiB
-        device_bytes = torch.cuda.max_memory_allocated()  # 0 without a GPU
-        own = float(self.loss), self.waiting_seconds, self.busy_seconds, host_bytes, device_bytes
-        loss, waiting, busy, host, device = zip(*distributed.gather_objects(own, job.world), strict=True)
-        slowest = max(range(ranks), key=busy.__getitem__)
+    def values(self, context: RunContext, state: RunState) -> Values:
+        """Returns the numbers since the meter was made, up to `state`. A collective."""
+        seconds = time.perf_counter() - self.started
+        ranks: list[_RankNumbers] = distributed.gather_objects(self._own_numbers(), context.world)
+        busy = tuple(rank.busy_seconds for rank in ranks)
+        mean_busy_seconds = math.fsum(busy) / len(ranks)
+        slowest = max(range(len(ranks)), key=busy.__getitem__)
+        waiting_seconds = math.fsum(rank.waiting_seconds for rank in ranks) / len(ranks)
+        loss = math.fsum(rank.loss for rank in ranks)
         return {
-            "train/loss": math.fsum(loss) / counts["counted"] if counts["counted"] else None,
-            "train/learning_rate": job.learning_rate(state.step - 1),
+            "train/loss": loss / self.counted_steps if self.counted_steps else None,
+            "train/learning_rate": context.learning_rate(state.step - 1),
             "train/gradient_norm": self.gradient_norm,
-            "train/epoch": state.step / job.plan.steps_per_epoch,
-            "train/audio_seconds_per_second": counts["audio"] / SAMPLE_RATE_HZ / seconds,
-            "train/padding": 1 - counts["audio"] / max(1, counts["padded"]),
-            "train/damaged": counts["damaged"],
-            "train/skipped": counts["skipped"],
-            "train/waiting": math.fsum(waiting) / ranks / seconds,
-            "speed/step_seconds": seconds / counts["steps"],
+            "train/epoch": state.step / context.plan.steps_per_epoch,
+            "train/audio_seconds_per_second": self.audio_samples / SAMPLE_RATE_HZ / seconds,
+            "train/padding": 1 - self.audio_samples / max(1, self.padded_samples),
+            "train/damaged": self.damaged,
+            "train/skipped": self.skipped_steps,
+            "train/waiting": waiting_seconds / seconds,
+            "speed/step_seconds": seconds / self.steps,
             "speed/rank_seconds": busy,
             "speed/slowest_rank": slowest,
-            "speed/slowest_rank_behind_seconds": busy[slowest] - math.fsum(busy) / ranks,
-            "memory/host_bytes": max(host),
-            "memory/device_bytes": max(device),
-            "memory/predicted_bytes": job.predicted_bytes,
-            "memory/cap_seconds": job.cap.seconds,
+            "speed/slowest_rank_behind_seconds": busy[slowest] - mean_busy_seconds,
+            "memory/host_bytes": max(rank.host_bytes for rank in ranks),
+            "memory/device_bytes": max(rank.device_bytes for rank in ranks),
+            "memory/predicted_bytes": context.predicted_bytes,
+            "memory/cap_seconds": context.cap.seconds,
             "run/restarts": state.restarts,
-            "run/rescues": job.cap.rescues,
+            "run/rescues": context.cap.rescues,
         }
+
+    def _own_numbers(self) -> _RankNumbers:
+        return _RankNumbers(
+            loss=float(self.loss),
+            waiting_seconds=self.waiting_seconds,
+            busy_seconds=self.busy_seconds,
+            host_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # Linux counts it in KiB
+            device_bytes=torch.cuda.max_memory_allocated(),  # 0 without a GPU
+        )

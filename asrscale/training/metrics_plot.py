@@ -1,15 +1,24 @@
 """Training curves: RUN/metrics.png from RUN/metrics.jsonl."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asrscale.common.atomic_files import read_jsonl
 from asrscale.common.errors import CliError
 from asrscale.training.tracking import METRICS_FILE
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PLOT_FILE = "metrics.png"
+
 
 def read_metrics(run_folder: Path) -> list[dict[str, Any]]:
-    """The rows of RUN/metrics.jsonl, oldest first, but for lines torn by a kill; CliError where it is missing."""
+    """Reads the rows of RUN/metrics.jsonl, oldest first, without lines torn by a kill.
+
+    Raises:
+        CliError: The file is missing.
+    """
     path = run_folder / METRICS_FILE
     if not path.exists():
         raise CliError(f"{path} is missing: give the folder of a run that has trained")
@@ -17,24 +26,35 @@ def read_metrics(run_folder: Path) -> list[dict[str, Any]]:
 
 
 def plot_metrics(run_folder: Path) -> Path:
-    """Draws losses, learning rate and error rates against the step into RUN/metrics.png; CliError as `read_metrics`."""
+    """Draws losses, learning rate and error rates against the step into RUN/metrics.png; returns its path.
+
+    Raises:
+        CliError: RUN/metrics.jsonl is missing.
+    """
     from matplotlib.figure import Figure
 
     rows = read_metrics(run_folder)
     figure = Figure(figsize=(8, 8), layout="constrained")
     figure.suptitle(run_folder.resolve().name)
-    loss, rate, errors = figure.subplots(3, sharex=True)
-    panels = {loss: ("train/loss", "valid/loss"), rate: ("train/learning_rate",), errors: ("valid/wer", "valid/cer")}
-    for axes, metrics in panels.items():
-        for metric in metrics:
-            measured = [row for row in rows if row.get(metric) is not None]
-            points = [row["step"] for row in measured], [row[metric] for row in measured]
-            axes.plot(*points, "o-" if metric.startswith("valid/") else "-", label=metric, linewidth=1.2, markersize=3)
-        axes.grid(alpha=0.25)
-        axes.legend(frameon=False)
+    loss, learning_rate, errors = figure.subplots(3, sharex=True)
+    _draw(loss, rows, "train/loss", "valid/loss")
+    _draw(learning_rate, rows, "train/learning_rate")
+    _draw(errors, rows, "valid/wer", "valid/cer")
     loss.set_yscale("log")  # CTC falls from tens to hundredths
     errors.set(xlabel="optimizer step", ylim=(0, None))
     errors.yaxis.set_major_formatter("{x:.0%}")
-    path = run_folder / "metrics.png"
+    path = run_folder / PLOT_FILE
     figure.savefig(path, dpi=120)
     return path
+
+
+def _draw(axes: "Axes", rows: list[dict[str, Any]], *metrics: str) -> None:
+    """Draws metrics against the step, where they were measured: few points of validation, many of training."""
+    for metric in metrics:
+        measured = [row for row in rows if row.get(metric) is not None]
+        steps = [row["step"] for row in measured]
+        values = [row[metric] for row in measured]
+        line_style = "o-" if metric.startswith("valid/") else "-"
+        axes.plot(steps, values, line_style, label=metric, linewidth=1.2, markersize=3)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)

@@ -1,4 +1,4 @@
-"""What a run is, what its settings make due at a step, and what it writes down about its steps.
+"""What a run writes down about its steps.
 
     RUN/metrics.jsonl      a line every --log_steps, made by `Meter`
     RUN/quarantine.jsonl   the damaged utterances, with the reason
@@ -10,99 +10,117 @@ What an attempt wrote of steps that are taken again is dropped.
 
 import math
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from asrscale.common import distributed
 from asrscale.common.atomic_files import append_jsonl, drop_rows_after, sync
 from asrscale.common.errors import CliError
+from asrscale.data.loader import Damaged
 from asrscale.data.step_reader import Step
 from asrscale.training.checkpoint import RunState
 from asrscale.training.run_context import RunContext
 from asrscale.training.tracking import METRICS_FILE
 
-QUARANTINE_FILE, SKIPPED_FILE = "quarantine.jsonl", "skipped.jsonl"
-
-
+QUARANTINE_FILE = "quarantine.jsonl"
+SKIPPED_FILE = "skipped.jsonl"
 LEDGER_FOLDER = "ledger"
 
+MIN_DAMAGED = 10  # with fewer, the share of damaged utterances means nothing
 
-MIN_DAMAGED = 10  # fewer say nothing about the share of damaged utterances
 
+def open_records(context: RunContext, steps_done: int) -> int:
+    """Drops what the records hold of steps that will be taken again. A collective.
 
-def open_records(job: RunContext, steps_done: int) -> int:
-    """Drops what the records say of steps that will be taken again; returns how many damaged utterances are left there.
-
-    A collective.
+    Returns:
+        How many damaged utterances are left in the records.
     """
     damaged = 0
-    if job.world.is_main:
-        for path in (job.folder / SKIPPED_FILE, *(job.folder / LEDGER_FOLDER).glob("*.jsonl")):
+    if context.world.is_main:
+        ledger = context.folder / LEDGER_FOLDER
+        for path in (context.folder / SKIPPED_FILE, *ledger.glob("*.jsonl")):
             drop_rows_after(path, steps_done)
-        damaged = drop_rows_after(job.folder / QUARANTINE_FILE, steps_done)
-    return round(distributed.all_reduce_sum([damaged], job.world)[0])
+        damaged = drop_rows_after(context.folder / QUARANTINE_FILE, steps_done)
+    return round(distributed.all_reduce_sum([damaged], context.world)[0])
 
 
-def record_visits(job: RunContext, step: Step) -> None:
-    """Appends the keys of this rank's utterances to RUN/ledger: proof of what was visited, for whoever asks."""
-    path = job.folder / LEDGER_FOLDER / f"rank-{job.world.rank:05d}.jsonl"
-    append_jsonl(path, [{"step": step.number + 1, "keys": own_keys(step)}], job.unwritten)
+def record_visits(context: RunContext, step: Step) -> None:
+    """Appends the keys of this rank's utterances to RUN/ledger: proof of what was visited."""
+    row = {"step": step.number + 1, "keys": own_keys(step)}
+    append_jsonl(_ledger_file(context), [row], context.unwritten)
 
 
-def sync_records(job: RunContext) -> None:
-    """Makes what was written of the steps so far survive a power cut, as their checkpoint will; a collective."""
-    for path in list(job.unwritten):
-        append_jsonl(path, [], job.unwritten)
-    shared = (QUARANTINE_FILE, SKIPPED_FILE, METRICS_FILE) if job.world.is_main else ()
-    for name in (*shared, f"{LEDGER_FOLDER}/rank-{job.world.rank:05d}.jsonl"):
+def sync_records(context: RunContext) -> None:
+    """Makes what was written of the steps so far survive a power cut, as their checkpoint will. A collective."""
+    for path in list(context.unwritten):
+        append_jsonl(path, [], context.unwritten)
+    shared = (QUARANTINE_FILE, SKIPPED_FILE, METRICS_FILE) if context.world.is_main else ()
+    for path in (*(context.folder / name for name in shared), _ledger_file(context)):
         with suppress(OSError):  # many have none
-            sync(job.folder / name)
+            sync(path)
     distributed.barrier()
 
 
 def own_keys(step: Step) -> list[str]:
-    """The keys of this rank's good utterances."""
-    return [step.index.keys[int(number)].as_py() for batch in step.batches for number in batch.utterances]
+    """Returns the keys of this rank's good utterances."""
+    keys: list[str] = []
+    for batch in step.batches:
+        keys += [step.index.keys[int(number)].as_py() for number in batch.utterances]
+    return keys
 
 
-def count_skipped(job: RunContext, step: Step, state: RunState, gradient_norm: float | None) -> int:
-    """How many steps in a row, up to this one, had no finite gradient; a collective.
+def count_skipped(context: RunContext, step: Step, state: RunState, gradient_norm: float | None) -> int:
+    """Returns how many steps in a row, up to this one, had no finite gradient. A collective.
 
     Such a step is written to RUN/skipped.jsonl, with the keys of all ranks.
+
+    Args:
+        context: Of the run.
+        step: The one that was taken.
+        state: The position before it.
+        gradient_norm: Of the step; None where no utterance was good.
 
     Raises:
         FloatingPointError: As many as --max_skipped_steps, where no loss scale is being searched for.
     """
     if gradient_norm is None or math.isfinite(gradient_norm):
         return 0
-    keys = sorted(key for part in distributed.gather_objects(own_keys(step), job.world) for key in part)
-    if job.world.is_main:
-        append_jsonl(job.folder / SKIPPED_FILE, [_where(job, step) | {"keys": keys}], job.unwritten)
+    path = context.folder / SKIPPED_FILE
+    keys_of_ranks = distributed.gather_objects(own_keys(step), context.world)
+    if context.world.is_main:
+        keys = sorted(key for keys_of_rank in keys_of_ranks for key in keys_of_rank)
+        append_jsonl(path, [_position(context, step) | {"keys": keys}], context.unwritten)
     count = state.skipped_steps + 1
-    if count >= job.config.optimisation.max_skipped_steps and job.config.memory.precision != "fp16":
+    is_searching_scale = context.config.memory.precision == "fp16"
+    if count >= context.config.optimisation.max_skipped_steps and not is_searching_scale:
         raise FloatingPointError(
             f"{count} steps in a row, up to step {step.number + 1}, have no finite gradient and changed no weight: "
-            f"their utterances are in {job.folder / SKIPPED_FILE}; try a lower --learning_rate"
+            f"their utterances are in {path}; try a lower --learning_rate"
         )
     return count
 
 
-def quarantine(job: RunContext, step: Step, damaged_so_far: int, visited: int) -> None:
-    """Writes the damaged utterances of a step, of all ranks, to RUN/quarantine.jsonl; a collective.
+def quarantine(context: RunContext, step: Step, damaged_so_far: int, visited: int) -> None:
+    """Writes the damaged utterances of a step, of all ranks, to RUN/quarantine.jsonl. A collective.
 
-    `damaged_so_far` and `visited` count the utterances of all steps up to this one, once for each epoch.
+    Args:
+        context: Of the run.
+        step: With this rank's damaged utterances.
+        damaged_so_far: The damaged utterances of all steps up to this one, once for each epoch.
+        visited: All utterances of these steps, once for each epoch.
 
     Raises:
         CliError: The damaged are more than --max_bad_fraction of the visited.
     """
-    path, index = job.folder / QUARANTINE_FILE, step.index
-    gathered = distributed.gather_objects(step.damaged, job.world)
-    if job.world.is_main:
-        rows = []
-        for number, reason in sorted((one.utterance, one.reason) for part in gathered for one in part):
-            what = {"shard": index.shards[index.shard_ids[number]], "key": index.keys[number].as_py()}
-            rows.append(_where(job, step) | what | {"reason": reason})
-        append_jsonl(path, rows, job.unwritten)
-    if damaged_so_far >= MIN_DAMAGED and damaged_so_far > job.config.data.max_bad_fraction * visited:
+    path = context.folder / QUARANTINE_FILE
+    damaged_of_ranks = distributed.gather_objects(step.damaged, context.world)
+    if context.world.is_main:
+        damaged = [one for damaged_of_rank in damaged_of_ranks for one in damaged_of_rank]
+        damaged.sort(key=lambda one: (one.utterance, one.reason))
+        rows = [_quarantine_row(context, step, one) for one in damaged]
+        append_jsonl(path, rows, context.unwritten)
+    is_too_much = damaged_so_far > context.config.data.max_bad_fraction * visited
+    if damaged_so_far >= MIN_DAMAGED and is_too_much:
         distributed.barrier()  # the launcher ends the other ranks with the first: let rank 0 finish its lines
         raise CliError(
             f"{damaged_so_far:,} of {visited:,} utterances are damaged, listed in {path}: copy or build their shards "
@@ -110,5 +128,20 @@ def quarantine(job: RunContext, step: Step, damaged_so_far: int, visited: int) -
         )
 
 
-def _where(job: RunContext, step: Step) -> dict[str, Any]:
-    return {"step": step.number + 1, "epoch": step.number // job.plan.steps_per_epoch}
+def _quarantine_row(context: RunContext, step: Step, damaged: Damaged) -> dict[str, Any]:
+    index = step.index
+    return _position(context, step) | {
+        "shard": index.shards[index.shard_ids[damaged.utterance]],
+        "key": index.keys[damaged.utterance].as_py(),
+        "reason": damaged.reason,
+    }
+
+
+def _position(context: RunContext, step: Step) -> dict[str, Any]:
+    """Returns where a step is in the run, as rows of records begin."""
+    return {"step": step.number + 1, "epoch": step.number // context.plan.steps_per_epoch}
+
+
+def _ledger_file(context: RunContext) -> Path:
+    """Returns the file of this rank in RUN/ledger."""
+    return context.folder / LEDGER_FOLDER / f"rank-{context.world.rank:05d}.jsonl"

@@ -30,6 +30,7 @@ from asrscale.training.resume import choose_start
 from asrscale.training.run_context import RunContext
 from asrscale.training.run_folder import describe_environment, locked_run_folder, write_settings
 from asrscale.training.settings import DEMO_DATA
+from asrscale.training.stopping import mark_preempted
 from asrscale.training.tracking import open_tracker
 from asrscale.training.watch import Watch
 
@@ -190,7 +191,7 @@ def _run(context: RunContext, state: RunState, resumed: Path | None) -> int:
             tracker.log(state.step, {"final/wer": errors.wer, "final/cer": errors.cer, "final/loss": result.loss})
         except Stopped:
             if world.is_main:
-                context.watch.mark_preempted()
+                mark_preempted(context.folder)
             result = None
     if result is None:
         end_together(context, push=False)

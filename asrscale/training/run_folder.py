@@ -21,7 +21,7 @@ from asrscale.common.errors import AsrscaleError, CliError, TransientError
 from asrscale.model.recognizer import describe
 from asrscale.training.config import to_dict
 from asrscale.training.run_context import RunContext
-from asrscale.training.watch import PREEMPTED_FILE
+from asrscale.training.stopping import PREEMPTED_FILE
 
 RECORDED_PACKAGES = ("torch", "deepspeed", "transformers", "soundfile", "numpy")
 

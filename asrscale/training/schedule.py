@@ -5,27 +5,36 @@ from typing import Literal
 
 Schedule = Literal["linear", "cosine", "tri_stage"]
 
+# Of `cosine`, the recipe for training from scratch: the share of the run up to which the peak is held, and the share of
+# the peak at the end.
+COSINE_HOLD_FRACTION = 0.3
+COSINE_FINAL_FRACTION = 0.02
 
-# The share of the run up to which the peak is held, and the share of the peak at the end.
-HOLD_FRACTION, FINAL_FRACTION = 0.3, 0.02  # of the from-scratch recipe
-
-
-TRI_STAGE_HOLD_FRACTION, TRI_STAGE_FINAL_FRACTION = 0.5, 0.05  # of fairseq's wav2vec 2.0 recipes
+# The same of `tri_stage`, from fairseq's wav2vec 2.0 recipes.
+TRI_STAGE_HOLD_FRACTION = 0.5
+TRI_STAGE_FINAL_FRACTION = 0.05
 
 
 def learning_rate_at(step: int, *, schedule: Schedule, peak: float, warmup_steps: int, total_steps: int) -> float:
-    """The learning rate of step `step` (0-based) of `total_steps`.
+    """Returns the learning rate of step `step` (0-based) of `total_steps`.
 
-    Linear warm-up reaches `peak` at step `warmup_steps`; then `linear` falls to 0 at the end, the others stay at the
+    Linear warm-up reaches `peak` at step `warmup_steps`. Then `linear` falls to 0 at the end; the others stay at the
     peak until their share of the run and fall to their share of the peak, `tri_stage` exponentially.
     """
     if step < warmup_steps:
         return peak * (step + 1) / (warmup_steps + 1)
     if schedule == "linear":
         return peak * (total_steps - step) / max(1, total_steps - warmup_steps)
-    tri_stage = schedule == "tri_stage"
-    hold_until = max(warmup_steps, (TRI_STAGE_HOLD_FRACTION if tri_stage else HOLD_FRACTION) * total_steps)
-    done = min(1.0, max(0.0, (step - hold_until) / max(1.0, total_steps - hold_until)))
-    if tri_stage:
-        return peak * float(TRI_STAGE_FINAL_FRACTION**done)
-    return peak * (FINAL_FRACTION + (1 - FINAL_FRACTION) * (1 + math.cos(math.pi * done)) / 2)
+    if schedule == "cosine":
+        fallen = _fallen_fraction(step, COSINE_HOLD_FRACTION, warmup_steps, total_steps)
+        cosine = (1 + math.cos(math.pi * fallen)) / 2  # from 1 to 0
+        return peak * (COSINE_FINAL_FRACTION + (1 - COSINE_FINAL_FRACTION) * cosine)
+    fallen = _fallen_fraction(step, TRI_STAGE_HOLD_FRACTION, warmup_steps, total_steps)
+    return peak * float(TRI_STAGE_FINAL_FRACTION**fallen)
+
+
+def _fallen_fraction(step: int, hold_fraction: float, warmup_steps: int, total_steps: int) -> float:
+    """Returns the share that is done of the fall from the peak to the end: 0 while the peak is held, 1 at the end."""
+    hold_until = max(warmup_steps, hold_fraction * total_steps)
+    fallen = (step - hold_until) / max(1.0, total_steps - hold_until)
+    return min(1.0, max(0.0, fallen))

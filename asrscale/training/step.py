@@ -50,7 +50,7 @@ def train_step(engine: Engine, context: RunContext, step: Step, good: int, meter
         return loss, norm
     smallest = min(failures)
     rank = failed_samples_of_ranks.index(smallest)
-    context.cap.lower(smallest, step=step.number + 1, rank=rank, tell=context.world.is_main)
+    context.cap.lower(smallest, step=step.number + 1, rank=rank, report=context.world.is_main)
     return train_step(engine, context, step, good, meter)
 
 
@@ -108,7 +108,7 @@ def run_pass(engine: Engine, context: RunContext, batch: Batch, number: int, goo
 def _ask_all_to_exit(context: RunContext, batch: Batch, number: int) -> None:
     """Writes the lower cap to RUN/rescues.jsonl, which the watches of all ranks read."""
     cap = replace(context.cap)  # this rank keeps the old one, as the others do
-    cap.lower(batch.waveforms.numel(), step=number + 1, rank=context.world.rank, leave=True)
+    cap.lower(batch.waveforms.numel(), step=number + 1, rank=context.world.rank, exit=True)
 
 
 def _void_gradient(engine: Engine, context: RunContext, number: int) -> None:

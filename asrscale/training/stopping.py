@@ -1,10 +1,15 @@
-"""Watches a training process from a thread of its own: requests to stop, the launcher above it, and whether it hangs.
+"""Requests to stop: signals, the end of the launcher, and memory that ran out on another rank.
 
-    RUN/heartbeat/rank-00000.json   what each rank is at, written by its thread: step, what it does, where it runs
+    RUN/PREEMPTED   says that the run stopped on request, and is to be started again
 
-A signal handler in Python runs when the main thread is back from native code, which may be never; the thread hears of
-a signal at once. All it does is to set a flag, which the next collective of the main thread carries to all ranks.
+A signal handler in Python runs when the main thread is back from native code, which may be never; a thread of our own
+is woken by a signal at once. All it does is to set a flag, which the next collective of the main thread carries to all
+ranks. The same thread shows the heartbeat of this rank and looks for hangs (`heartbeat`).
+
+This module imports nothing heavy: `asrscale.train` watches for signals before it imports torch, which takes seconds.
 """
+
+from __future__ import annotations
 
 import contextlib
 import math
@@ -18,125 +23,49 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import psutil
 
-from asrscale.common import distributed
-from asrscale.common.distributed import World
 from asrscale.common.errors import EXIT_STOPPED, Stopped
-from asrscale.data.step_reader import Step
 from asrscale.training.heartbeat import LOOKS, Pulse, look
 from asrscale.training.launcher import find_launchers, is_running
 from asrscale.training.watch import Watch
 
+if TYPE_CHECKING:
+    from asrscale.common.distributed import World
+    from asrscale.data.step_reader import Step
+
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # USR1: what batch systems send ahead of the end
-
-
 TICK_SECONDS = 0.5
 
-
-# Ranks whose launcher is gone are nobody's: they get time for a step and its checkpoint, not for more.
+# Ranks whose launcher has ended belong to nobody: they get time for a step and its checkpoint, not for more.
 ORPHAN_SECONDS = 8.0
 
-
-# Once a rank has told that its memory ran out, until all have seen it: what waits for a rank that is gone fails.
+# How long a rank stays once it knows that memory ran out on one of them, until all ranks have seen it: on a rank that
+# waits for one that has ended, a collective fails.
 LINGER_SECONDS = 2.0
 
-
-@contextlib.contextmanager
-def watching(folder: Path) -> Iterator[Watch]:
-    """Watches this process while the block runs: SIGTERM, SIGUSR1, SIGINT and the end of the launcher set `stopping`.
-
-    A stop while `starting` ends the process at once, with exit code 75. A second SIGINT (Ctrl-C) interrupts as usual.
-    Signals that are ignored, such as SIGINT under nohup or in the background, stay so. For the main thread only.
-    """
-    watch = Watch(folder)
-    hearing, telling = socket.socketpair()
-    telling.setblocking(False)
-    not_ignored = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    kept = {number: signal.signal(number, _on_signal) for number in not_ignored}
-    told_before = signal.set_wakeup_fd(telling.fileno(), warn_on_full_buffer=False)
-    thread = threading.Thread(target=_watch, args=(watch, hearing), name="watch", daemon=True)
-    thread.start()
-    try:
-        yield watch
-    finally:
-        signal.set_wakeup_fd(told_before)
-        for number, handler in kept.items():
-            signal.signal(number, handler)
-        telling.close()
-        thread.join()
-        hearing.close()
+PREEMPTED_FILE = "PREEMPTED"
 
 
-def _on_signal(number: int, frame: FrameType | None) -> None:
-    """What Python runs for a signal; the thread has been told by the interpreter's wake-up file."""
-    if number == signal.SIGINT:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _watch(watch: Watch, hearing: socket.socket) -> None:
-    """The thread; ends when the other end of `hearing` is closed."""
-    launchers = find_launchers()
-    ends: list[int] = []  # files that can be read once a launcher has ended
-    with contextlib.suppress(OSError, AttributeError):  # there are none on a Mac, or before Linux 5.3
-        ends = [os.pidfd_open(launcher.pid) for launcher in launchers]
-    pulse, ticks, beats, deadline = Pulse(), 0, -1, math.inf
-    while True:
-        heard = select.select([hearing.fileno(), *ends], [], [], TICK_SECONDS)[0]
-        ended = [end in heard for end in ends] or [not is_running(launcher) for launcher in launchers]
-        if deadline == math.inf and any(ended):
-            watch.stopping, deadline, ends = True, time.monotonic() + ORPHAN_SECONDS, []
-            # deepspeed takes the death of its second layer for success, and would exit with 0 within the second.
-            for above in launchers[ended.index(True) + 1 :]:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    above.terminate()
-        numbers = hearing.recv(64) if hearing.fileno() in heard else None
-        if watch.cap and (numbers == b"" or watch.beats == beats) and watch.cap.is_outdated():
-            time.sleep(LINGER_SECONDS)
-            if watch.cap.rescues < watch.restarts:
-                start_again()
-            _leave(watch, "memory ran out on a rank")
-        beats = watch.beats
-        if numbers == b"":
-            return
-        if numbers:
-            watch.stopping |= not set(SIGNALS).isdisjoint(numbers)
-        else:
-            ticks += 1  # rather than a clock, which goes on while this process is stopped
-        if ticks * TICK_SECONDS >= watch.hang_seconds / LOOKS:
-            look(watch, pulse, ticks * TICK_SECONDS)
-            ticks = 0
-        if watch.stopping and (watch.doing == "starting" or (time.monotonic() > deadline and watch.doing != "saving")):
-            reason = "while starting" if watch.doing == "starting" else "without its launcher, before the end of a step"
-            _leave(watch, f"stopped on request {reason}")
-
-
-def _leave(watch: Watch, reason: str) -> None:
-    """Ends the process, whatever the main thread is at; the newest checkpoint stands."""
-    with contextlib.suppress(OSError):  # a full or broken disk must not keep the process here
-        watch.mark_preempted()
-    print(f"{reason}; the same command goes on", file=sys.stderr, flush=True)
-    os._exit(EXIT_STOPPED)
-
-
-def start_again() -> None:
-    """Becomes a new process of the same command with the same process id: no launcher need know."""
-    for child in psutil.Process().children():  # W&B's service, which would wait for the old process
-        child.kill()
-    os.environ["TORCHELASTIC_RESTART_COUNT"] = str(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) + 1)
-    os.execv(sys.executable, sys.orig_argv)
+def mark_preempted(run_folder: Path) -> None:
+    """Writes RUN/PREEMPTED: to be started again. Batch scripts look for it; the next start removes it."""
+    run_folder.mkdir(parents=True, exist_ok=True)
+    (run_folder / PREEMPTED_FILE).write_text("stopped on request; start it again with the same command\n")
 
 
 def agree_on_step(step: Step, watch: Watch, world: World) -> tuple[int, int]:
-    """Sums up over ranks what each has of a step, and whether any of them was asked to stop. A collective.
+    """Sums up over all ranks what each has of a step, and whether any was requested to stop. A collective.
 
     Returns:
         How many utterances of the step are good, and how many are damaged, on all ranks.
 
     Raises:
-        Stopped: Some rank was asked to stop; raised on all ranks.
+        Stopped: Some rank was requested to stop; raised on all ranks.
     """
+    from asrscale.common import distributed
+
     good = sum(len(batch.utterances) for batch in step.batches)
     damaged = len(step.damaged)
     is_stopping = watch.beat("training", step.number + 1)
@@ -145,3 +74,144 @@ def agree_on_step(step: Step, watch: Watch, world: World) -> tuple[int, int]:
     if stopping_ranks:
         raise Stopped
     return all_good, all_damaged
+
+
+@contextlib.contextmanager
+def watching(folder: Path) -> Iterator[Watch]:
+    """Watches this process while the block runs: SIGTERM, SIGUSR1, SIGINT and the end of the launcher set `stopping`.
+
+    A stop while `starting` ends the process at once, with exit code 75. A second SIGINT (Ctrl-C) interrupts as usual.
+    Signals that are ignored, such as SIGINT under nohup or in the background, stay so. For the main thread only.
+
+    Args:
+        folder: The run folder, which need not exist.
+    """
+    watch = Watch(folder)
+    wake_up, interpreter_end = socket.socketpair()
+    interpreter_end.setblocking(False)  # as `signal.set_wakeup_fd` wants it
+    not_ignored = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    handlers_before = {number: signal.signal(number, _on_signal) for number in not_ignored}
+    wake_up_before = signal.set_wakeup_fd(interpreter_end.fileno(), warn_on_full_buffer=False)
+    thread = threading.Thread(target=_watch, args=(watch, wake_up), name="watch", daemon=True)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        signal.set_wakeup_fd(wake_up_before)
+        for number, handler in handlers_before.items():
+            signal.signal(number, handler)
+        interpreter_end.close()
+        thread.join()
+        wake_up.close()
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    """What Python runs for a signal; the interpreter's wake-up file has woken the thread already."""
+    if number == signal.SIGINT:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _watch(watch: Watch, wake_up: socket.socket) -> None:
+    """What the thread runs; returns once the other end of `wake_up` is closed.
+
+    The interpreter writes the numbers of signals to that end.
+    """
+    launchers = find_launchers()
+    ends = _open_ends(launchers)
+    orphan_deadline = math.inf  # on the monotonic clock; a time once a launcher has ended
+    pulse = Pulse()
+    ticks = 0  # since the last look at the heartbeats; rather than a clock, which goes on while this process is stopped
+    beats = -1  # `watch.beats` one round ago
+    while True:
+        readable = select.select([wake_up.fileno(), *ends], [], [], TICK_SECONDS)[0]
+        if orphan_deadline == math.inf:
+            ended = _find_ended(launchers, ends, readable)
+            if ended is not None:
+                watch.stopping = True
+                orphan_deadline = time.monotonic() + ORPHAN_SECONDS
+                ends = []
+                _terminate(launchers[ended + 1 :])
+
+        numbers = wake_up.recv(64) if wake_up.fileno() in readable else None
+        is_closed = numbers == b""
+        if is_closed or watch.beats == beats:  # a rank that waits for one that has exited, or its collective failed
+            _exit_if_memory_ran_out(watch)
+        beats = watch.beats
+        if is_closed:
+            return
+        if numbers:
+            watch.stopping |= not set(SIGNALS).isdisjoint(numbers)
+        else:
+            ticks += 1
+        if ticks * TICK_SECONDS >= watch.hang_seconds / LOOKS:
+            look(watch, pulse, ticks * TICK_SECONDS)
+            ticks = 0
+        if watch.stopping:
+            _exit_if_stop_cannot_wait(watch, orphan_deadline)
+
+
+def _open_ends(launchers: list[psutil.Process]) -> list[int]:
+    """Opens a file descriptor for each launcher that becomes readable once it has ended; none where that is unknown."""
+    with contextlib.suppress(OSError, AttributeError):  # there are none on a Mac, or before Linux 5.3
+        return [os.pidfd_open(launcher.pid) for launcher in launchers]
+    return []
+
+
+def _find_ended(launchers: list[psutil.Process], ends: list[int], readable: list[int]) -> int | None:
+    """The place of the first launcher that has ended; None where all run.
+
+    Args:
+        launchers: As `find_launchers` returns them.
+        ends: Of `_open_ends`.
+        readable: The file descriptors that can be read.
+    """
+    for place, launcher in enumerate(launchers):
+        has_ended = ends[place] in readable if ends else not is_running(launcher)
+        if has_ended:
+            return place
+    return None
+
+
+def _terminate(launchers: list[psutil.Process]) -> None:
+    """Sends SIGTERM to the launchers above one that has ended.
+
+    deepspeed takes the death of its second layer for success, and would exit with 0 within the second.
+    """
+    for launcher in launchers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            launcher.terminate()
+
+
+def _exit_if_memory_ran_out(watch: Watch) -> None:
+    """Ends this process, or starts it again, where a rank has reported that memory ran out in a way that all exit."""
+    if watch.cap is None or not watch.cap.is_outdated():
+        return
+    time.sleep(LINGER_SECONDS)
+    if watch.cap.rescues < watch.restarts:
+        _start_again()
+    _exit_to_be_started_again(watch, "memory ran out on a rank")
+
+
+def _exit_if_stop_cannot_wait(watch: Watch, orphan_deadline: float) -> None:
+    """Ends this process, which was requested to stop, where there is nothing to save yet or no time left for it."""
+    if watch.doing == "starting":
+        _exit_to_be_started_again(watch, "stopped on request while starting")
+    if time.monotonic() > orphan_deadline and watch.doing != "saving":
+        _exit_to_be_started_again(watch, "stopped on request without its launcher, before the end of a step")
+
+
+def _exit_to_be_started_again(watch: Watch, reason: str) -> None:
+    """Ends the process, whatever the main thread is doing; the newest checkpoint stands."""
+    with contextlib.suppress(OSError):  # a full or broken disk must not keep the process here
+        mark_preempted(watch.folder)
+    print(f"{reason}; the same command goes on", file=sys.stderr, flush=True)
+    os._exit(EXIT_STOPPED)
+
+
+def _start_again() -> None:
+    """Replaces this process by a new one of the same command and process id, which no launcher notices."""
+    for child in psutil.Process().children():  # W&B's service, which would wait for the old process
+        child.kill()
+    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) + 1
+    os.environ["TORCHELASTIC_RESTART_COUNT"] = str(attempt)  # ranks of different attempts must not meet
+    os.execv(sys.executable, sys.orig_argv)

@@ -2,36 +2,34 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from asrscale.training.memory_rescue import PassCap
 
-PREEMPTED_FILE = "PREEMPTED"
+Activity: TypeAlias = Literal["starting", "loading", "training", "evaluating", "saving", "ending"]
 
 
 @dataclass
 class Watch:
-    """What the main thread and the watching thread tell each other."""
+    """What the two threads share: the main thread writes its progress, the watching thread sets `stopping`."""
 
     folder: Path  # the run folder
-    stopping: bool = False  # somebody asked this process to stop
-    doing: str = "starting"  # what the main thread is at: or `loading`, `training`, `evaluating`, `saving`, `ending`
-    step: int = 0  # which step it is at
-    beats: int = 0  # how often it has come further
-    busy_seconds: float = 0.0  # what a step lately took it, without its waiting for other ranks
-    rank: int | None = None  # of this process, once the run folder is its run's
+    stopping: bool = False  # whether this process was requested to stop
+    doing: Activity = "starting"  # what the main thread is doing
+    step: int = 0  # the step that it is at
+    beats: int = 0  # how often it has made progress
+    busy_seconds: float = 0.0  # what a step lately took this rank, without its waiting for other ranks
+    rank: int | None = None  # of this process, once the run folder belongs to its run
     world_size: int = 1
-    hang_seconds: float = 600.0  # how long no rank may come further
-    cap: PassCap | None = None  # outdated by a rank whose memory did not suffice: then all leave
+    hang_seconds: float = 600.0  # how long it may take until any rank makes progress
+    cap: PassCap | None = None  # outdated by a rank whose memory did not suffice: then all ranks exit
     restarts: int = 0  # how often they may then start again by themselves
 
-    def beat(self, doing: str | None = None, step: int | None = None) -> bool:
-        """Tells that the main thread has come further; returns whether a stop was asked for."""
+    def beat(self, doing: Activity | None = None, step: int | None = None) -> bool:
+        """Records that the main thread has made progress; returns whether this process was requested to stop."""
         self.beats += 1
-        self.doing = doing or self.doing
-        self.step = self.step if step is None else step
+        if doing is not None:
+            self.doing = doing
+        if step is not None:
+            self.step = step
         return self.stopping
-
-    def mark_preempted(self) -> None:
-        """Leaves RUN/PREEMPTED: to be started again. Batch scripts look for it; the next start removes it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / PREEMPTED_FILE).write_text("stopped on request; start it again with the same command\n")

@@ -3,12 +3,10 @@ import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import Disk
-from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
 from safetensors.torch import load_file
 
 from asrscale.common import distributed
@@ -209,30 +207,6 @@ def test_what_fails_after_a_checkpoint_is_whole_is_no_failed_save(
     assert (folder / "best").read_text() == "step-00000001\n"
 
 
-def test_the_loss_scale_of_fp16_goes_on_where_it_was(engine_and_recognizer: object) -> None:
-    def optimizer(scale: int) -> SimpleNamespace:
-        return SimpleNamespace(
-            loss_scaler=DynamicLossScaler(scale, 3, 1, delayed_shift=2, consecutive_hysteresis=False)
-        )
-
-    def scales(scaler: DynamicLossScaler, overflows: str) -> list[float]:
-        found = []
-        for overflow in overflows:
-            scaler.update_scale(overflow == "x")
-            found.append(scaler.cur_scale)
-        return found
-
-    undisturbed, before, resumed = optimizer(2**16), optimizer(2**16), optimizer(4)
-    expected = scales(undisturbed.loss_scaler, "xx..x....x.......")
-    found = scales(before.loss_scaler, "xx..x...")
-    ds.restore_scaler(resumed, ds.scaler_state(before))
-    assert found + scales(resumed.loss_scaler, ".x.......") == expected
-    assert vars(resumed.loss_scaler) == vars(undisturbed.loss_scaler)
-    fp32 = SimpleNamespace(loss_scaler=LossScaler(1))
-    ds.restore_scaler(fp32, ds.scaler_state(before))  # resumed in another precision
-    assert fp32.loss_scaler.cur_scale == 1 and ds.scaler_state(fp32) == {}
-
-
 def test_weights_that_are_not_finite_are_never_saved(
     engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
 ) -> None:
@@ -263,35 +237,3 @@ def test_the_weights_of_a_checkpoint_reach_the_export(
     weights, expected = load_file(tmp_path / "model" / "model.safetensors"), trained.model.state_dict()
     assert weights.keys() == expected.keys()
     assert all(value.equal(expected[name]) for name, value in weights.items())
-
-
-@pytest.mark.parametrize("stage", [2, 3])
-def test_an_engine_that_offloads_to_the_cpu_is_gathered_and_restored(
-    stage: int, engine_and_recognizer: object, tmp_path: Path
-) -> None:
-    offload = {"device": "cpu"}
-    zero = {"stage": stage, "offload_optimizer": offload, "stage3_param_persistence_threshold": 0}
-    config = ds_config.resolve_ds_config(
-        {"zero_optimization": zero | ({"offload_param": offload} if stage == 3 else {})},
-        precision="fp32", max_gradient_norm=1.0, device=WORLD.device,
-    )  # fmt: skip
-
-    def made(weights: dict[str, torch.Tensor]) -> ds.Engine:
-        model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.GELU(), torch.nn.Linear(16, 4))
-        model.load_state_dict(weights, strict=bool(weights))
-        return ds.initialize(model, config, weight_decay=0.1, adam_beta2=0.9)
-
-    def step(engine: ds.Engine, rate: float = 0.01) -> None:
-        ds.backward(engine, engine(torch.linspace(-1, 1, 32).view(4, 8)).square().mean(), WORLD)
-        ds.take_step(engine, rate)
-
-    first = made({})
-    step(first)
-    checkpoint.save_checkpoint(first, {}, RunState(step=1), tmp_path, keep=1, world=WORLD)
-    second = made(load_file(newest(tmp_path) / "model.safetensors"))
-    step(second, 0.0)  # makes the moments
-    checkpoint.restore_engine(second, newest(tmp_path), WORLD)
-    for engine in (first, second):
-        step(engine)
-    ours, theirs = (ds.gather_weights(e, {}, WORLD) | ds.gather_moments(e, WORLD) for e in (first, second))
-    assert len(ours) == 13 and all(ours[name].equal(theirs[name]) for name in ours)

@@ -1,132 +1,31 @@
-import re
+"""Which processes above this one are launchers, and whether they still run."""
+
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-from helpers.training import free_port, launch, short
-from safetensors.torch import load_file
+import psutil
+from helpers.processes import wait_for
 
-from asrscale.common.errors import CliError
-from asrscale.common.rank_environment import rank_environment
-
-NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-STEP = {
-    "SLURM_PROCID": "6", "SLURM_LOCALID": "0", "SLURM_NODEID": "3", "SLURM_STEP_NUM_TASKS": "7", "SLURM_JOB_ID": "12",
-    "SLURM_STEP_TASKS_PER_NODE": "2(x3),1", "SLURM_STEP_NODELIST": "gpu[07-09],fat3", "SLURM_STEP_ID": "0",
-}  # fmt: skip
+from asrscale.training.launcher import find_launchers, is_running
 
 
-@pytest.fixture(autouse=True)
-def _outside_of_any_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*NAMES, *STEP):
-        monkeypatch.delenv(name, raising=False)
+def test_a_launcher_is_told_from_a_shell_whose_command_mentions_one(tmp_path: Path) -> None:
+    code = "import sys; from asrscale.training.launcher import find_launchers; print(len(find_launchers()))"
+    for command, expected in (("bash", 0), ("torchrun", 1)):
+        link = tmp_path / command
+        link.symlink_to("/bin/bash")
+        words = [str(link), "-c", f"{sys.executable} -c '{code}'; : torchrun deepspeed"]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert int(done.stdout) == expected, done.stdout
+    assert find_launchers() == []
 
 
-def given(monkeypatch: pytest.MonkeyPatch, **environment: str) -> dict[str, str]:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    return rank_environment()
-
-
-@pytest.mark.parametrize(
-    ("environment", "message"),
-    [
-        ({"RANK": "0"}, "sets RANK but not LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT"),
-        (dict(zip(NAMES, ("x", "0", "2", "a", "1"), strict=True)), "RANK=x is no whole"),
-    ],
-)
-def test_a_half_set_environment_is_refused(
-    environment: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(CliError, match=re.escape(message)):
-        given(monkeypatch, **environment)
-
-
-def test_srun_needs_no_other_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = given(monkeypatch, **STEP)
-    port = found.pop("MASTER_PORT")
-    assert found == {"RANK": "6", "LOCAL_RANK": "0", "WORLD_SIZE": "7", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "gpu07"}
-    assert given(monkeypatch, SLURM_RESTART_COUNT="1")["MASTER_PORT"] != port
-    assert given(monkeypatch, MASTER_ADDR="10.0.0.1", MASTER_PORT="99")["MASTER_ADDR"] == "10.0.0.1"
-    monkeypatch.delenv("MASTER_ADDR")
-    assert given(monkeypatch, SLURM_STEP_NODELIST="fat3,gpu[07-09]")["MASTER_ADDR"] == "fat3"
-
-
-def test_the_shell_of_a_batch_job_is_a_world_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    shell = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NTASKS": "7", "SLURM_JOB_ID": "12", "SLURM_NODEID": "0"}
-    assert given(monkeypatch, **shell)["WORLD_SIZE"] == "1"
-    assert given(monkeypatch, **STEP | {"SLURM_STEP_NUM_TASKS": "1"})["WORLD_SIZE"] == "1"  # srun --pty bash
-
-
-def test_ranks_that_disagree_say_on_what_and_end_before_any_work(
-    tone_shards: Path, tmp_path: Path, run_command: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-
-    def rank(number: int) -> subprocess.CompletedProcess[str]:
-        words = launch(1, tone_shards, tmp_path / "run", *short(), "--learning_rate", f"0.00{number + 1}")
-        return run_command(*words, **common, RANK=str(number), LOCAL_RANK=str(number))
-
-    with ThreadPoolExecutor(2) as ranks:
-        ended = list(ranks.map(rank, (0, 1)))
-    assert [one.returncode for one in ended] == [2, 2], ended
-    assert "error: the ranks do not agree on learning_rate: start all of them with the same command" in ended[0].stderr
-    assert not (tmp_path / "run" / "config.json").exists()
-
-
-@pytest.mark.slow
-def test_a_rank_whose_master_is_not_there_gives_up_within_a_minute_or_so(
-    tone_shards: Path, tmp_path: Path, run_command: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    words, began = launch(1, tone_shards, tmp_path / "run", *short()), time.monotonic()
-    given = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    done = run_command(*words, **given, RANK="1", LOCAL_RANK="0")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    [told] = done.stderr.splitlines()
-    assert told.startswith(f"error: the ranks cannot meet at 127.0.0.1:{given['MASTER_PORT']}")
-    assert time.monotonic() - began < 180  # a minute, and the start of a Python that imports torch on a busy machine
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_deepspeed_torchrun_and_python_give_the_same_weights(
-    ranks: int, tone_shards: Path, tmp_path: Path, run_command: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    """With srun's, tests/test_slurm.py compares them."""
-    starts = {
-        "deepspeed": ["deepspeed", "--num_gpus", ranks, "--master_port", free_port()],
-        "torchrun": ["torchrun", "--nproc-per-node", ranks, "--master-port", free_port(), "--"],
-    } | ({"python": [sys.executable]} if ranks == 1 else {})
-    found = []
-    for name, start in starts.items():
-        done = run_command(*start, *launch(1, tone_shards, tmp_path / name, *short())[1:])
-        assert done.returncode == 0, done.stdout + done.stderr
-        found.append(load_file(tmp_path / name / "model" / "model.safetensors"))
-    assert all(weights[name].equal(found[0][name]) for weights in found[1:] for name in found[0])
-
-
-def test_torchrun_on_two_nodes_gives_the_weights_of_deepspeed_on_one_and_no_secret_away(
-    undisturbed: Path, tone_shards: Path, tmp_path: Path, run_command: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    folder, port = tmp_path / "run", free_port()
-    canary = "c0ffee" * 6 + "feed"  # forty digits, as a key of W&B has
-    secrets = ("WANDB_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "MLFLOW_TRACKING_TOKEN")
-
-    def node(number: int) -> subprocess.CompletedProcess[str]:
-        start = ["torchrun", "--nnodes", 2, "--nproc-per-node", 1, "--node-rank", number]
-        start += ["--master-addr", "127.0.0.1", "--master-port", port, "--"]  # its parser takes --run for its own
-        words = launch(1, tone_shards, folder, *short(), wandb="offline")[1:]
-        return run_command(*start, *words, **dict.fromkeys(secrets, canary))
-
-    with ThreadPoolExecutor(2) as nodes:
-        ended = list(nodes.map(node, (0, 1)))
-    assert [one.returncode for one in ended] == [0, 0], ended
-    weights, other = (load_file(path / "model" / "model.safetensors") for path in (undisturbed, folder))
-    assert all(weights[name].equal(other[name]) for name in weights)
-    assert not any(canary in one.stdout + one.stderr for one in ended)
-    written = [path for path in folder.rglob("*") if path.is_file()]
-    assert len(written) > 10 and not [path for path in written if canary.encode() in path.read_bytes()]
+def test_a_zombie_does_not_run() -> None:
+    child = subprocess.Popen(["sleep", "1000"])
+    process = psutil.Process(child.pid)
+    assert is_running(process)
+    child.kill()
+    wait_for(lambda: not is_running(process))
+    child.wait()
+    assert not is_running(process)

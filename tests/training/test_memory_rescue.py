@@ -25,7 +25,7 @@ def test_a_cap_is_halved_below_what_failed_and_down_to_the_longest_utterance(
     cap.lower(60 * SECOND, step=3, rank=1)
     assert cap.seconds == 50
     assert capsys.readouterr().err == ("rank 1, step 3: memory ran out in a pass of 60 s; next 50 s\n")
-    cap.lower(20 * SECOND, step=3, rank=0, tell=False)
+    cap.lower(20 * SECOND, step=3, rank=0, report=False)
     assert cap.seconds == 15 and cap.rescues == 2 and not capsys.readouterr().err
     with pytest.raises(CliError, match=r"^memory ran out in a pass of one utterance \(.*rescues\.jsonl"):
         cap.lower(15 * SECOND, step=3, rank=0)
@@ -35,7 +35,7 @@ def test_the_next_start_with_the_same_settings_keeps_to_the_lowest_cap(tmp_path:
     own, other = {"a": 1}, {"a": 2}
     first, failing, too = (open_pass_cap(tmp_path, own, 64.0, SECOND) for _ in range(3))
     for rank, cap in enumerate((failing, too)):  # two of three ranks meet it
-        cap.lower(40 * SECOND, step=3, rank=rank, leave=True)
+        cap.lower(40 * SECOND, step=3, rank=rank, exit=True)
     assert first.is_outdated() and not failing.is_outdated()
     again = open_pass_cap(tmp_path, own, 64.0, SECOND)
     assert again.seconds == 32 and again.rescues == 1 and not again.is_outdated()
@@ -45,7 +45,7 @@ def test_the_next_start_with_the_same_settings_keeps_to_the_lowest_cap(tmp_path:
     changed.lower(64 * SECOND, step=4, rank=0)  # in place: nobody is to leave
     assert open_pass_cap(tmp_path, other, 64.0, SECOND).seconds == 32 and not changed.is_outdated()
     while again.rescues <= MAX_RESCUES:
-        again.lower(again.samples, step=5, rank=0, leave=True)
+        again.lower(again.samples, step=5, rank=0, exit=True)
     with pytest.raises(CliError, match=rf"^memory ran out {MAX_RESCUES + 1} times with ever shorter passes"):
         open_pass_cap(tmp_path, own, 64.0, SECOND)
 

@@ -1,0 +1,67 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from asrscale.common.distributed import World
+from asrscale.common.errors import CliError
+from asrscale.training import ds_config
+
+CPU = torch.device("cpu")
+GPU = torch.device("cuda", 0)
+WORLD = World(rank=0, local_rank=0, world_size=1, device=CPU)
+
+
+def written(folder: Path, content: object) -> str:
+    path = folder / "ds.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not valid JSON"),
+        ([1], "holds no JSON object"),
+        ({"train_batch_size": 8}, '"train_batch_size" must be "auto" or absent: use --batch_seconds'),
+        ({"optimizer": {"type": "Adam"}}, '"optimizer" must be "auto" or absent: use --learning_rate'),
+        ({"scheduler": {}}, '"scheduler" must be "auto" or absent'),
+        ({"bf16": {"enabled": True}}, '"bf16" must be an object whose "enabled" is "auto": use --precision'),
+        ({"fp16": True}, '"fp16" must be an object'),
+        ({"zero_optimization": {"stage": 4}}, '"zero_optimization" needs a "stage" of 0, 1, 2 or 3'),
+        ({"zero_optimization": 2}, '"zero_optimization" needs a "stage"'),
+    ],
+)
+def test_a_configuration_that_would_fight_us_is_refused(content: object, message: str, tmp_path: Path) -> None:
+    with pytest.raises(CliError) as caught:
+        ds_config.read_ds_config(written(tmp_path, content))
+    assert message in str(caught.value) and "ds.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_the_shipped_configurations_resolve_without_auto(stage: int) -> None:
+    config = ds_config.read_ds_config(f"ds_configs/zero{stage}.json")
+    for device in (CPU, GPU):
+        resolved = ds_config.resolve_ds_config(config, precision="fp32", max_gradient_norm=0.5, device=device)
+        assert "auto" not in json.dumps(resolved)
+        assert resolved["zero_optimization"]["stage"] == stage and resolved["gradient_clipping"] == 0.5
+        overlaps = resolved["zero_optimization"]["overlap_comm"]
+        assert overlaps == (device == GPU and stage >= 2)
+
+
+def test_16_bit_sums_gradients_in_fp32_or_is_refused() -> None:
+    resolved = ds_config.resolve_ds_config(
+        {"zero_optimization": {"stage": 2}}, precision="bf16", max_gradient_norm=1.0, device=CPU
+    )
+    assert resolved["bf16"]["enabled"] and not resolved["fp16"]["enabled"]
+    assert resolved["data_types"] == {"grad_accum_dtype": "fp32"}
+    with pytest.raises(CliError, match="ZeRO stage 0 cannot add up bf16 gradients in fp32"):
+        ds_config.resolve_ds_config({}, precision="bf16", max_gradient_norm=1.0, device=CPU)
+
+
+def test_precision_on_a_cpu() -> None:
+    assert ds_config.resolve_precision("auto", WORLD) == "fp32"
+    assert ds_config.resolve_precision("bf16", WORLD) == "bf16"
+    with pytest.raises(CliError, match="needs a GPU"):
+        ds_config.resolve_precision("fp16", WORLD)
