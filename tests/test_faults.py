@@ -63,8 +63,9 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "model", 'None if attention == "auto" else attention', "None",
         "test_model.py::test_attention_implementations_agree_and_are_recorded"),
     "infeasible targets let through": (
-        "steps", "feasible[number] = 0 < needed <= have[number]", "feasible[number] = 0 < needed",
-        "test_steps.py::test_an_utterance_needs_a_frame_a_label_and_one_between_equal_ones"),
+        "data/run_plan", "feasible[number] = 0 < frames_needed(labels) <= frames[number]",
+        "feasible[number] = 0 < frames_needed(labels)",
+        "data/test_run_plan.py::test_an_utterance_needs_a_frame_a_label_and_one_between_equal_ones"),
     "LayerDrop from a generator of the rank's own": (
         "regularise", "(hash_keys(config.num_hidden_layers, seed, step, _LAYER_SALT) >> np.uint64(11)) * 2.0**-53",
         "np.random.default_rng().random(config.num_hidden_layers)",

@@ -76,15 +76,15 @@ def prefetch_one(items: Iterator[Item]) -> Iterator[Item]:
 
 def load_step(
     index: Index, vocabulary: Vocabulary, passes: Sequence[Ids], decoders: Executor, *, pin: bool = False,
-    speeds: Ids | None = None, cache: Cache | None = None,
+    speeds_tenths: Ids | None = None, cache: Cache | None = None,
 ) -> LoadedStep:  # fmt: skip
-    """The batches of one step; `speeds` are (N,) tenths for the utterances of the index, None leaves them as they are.
+    """The batches of one step, played at (N,) `speeds_tenths`; None leaves the utterances of the index as recorded.
 
     Raises:
         DataError: A shard is gone, or cannot be read at all.
     """
     waveforms, damaged = read_utterances(
-        index, np.concatenate([*passes, np.zeros(0, np.int64)]), decoders, speeds, cache
+        index, np.concatenate([*passes, np.zeros(0, np.int64)]), decoders, speeds_tenths, cache
     )
     good = [np.array([u for u in utterances if int(u) in waveforms], np.int64) for utterances in passes]
     batches = [collate(index, vocabulary, utterances, waveforms) for utterances in good]
@@ -92,7 +92,7 @@ def load_step(
 
 
 def read_utterances(
-    index: Index, utterances: Ids, decoders: Executor, speeds: Ids | None = None, cache: Cache | None = None
+    index: Index, utterances: Ids, decoders: Executor, speeds_tenths: Ids | None = None, cache: Cache | None = None
 ) -> tuple[dict[int, Pcm], tuple[Damaged, ...]]:
     """Reads, checks and decodes utterances, at their speeds; neighbours in a shard are read at once.
 
@@ -104,7 +104,7 @@ def read_utterances(
     """
     futures: dict[int, Future[Pcm]] = {}
     for utterance, payload in _read_payloads(index, utterances, cache):
-        tenths = 10 if speeds is None else int(speeds[utterance])
+        tenths = 10 if speeds_tenths is None else int(speeds_tenths[utterance])
         futures[utterance] = decoders.submit(_decode_checked, index, utterance, payload, tenths)
     waveforms: dict[int, Pcm] = {}
     damaged: list[Damaged] = []

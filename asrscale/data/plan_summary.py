@@ -1,33 +1,67 @@
 """The plan of a run as text: steps, padding, balance, lengths."""
 
-from itertools import pairwise
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
 
 import numpy as np
 
-from asrscale.data import even_cuts
-from asrscale.data.passes import cut_step, padded_samples
+from asrscale.data.hashing import Ids
+from asrscale.data.passes import cut_step, padded_samples, pass_time
 from asrscale.data.run_plan import RunPlan, plan_visit
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
+MEASURED_STEPS = 200  # about so many are cut into passes: a sample of the steps is enough
+LENGTH_BINS = 8
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """How well the passes of some steps use the ranks' time."""
+
+    padding: float  # share of the samples computed on
+    balance: float  # mean over max of the ranks' times, which wait for each other once a step
+
 
 def describe_plan(plan: RunPlan, *, world_size: int, cap_samples: int) -> str:
-    """What the first window's first epoch will look like: steps, padding, balance, and its units by length, as text."""
+    """Returns what the first window's first epoch will look like: steps, padding, balance, and its units by length."""
     visit = plan_visit(plan, 0)
-    lengths, steps = visit.computed_samples, [visit.plan.step(number) for number in range(visit.plan.num_steps)]
-    longest = np.array([lengths[unit].max() / SAMPLE_RATE_HZ for units in steps for unit in units if len(unit)])
-    audio, padded, work, waited = 0, 0, 0, 0
-    for units in steps[:: max(1, len(steps) // 200)]:  # a sample of the steps is enough
-        ranks = cut_step(units, lengths, memory_cap_samples=cap_samples, world_size=world_size)
-        longest_of = [[(len(ids), lengths[ids].max()) for ids in own if len(ids)] for own in ranks]
-        times = [sum(count * int(even_cuts.relative_time(longest)) for count, longest in own) for own in longest_of]
-        work, waited = work + sum(times), waited + max(times) * world_size
-        passes = [utterances for own in ranks for utterances in own]
-        audio += sum(int(lengths[utterances].sum()) for utterances in passes)
-        padded += sum(padded_samples(utterances, lengths) for utterances in passes)
-    counts, edges = np.histogram(longest, 8)
-    lines = [
+    lengths = visit.computed_samples
+    steps = [visit.plan.step(number) for number in range(visit.plan.num_steps)]
+    every = max(1, len(steps) // MEASURED_STEPS)
+    found = measure_steps(steps[::every], lengths, world_size=world_size, cap_samples=cap_samples)
+
+    headline = (
         f"{plan.steps_per_epoch:,} steps an epoch in {len(plan.windows):,} windows, {plan.units_per_step} units a "
-        f"step; padding {1 - audio / padded:.1%}, mean/max work of {world_size} ranks {work / waited:.3f}"
-    ]
-    bins = zip(counts, pairwise(edges), strict=True)
-    return "\n".join(lines + [f"  {low:5.1f} to {high:5.1f} s {n:8,} units" for n, (low, high) in bins])
+        f"step; padding {found.padding:.1%}, mean/max work of {world_size} ranks {found.balance:.3f}"
+    )
+    units = chain.from_iterable(steps)
+    longest_seconds = np.array([lengths[unit].max() / SAMPLE_RATE_HZ for unit in units if len(unit)])
+    counts, edges = np.histogram(longest_seconds, LENGTH_BINS)
+    lines = [headline]
+    for count, (low, high) in zip(counts, pairwise(edges), strict=True):
+        lines.append(f"  {low:5.1f} to {high:5.1f} s {count:8,} units")
+    return "\n".join(lines)
+
+
+def measure_steps(steps: Sequence[Sequence[Ids]], lengths: Ids, *, world_size: int, cap_samples: int) -> Efficiency:
+    """Cuts steps into passes and measures them.
+
+    Args:
+        steps: The units of each step.
+        lengths: (N,) samples of each utterance that units may name.
+        world_size: Number of ranks.
+        cap_samples: The most padded samples of a pass.
+    """
+    audio_samples = 0
+    computed_samples = 0
+    busy_time = 0
+    elapsed_time = 0  # of all ranks, waiting included
+    for units in steps:
+        ranks = cut_step(units, lengths, memory_cap_samples=cap_samples, world_size=world_size)
+        rank_times = [sum(pass_time(utterances, lengths) for utterances in passes) for passes in ranks]
+        busy_time += sum(rank_times)
+        elapsed_time += max(rank_times) * world_size
+        audio_samples += sum(int(lengths[unit].sum()) for unit in units)
+        computed_samples += sum(padded_samples(utterances, lengths) for utterances in chain.from_iterable(ranks))
+    return Efficiency(padding=1 - audio_samples / computed_samples, balance=busy_time / elapsed_time)

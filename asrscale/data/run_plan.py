@@ -1,4 +1,7 @@
-"""The plan of a run: which shards are planned together, and which utterances of them are used."""
+"""The plan of a run: which shards are planned together, and which utterances of them are used.
+
+Shapes: N utterances of a window, W windows.
+"""
 
 import os
 from dataclasses import dataclass
@@ -8,10 +11,10 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from asrscale.data import epoch_plan, hashing
 from asrscale.data.batches import MIN_BATCH_SAMPLES
 from asrscale.data.catalog import Catalog
-from asrscale.data.hashing import Ids
+from asrscale.data.epoch_plan import EpochPlan, find_step, group_windows, plan_window, window_steps
+from asrscale.data.hashing import Ids, hash_keys
 from asrscale.data.index import Index, read_shards
 from asrscale.speech.frames import ConvStem, frames_needed
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, perturbed_length
@@ -20,11 +23,12 @@ from asrscale.speech.vocabulary import Vocabulary
 # Half a gigabyte of index rows at most, and far more than a step, so that a window is a fair sample of the data.
 WINDOW_HOURS = 300
 
-
 SPEEDS_TENTHS = (9, 10, 11)  # Ko et al. 2015, "Audio augmentation for speech recognition"
+ORIGINAL_SPEED_TENTHS = 10
 
+FINGERPRINT_DIGITS = 16
 
-_SPEED_SALT = 11
+_SPEED_SALT = 11  # unlike the salts of epoch_plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,43 +43,49 @@ class RunPlan:
     seed: int  # the run's seed
     batch_samples: int  # padded audio of a unit
     units_per_step: int  # units of a step
-    perturb_speed: bool  # whether an utterance is heard at 0.9, 1.0 or 1.1 of its speed, drawn anew each epoch
+    perturb_speed: bool  # whether an utterance is played at 0.9, 1.0 or 1.1 of its speed, drawn anew each epoch
 
     @property
     def fingerprint(self) -> str:
-        """Differs where the data do, or anything else that decides their order."""
-        catalog, given = self.catalog, (self.seed, self.batch_samples, self.units_per_step, self.perturb_speed)
-        names = [os.path.basename(shard) for shard in catalog.shards]
-        return sha256(repr((names, catalog.samples.tolist(), catalog.utterances.tolist(), given)).encode()).hexdigest()[
-            :16
-        ]
+        """A hash that differs where the data do, or anything else that decides their order."""
+        shard_names = [os.path.basename(shard) for shard in self.catalog.shards]
+        samples = self.catalog.samples.tolist()
+        utterances = self.catalog.utterances.tolist()
+        settings = (self.seed, self.batch_samples, self.units_per_step, self.perturb_speed)
+        decisive = (shard_names, samples, utterances, settings)
+        return sha256(repr(decisive).encode()).hexdigest()[:FINGERPRINT_DIGITS]
 
     @property
     def longest_samples(self) -> int:
-        """Of an utterance, as slow as it may be heard and as the loader pads it."""
-        slowest = SPEEDS_TENTHS[0] if self.perturb_speed else 10
-        return max(MIN_BATCH_SAMPLES, int(perturbed_length(self.catalog.longest_samples.max(), slowest)))
-
-    def most_utterances(self, cap_samples: int, world_size: int) -> int:
-        """How many of the longest utterances a pass may hold: in `cap_samples`, a unit or a rank's share of a step."""
-        share_samples = max(self.batch_samples, self.batch_samples * self.units_per_step // world_size)
-        return max(1, min(cap_samples, share_samples) // self.longest_samples)
+        """Samples of the longest utterance, at the slowest speed that may be drawn and as the loader pads it."""
+        slowest_tenths = SPEEDS_TENTHS[0] if self.perturb_speed else ORIGINAL_SPEED_TENTHS
+        longest = int(perturbed_length(self.catalog.longest_samples.max(), slowest_tenths))
+        return max(MIN_BATCH_SAMPLES, longest)
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of an epoch, the same for every one."""
         return int(self.steps.sum())
 
+    def most_utterances(self, cap_samples: int, world_size: int) -> int:
+        """Returns how many of the longest utterances a pass may hold, at least 1.
+
+        It holds at most `cap_samples`, and at most a unit or a rank's share of a step, whichever is larger.
+        """
+        share_of_step = self.batch_samples * self.units_per_step // world_size
+        most_samples = min(cap_samples, max(self.batch_samples, share_of_step))
+        return max(1, most_samples // self.longest_samples)
+
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """A window in an epoch: who is in it, and when."""
+    """A window in an epoch: its utterances, their speeds, and the step of each."""
 
     index: Index  # its N utterances
-    speeds: Ids | None  # (N,) at how many tenths of its speed each is heard; None: as it is
-    heard_samples: Ids  # (N,) the length of each at that speed
-    computed_samples: Ids  # (N,) the length that the loader pads one to that is alone
-    plan: epoch_plan.EpochPlan
+    speeds_tenths: Ids | None  # (N,) at how many tenths of its speed each is played; None: all as recorded
+    played_samples: Ids  # (N,) the length of each at that speed
+    computed_samples: Ids  # (N,) the length to which the loader pads one that is alone in its batch
+    plan: EpochPlan
 
 
 def plan_run(
@@ -91,9 +101,13 @@ def plan_run(
     """Groups the shards into windows and counts their steps; reads no index."""
     batch_samples = int(batch_seconds * SAMPLE_RATE_HZ)
     window_samples = int(WINDOW_HOURS * 3600) * SAMPLE_RATE_HZ
-    windows = epoch_plan.group_windows(catalog.samples, seed=seed, window_samples=window_samples)
-    steps = epoch_plan.window_steps(
-        windows, catalog.samples, catalog.utterances, batch_samples=batch_samples, units_per_step=units_per_step
+    windows = group_windows(catalog.samples, seed=seed, window_samples=window_samples)
+    steps = window_steps(
+        windows,
+        catalog.samples,
+        catalog.utterances,
+        batch_samples=batch_samples,
+        units_per_step=units_per_step,
     )
     return RunPlan(
         catalog=catalog,
@@ -110,39 +124,69 @@ def plan_run(
 
 @lru_cache(maxsize=1)  # a run with one window reads it once
 def read_window(plan: RunPlan, window: int) -> tuple[Index, Index]:
-    """The utterances of a window that can be trained on, and those that are too short for their transcript."""
+    """Reads the utterances of a window.
+
+    Returns:
+        Those that can be trained on, and those that are too short for their transcript or have none.
+
+    Raises:
+        CliError: As `read_shards`.
+    """
     index = read_shards(plan.catalog, plan.windows[window])
-    fastest = SPEEDS_TENTHS[-1] if plan.perturb_speed else 10
-    shortest = perturbed_length(index.num_samples, fastest)
+    fastest_tenths = SPEEDS_TENTHS[-1] if plan.perturb_speed else ORIGINAL_SPEED_TENTHS
+    shortest = perturbed_length(index.num_samples, fastest_tenths)
     feasible = feasible_utterances(index, shortest, plan.vocabulary, plan.stem)
     return index.take(np.flatnonzero(feasible)), index.take(np.flatnonzero(~feasible))
 
 
 def feasible_utterances(index: Index, lengths: Ids, vocabulary: Vocabulary, stem: ConvStem) -> NDArray[np.bool_]:
-    """(N,) whether CTC can emit the transcript in `lengths` samples."""
-    have = stem.num_frames(lengths)
-    # In either case, text has at most 1.5 characters a byte of UTF-8, which take two frames each: that tells of nearly
-    # all speech that it is long enough, in milliseconds, where encoding the transcripts of a window takes seconds.
-    feasible: NDArray[np.bool_] = (index.text_bytes > 0) & (3 * index.text_bytes <= have)
+    """Returns (N,) whether CTC can emit each transcript in the frames of `lengths`, (N,) samples."""
+    frames = stem.num_frames(lengths)
+    # In either case, text has at most 1.5 characters a byte of UTF-8, which take two frames each: that decides for
+    # nearly all speech that it is long enough, in milliseconds, where encoding the transcripts of a window takes
+    # seconds.
+    feasible: NDArray[np.bool_] = (index.text_bytes > 0) & (3 * index.text_bytes <= frames)
     for number in np.flatnonzero(~feasible).tolist():
-        needed = frames_needed(vocabulary.encode(index.texts[number].as_py()))
-        feasible[number] = 0 < needed <= have[number]
+        labels = vocabulary.encode(index.texts[number].as_py())
+        feasible[number] = 0 < frames_needed(labels) <= frames[number]
     return feasible
 
 
 def plan_visit(plan: RunPlan, number: int) -> Visit:
-    """Reads and plans the window that step `number` of a run is in."""
-    epoch, window, _ = epoch_plan.find_step(plan.steps, number, seed=plan.seed)
+    """Reads and plans the window of step `number` (0-based, over all epochs).
+
+    Raises:
+        CliError: As `read_shards`.
+    """
+    epoch, window, _ = find_step(plan.steps, number, seed=plan.seed)
     index, _ = read_window(plan, window)
-    speeds = draw_speeds(len(index), plan.seed, epoch, window) if plan.perturb_speed else None
-    heard = index.num_samples if speeds is None else perturbed_length(index.num_samples, speeds)
-    computed = np.maximum(heard, MIN_BATCH_SAMPLES)
-    size = dict(steps=int(plan.steps[window]), units_per_step=plan.units_per_step)
-    planned = epoch_plan.plan_window(computed, seed=plan.seed, epoch=epoch, window=window, **size)
-    return Visit(index, speeds, heard, computed, planned)
+
+    speeds_tenths = None
+    played_samples = index.num_samples
+    if plan.perturb_speed:
+        speeds_tenths = draw_speeds(len(index), plan.seed, epoch, window)
+        played_samples = perturbed_length(index.num_samples, speeds_tenths)
+
+    computed_samples = np.maximum(played_samples, MIN_BATCH_SAMPLES)
+    epoch_plan = plan_window(
+        computed_samples,
+        seed=plan.seed,
+        epoch=epoch,
+        window=window,
+        steps=int(plan.steps[window]),
+        units_per_step=plan.units_per_step,
+    )
+    return Visit(
+        index=index,
+        speeds_tenths=speeds_tenths,
+        played_samples=played_samples,
+        computed_samples=computed_samples,
+        plan=epoch_plan,
+    )
 
 
 def draw_speeds(count: int, seed: int, epoch: int, window: int) -> Ids:
-    """(count,) speed of each utterance of a window in tenths: a function of seed, epoch and utterance."""
-    drawn = hashing.hash_keys(count, seed, epoch, window, _SPEED_SALT) % np.uint64(len(SPEEDS_TENTHS))
+    """Returns (count,) speeds in tenths, one of SPEEDS_TENTHS for each utterance of a window, anew in each epoch."""
+    keys = hash_keys(count, seed, epoch, window, _SPEED_SALT)
+    drawn = keys % np.uint64(len(SPEEDS_TENTHS))
     return np.array(SPEEDS_TENTHS, np.int64)[drawn.astype(np.int64)]

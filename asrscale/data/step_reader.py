@@ -1,16 +1,17 @@
 """The steps of a run with their audio, read ahead, one window of shards in memory at a time."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 
 from asrscale.common.shard_cache import Cache
-from asrscale.data import epoch_plan
 from asrscale.data.batches import Batch
+from asrscale.data.epoch_plan import find_step
 from asrscale.data.index import Index
 from asrscale.data.loader import Damaged, load_step, prefetch_one
 from asrscale.data.passes import cut_step, padded_samples
-from asrscale.data.run_plan import RunPlan, plan_visit
+from asrscale.data.run_plan import RunPlan, Visit, plan_visit
 
 # So long before it is needed the next window is read and planned, which takes seconds: until this one ends, both are in
 # memory.
@@ -31,15 +32,30 @@ class Step:
 
 
 def steps_from(
-    plan: RunPlan, numbers: range, *, rank: int, world_size: int, cap_samples: int,
-    threads: int, pin: bool = False, cache: Cache | None = None,
-) -> Iterator[Step]:  # fmt: skip
-    """Some consecutive steps of a run, with this rank's batches; only windows that they are in are read.
+    plan: RunPlan,
+    numbers: range,
+    *,
+    rank: int,
+    world_size: int,
+    cap_samples: int,
+    threads: int,
+    pin: bool = False,
+    cache: Cache | None = None,
+) -> Iterator[Step]:
+    """Yields some consecutive steps of a run, with this rank's batches; only windows that they are in are read.
 
     One reader runs through windows and epochs: it has the next step ready while the caller computes, and the next
-    window planned before this one ends. `cap_samples` is the most padded samples of a pass; `threads` decode
-    (libsndfile runs outside the interpreter's lock); `pin` page-locks the batches, for a GPU; whole shards are read
-    through `cache`, where there is one.
+    window planned before this one ends.
+
+    Args:
+        plan: The plan of the run.
+        numbers: The steps, 0-based, over all epochs.
+        rank: Of this process.
+        world_size: Number of ranks.
+        cap_samples: The most padded samples of a pass.
+        threads: How many decode (libsndfile runs outside the interpreter's lock).
+        pin: Whether to page-lock the batches, for a GPU.
+        cache: Whole shards are read through it, where there is one.
 
     Raises:
         CliError: A window's index does not hold what was promised, or a shard of it is missing.
@@ -47,24 +63,79 @@ def steps_from(
     """
     if not numbers:
         return
-
-    def read() -> Iterator[Step]:
-        ahead, left = planner.submit(plan_visit, plan, numbers[0]), numbers
-        while left:
-            _, window, first = epoch_plan.find_step(plan.steps, left[0], seed=plan.seed)
-            own, left = left[: int(plan.steps[window]) - first], left[int(plan.steps[window]) - first :]
-            visit = ahead.result()
-            for place, number in enumerate(own):
-                if left and place == max(0, len(own) - WINDOW_AHEAD_STEPS):
-                    ahead = planner.submit(plan_visit, plan, left[0])
-                lengths = visit.computed_samples
-                units = visit.plan.step(first + place)
-                ranks = cut_step(units, lengths, memory_cap_samples=cap_samples, world_size=world_size)
-                what = visit.index, plan.vocabulary, ranks[rank]
-                loaded = load_step(*what, decoders, pin=pin, speeds=visit.speeds, cache=cache)
-                utterances, audio = sum(map(len, units)), sum(int(visit.heard_samples[unit].sum()) for unit in units)
-                padded = sum(padded_samples(one, lengths) for passes in ranks for one in passes)
-                yield Step(number, utterances, audio, padded, loaded.batches, loaded.damaged, visit.index)
-
     with ThreadPoolExecutor(threads, "decode") as decoders, ThreadPoolExecutor(1, "plan-ahead") as planner:
-        yield from prefetch_one(read())
+        share = _Share(
+            plan=plan,
+            rank=rank,
+            world_size=world_size,
+            cap_samples=cap_samples,
+            pin=pin,
+            cache=cache,
+            decoders=decoders,
+        )
+        yield from prefetch_one(_read_steps(share, numbers, planner))
+
+
+@dataclass(frozen=True, eq=False)
+class _Share:
+    """What one rank reads of each step, and by which means; the fields are the arguments of `steps_from`."""
+
+    plan: RunPlan
+    rank: int
+    world_size: int
+    cap_samples: int
+    pin: bool
+    cache: Cache | None
+    decoders: Executor
+
+
+def _read_steps(share: _Share, numbers: range, planner: Executor) -> Iterator[Step]:
+    """Yields the steps, each loaded when it is requested; `planner` plans a window while the one before it is read."""
+    pending = planner.submit(plan_visit, share.plan, numbers[0])
+    for stretch, first_offset in _split_by_window(share.plan, numbers):
+        visit = pending.result()
+        next_number = stretch[-1] + 1
+        plan_ahead_at = max(0, len(stretch) - WINDOW_AHEAD_STEPS)
+        for place, number in enumerate(stretch):
+            if place == plan_ahead_at and next_number in numbers:
+                pending = planner.submit(plan_visit, share.plan, next_number)
+            yield _load(share, visit, number, first_offset + place)
+
+
+def _split_by_window(plan: RunPlan, numbers: range) -> Iterator[tuple[range, int]]:
+    """Yields the parts of consecutive step numbers that lie in one window of one epoch.
+
+    Yields:
+        The step numbers, and the place of the first of them within its window.
+    """
+    left = numbers
+    while left:
+        first = find_step(plan.steps, left[0], seed=plan.seed)
+        left_in_window = int(plan.steps[first.window]) - first.offset
+        yield left[:left_in_window], first.offset
+        left = left[left_in_window:]
+
+
+def _load(share: _Share, visit: Visit, number: int, offset: int) -> Step:
+    """Loads this rank's passes of step `number` of the run, which is step `offset` of the window."""
+    units = visit.plan.step(offset)
+    lengths = visit.computed_samples
+    ranks = cut_step(units, lengths, memory_cap_samples=share.cap_samples, world_size=share.world_size)
+    loaded = load_step(
+        visit.index,
+        share.plan.vocabulary,
+        ranks[share.rank],
+        share.decoders,
+        pin=share.pin,
+        speeds_tenths=visit.speeds_tenths,
+        cache=share.cache,
+    )
+    return Step(
+        number=number,
+        utterances=sum(len(unit) for unit in units),
+        audio_samples=sum(int(visit.played_samples[unit].sum()) for unit in units),
+        padded_samples=sum(padded_samples(utterances, lengths) for utterances in chain.from_iterable(ranks)),
+        batches=loaded.batches,
+        damaged=loaded.damaged,
+        index=visit.index,
+    )

@@ -1,6 +1,5 @@
-"""Real shards, planned window by window."""
+"""Real shards, read step by step."""
 
-import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -8,18 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
+from helpers.plans import keys, plan_in_windows, run_steps
 from helpers.simulated import bytes_read, simulate
 
 from asrscale.common.errors import CliError
 from asrscale.data import run_plan, step_reader
 from asrscale.data.batches import MIN_BATCH_SAMPLES
-from asrscale.data.catalog import read_catalog
+from asrscale.data.catalog import Catalog, read_catalog
 from asrscale.data.epoch_plan import find_step
-from asrscale.data.index import read_index
-from asrscale.data.plan_summary import describe_plan
-from asrscale.data.run_plan import RunPlan, feasible_utterances, plan_run, read_window
+from asrscale.data.hashing import Ids
+from asrscale.data.index import Index, read_index
+from asrscale.data.run_plan import RunPlan, plan_run, read_window
 from asrscale.data.step_reader import Step, steps_from
 from asrscale.model.building import build_recognizer
 from asrscale.model.recognizer import Recognizer
@@ -35,33 +34,22 @@ def recognizer() -> Recognizer:
 def plan(
     request: pytest.FixtureRequest, recognizer: Recognizer, tone_shards: Path, monkeypatch: pytest.MonkeyPatch
 ) -> RunPlan:
-    catalog = read_catalog([str(tone_shards / "train")])
-    assert len(catalog.shards) == 3
-    monkeypatch.setattr(run_plan, "WINDOW_HOURS", catalog.hours / request.param * 0.999)
-    made = plan_run(catalog, recognizer.vocabulary, recognizer.stem, seed=5, batch_seconds=2.0, units_per_step=2)
+    made = plan_in_windows(tone_shards / "train", recognizer, monkeypatch, windows=request.param)
+    assert len(made.catalog.shards) == 3
     assert (len(made.windows) > 1) == (request.param > 1)
     return made
 
 
-def run_steps(plan: RunPlan, first: int, last: int, rank: int = 0, ranks: int = 1) -> list[Step]:
-    numbers = range(first, last)
-    found = steps_from(plan, numbers, rank=rank, world_size=ranks, cap_samples=48_000, threads=1)
-    return list(found)
-
-
-def keys(step: Step) -> list[str]:
-    return sorted(step.index.keys[int(u)].as_py() for batch in step.batches for u in batch.utterances)
-
-
 def called(monkeypatch: pytest.MonkeyPatch, name: str, times: int) -> threading.Event:
-    """Is set when that function of `steps` has returned so often."""
+    """Is set when that function of `step_reader` has returned so often."""
     original: Callable[..., object] = getattr(step_reader, name)
-    reached, calls = threading.Event(), [0]
+    reached = threading.Event()
+    results: list[object] = []
 
     def counted(*words: object, **options: object) -> object:
         result = original(*words, **options)
-        calls[0] += 1
-        if calls[0] == times:
+        results.append(result)
+        if len(results) == times:
             reached.set()
         return result
 
@@ -69,16 +57,31 @@ def called(monkeypatch: pytest.MonkeyPatch, name: str, times: int) -> threading.
     return reached
 
 
+def recorded_reads(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """Grows by the shard numbers of each window that is read from now on."""
+    read: list[list[int]] = []
+    original = run_plan.read_shards
+
+    def recorded(catalog: Catalog, numbers: Ids) -> Index:
+        read.append(numbers.tolist())
+        return original(catalog, numbers)
+
+    monkeypatch.setattr(run_plan, "read_shards", recorded)
+    read_window.cache_clear()
+    return read
+
+
 def test_one_reader_runs_through_windows_and_epochs(
     plan: RunPlan, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What comes next is there before it is asked for, whatever ends in between."""
-    _, window, _ = find_step(plan.steps, 0, seed=plan.seed)
+    """What comes next is there before it is requested, whatever ends in between."""
+    window = find_step(plan.steps, 0, seed=plan.seed).window
     last = int(plan.steps[window]) - 1  # of the first window, which may be the epoch
     monkeypatch.setattr(step_reader, "WINDOW_AHEAD_STEPS", last)
-    planned, loaded = called(monkeypatch, "plan_visit", 2), called(monkeypatch, "load_step", last + 2)
+    planned = called(monkeypatch, "plan_visit", times=2)
+    loaded = called(monkeypatch, "load_step", times=last + 2)
     steps = steps_from(plan, range(last + 5), rank=0, world_size=1, cap_samples=48_000, threads=1)
-    next(steps)  # when this is handed over, the reader is at the step from which the next window is planned
+    next(steps)  # when this is returned, the reader is at the step from which the next window is planned
     assert planned.wait(60) and not loaded.is_set()
     assert [next(steps).number for _ in range(last)][-1] == last
     assert loaded.wait(60)
@@ -98,16 +101,14 @@ def test_a_reader_that_is_left_early_ends_its_threads(plan: RunPlan, recognizer:
     assert not any(thread.name.startswith(ours) for thread in threading.enumerate())
 
 
-def test_what_goes_wrong_in_a_later_window_is_told_by_the_step_that_needs_it(
+def test_what_goes_wrong_in_a_later_window_is_raised_by_the_step_that_needs_it(
     recognizer: Recognizer, own_shards: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    catalog = read_catalog([str(own_shards / "train")])
-    monkeypatch.setattr(run_plan, "WINDOW_HOURS", catalog.hours / 3 * 0.999)
-    plan = plan_run(catalog, recognizer.vocabulary, recognizer.stem, seed=5, batch_seconds=2.0, units_per_step=2)
-    _, window, _ = find_step(plan.steps, 0, seed=plan.seed)
+    plan = plan_in_windows(own_shards / "train", recognizer, monkeypatch, windows=3)
+    window = find_step(plan.steps, 0, seed=plan.seed).window
     good = int(plan.steps[window])
-    _, broken, _ = find_step(plan.steps, good, seed=plan.seed)
-    shard = Path(catalog.shards[plan.windows[broken][0]])
+    broken = find_step(plan.steps, good, seed=plan.seed).window
+    shard = Path(plan.catalog.shards[plan.windows[broken][0]])
     shard.write_bytes(shard.read_bytes()[:-512])
     steps = steps_from(plan, range(good + 5), rank=0, world_size=1, cap_samples=48_000, threads=1)
     assert [next(steps).number for _ in range(good)] == list(range(good))
@@ -133,10 +134,7 @@ def test_a_step_in_the_middle_is_found_by_reading_one_window(
 ) -> None:
     size = plan.steps_per_epoch
     expected = keys(run_steps(plan, 0, 2 * size)[size + 3])
-    read: list[list[int]] = []
-    original = run_plan.read_shards
-    monkeypatch.setattr(run_plan, "read_shards", lambda *a: (read.append(list(a[1])), original(*a))[1])
-    read_window.cache_clear()
+    read = recorded_reads(monkeypatch)
     (step,) = run_steps(plan, size + 3, size + 4)
     assert keys(step) == expected
     assert len(read) == 1 and read[0] in [window.tolist() for window in plan.windows]
@@ -154,9 +152,7 @@ def ten_million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_resuming_at_ten_million_utterances_is_the_same_work_anywhere_in_the_epoch(
     ten_million: Path, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[list[int]] = []
-    original = run_plan.read_shards
-    monkeypatch.setattr(run_plan, "read_shards", lambda *a: (read.append(list(a[1])), original(*a))[1])
+    read = recorded_reads(monkeypatch)
 
     def resumed(first: int, last: int) -> tuple[list[list[str]], int, RunPlan]:
         """Keys of each step from `first` on as a new process finds them, and the bytes it reads for that."""
@@ -176,23 +172,23 @@ def test_resuming_at_ten_million_utterances_is_the_same_work_anywhere_in_the_epo
         return [keys(step) for step in steps], bytes_read() - before, plan
 
     _, _, plan = resumed(0, 1)
-    size, index_bytes = plan.steps_per_epoch, (ten_million / "index.parquet").stat().st_size
+    size = plan.steps_per_epoch
+    index_bytes = (ten_million / "index.parquet").stat().st_size
     assert int(plan.catalog.utterances.sum()) == 10_000_000 and len(plan.windows) > 40
     cost = []
     for share in (0.0, 0.5, 0.99):
         number = 7 * size + int(share * size)
         found, cost_bytes, _ = resumed(number, number + 1)
-        _, window, _ = find_step(plan.steps, number, seed=plan.seed)
+        window = find_step(plan.steps, number, seed=plan.seed).window
         assert read == [plan.windows[window].tolist()] and len(found[0]) > 3
         cost.append(cost_bytes)
     assert max(cost) < 1.1 * min(cost) and max(cost) < 0.05 * index_bytes
 
     # A run that has come from the window before finds there what one finds that starts there.
-    _, _, offset = find_step(plan.steps, number, seed=plan.seed)
-    start = number - offset
+    start = number - find_step(plan.steps, number, seed=plan.seed).offset
     fresh, _, _ = resumed(start, start + 2)
-    come, _, _ = resumed(start - 2, start + 2)
-    assert come[2:] == fresh and len(read) == 2
+    continued, _, _ = resumed(start - 2, start + 2)
+    assert continued[2:] == fresh and len(read) == 2
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4, 8, 64])
@@ -206,42 +202,13 @@ def test_any_number_of_ranks_does_the_same_steps(plan: RunPlan, recognizer: Reco
         assert len({len(part.batches) for part in parts}) == 1
 
 
-def test_utterances_too_short_for_their_transcript_are_told_apart(recognizer: Recognizer, tone_shards: Path) -> None:
-    index = read_index([str(tone_shards / "train")])
-    assert feasible_utterances(index, index.num_samples, recognizer.vocabulary, recognizer.stem).all()
-    short = np.minimum(index.num_samples, 4_000)
-    feasible = feasible_utterances(index, short, recognizer.vocabulary, recognizer.stem)
-    lengths = [len(text) for text in index.texts.to_pylist()]
-    assert not feasible.any() or max(length for length, good in zip(lengths, feasible, strict=True) if good) <= 8
-    assert not feasible.all()
-
-
-def test_no_character_has_more_cased_ones_than_the_shortcut_allows() -> None:
-    characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
-    cased = [max(len(one.upper()), len(one.lower())) / len(one.encode()) for one in characters]
-    assert max(cased) == 1.5
-
-
-def test_an_utterance_needs_a_frame_a_label_and_one_between_equal_ones(
-    recognizer: Recognizer, tone_shards: Path
-) -> None:
-    texts = ["", "a", "aa", "hello", "aaaaaaaa", "ΐΐΐ", "straße", "a long text, for so few frames"]
-    index = read_index([str(tone_shards / "train")]).take(np.zeros(len(texts), np.int64))
-    index = replace(index, texts=pa.array(texts, pa.large_string()))
-    needed = [0, 1, 3, 6, 15, 5, 6, 30]  # "ΐ" is unknown to the vocabulary, and so is the next one
-    for samples in range(0, 16_000, 160):
-        lengths = np.full(len(texts), samples)
-        frames = int(recognizer.stem.num_frames(samples))
-        expected = [0 < count <= frames for count in needed]
-        assert feasible_utterances(index, lengths, recognizer.vocabulary, recognizer.stem).tolist() == expected, frames
-
-
-def test_the_plan_is_described(plan: RunPlan, recognizer: Recognizer) -> None:
-    text = describe_plan(plan, world_size=2, cap_samples=48_000)
-    assert f"{plan.steps_per_epoch} steps an epoch in {len(plan.windows)} windows, 2 units a step" in text
-    padding, balance = re.search(r"padding ([\d.]+)%, mean/max work of 2 ranks ([\d.]+)", text).groups()
-    assert 0 <= float(padding) < 30 and 0.5 < float(balance) <= 1
-    assert len(text.splitlines()) == 9
+def played_lengths(step: Step) -> dict[str, int]:
+    """Key to samples, of this rank's utterances of a step."""
+    lengths: dict[str, int] = {}
+    for batch in step.batches:
+        played = batch.num_samples.tolist()[: len(batch.utterances)]  # an empty pass has a length but no utterance
+        lengths |= zip(step.index.keys.take(batch.utterances).to_pylist(), played, strict=True)
+    return lengths
 
 
 def test_perturbed_speed_is_planned_for_and_drawn_anew(
@@ -249,28 +216,25 @@ def test_perturbed_speed_is_planned_for_and_drawn_anew(
 ) -> None:
     perturbed = replace(plan, perturb_speed=True)
     size = plan.steps_per_epoch
-    heard: list[dict[str, int]] = []
+    played: list[dict[str, int]] = []
     for epoch in range(2):
-        steps = run_steps(perturbed, epoch * size, (epoch + 1) * size)
-        heard.append({})
-        for step in steps:
-            own = [(int(u), int(n)) for b in step.batches for u, n in zip(b.utterances, b.num_samples, strict=False)]
-            assert sum(samples for _, samples in own) == step.audio_samples
-            heard[-1] |= {step.index.keys[u].as_py(): samples for u, samples in own}
+        played.append({})
+        for step in run_steps(perturbed, epoch * size, (epoch + 1) * size):
+            own = played_lengths(step)
+            assert sum(own.values()) == step.audio_samples
+            played[-1] |= own
     index = read_index([str(tone_shards / "train")])
     original = dict(zip(index.keys.to_pylist(), index.num_samples.tolist(), strict=True))
-    assert heard[0].keys() == heard[1].keys() == original.keys()
-    for epoch_heard in heard:
-        speeds = {round(10 * original[key] / samples) for key, samples in epoch_heard.items()}
+    assert played[0].keys() == played[1].keys() == original.keys()
+    for epoch_played in played:
+        speeds = {round(10 * original[key] / samples) for key, samples in epoch_played.items()}
         assert speeds == {9, 10, 11}
-        assert all(samples in {original[key] * 10 // t for t in (9, 10, 11)} for key, samples in epoch_heard.items())
-    assert heard[0] != heard[1]
-    again = run_steps(perturbed, size + 2, size + 3)[0]
-    found = []
-    for batch in again.batches:  # an empty pass has a length but no utterance
-        samples = batch.num_samples[: len(batch.utterances)].tolist()
-        found += zip(again.index.keys.take(batch.utterances).to_pylist(), samples, strict=True)
-    assert found and set(found) <= set(heard[1].items())
+        for key, samples in epoch_played.items():
+            assert samples in {original[key] * 10 // tenths for tenths in (9, 10, 11)}
+    assert played[0] != played[1]
+    [again] = run_steps(perturbed, size + 2, size + 3)
+    found = played_lengths(again)
+    assert found and found.items() <= played[1].items()
 
 
 def test_no_batch_exceeds_the_cap_even_of_clips_shorter_than_the_shortest_batch(

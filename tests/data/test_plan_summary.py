@@ -1,0 +1,33 @@
+"""The plan of a run as text."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.lengths import as_lengths
+from helpers.plans import plan_in_windows
+
+from asrscale.data.plan_summary import describe_plan, measure_steps
+from asrscale.model.building import build_recognizer
+
+
+@pytest.mark.parametrize("windows", [1, 3])
+def test_the_plan_is_described(tone_shards: Path, monkeypatch: pytest.MonkeyPatch, windows: int) -> None:
+    plan = plan_in_windows(tone_shards / "train", build_recognizer("tiny", ""), monkeypatch, windows=windows)
+    text = describe_plan(plan, world_size=2, cap_samples=48_000)
+    assert f"{plan.steps_per_epoch} steps an epoch in {len(plan.windows)} windows, 2 units a step" in text
+    padding, balance = re.search(r"padding ([\d.]+)%, mean/max work of 2 ranks ([\d.]+)", text).groups()
+    assert 0 <= float(padding) < 30 and 0.5 < float(balance) <= 1
+    assert len(text.splitlines()) == 9
+
+
+def test_padding_and_balance_are_of_the_passes_that_ranks_run() -> None:
+    lengths = as_lengths([16_000, 16_000, 32_000])
+    alone = measure_steps([[np.array([0, 1]), np.array([2])]], lengths, world_size=1, cap_samples=32_000)
+    assert alone.padding == 0 and alone.balance == 1
+    padded = measure_steps([[np.array([0, 1])]], as_lengths([16_000, 20_000]), world_size=1, cap_samples=64_000)
+    assert padded.padding == 1 - 36_000 / 40_000
+    # One of two ranks has nothing to do.
+    unbalanced = measure_steps([[np.array([0])]], lengths, world_size=2, cap_samples=64_000)
+    assert unbalanced.padding == 0 and unbalanced.balance == 0.5

@@ -1,0 +1,130 @@
+"""The plan of a run: windows, which utterances are used, and their speeds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from helpers.plans import plan_in_windows
+
+from asrscale.data.batches import MIN_BATCH_SAMPLES
+from asrscale.data.catalog import read_catalog
+from asrscale.data.index import read_index
+from asrscale.data.run_plan import RunPlan, draw_speeds, feasible_utterances, plan_visit, read_window
+from asrscale.model.building import build_recognizer
+from asrscale.model.recognizer import Recognizer
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    return build_recognizer("tiny", "")
+
+
+@pytest.fixture
+def plan(recognizer: Recognizer, tone_shards: Path, monkeypatch: pytest.MonkeyPatch) -> RunPlan:
+    return plan_in_windows(tone_shards / "train", recognizer, monkeypatch, windows=3)
+
+
+def test_utterances_too_short_for_their_transcript_are_told_apart(recognizer: Recognizer, tone_shards: Path) -> None:
+    index = read_index([str(tone_shards / "train")])
+    assert feasible_utterances(index, index.num_samples, recognizer.vocabulary, recognizer.stem).all()
+    short = np.minimum(index.num_samples, 4_000)
+    feasible = feasible_utterances(index, short, recognizer.vocabulary, recognizer.stem)
+    lengths = [len(text) for text in index.texts.to_pylist()]
+    assert not feasible.any() or max(length for length, good in zip(lengths, feasible, strict=True) if good) <= 8
+    assert not feasible.all()
+
+
+def test_no_character_has_more_cased_ones_than_the_shortcut_allows() -> None:
+    characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    cased = [max(len(one.upper()), len(one.lower())) / len(one.encode()) for one in characters]
+    assert max(cased) == 1.5
+
+
+def test_an_utterance_needs_a_frame_a_label_and_one_between_equal_ones(
+    recognizer: Recognizer, tone_shards: Path
+) -> None:
+    texts = ["", "a", "aa", "hello", "aaaaaaaa", "ΐΐΐ", "straße", "a long text, for so few frames"]
+    index = read_index([str(tone_shards / "train")]).take(np.zeros(len(texts), np.int64))
+    index = replace(index, texts=pa.array(texts, pa.large_string()))
+    needed = [0, 1, 3, 6, 15, 5, 6, 30]  # "ΐ" is unknown to the vocabulary, and so is the next one
+    for samples in range(0, 16_000, 160):
+        lengths = np.full(len(texts), samples)
+        frames = int(recognizer.stem.num_frames(samples))
+        expected = [0 < count <= frames for count in needed]
+        assert feasible_utterances(index, lengths, recognizer.vocabulary, recognizer.stem).tolist() == expected, frames
+
+
+def test_the_fingerprint_differs_where_the_order_of_the_data_may(
+    plan: RunPlan, recognizer: Recognizer, tone_shards: Path, tmp_path: Path
+) -> None:
+    catalog = plan.catalog
+    others = [
+        replace(plan, seed=6),
+        replace(plan, batch_samples=plan.batch_samples + 1),
+        replace(plan, units_per_step=3),
+        replace(plan, perturb_speed=True),
+        replace(plan, catalog=replace(catalog, shards=catalog.shards[::-1])),
+        replace(plan, catalog=replace(catalog, samples=catalog.samples + 1)),
+        replace(plan, catalog=replace(catalog, utterances=catalog.utterances + 1)),
+        replace(plan, catalog=read_catalog([str(tone_shards / "train"), str(tone_shards / "valid")])),
+    ]
+    assert len({plan.fingerprint, *(other.fingerprint for other in others)}) == len(others) + 1
+    # Neither where the shards lie nor the model decides it.
+    moved = tuple(str(tmp_path / Path(shard).name) for shard in catalog.shards)
+    same = replace(plan, catalog=replace(catalog, shards=moved), vocabulary=build_recognizer("tiny", "xyz").vocabulary)
+    assert same.fingerprint == plan.fingerprint
+
+
+def test_the_fingerprint_of_a_run_stays_what_it_was(plan: RunPlan) -> None:
+    sums = {"samples": np.array([160_000, 320_000]), "utterances": np.array([2, 3])}
+    catalog = replace(plan.catalog, shards=("/data/a.tar", "s3://bucket/b.tar"), **sums)
+    made = replace(plan, catalog=catalog, seed=5, batch_samples=32_000, units_per_step=2, perturb_speed=False)
+    assert made.fingerprint == "666e17ab9a842266"
+
+
+def test_the_longest_utterance_is_as_slow_as_it_may_be_played(plan: RunPlan) -> None:
+    longest = int(plan.catalog.longest_samples.max())
+    assert plan.longest_samples == longest
+    assert replace(plan, perturb_speed=True).longest_samples == longest * 10 // 9
+    short = replace(plan, catalog=replace(plan.catalog, longest_samples=np.array([5, 7])))
+    assert short.longest_samples == MIN_BATCH_SAMPLES
+
+
+def test_a_pass_holds_no_more_than_the_cap_and_a_unit_or_a_share_of_a_step(plan: RunPlan) -> None:
+    made = replace(plan, catalog=replace(plan.catalog, longest_samples=np.array([16_000])))
+    assert made.batch_samples * made.units_per_step == 64_000
+    assert made.most_utterances(cap_samples=48_000, world_size=1) == 3  # the cap
+    assert made.most_utterances(cap_samples=10**9, world_size=1) == 4  # a step
+    assert made.most_utterances(cap_samples=10**9, world_size=8) == 2  # a unit
+    assert made.most_utterances(cap_samples=1, world_size=1) == 1
+
+
+def test_what_is_too_short_for_its_transcript_is_in_no_plan(plan: RunPlan, recognizer: Recognizer) -> None:
+    window = int(np.argmax(plan.steps))
+    everything, too_short = read_window(plan, window)
+    assert len(too_short) == 0 and len(everything) == plan.catalog.utterances[plan.windows[window]].sum()
+    coarse = replace(recognizer.stem, strides=tuple(2 * stride for stride in recognizer.stem.strides))
+    usable, too_short = read_window(replace(plan, stem=coarse), window)
+    assert len(usable) + len(too_short) == len(everything) and len(too_short)
+    kept = feasible_utterances(everything, everything.num_samples, plan.vocabulary, coarse)
+    assert usable.keys.to_pylist() == everything.take(np.flatnonzero(kept)).keys.to_pylist()
+
+
+def test_a_visit_plans_with_the_lengths_that_are_computed_on(plan: RunPlan) -> None:
+    visit = plan_visit(plan, 0)
+    assert visit.speeds_tenths is None
+    assert np.array_equal(visit.played_samples, visit.index.num_samples)
+    assert np.array_equal(visit.computed_samples, np.maximum(visit.played_samples, MIN_BATCH_SAMPLES))
+    perturbed = plan_visit(replace(plan, perturb_speed=True), 0)
+    assert np.array_equal(perturbed.played_samples, perturbed.index.num_samples * 10 // perturbed.speeds_tenths)
+
+
+def test_speeds_are_drawn_alike_for_each_utterance_and_anew_in_each_epoch() -> None:
+    speeds = draw_speeds(30_000, seed=5, epoch=0, window=0)
+    assert set(speeds.tolist()) == {9, 10, 11}
+    assert all(0.32 < (speeds == tenths).mean() < 0.35 for tenths in (9, 10, 11))
+    for other in (draw_speeds(30_000, 5, 1, 0), draw_speeds(30_000, 5, 0, 1), draw_speeds(30_000, 6, 0, 0)):
+        assert 0.3 < (speeds == other).mean() < 0.37
+    assert np.array_equal(draw_speeds(10, 5, 0, 0), speeds[:10])
