@@ -20,7 +20,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from asrscale.common.distributed import World
-from asrscale.data.index import Index
+from asrscale.data.index import Index, read_index
 from asrscale.model.building import build_recognizer
 from asrscale.model.forward import count_frames, ctc_losses, forward_logits
 from asrscale.model.recognizer import Recognizer
@@ -264,6 +264,19 @@ def http_server(own_shards: Path) -> Iterator[Server]:
         threading.Thread(target=listening.serve_forever, daemon=True).start()
         yield server
         listening.shutdown()
+
+
+@pytest.fixture
+def local(own_shards: Path) -> Index:
+    """The index of `own_shards/train`."""
+    return read_index([str(own_shards / "train")])
+
+
+@pytest.fixture
+def remote(http_server: Server) -> Index:
+    """The same index behind `http_server`."""
+    pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'asrscale[remote]'")
+    return read_index([f"{http_server.url}/train/"])
 
 
 @pytest.fixture

@@ -1,6 +1,9 @@
-"""Byte ranges of local and remote files, with retries; copies of whole shards. The only module that knows fsspec.
+"""Byte ranges of local and remote files, with retries. Owns fsspec.
 
-A remote file is a URL that fsspec knows. Credentials and endpoints come from the environment, as its own tools do it.
+A remote file is a URL that fsspec can open. Credentials and endpoints come from the environment, as
+for its own tools.
+
+Many functions here return errors instead of raising them, so that one range that cannot be read costs no other.
 """
 
 import errno
@@ -16,18 +19,18 @@ import fsspec
 
 from asrscale.common.errors import CliError, DataError
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-
 # Waits of 0.5, 1, 2 and 4 s outlast what is meant by "try again" (throttling, a lost connection), not an outage.
-TRIES, FIRST_WAIT_SECONDS = 5, 0.5
-
+TRIES = 5
+FIRST_WAIT_SECONDS = 0.5
 
 # An index.parquet is read a column of a shard at a time, some kilobytes each, which lie together: one request for them.
 REMOTE_BUFFER_BYTES = 128 * 1024
 
-
-RETRIED_STATUS = (408, 429)  # of HTTP's 400 to 499, which else say that trying again is no use
+# Of HTTP's 400 to 499, these two mean "try again" (request timeout, too many requests); the others, that it is no use.
+RETRIED_STATUS = (408, 429)
 
 
 @dataclass(frozen=True)
@@ -48,18 +51,17 @@ def is_remote(path: str) -> bool:
 
 
 def read_bytes(path: str) -> bytes:
-    """All of a small file.
+    """Reads all of a small file.
 
     Raises:
-        FileNotFoundError: It is not there.
+        FileNotFoundError: It does not exist.
         DataError: It is remote and cannot be read, after retries.
     """
     if not is_remote(path):
         return Path(path).read_bytes()
-    system = _file_system(path)
 
-    data: bytes | Exception
-    [data] = _retried(lambda _: [_attempt(system.cat_file, path)], 1)
+    system = _file_system(path)
+    [data] = _retried(lambda urls: [_attempt(system.cat_file, url) for url in urls], [path])
     if isinstance(data, FileNotFoundError):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from data
     if isinstance(data, Exception):
@@ -68,10 +70,15 @@ def read_bytes(path: str) -> bytes:
 
 
 def open_binary(path: str) -> BinaryIO:
-    """Opens a file for reading, of which, if remote, only those parts travel that are read; OSError if it is gone."""
+    """Opens a file for reading; of a remote one, only those parts travel that are read.
+
+    Raises:
+        OSError: It does not exist, or its size cannot be found out.
+    """
     if not is_remote(path):
         return open(path, "rb")
-    [size] = _retried(lambda _: [_size(path)], 1)
+
+    [size] = _retried(lambda urls: [_size(url) for url in urls], [path])
     if isinstance(size, Exception):
         raise size
     file: Any = _RemoteFile(_file_system(path), path, cache_type="none", size=size)
@@ -88,19 +95,15 @@ class _RemoteFile(fsspec.spec.AbstractBufferedFile):  # type: ignore[misc]
         return data
 
 
-def _attempt(read: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """What a file system returns, or the error that it raises, which every one has its own of."""
-    try:
-        return read(*arguments, **options)
-    except Exception as error:
-        return error
-
-
 def _size(url: str) -> int | Exception:
+    """Returns the size of a remote file in bytes, or why it cannot be found out."""
     size: int | Exception | None = _attempt(_file_system(url).size, url)
-    if isinstance(size, FileNotFoundError):  # over HTTP also what is said of a server that fails for a moment
+    if isinstance(size, FileNotFoundError):
+        # fsspec raises it over HTTP for a server that fails for a moment, too; an OSError is tried again.
         return OSError(f"{url}: not found, or its server fails ({error_line(size)})")
-    return OSError(f"{url}: its server does not tell its size") if size is None else size
+    if size is None:
+        return OSError(f"{url}: its server does not give its size")
+    return size
 
 
 def read_ranges(ranges: Sequence[Range]) -> list[bytes | Exception]:
@@ -110,55 +113,55 @@ def read_ranges(ranges: Sequence[Range]) -> list[bytes | Exception]:
         For each range its bytes, fewer where its file ends before; or why it cannot be read although its file can.
 
     Raises:
-        DataError: A file is gone or cannot be read at all; names file and range.
+        DataError: A file is missing or cannot be read at all; names file and range.
     """
-    data = _retried(lambda wanted: _read_once([ranges[i] for i in wanted]), len(ranges))
+    data = _retried(_read_once, ranges)
     for wanted, found in zip(ranges, data, strict=True):
-        if isinstance(found, (FileNotFoundError, PermissionError)):
-            raise DataError(f"{wanted} cannot be read: {error_line(found)}") from found
-        if isinstance(found, Exception) and isinstance(probe := _read_once([Range(wanted.path, 0, 1)])[0], Exception):
-            raise DataError(f"{wanted} cannot be read, nor the file's beginning: {error_line(probe)}") from probe
-        if not isinstance(found, Exception) and len(found) > wanted.size:
-            raise DataError(f"{wanted} cannot be read: its server sends whole files only, no byte ranges")
+        _check_file(wanted, found)
     return data
 
 
-def _retried(attempt: Callable[[list[int]], list[Result | Exception]], count: int) -> list[Result | Exception]:
-    """What `attempt` returns for 0 … count-1, asked again with growing pauses for what failed and may yet succeed."""
-    results: dict[int, Result | Exception] = {}
-    wanted, wait_seconds = list(range(count)), FIRST_WAIT_SECONDS
-    for left in reversed(range(TRIES)):
-        results |= zip(wanted, attempt(wanted), strict=True)
-        wanted = [i for i in wanted if _is_transient(results[i])]
-        if not wanted or not left:
-            break
-        time.sleep(wait_seconds)
-        wait_seconds *= 2
-    return [results[i] for i in range(count)]
-
-
-def _is_transient(result: object) -> bool:
-    """Whether it is an error and trying again may help."""
-    if not isinstance(result, Exception) or isinstance(result, (FileNotFoundError, PermissionError)):
-        return False
-    status = getattr(result, "status", None)  # of aiohttp's errors
-    return status is None or not 400 <= status < 500 or status in RETRIED_STATUS
+def _check_file(wanted: Range, found: bytes | Exception) -> None:
+    """Raises DataError where what reading a range returned means that its whole file is of no use."""
+    if not isinstance(found, Exception):
+        if len(found) > wanted.size:
+            raise DataError(f"{wanted} cannot be read: its server sends whole files only, no byte ranges")
+        return
+    if isinstance(found, FileNotFoundError | PermissionError):
+        raise DataError(f"{wanted} cannot be read: {error_line(found)}") from found
+    [beginning] = _read_once([Range(wanted.path, 0, 1)])
+    if isinstance(beginning, Exception):
+        raise DataError(f"{wanted} cannot be read, nor the file's beginning: {error_line(beginning)}") from beginning
 
 
 def _read_once(ranges: Sequence[Range]) -> list[bytes | Exception]:
-    """One try: local ranges one after another, those of a remote file system at once."""
-    data: dict[Range, bytes | Exception] = {r: read_local(r) for r in ranges if not is_remote(r.path)}
-    systems = {r: _file_system(r.path) for r in ranges if is_remote(r.path)}
-    for system in set(systems.values()):
-        own = [r for r in systems if systems[r] is system]
-        paths, starts, ends = zip(*((r.path, r.start, r.start + r.size) for r in own), strict=True)
-        found = _attempt(system.cat_ranges, list(paths), list(starts), list(ends), on_error="return")
-        data |= zip(own, [found] * len(own) if isinstance(found, Exception) else found, strict=True)
-    return [data[r] for r in ranges]
+    """Tries each range once: local ones one after another, those of a remote file system at the same time."""
+    data: dict[Range, bytes | Exception] = {}
+    by_system: dict[Any, list[Range]] = {}
+    for wanted in dict.fromkeys(ranges):
+        if is_remote(wanted.path):
+            by_system.setdefault(_file_system(wanted.path), []).append(wanted)
+        else:
+            data[wanted] = read_local(wanted)
+    for system, remote in by_system.items():
+        data |= zip(remote, _read_remote(system, remote), strict=True)
+    return [data[wanted] for wanted in ranges]
+
+
+def _read_remote(system: Any, ranges: Sequence[Range]) -> list[bytes | Exception]:
+    """Reads ranges of one remote file system at the same time, once."""
+    found: list[bytes | Exception] | Exception = _attempt(
+        system.cat_ranges,
+        [wanted.path for wanted in ranges],
+        [wanted.start for wanted in ranges],
+        [wanted.start + wanted.size for wanted in ranges],
+        on_error="return",
+    )
+    return [found] * len(ranges) if isinstance(found, Exception) else found
 
 
 def read_local(wanted: Range) -> bytes | Exception:
-    """The bytes of a local range, fewer where its file ends before; or the error that reading raised."""
+    """Returns the bytes of a local range, fewer where its file ends before, or the error that reading raised."""
     try:
         with open(wanted.path, "rb", buffering=0) as file:
             return os.pread(file.fileno(), wanted.size, wanted.start)
@@ -166,15 +169,57 @@ def read_local(wanted: Range) -> bytes | Exception:
         return error
 
 
+def error_line(error: Exception) -> str:
+    """Returns an error in one line; where it has no message, its kind."""
+    message = getattr(error, "strerror", None) or str(error)
+    return " ".join(message.split()) or type(error).__name__
+
+
+def _retried(
+    attempt: Callable[[Sequence[Item]], list[Result | Exception]], items: Sequence[Item]
+) -> list[Result | Exception]:
+    """Returns what `attempt` returns for each item; those that failed and may yet succeed are tried again.
+
+    Pauses between tries double.
+    """
+    results = attempt(items)
+    for retry in range(TRIES - 1):
+        failed = [number for number, result in enumerate(results) if _is_transient(result)]
+        if not failed:
+            break
+        time.sleep(FIRST_WAIT_SECONDS * 2**retry)
+        again = attempt([items[number] for number in failed])
+        for number, result in zip(failed, again, strict=True):
+            results[number] = result
+    return results
+
+
+def _is_transient(result: object) -> bool:
+    """Whether a result is an error and trying again may help."""
+    if not isinstance(result, Exception):
+        return False
+    if isinstance(result, FileNotFoundError | PermissionError):
+        return False
+    status = getattr(result, "status", None)  # of aiohttp's errors
+    return status is None or not 400 <= status < 500 or status in RETRIED_STATUS
+
+
+def _attempt(read: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Returns what a file system's function returns, or the error that it raises: each has errors of its own."""
+    try:
+        return read(*arguments, **options)
+    except Exception as error:
+        return error
+
+
 def _file_system(url: str) -> Any:
-    """The file system of a URL; CliError where there is no such protocol, or its package is missing."""
+    """Returns the file system of a URL.
+
+    Raises:
+        CliError: There is no such protocol, or its package is missing.
+    """
     try:
         return fsspec.core.url_to_fs(url)[0]
     except (ImportError, ValueError) as error:
         cure = "pip install s3fs for s3://, aiohttp for http://, gcsfs for gs://"
         raise CliError(f"{url} cannot be opened ({error_line(error)}): {cure}") from error
-
-
-def error_line(error: Exception) -> str:
-    """An error in one line, with its kind where it says nothing more."""
-    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
