@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from asrscale.common import cli
 from asrscale.common.workers import usable_cores
-from asrscale.corpus.demo_corpus import MIN_UTTERANCES, make_corpus
+from asrscale.corpus.demo_corpus import make_corpus
+from asrscale.corpus.demo_plan import MIN_UTTERANCES
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class DemoOptions:
 
 
 def run(options: DemoOptions) -> None:
-    """Makes the corpus that `options` ask for.
+    """Makes the corpus, or prints that it is already made.
 
     Raises:
         CliError: A bad flag, an `out` that is something else, or espeakng-loader is not installed.

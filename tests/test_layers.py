@@ -24,9 +24,9 @@ MAY_IMPORT = {
 
 # Libraries with an interface wide enough that only the named modules should know it.
 OWNERS = {
-    "ctypes": {"corpus.demo_corpus"},
+    "ctypes": {"corpus.demo_voice"},
     "deepspeed": {"training.engine"},
-    "espeakng_loader": {"corpus.demo_corpus"},
+    "espeakng_loader": {"corpus.demo_voice"},
     "fire": {"common.cli"},
     "fsspec": {"common.storage"},
     "huggingface_hub": {"model.hub", "model.quiet"},
@@ -36,8 +36,8 @@ OWNERS = {
     "peft": {"model.lora"},
     "pyarrow": {"data.catalog", "data.index"},
     "safetensors": {"model.export", "training.checkpoint"},
-    "soundfile": {"speech.decoding", "speech.encoding", "corpus.demo_corpus"},
-    "soxr": {"speech.pcm", "corpus.demo_corpus"},
+    "soundfile": {"speech.decoding", "speech.encoding", "corpus.demo_clip"},
+    "soxr": {"speech.pcm", "corpus.demo_clip"},
     "tqdm": {"common.progress"},
     "wandb": {"training.tracking"},
 }

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.sources import SHARED, needs_shared_data
 
 from asrscale.common.errors import AudioError, CliError
 from asrscale.corpus import checks
@@ -17,7 +18,6 @@ from asrscale.speech.normalisation import normalise
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 from asrscale.speech.vocabulary import build_vocabulary
 
-SHARED = Path(__file__).parents[3] / "shared/data"
 RULES = Rules(0.1, 20.0)
 
 
@@ -137,10 +137,9 @@ def test_the_default_convolutions_are_those_of_stock_wav2vec2() -> None:
     assert ConvStem(tuple(config.conv_kernel), tuple(config.conv_stride)) == WAV2VEC2_STEM
 
 
+@needs_shared_data
 def test_every_real_recording_passes() -> None:
     """The bounds leave room: nothing real is near them (measured in docs/experiments/data.md)."""
-    if not SHARED.exists():
-        pytest.skip("../shared/data is not here")
     for name in ("orders/cv-valid-dev.csv", "an4/an4_train.json", "ljspeech/manifest.json", "digits/dev.csv"):
         source = open_source(str(SHARED / name))
         for row in source.read_rows():

@@ -1,0 +1,86 @@
+"""JSON lines and LibriSpeech's transcripts to rows."""
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers.sources import refusal_of, root_of, rows_of, tone, write, write_tar
+
+from asrscale.common.errors import AudioError, CliError
+from asrscale.corpus.recordings import open_audio
+from asrscale.corpus.rows import Row
+from asrscale.speech import decoding
+
+
+def test_json_lines_whole_files_and_segments(tmp_path: Path) -> None:
+    records = [
+        {"audio_filepath": "a.wav", "text": "one", "duration": 1.25},
+        {"audio_filepath": "b.wav", "text": "two", "duration": 0.5, "offset": 2, "speaker": "ann", "lang": None},
+        {"audio_filepath": "s3://bucket/c.wav", "text": None, "tags": [1, "x"]},
+    ]
+    path = write(tmp_path / "manifest.json", "\n\n".join(map(json.dumps, records)))
+    assert rows_of(path) == [
+        Row(1, path, "a.wav", "one", {"duration": "1.25"}, None, 1.25),
+        Row(3, path, "b.wav", "two", {"duration": "0.5", "offset": "2", "speaker": "ann"}, 2.0, 0.5),
+        Row(5, path, "s3://bucket/c.wav", "", {"tags": '[1, "x"]'}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            '{"audio_filepath": "a", "text": "b"}\n{"audio_filepath": "a"}\n',
+            "line 2: needs 'audio_filepath' and 'text'",
+        ),
+        ('{"audio_filepath": "a", "text": "b"}\n\n[1]\n', "line 3: not a JSON object"),
+        ('{"audio_filepath": "a", "text": "b"}\n{"audio_filepath": "a", "te', "line 2: not a JSON object"),
+        ('{"audio_filepath": "a", "text": "\\ud800"}\n', "line 1: not a JSON object"),
+        ('{"audio_filepath": "a", "text": "b", "offset": NaN, "duration": 1}\n', "line 1: offset 'NaN' is no number"),
+        ('{"audio_filepath": "a", "text": "b", "offset": -1, "duration": 1}\n', "line 1: offset '-1' is no number"),
+        ('{"a":' * 100_000, "line 1: not a JSON object"),
+    ],
+)
+def test_bad_manifests_are_refused_in_one_line_with_the_place(tmp_path: Path, content: str, message: str) -> None:
+    assert message in refusal_of(write(tmp_path / "a.csv", content))
+
+
+def test_tarred_manifest_of_nemo(tmp_path: Path) -> None:
+    write_tar(tmp_path / "audio_0.tar", {"a.wav": tone(1.0)})
+    write_tar(tmp_path / "audio_1.tar", {"a.wav": tone(2.0)})
+    record = {"audio_filepath": "a.wav", "text": "yes", "duration": 0.25, "offset": 0.5, "shard_id": 0}
+    further = record | {"audio_filepath": "a-sub1.wav", "offset": 0.75}
+    absent = record | {"audio_filepath": "z.wav"}
+    path = write(tmp_path / "m.json", "\n".join(map(json.dumps, [record, further, record | {"shard_id": 1}, absent])))
+    rows = rows_of(path)
+    lengths = [len(decoding.decode(open_audio(row, str(tmp_path)), 9)[0]) for row in rows[:3]]
+    assert lengths == [16_000, 16_000, 32_000]
+    assert [row.start_seconds for row in rows] == [0.5, 0.75, 0.5, 0.5]
+    with pytest.raises(AudioError, match=r"^missing file"):
+        open_audio(rows[3], str(tmp_path))
+
+
+def test_a_manifest_whose_tar_is_missing_is_refused(tmp_path: Path) -> None:
+    record = {"audio_filepath": "a.wav", "text": "yes", "duration": 0.25, "offset": 0.5, "shard_id": 7}
+    path = write(tmp_path / "m.json", json.dumps(record))
+    with pytest.raises(CliError, match=r"audio_7.tar: No such file"):
+        rows_of(path)
+
+
+def test_librispeech_tree_and_single_file(tmp_path: Path) -> None:
+    folders = [tmp_path / "84/121123", tmp_path / "1988/24833"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        name = f"{folder.parent.name}-{folder.name}"
+        write(folder / f"{name}.trans.txt", f"{name}-0000 GO DO YOU HEAR\n{name}-0001 BUT\n")
+    rows = rows_of(tmp_path)
+    assert [row.audio for row in rows] == [
+        "1988/24833/1988-24833-0000.flac",
+        "1988/24833/1988-24833-0001.flac",
+        "84/121123/84-121123-0000.flac",
+        "84/121123/84-121123-0001.flac",
+    ]
+    assert [(row.line, row.text, row.speaker) for row in rows[1:3]] == [(2, "BUT", "1988"), (3, "GO DO YOU HEAR", "84")]
+    assert root_of(tmp_path) == str(tmp_path)
+    [file] = folders[0].iterdir()
+    assert (rows_of(file)[0].audio, root_of(file)) == ("84-121123-0000.flac", str(folders[0]))

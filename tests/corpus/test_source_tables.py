@@ -1,0 +1,70 @@
+"""CSV, TSV and LJSpeech's metadata.csv to rows."""
+
+from pathlib import Path
+
+import pytest
+from helpers.sources import refusal_of, root_of, rows_of, write
+
+from asrscale.corpus.rows import Row
+
+
+def test_rows_with_their_lines_and_extra_columns(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.csv",
+        'filename,text,up_votes,age\na.mp3,hello,1,\n\nb.mp3,"two\nlines, one comma",,teens\nc.mp3,last,3, \n',
+    )
+    assert rows_of(path) == [
+        Row(2, path, "a.mp3", "hello", {"up_votes": "1"}),
+        Row(4, path, "b.mp3", "two\nlines, one comma", {"age": "teens"}),
+        Row(6, path, "c.mp3", "last", {"up_votes": "3"}),
+    ]
+
+
+@pytest.mark.parametrize("row", ["a.mp3,hello,1", "a.mp3,hello,1,,"])
+def test_empty_trailing_columns_of_the_header(tmp_path: Path, row: str) -> None:
+    path = write(tmp_path / "a.csv", f"filename,text,up_votes,,\n{row}\n")
+    assert rows_of(path) == [Row(2, path, "a.mp3", "hello", {"up_votes": "1"})]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "line 1: needs one column 'filename', the header has nothing"),
+        ("\n \n", "line 1: needs one column 'filename', the header has nothing"),
+        ("filename,text\n", "no rows"),
+        ("file,text\na,b\n", "line 1: needs one column 'filename', the header has file, text"),
+        ("filename,words\na,b\n", "line 1: needs one column 'text'"),
+        ("filename,text,text\na,b,c\n", "line 1: needs one column 'text'"),
+        ("filename,text,age\na,b,c\nd,e\n", "line 3: 2 fields where the header has 3"),
+        ("filename,text\na,hello, world\n", "line 2: 3 fields where the header has 2"),
+        ("filename,text,,\na,hello, world\n", "line 2: 3 fields where the header has 2"),
+        ('filename,text\na,b\nc,"never closed\nd,e\n', "line 3: unexpected end of data"),
+        ("filename,text,duration\na,b,1.5\nc,d,0:03\n", "line 3: duration '0:03' is no number of seconds"),
+        ("path\tsentence\na\tb\nc\n", "line 3: 1 fields where the header has 2"),
+        ("id|a|b|c\n", "line 1: 4 fields between bars"),
+    ],
+)
+def test_bad_tables_are_refused_in_one_line_with_the_place(tmp_path: Path, content: str, message: str) -> None:
+    assert message in refusal_of(write(tmp_path / "a.csv", content))
+
+
+def test_common_voice_tsv_has_no_quotes_and_its_audio_in_clips(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "validated.tsv",
+        'client_id\tpath\tsentence\tup_votes\tage\nab\tx.mp3\t"Hi", he said.\t2\t\ncd\ty.mp3\tone "two\t3\tteens\n',
+    )
+    assert rows_of(path) == [
+        Row(2, path, "x.mp3", '"Hi", he said.', {"client_id": "ab", "up_votes": "2"}),
+        Row(3, path, "y.mp3", 'one "two', {"client_id": "cd", "up_votes": "3", "age": "teens"}),
+    ]
+    assert [row.speaker for row in rows_of(path)] == ["ab", "cd"]
+    assert root_of(path) == str(tmp_path / "clips")
+
+
+def test_ljspeech(tmp_path: Path) -> None:
+    path = write(tmp_path / "metadata.csv", 'LJ1|In 1984, "he"|In nineteen, "he"\nLJ2|plain|\nLJ3|two fields\n')
+    texts = ['In nineteen, "he"', "plain", "two fields"]
+    for source in (path, tmp_path):  # the file or its folder
+        expected = [Row(n, path, f"LJ{n}.wav", text, {}) for n, text in enumerate(texts, start=1)]
+        assert rows_of(source) == expected
+        assert root_of(source) == str(tmp_path / "wavs")
