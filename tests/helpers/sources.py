@@ -5,9 +5,8 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
+from helpers.audio import encoded, sine
 
 from asrscale.common.errors import CliError
 from asrscale.corpus.rows import Row
@@ -33,11 +32,9 @@ def write_tar(path: Path, members: Mapping[str, bytes]) -> Path:
     return path
 
 
-def tone(seconds: float, rate_hz: int = 16_000) -> bytes:
-    """A wav file."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, 0.5 * np.sin(np.arange(int(seconds * rate_hz)) / 5), rate_hz, format="WAV")
-    return buffer.getvalue()
+def tone(seconds: float) -> bytes:
+    """The bytes of a wav file of 16 kHz."""
+    return encoded(sine(500, 16_000, seconds), 16_000, "WAV")
 
 
 def row_of(audio: str) -> Row:
