@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from helpers.audio import encoded, sine
 
 from asrscale.common.errors import CliError
 from asrscale.corpus.rows import Row
 from asrscale.corpus.sources import open_source
+from helpers.audio import encoded, sine
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 
