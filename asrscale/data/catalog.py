@@ -8,7 +8,6 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +22,24 @@ from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 SCHEMA_VERSION = 1  # of index.parquet and dataset.json together
 
-
 INDEX_FILE = "index.parquet"
-
-
 DATASET_FILE = "dataset.json"  # written last: a folder that has it is whole
 
-
 REBUILD = "build the folder again with asrscale.shard"
+
+NO_ROW_GROUP = -1
 
 
 @dataclass(frozen=True, eq=False)
 class Catalog:
-    """What data set folders say of themselves, shard by shard: enough to plan a run without reading an index."""
+    """What data set folders record, shard by shard: enough to plan a run without reading an index."""
 
     shards: tuple[str, ...]  # (S,) absolute paths or URLs; the shard numbers of an Index are positions in it
     shard_bytes: npt.NDArray[np.int64]  # (S,) the size of each
     utterances: npt.NDArray[np.int64]  # (S,) how many each holds
     samples: npt.NDArray[np.int64]  # (S,) their length together, at 16 kHz
     longest_samples: npt.NDArray[np.int64]  # (S,) the length of the longest
-    # (S,) where its rows stand in the index.parquet beside it; -1 for a shard without any
+    # (S,) which row group of the index.parquet beside it has its rows; NO_ROW_GROUP for a shard without any
     row_groups: npt.NDArray[np.int64]
     characters: Counter[str]  # counts of the characters of all transcripts
     footers: dict[str, pq.FileMetaData] = field(default_factory=dict)  # of each index.parquet read so far, parsed once
@@ -53,59 +50,144 @@ class Catalog:
         return float(self.samples.sum()) / SAMPLE_RATE_HZ / 3600
 
 
+@dataclass(frozen=True)
+class _Shard:
+    """What dataset.json records about a shard."""
+
+    file: str
+    bytes: int
+    utterances: int
+    samples: int
+    longest_samples: int
+
+
+@dataclass(frozen=True)
+class _Dataset:
+    """What a dataset.json records."""
+
+    shards: list[_Shard]
+    characters: Counter[str]
+
+
 def read_catalog(folders: Sequence[str]) -> Catalog:
-    """Reads what data set folders say of themselves, joined in the order given; opens no shard and no index.
+    """Reads what data set folders record, joined in the order given; opens no shard and no index.
 
     Raises:
         CliError: A folder, index or shard is missing, dataset.json is damaged or of an unknown schema version, or
             nothing is in it.
     """
     paths: list[str] = []
-    sums: list[tuple[int, ...]] = []
+    shards: list[_Shard] = []
+    row_groups: list[int] = []
     characters: Counter[str] = Counter()
-    for folder in (folder.rstrip("/") if is_remote(folder) else os.path.abspath(folder) for folder in folders):
-        names, own_sums, own_characters = _read_dataset(folder)
-        characters.update(own_characters)
-        paths += [os.path.join(folder, name) for name in names]
-        groups = accumulate((one[1] > 0 for one in own_sums), initial=0)
-        sums += [(*one, group if one[1] else -1) for one, group in zip(own_sums, groups, strict=False)]
-    shard_bytes, utterances, samples, longest_samples, row_groups = np.array(sums, np.int64).T
-    return Catalog(tuple(paths), shard_bytes, utterances, samples, longest_samples, row_groups, characters)
+    for given in folders:
+        folder = given.rstrip("/") if is_remote(given) else os.path.abspath(given)
+        dataset = _read_dataset(folder)
+        paths += [os.path.join(folder, shard.file) for shard in dataset.shards]
+        shards += dataset.shards
+        row_groups += _row_groups(dataset.shards)
+        characters.update(dataset.characters)
+    return Catalog(
+        shards=tuple(paths),
+        shard_bytes=np.array([shard.bytes for shard in shards], np.int64),
+        utterances=np.array([shard.utterances for shard in shards], np.int64),
+        samples=np.array([shard.samples for shard in shards], np.int64),
+        longest_samples=np.array([shard.longest_samples for shard in shards], np.int64),
+        row_groups=np.array(row_groups, np.int64),
+        characters=characters,
+    )
 
 
-def _read_dataset(folder: str) -> tuple[list[str], list[tuple[int, ...]], Counter[str]]:
-    """What a folder's dataset.json says of its shards: names; bytes, utterances, samples and longest; characters."""
+def _row_groups(shards: Sequence[_Shard]) -> list[int]:
+    """Returns the row group of each shard in its folder's index: one for each shard with utterances, in their order."""
+    groups = []
+    next_group = 0
+    for shard in shards:
+        if shard.utterances:
+            groups.append(next_group)
+            next_group += 1
+        else:
+            groups.append(NO_ROW_GROUP)
+    return groups
+
+
+def _read_dataset(folder: str) -> _Dataset:
+    """Reads the dataset.json of a folder, and checks that the files it names exist.
+
+    Raises:
+        CliError: As `read_catalog`.
+    """
     try:
-        dataset: dict[str, Any] = json.loads(_read_file(folder, DATASET_FILE))
-        if (version := dataset["schema_version"]) != SCHEMA_VERSION:
-            raise CliError(f"{folder}: schema version {version}, this asrscale reads {SCHEMA_VERSION}: {REBUILD}")
-        if tuple(dataset.get("normalisation", NORMALISATION_STEPS)) != NORMALISATION_STEPS:
-            raise CliError(f"{folder}: its transcripts were normalised otherwise than asrscale does now: {REBUILD}")
-        names = [str(shard["file"]) for shard in dataset["shards"]]
-        counted = ("bytes", "utterances", "samples", "longest_samples")
-        sums = [tuple(int(shard[name]) for name in counted) for shard in dataset["shards"]]
-        characters = Counter[str](dataset["characters"])
+        dataset = _parse_dataset(folder, _read_file(folder, DATASET_FILE))
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = " ".join(str(error).split())
         raise CliError(f"{folder}: {DATASET_FILE} is damaged ({why}): {REBUILD}") from error
-    if not any(utterances for _, utterances, *_ in sums):
+    if not any(shard.utterances for shard in dataset.shards):
         raise CliError(f"{folder}: the index holds no utterance: see its rejected.jsonl and build it again")
-    present = {INDEX_FILE, *names} if is_remote(folder) else set(os.listdir(folder))
-    if missing := [name for name in (INDEX_FILE, *names) if name not in present]:
-        others = f", and {len(missing) - 1:,} more files" if missing[1:] else ""
+    if not is_remote(folder):
+        _check_files_exist(folder, [INDEX_FILE, *(shard.file for shard in dataset.shards)])
+    return dataset
+
+
+def _parse_dataset(folder: str, content: bytes) -> _Dataset:
+    """Parses the dataset.json of a folder.
+
+    Raises:
+        CliError: It is of another schema version, or its transcripts were normalised differently.
+        ValueError: It is not JSON, or a value is not what it must be; so for KeyError and TypeError.
+    """
+    dataset: dict[str, Any] = json.loads(content)
+    version = dataset["schema_version"]
+    if version != SCHEMA_VERSION:
+        raise CliError(f"{folder}: schema version {version}, this asrscale reads {SCHEMA_VERSION}: {REBUILD}")
+    steps = tuple(dataset.get("normalisation", NORMALISATION_STEPS))
+    if steps != NORMALISATION_STEPS:
+        raise CliError(f"{folder}: its transcripts were normalised differently than asrscale does now: {REBUILD}")
+    shards = [
+        _Shard(
+            file=str(shard["file"]),
+            bytes=int(shard["bytes"]),
+            utterances=int(shard["utterances"]),
+            samples=int(shard["samples"]),
+            longest_samples=int(shard["longest_samples"]),
+        )
+        for shard in dataset["shards"]
+    ]
+    return _Dataset(shards=shards, characters=Counter(dataset["characters"]))
+
+
+def _check_files_exist(folder: str, names: Sequence[str]) -> None:
+    """Raises CliError, with the first that is missing, where a local folder does not hold all files of these names."""
+    present = set(os.listdir(folder))
+    missing = [name for name in names if name not in present]
+    if missing:
+        others = f", and {len(missing) - 1:,} more files" if len(missing) > 1 else ""
         raise CliError(f"{folder}/{missing[0]} is missing{others}: copy it again or {REBUILD}")
-    return names, sums, characters
 
 
 def _read_file(folder: str, name: str) -> bytes:
-    """A small file of a data set folder; CliError where it is not there."""
+    """Reads a small file of a data set folder.
+
+    Raises:
+        CliError: It is missing.
+        DataError: It is remote and cannot be read.
+        OSError: It is local and cannot be read.
+    """
+    if is_remote(folder):
+        try:
+            return read_bytes(f"{folder}/{name}")
+        except FileNotFoundError as error:
+            raise CliError(f"{folder}: no {name} here: correct the address, or copy the whole folder there") from error
     path = Path(folder)
-    if not is_remote(folder) and not (path / name).is_file():
-        inside = sorted(f"{path.name}/{found.parent.name}" for found in path.glob(f"*/{name}"))
-        cure = f"give one of {', '.join(inside)}" if inside else "correct the path, or build it with asrscale.shard"
+    if not (path / name).is_file():
         state = f"no {name} here, so no finished data set" if path.is_dir() else "no such folder"
-        raise CliError(f"{folder}: {state}: {cure}")
-    try:
-        return read_bytes(f"{folder}/{name}") if is_remote(folder) else (path / name).read_bytes()
-    except FileNotFoundError as error:
-        raise CliError(f"{folder}: no {name} here: correct the address, or copy the whole folder there") from error
+        raise CliError(f"{folder}: {state}: {_cure(path, name)}")
+    return (path / name).read_bytes()
+
+
+def _cure(folder: Path, name: str) -> str:
+    """Returns what to do about a local folder without the file: give one inside it that has the file, if there are."""
+    inside = sorted(f"{folder.name}/{found.parent.name}" for found in folder.glob(f"*/{name}"))
+    if inside:
+        return f"give one of {', '.join(inside)}"
+    return "correct the path, or build it with asrscale.shard"

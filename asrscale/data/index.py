@@ -16,14 +16,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from asrscale.common.errors import CliError
-from asrscale.common.storage import is_remote, open_binary
+from asrscale.common.storage import Range, is_remote, open_binary
 from asrscale.data.catalog import DATASET_FILE, INDEX_FILE, REBUILD, SCHEMA_VERSION, Catalog, read_catalog
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 _TEXT = pa.large_string()  # large: 2 GiB of text are few hours at internet scale
 
-
-_SCHEMA = pa.schema(
+INDEX_SCHEMA = pa.schema(
     [
         pa.field("key", _TEXT, nullable=False),  # of WebDataset
         pa.field("shard", _TEXT, nullable=False),  # file name of the tar
@@ -32,30 +31,26 @@ _SCHEMA = pa.schema(
         pa.field("crc32", pa.uint32(), nullable=False),  # the payload's CRC-32, as zlib computes it
         pa.field("num_samples", pa.int64(), nullable=False),  # at 16 kHz
         pa.field("text", _TEXT, nullable=False),  # normalised transcript
-        pa.field("speaker", _TEXT),  # null where the source does not say
+        pa.field("speaker", _TEXT),  # null where the source does not name one
     ],
     metadata={"asrscale_schema_version": str(SCHEMA_VERSION)},
 )
 
 
-# A run reads the whole footer: without the statistics and dictionaries that nobody uses, a shard takes 0.45 kB of it.
-WRITING: dict[str, Any] = {"write_statistics": False, "use_dictionary": ["shard", "speaker"], "compression": "zstd"}
-
-
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Utterances of one or more data set folders; every array has N rows, of which `_SCHEMA` tells more."""
+    """Utterances of one or more data set folders; INDEX_SCHEMA describes the columns."""
 
-    shards: tuple[str, ...]  # absolute paths or URLs
-    shard_bytes: npt.NDArray[np.int64]  # the size of each of `shards`
-    shard_ids: npt.NDArray[np.int32]  # which of `shards` an utterance is in
-    offsets: npt.NDArray[np.int64]
-    sizes: npt.NDArray[np.int64]
-    crc32: npt.NDArray[np.uint32]
-    num_samples: npt.NDArray[np.int64]
-    keys: pa.LargeStringArray
-    texts: pa.LargeStringArray
-    speakers: pa.LargeStringArray
+    shards: tuple[str, ...]  # (S,) absolute paths or URLs
+    shard_bytes: npt.NDArray[np.int64]  # (S,) the size of each of `shards`
+    shard_ids: npt.NDArray[np.int32]  # (N,) which of `shards` an utterance is in
+    offsets: npt.NDArray[np.int64]  # (N,)
+    sizes: npt.NDArray[np.int64]  # (N,)
+    crc32: npt.NDArray[np.uint32]  # (N,)
+    num_samples: npt.NDArray[np.int64]  # (N,)
+    keys: pa.LargeStringArray  # (N,)
+    texts: pa.LargeStringArray  # (N,)
+    speakers: pa.LargeStringArray  # (N,)
 
     def __len__(self) -> int:
         return len(self.shard_ids)
@@ -72,64 +67,138 @@ class Index:
         return lengths
 
     def take(self, ids: npt.NDArray[np.integer[Any]]) -> "Index":
-        """The utterances `ids`, in that order; the shards keep their numbers."""
-        shards, shard_bytes, *columns = vars(self).values()
-        return Index(shards, shard_bytes, *(column.take(ids) for column in columns))
+        """Returns the utterances `ids`, in that order; the shards keep their numbers."""
+        return Index(
+            shards=self.shards,
+            shard_bytes=self.shard_bytes,
+            shard_ids=self.shard_ids.take(ids),
+            offsets=self.offsets.take(ids),
+            sizes=self.sizes.take(ids),
+            crc32=self.crc32.take(ids),
+            num_samples=self.num_samples.take(ids),
+            keys=self.keys.take(ids),
+            texts=self.texts.take(ids),
+            speakers=self.speakers.take(ids),
+        )
 
     def name(self, i: int) -> str:
-        """What to call utterance `i` to a person: shard path and key."""
+        """Returns what to call utterance `i` in a message: shard path and key."""
         return f"{self.shards[self.shard_ids[i]]}:{self.keys[i]}"
+
+    def payload(self, i: int) -> Range:
+        """Returns where the audio of utterance `i` lies."""
+        return Range(self.shards[self.shard_ids[i]], int(self.offsets[i]), int(self.sizes[i]))
+
+
+def open_index_writer(path: str | os.PathLike[str]) -> pq.ParquetWriter:
+    """Opens a new index.parquet for writing; each table that is written becomes a row group, which is a shard's.
+
+    A run reads the whole footer: without the statistics and dictionaries that nobody uses, a shard takes 0.45 kB of it.
+    """
+    return pq.ParquetWriter(
+        path,
+        INDEX_SCHEMA,
+        write_statistics=False,
+        use_dictionary=["shard", "speaker"],
+        compression="zstd",
+    )
 
 
 def write_index(path: str | os.PathLike[str], shards: Iterable[list[dict[str, Any]]]) -> None:
-    """Writes index.parquet: each shard is a row group, each of its utterances a row with the columns of `_SCHEMA`."""
-    with pq.ParquetWriter(path, _SCHEMA, **WRITING) as writer:
-        for utterances in filter(None, shards):
-            writer.write_table(pa.Table.from_pylist(utterances, _SCHEMA))
+    """Writes index.parquet: each shard with utterances is a row group, each utterance a row.
+
+    Args:
+        path: Of the file.
+        shards: The utterances of each shard, with the columns of INDEX_SCHEMA.
+    """
+    with open_index_writer(path) as writer:
+        for utterances in shards:
+            if utterances:
+                writer.write_table(pa.Table.from_pylist(utterances, INDEX_SCHEMA))
 
 
 def read_shards(catalog: Catalog, numbers: Iterable[int]) -> Index:
-    """The rows of some shards, in the order given.
+    """Reads the rows of some shards, in the order given.
+
+    Args:
+        catalog: Of the data set folders.
+        numbers: Positions in `catalog.shards`.
 
     Raises:
         CliError: An index.parquet does not hold what its dataset.json says, or a shard is missing or of another size.
     """
-    tables, shard_ids = [_SCHEMA.empty_table()], [np.zeros(0, np.int32)]
+    tables = [INDEX_SCHEMA.empty_table()]
+    shard_ids = [np.zeros(0, np.int32)]
     wanted = [int(number) for number in numbers if catalog.utterances[number]]
     for folder, group in groupby(wanted, key=lambda number: os.path.dirname(catalog.shards[number])):
-        path = os.path.join(folder, INDEX_FILE)
         shards = list(group)
-        counts = catalog.utterances[shards]
-        try:
-            # A local one by its name: Arrow's threads free what they read through a Python file after the interpreter
-            # is gone, where the process ends just then, and abort it.
-            source = open_binary(path) if is_remote(path) else path
-            with pq.ParquetFile(source, metadata=catalog.footers.get(path)) as file:
-                catalog.footers[path] = file.metadata
-                table = file.read_row_groups(catalog.row_groups[shards].tolist(), use_threads=False)
-            names = table["shard"].combine_chunks()
-        except (OSError, KeyError, IndexError, pa.ArrowException) as error:
-            why = " ".join(str(error).split())
-            raise CliError(f"{path} is damaged ({why}): {REBUILD}") from error
-        promised = pa.array([os.path.basename(catalog.shards[number]) for number in shards], _TEXT)
-        promised = promised.take(np.repeat(np.arange(len(shards)), counts))
-        if not table.schema.equals(_SCHEMA, check_metadata=True) or not names.equals(promised):
-            raise CliError(f"{path} does not hold what {DATASET_FILE} beside it says: {REBUILD}")
-        for number in shards if not is_remote(folder) else ():
-            shard, promised_bytes = catalog.shards[number], int(catalog.shard_bytes[number])
-            size = os.path.getsize(shard) if os.path.isfile(shard) else None
-            if size != promised_bytes:
-                state = "is missing" if size is None else f"has {size:,} bytes, not {promised_bytes:,}"
-                raise CliError(f"{shard}: the shard {state}: copy it again or {REBUILD}")
+        table = _read_row_groups(catalog, os.path.join(folder, INDEX_FILE), shards)
+        if not is_remote(folder):
+            _check_sizes(catalog, shards)
         tables.append(table)
-        shard_ids.append(np.repeat(shards, counts).astype(np.int32))
+        shard_ids.append(np.repeat(shards, catalog.utterances[shards]).astype(np.int32))
     table = pa.concat_tables(tables)
-    columns = [table[name].to_numpy() for name in ("offset", "size", "crc32", "num_samples")]
-    strings = [table[name].combine_chunks() for name in ("key", "text", "speaker")]
-    return Index(catalog.shards, catalog.shard_bytes, np.concatenate(shard_ids), *columns, *strings)
+    return Index(
+        shards=catalog.shards,
+        shard_bytes=catalog.shard_bytes,
+        shard_ids=np.concatenate(shard_ids),
+        offsets=table["offset"].to_numpy(),
+        sizes=table["size"].to_numpy(),
+        crc32=table["crc32"].to_numpy(),
+        num_samples=table["num_samples"].to_numpy(),
+        keys=table["key"].combine_chunks(),
+        texts=table["text"].combine_chunks(),
+        speakers=table["speaker"].combine_chunks(),
+    )
 
 
 def read_index(folders: Sequence[str]) -> Index:
-    """All rows of data set folders; see `read_catalog` and `read_shards` for what is checked."""
+    """Reads all rows of data set folders.
+
+    Raises:
+        CliError: As `read_catalog` and `read_shards`.
+    """
     catalog = read_catalog(folders)
     return read_shards(catalog, range(len(catalog.shards)))
+
+
+def _read_row_groups(catalog: Catalog, path: str, shards: Sequence[int]) -> pa.Table:
+    """Reads the rows of some shards from the index.parquet beside them; keeps its footer in the catalog.
+
+    Raises:
+        CliError: It cannot be read, or does not hold what dataset.json says.
+    """
+    try:
+        # A local one by its name: Arrow's threads free what they read through a Python file after the interpreter
+        # is gone, where the process ends just then, and abort it.
+        source = open_binary(path) if is_remote(path) else path
+        with pq.ParquetFile(source, metadata=catalog.footers.get(path)) as file:
+            catalog.footers[path] = file.metadata
+            table = file.read_row_groups(catalog.row_groups[shards].tolist(), use_threads=False)
+        names = table["shard"].combine_chunks()
+    except (OSError, KeyError, IndexError, pa.ArrowException) as error:
+        why = " ".join(str(error).split())
+        raise CliError(f"{path} is damaged ({why}): {REBUILD}") from error
+    if not table.schema.equals(INDEX_SCHEMA, check_metadata=True) or not names.equals(_promised_names(catalog, shards)):
+        raise CliError(f"{path} does not hold what {DATASET_FILE} beside it says: {REBUILD}")
+    return table
+
+
+def _promised_names(catalog: Catalog, shards: Sequence[int]) -> pa.LargeStringArray:
+    """Returns what the column `shard` of these shards' rows must hold, by what dataset.json says of them."""
+    names = pa.array([os.path.basename(catalog.shards[number]) for number in shards], _TEXT)
+    return names.take(np.repeat(np.arange(len(shards)), catalog.utterances[shards]))
+
+
+def _check_sizes(catalog: Catalog, shards: Iterable[int]) -> None:
+    """Raises CliError where one of these local shards is missing or of another size than dataset.json says."""
+    for number in shards:
+        shard = catalog.shards[number]
+        promised_bytes = int(catalog.shard_bytes[number])
+        if not os.path.isfile(shard):
+            raise CliError(f"{shard}: the shard is missing: copy it again or {REBUILD}")
+        found_bytes = os.path.getsize(shard)
+        if found_bytes != promised_bytes:
+            raise CliError(
+                f"{shard}: the shard has {found_bytes:,} bytes, not {promised_bytes:,}: copy it again or {REBUILD}"
+            )

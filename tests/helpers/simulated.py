@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from asrscale.data.catalog import DATASET_FILE, INDEX_FILE, SCHEMA_VERSION
-from asrscale.data.index import _SCHEMA, WRITING
+from asrscale.data.index import INDEX_SCHEMA, open_index_writer
 from asrscale.speech.encoding import encode
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
@@ -52,14 +51,14 @@ def simulate(folder: Path, *, shards: int, shard_utterances: int) -> None:
         "samples": int(lengths[clip].sum()),
         "longest_samples": int(lengths[clip].max()),
     }
-    with pq.ParquetWriter(folder / INDEX_FILE, _SCHEMA, **WRITING) as writer:
+    with open_index_writer(folder / INDEX_FILE) as writer:
         for number in range(shards):
             name = f"train-{number:06d}"
             own = columns | {
                 "key": pc.binary_join_element_wise(pa.scalar(name, TEXT), numbers, pa.scalar("", TEXT)),
                 "shard": pa.array([f"{name}.tar"], TEXT).take(np.zeros(shard_utterances, np.int64)),
             }
-            writer.write_table(pa.table([own[field.name] for field in _SCHEMA], _SCHEMA))
+            writer.write_table(pa.table([own[field.name] for field in INDEX_SCHEMA], INDEX_SCHEMA))
             (folder / f"{name}.tar").symlink_to(tar_file)
             entries.append({"file": f"{name}.tar", **sums})
     dataset = {"schema_version": SCHEMA_VERSION, "characters": {"a": 1}, "shards": entries}

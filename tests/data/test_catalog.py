@@ -1,0 +1,90 @@
+"""The catalog: what data set folders record, and which of them are refused."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from helpers.folders import make_folder, read_dataset, refusal
+
+from asrscale.common.errors import CliError
+from asrscale.data.catalog import DATASET_FILE, INDEX_FILE, read_catalog
+
+
+def test_folders_are_joined_shard_by_shard(tmp_path: Path) -> None:
+    b, a = make_folder(tmp_path / "b", (2, 0, 3)), make_folder(tmp_path / "a", (1,))
+    catalog = read_catalog([str(b), str(a)])
+    names = (b / "b-000000.tar", b / "b-000001.tar", b / "b-000002.tar", a / "a-000000.tar")
+    assert catalog.shards == tuple(map(str, names))
+    assert catalog.shard_bytes.tolist() == [200, 0, 300, 100]
+    assert catalog.utterances.tolist() == [2, 0, 3, 1]
+    assert catalog.samples.tolist() == [16_000 * seconds for seconds in (3, 0, 12, 1)]
+    assert catalog.longest_samples.tolist() == [16_000 * seconds for seconds in (2, 0, 5, 1)]
+    assert catalog.row_groups.tolist() == [0, -1, 1, 0]  # of the index of its folder
+    assert catalog.characters == {"t": 6}
+    assert catalog.hours == pytest.approx(16 / 3600)
+
+
+def test_missing_folder_and_empty_folder(tmp_path: Path) -> None:
+    assert f"{tmp_path / 'absent'}: no such folder" in refusal(tmp_path / "absent")
+    line = refusal(tmp_path)
+    assert f"{tmp_path}: no {DATASET_FILE} here" in line and "build it with asrscale.shard" in line
+
+
+def test_the_folder_above_names_the_data_sets_in_it(tmp_path: Path) -> None:
+    make_folder(tmp_path / "cv/train", (1,))
+    make_folder(tmp_path / "cv/valid", (1,))
+    assert "give one of cv/train, cv/valid" in refusal(tmp_path / "cv")
+
+
+def test_an_interrupted_build_is_no_data_set(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "a", (1,))
+    (folder / DATASET_FILE).unlink()
+    assert "no finished data set" in refusal(folder)
+
+
+def test_zero_utterances(tmp_path: Path) -> None:
+    assert "holds no utterance" in refusal(make_folder(tmp_path / "a", (0,)))
+
+
+def test_another_schema_version(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "a", (1,))
+    dataset = read_dataset(folder)
+    (folder / DATASET_FILE).write_text(json.dumps({**dataset, "schema_version": 99}))
+    assert re.search(r"schema version 99.*: build the folder again", refusal(folder))
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"{}", b"[]"])
+def test_a_damaged_dataset(tmp_path: Path, content: bytes) -> None:
+    folder = make_folder(tmp_path / "a", (1,))
+    (folder / DATASET_FILE).write_bytes(content)
+    assert re.search(rf"{folder}: {DATASET_FILE} is damaged \(.*: build the folder again", refusal(folder))
+
+
+@pytest.mark.parametrize("name", ["file", "bytes", "utterances", "samples", "longest_samples"])
+def test_a_dataset_that_says_too_little_of_a_shard(tmp_path: Path, name: str) -> None:
+    folder = make_folder(tmp_path / "a", (1,))
+    dataset = read_dataset(folder)
+    del dataset["shards"][0][name]
+    (folder / DATASET_FILE).write_text(json.dumps(dataset))
+    assert f"{DATASET_FILE} is damaged ('{name}')" in refusal(folder)
+
+
+def test_what_is_missing_is_named_before_anything_is_read(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "a", (1, 2, 1))
+    for number in (1, 2):
+        (folder / f"a-00000{number}.tar").unlink()
+    with pytest.raises(CliError, match=r"/a/a-000001\.tar is missing, and 1 more files: copy it again or build"):
+        read_catalog([str(folder)])
+    (make_folder(tmp_path / "b", (1,)) / INDEX_FILE).unlink()
+    with pytest.raises(CliError, match=r"/b/index\.parquet is missing: copy it again or build"):
+        read_catalog([str(tmp_path / "b")])
+
+
+def test_transcripts_that_were_normalised_differently_are_refused(own_shards: Path) -> None:
+    """They would be compared with what this version makes of a hypothesis."""
+    path = own_shards / "train/dataset.json"
+    dataset = json.loads(path.read_bytes())
+    path.write_text(json.dumps(dataset | {"normalisation": dataset["normalisation"][1:]}))
+    with pytest.raises(CliError, match="its transcripts were normalised differently than asrscale does now: build"):
+        read_catalog([str(own_shards / "train")])
