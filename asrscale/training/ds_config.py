@@ -11,6 +11,10 @@ from asrscale.common.errors import CliError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
+# In the wheel the configurations lie inside of the package (pyproject.toml), in a checkout beside it.
+_IN_WHEEL = Path(__file__).parents[1] / "ds_configs"
+SHIPPED_FOLDER = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).parents[2] / "ds_configs"
+
 BF16_CAPABILITY = (8, 0)  # CUDA's compute capability of Ampere, the first GPUs that compute in bf16
 
 # Keys of a DeepSpeed configuration that asrscale sets itself, and what to use instead.
@@ -46,6 +50,19 @@ def resolve_precision(precision: Precision, world: World) -> Precision:
     return "bf16" if has_bf16 else "fp16"
 
 
+def find_ds_config(name: str) -> Path:
+    """Finds a DeepSpeed configuration: a file, or one that is shipped with asrscale, from any folder.
+
+    A shipped one is called `zero2`, `zero2.json` or `ds_configs/zero2.json`.
+    """
+    path = Path(name)
+    shipped = SHIPPED_FOLDER / f"{path.stem}.json"
+    is_shipped_name = path.parent in (Path(), Path("ds_configs")) and path.suffix in ("", ".json")
+    if not path.is_file() and is_shipped_name and shipped.is_file():
+        return shipped
+    return path
+
+
 def read_ds_config(path: str) -> dict[str, Any]:
     """Reads and checks a DeepSpeed configuration.
 
@@ -69,9 +86,10 @@ def read_ds_config(path: str) -> dict[str, Any]:
 def _read_json_object(path: str) -> dict[str, Any]:
     """Reads a file of --config; CliError where it is missing or holds no JSON object."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(find_ds_config(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise CliError(f"--config {path}: {error.strerror}: choose one of ds_configs/") from error
+        names = ", ".join(sorted(file.stem for file in SHIPPED_FOLDER.glob("*.json")))
+        raise CliError(f"--config {path}: {error.strerror}: give a file, or one of {names}") from error
     except ValueError as error:
         raise CliError(f"--config {path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):

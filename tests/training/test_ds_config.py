@@ -3,10 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import REPOSITORY
 
 from asrscale.common.distributed import World
 from asrscale.common.errors import CliError
 from asrscale.training import ds_config
+from asrscale.training.ds_config import read_ds_config
 
 CPU = torch.device("cpu")
 GPU = torch.device("cuda", 0)
@@ -65,3 +67,24 @@ def test_precision_on_a_cpu() -> None:
     assert ds_config.resolve_precision("bf16", WORLD) == "bf16"
     with pytest.raises(CliError, match="needs a GPU"):
         ds_config.resolve_precision("fp16", WORLD)
+
+
+@pytest.mark.parametrize("name", ["zero2", "zero2.json", "ds_configs/zero2.json"])
+def test_a_shipped_configuration_is_found_by_name_from_any_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_ds_config(name) == json.loads((REPOSITORY / "ds_configs" / "zero2.json").read_text())
+
+
+def test_a_file_of_your_own_wins_over_a_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "zero2.json").write_text('{"zero_optimization": {"stage": 1}}')
+    assert read_ds_config("zero2.json")["zero_optimization"]["stage"] == 1
+    assert read_ds_config("zero2")["zero_optimization"]["stage"] == 2
+
+
+def test_a_name_that_is_neither_is_refused_with_those_that_are() -> None:
+    message = r"--config elsewhere/zero2.json: No such file .*: give a file, or one of zero0, zero1"
+    with pytest.raises(CliError, match=message):
+        read_ds_config("elsewhere/zero2.json")
