@@ -33,7 +33,7 @@ NOTE_FILE = "corpus.json"  # written last; holds the options that the corpus was
 HEADER = ("filename", "text", "up_votes", "down_votes", "age", "gender", "accent", "duration")
 
 
-CLIPS_AT_ONCE = 8  # that a worker takes, some tenths of a second of work
+CLIPS_AT_ONCE = 8  # that a worker takes
 
 
 def make_corpus(out_folder: str, *, seed: int, utterances: int, workers: int) -> None:

@@ -20,7 +20,7 @@ def audio_path(row: Row, audio_root: str) -> str:
     """Returns the path or URL of a row's recording.
 
     Raises:
-        AudioError: The path leaves `audio_root`, also through a symbolic link.
+        AudioError: The path leads out of `audio_root`, also through a symbolic link.
     """
     if row.audio.startswith(ROW_PROTOCOLS):
         return row.audio
@@ -30,7 +30,7 @@ def audio_path(row: Row, audio_root: str) -> str:
 
 
 def _url_below(root: str, name: str) -> str:
-    """Returns the URL of `name` below the URL `root`; raises AudioError where `..` or a leading slash leaves it."""
+    """Returns the URL of `name` below the URL `root`; raises AudioError where `..` or a leading slash leads out."""
     protocol, _, root_path = root.rstrip("/").partition("://")
     path = posixpath.normpath(posixpath.join(root_path, name))
     if not path.startswith(f"{root_path}/"):

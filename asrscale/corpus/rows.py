@@ -9,7 +9,7 @@ from asrscale.common.errors import CliError
 # What sources call the columns that a row needs. Where a source has several of them, the first of the list counts.
 AUDIO_COLUMNS = (
     "filename",  # ours and Common Voice v1's
-    "path",  # Common Voice's since its second release
+    "path",  # that of Common Voice's later TSVs
     "audio_filepath",  # NeMo's
     "file_name",  # that of Hugging Face's audio folders
 )
@@ -17,7 +17,7 @@ AUDIO_COLUMNS = (
 
 TEXT_COLUMNS = (
     "text",  # ours, Common Voice v1's and NeMo's
-    "sentence",  # Common Voice's since its second release
+    "sentence",  # that of Common Voice's later TSVs
     "transcription",  # that of Hugging Face's audio folders
 )
 
@@ -52,7 +52,7 @@ class Row:
         text: The transcript, not yet normalised.
         extra: The other columns that are not empty, such as up_votes, age, accent.
         start_seconds: Where the segment starts in the recording; None for a whole recording.
-        seconds: How long the source says that the recording or segment is; None where it does not say.
+        seconds: Length of the recording or segment according to the source; None where it gives none.
         tar: Path of the tar that holds the recording; None for a file of its own.
         tar_offset: Where the recording starts in the tar, in bytes.
         tar_size: Size of the recording in the tar, in bytes.
