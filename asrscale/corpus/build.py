@@ -4,47 +4,32 @@ The output depends on the input and the options alone, byte for byte, and not on
 Rows lie in a temporary file and not in memory, where 16 bytes of each are kept. Imports no torch.
 """
 
-import json
 import os
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import closing
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 
-import numpy as np
-
-from asrscale.common.atomic_files import write_json
-from asrscale.common.errors import EXIT_INTERRUPTED, CliError
-from asrscale.common.progress import progress
-from asrscale.common.workers import run_tasks, usable_cores
-from asrscale.corpus.assemble import (
-    Plan,
-    assemble,
-    counts,
-    disk_errors_as_cli_errors,
-    list_rejects,
-    only_writer,
-    part_file,
-)
+from asrscale.common.errors import EXIT_INTERRUPTED
+from asrscale.corpus.array_job import finish_part, part_file
+from asrscale.corpus.assemble import assemble
+from asrscale.corpus.build_checks import check_recordings, is_built
 from asrscale.corpus.build_options import ShardOptions
 from asrscale.corpus.build_plan import plan_build
-from asrscale.corpus.shard_file import DEATHS_TO_BLAME, Task, build_shard
+from asrscale.corpus.output_folder import disk_errors_as_cli_errors, only_writer
+from asrscale.corpus.shard_file import Task
+from asrscale.corpus.shard_workers import build_shards
+from asrscale.corpus.split_plan import SplitPlan
 from asrscale.corpus.split_spool import Split
-from asrscale.corpus.statistics import print_stats
+from asrscale.corpus.statistics_report import print_statistics
 from asrscale.data.catalog import DATASET_FILE
-from asrscale.data.index import read_index
-
-PROBED_ROWS = 1_000  # of each split are looked for before anything is decoded: a wrong audio root misses nearly all
-
-
-MAX_DEATHS = 20  # of workers over one shard, each at another row: then it is the machine, not the rows
 
 
 def build(options: ShardOptions) -> int | None:
-    """Builds every split that is not there yet, or one part of them, and prints a summary.
+    """Builds every split that is not built yet, or one part of them, and prints a summary.
+
+    Returns:
+        The exit code; None is success.
 
     Raises:
         CliError: Bad options or input, a folder built with other options or being built, a full disk, more rejects than
@@ -55,124 +40,82 @@ def build(options: ShardOptions) -> int | None:
         spool = tempfile.TemporaryFile()  # noqa: SIM115  # closed below; without a name, nothing is left of it
         splits = plan_build(options, spool)
     with spool:
-        todo = [split for split in splits if not _is_built(split)]
+        todo = [split for split in splits if not is_built(split)]
         for split in todo:
-            _check_recordings(split)
+            check_recordings(split)
         try:
             clips = _build_splits(todo, options) if todo else 0
         except KeyboardInterrupt:
             print(f"interrupted: run the same command again to finish {options.out}", file=sys.stderr)
             return EXIT_INTERRUPTED
     if options.parts == 1:
-        print_stats([str(split.folder) for split in splits])
+        print_statistics([str(split.folder) for split in splits])
     if todo:
         seconds = time.monotonic() - started_seconds
         print(f"{clips:,} clips in {seconds:.1f} s: {clips / seconds:,.0f} clips/s")
     return None
 
 
-def _is_built(split: Split) -> bool:
-    """Whether the folder is whole and made by these settings; raises CliError where it was made by others."""
-    try:
-        found = json.loads((split.folder / DATASET_FILE).read_bytes())["options"]
-        changed = sorted({key for key, _ in found.items() ^ split.settings.items()})
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
-        changed = [f"{DATASET_FILE} is damaged: {error!r}"]
-    if changed:
-        cure = "give another --out or delete the folder"
-        raise CliError(f"{split.folder} was built with other options or input ({', '.join(changed)}): {cure}")
-    try:
-        read_index([str(split.folder)])
-    except CliError as error:
-        print(f"building {split.folder} again: {error}", file=sys.stderr)
-        return False
-    print(f"{split.folder}: already built")
-    return True
+def _build_splits(splits: Sequence[Split], options: ShardOptions) -> int:
+    """Builds the shards of this part and, where there are no other parts, completes the folders.
 
-
-def _check_recordings(split: Split) -> None:
-    """Raises CliError where most of the recordings are not there, as when the audio root is wrong."""
-    probed = list(split.read(split.rows[:: -(-len(split.rows) // PROBED_ROWS)]))
-    paths = [(row, row.tar or os.path.join(split.audio_root, row.audio)) for row in probed]
-    missing = [row for row, path in paths if "://" not in path and not os.path.exists(path)]
-    if 2 * len(missing) > len(probed):
-        row = missing[0]
-        raise CliError(
-            f"{row.source} line {row.line}: no file {os.path.join(split.audio_root, row.audio)} ({len(missing):,} of "
-            f"{len(probed):,} files looked for are missing): set --audio_root to the folder that '{row.audio}' is in"
-        )
-
-
-def _build_splits(splits: list[Split], options: ShardOptions) -> int:
-    """Builds the shards that are ours; with all of them, makes the folders whole. Returns how many rows they have."""
+    Returns:
+        How many rows the shards have.
+    """
     part = part_file(options.out, options.part, options.parts) if options.parts > 1 else None
     plans = [split.plan() for split in splits]
-    rows = sum(len(share) for split in splits for share in _shares(split, options))
-    tasks = (task for split, plan in zip(splits, plans, strict=True) for task in _tasks(split, plan, options))
+    num_rows = sum(_num_rows(split, options) for split in splits)
     with only_writer(options.out, part.stem if part else ""):
         for split in splits:
             split.folder.mkdir(parents=True, exist_ok=True)
-            (split.folder / DATASET_FILE).unlink(missing_ok=True)  # from here on the folder is not whole
-        do_tasks(tasks, rows, options.workers, options.max_rejected, options.out, plans)
+            (split.folder / DATASET_FILE).unlink(missing_ok=True)  # from here on the folder is not complete
+        build_shards(
+            _tasks(splits, plans, options),
+            num_rows=num_rows,
+            workers=options.workers,
+            max_rejected=options.max_rejected,
+            out=options.out,
+            plans=plans,
+        )
         if part:
-            write_json(part, plans)
+            finish_part(part, plans)
         else:
             assemble(options.out, plans)
-    return rows
+    return num_rows
 
 
-def do_tasks(
-    tasks: Iterable[Task], rows: int, workers: int | None, max_rejected: float, out: str, plans: list[Plan]
-) -> None:
-    """Builds shards in workers, by default one a core; CliError where too much is rejected, or workers keep dying."""
-    rejected = Counter[str]()
-    with (
-        progress(rows, "sharding", "clips") as bar,
-        closing(run_tasks(build_shard, tasks, workers or usable_cores(), _on_death, bar)) as built,
-    ):
-        for rejects in built:
-            rejected.update(rejects)
-            if rejected.total() > max_rejected * rows:
-                break
-    if rejected.total() > max_rejected * rows:
-        list_rejects(out, plans)
-        too_many = f"more than --max_rejected {max_rejected:.4g} of {rows:,} rows were rejected"
-        raise CliError(f"{too_many} ({counts(rejected)}): see rejected.jsonl in {out}")
+def _num_rows(split: Split, options: ShardOptions) -> int:
+    """Returns how many rows the shards of this part have."""
+    return sum(len(places) for places in _shards_of_part(split, options))
 
 
-def _shares(split: Split, options: ShardOptions) -> Iterator[range]:
-    """The places, in the split's order, of the rows of each shard that is ours."""
+def _shards_of_part(split: Split, options: ShardOptions) -> Iterator[range]:
+    """Yields, for each shard of this part, the places of its rows in the split's order."""
+    num_rows = len(split.rows.kept)
     size = options.shard_utterances
-    for start in range(options.part * size, len(split.rows), options.parts * size):
-        yield range(start, min(start + size, len(split.rows)))
+    for start in range(options.part * size, num_rows, options.parts * size):
+        yield range(start, min(start + size, num_rows))
 
 
-def _tasks(split: Split, plan: Plan, options: ShardOptions) -> Iterator[Task]:
-    """Reads the rows of each shard that is ours from the spool when a worker is free for it."""
-    order = np.argsort(np.frombuffer(split.order, np.uint64), kind="stable")
-    rows = np.frombuffer(split.rows, np.uint64)
-    for share in _shares(split, options):
-        number, shards = share.start // options.shard_utterances, plan["shards"]
+def _tasks(splits: Sequence[Split], plans: Sequence[SplitPlan], options: ShardOptions) -> Iterator[Task]:
+    """Yields the shards of this part; reads their rows from the spool when a worker is free for them."""
+    for split, plan in zip(splits, plans, strict=True):
+        yield from _tasks_of_split(split, plan, options)
+
+
+def _tasks_of_split(split: Split, plan: SplitPlan, options: ShardOptions) -> Iterator[Task]:
+    positions = split.rows.shuffled()
+    for places in _shards_of_part(split, options):
+        number = places.start // options.shard_utterances
+        own_positions = positions[places.start : places.stop].tolist()
+        refused_positions = split.rows.refused[number :: len(plan.shards)]
         yield Task(
-            path=str(split.folder / shards[number]),
-            split=plan["name"],
-            rows=tuple(split.read(rows[order[share.start : share.stop]].tolist())),
+            path=str(split.folder / plan.shards[number]),
+            split=plan.name,
+            rows=tuple(split.rows.read(own_positions)),
             audio_root=split.audio_root,
             rules=split.rules,
-            codec=plan["options"]["codec"],
+            codec=plan.options["codec"],
             stop=options.on_error == "stop",
-            refused=tuple(split.read(split.refused[number :: len(shards)])),
+            refused=tuple(split.rows.read(refused_positions)),
         )
-
-
-def _on_death(task: Task, number: int, exit_code: int) -> Task:
-    """The shard again; a row over which workers keep dying is rejected then, or ends the build."""
-    row, deaths = task.rows[number], (*task.deaths, number)
-    named = f"{row.source} line {row.line} ({row.audio}): the worker process died over it (exit code {exit_code})"
-    if task.stop and deaths.count(number) >= DEATHS_TO_BLAME:
-        raise CliError(f"{named}, again when it was tried again: remove the row, or give --on_error quarantine")
-    if len(deaths) > MAX_DEATHS:
-        raise CliError(f"{named}, and over {MAX_DEATHS} rows before: is memory short? try fewer --workers")
-    return replace(task, deaths=deaths)

@@ -1,9 +1,14 @@
-"""The options of a build."""
+"""The options of a build, and what they may be."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from asrscale.common.cli import setting
+from asrscale.common.errors import CliError
+
+_NAMED_FILE = re.compile(r"(?:([a-z0-9_-]{1,64})=)?(.+)")  # of --csv: FILE or SPLIT=FILE
 
 
 @dataclass(frozen=True)
@@ -12,11 +17,11 @@ class ShardOptions:
 
     Such are: Common Voice's TSV, NeMo's JSON lines, LJSpeech's metadata.csv, folders of *.trans.txt or WebDataset tars.
 
-    Other verbs: `verify`, `index`, `stats` and `merge`; `python -m asrscale.shard VERB --help` tells of them.
+    Other verbs: `verify`, `index`, `stats` and `merge`; `python -m asrscale.shard VERB --help` describes them.
     """
 
     csv: tuple[str, ...] = setting(help="a CSV or other corpus, which is split; or train=FILE,valid=FILE,…")
-    out: str = setting(help="folder to build in: a folder a split, and rejected.jsonl")
+    out: str = setting(help="folder to build in: a folder for each split, and rejected.jsonl")
     audio_root: str | None = setting(None, help="folder that file names in the CSV start from; by default the CSV's")
     split_by: str | None = setting(None, help="sentence, speaker (default where known), both, or the split's column")
     valid_fraction: float = setting(0.3, help="share of the sentences or speakers for valid where the CSV is split")
@@ -29,9 +34,71 @@ class ShardOptions:
     max_seconds: float = setting(20.0, help="longer clips are rejected, never cut")
     codec: Literal["flac", "wav", "opus"] = setting("flac", help="how audio is stored; opus is lossy, slow to decode")
     original: bool = setting(False, help="store the bytes of the source files; training decodes and resamples them")
-    shard_utterances: int = setting(1000, help="rows a shard, before rejects")
+    shard_utterances: int = setting(1000, help="rows in a shard, before rejects")
     max_rejected: float = setting(0.05, help="share of the rows, as 5%; the build fails when more are rejected")
-    on_error: Literal["quarantine", "stop"] = setting("quarantine", help="on a fault of ours: reject the row, or stop")
+    on_error: Literal["quarantine", "stop"] = setting(
+        "quarantine", help="where asrscale itself fails over a row: reject the row, or stop"
+    )
     part: int = setting(0, help="of an array job, which share of the shards to build: 0 to --parts - 1; then `merge`")
     parts: int = setting(1, help="how many shares the array job has")
-    workers: int | None = setting(None, help="processes; by default one a usable core")
+    workers: int | None = setting(None, help="how many processes; by default one for each usable core")
+
+    def __post_init__(self) -> None:
+        _check_fractions(self)
+        _check_lengths(self)
+        _check_at_least("shard_utterances", self.shard_utterances, least=1)
+        _check_at_least("workers", self.workers, least=1)
+        _check_at_least("parts", self.parts, least=1)
+        _check_at_least("max_hours", self.max_hours, least=1e-3)
+        _check_part(self)
+        _check_codec(self)
+        _check_max_rejected(self)
+
+
+def _check_fractions(options: ShardOptions) -> None:
+    """Some of the rows have to be left for train."""
+    held_out = options.valid_fraction + options.test_fraction
+    if options.valid_fraction < 0 or options.test_fraction < 0 or held_out >= 1:
+        raise CliError(f"--valid_fraction {options.valid_fraction}: give 0 to below 1, with --test_fraction together")
+
+
+def _check_lengths(options: ShardOptions) -> None:
+    if not 0 < options.min_seconds < options.max_seconds:
+        raise CliError(f"--min_seconds {options.min_seconds}: give more than 0 and less than --max_seconds")
+
+
+def _check_at_least(name: str, number: float | None, *, least: float) -> None:
+    if number is not None and number < least:
+        raise CliError(f"--{name} {number}: give {least} or more")
+
+
+def _check_part(options: ShardOptions) -> None:
+    if not 0 <= options.part < options.parts:
+        raise CliError(f"--part {options.part}: give 0 to {options.parts - 1}, one less than --parts")
+
+
+def _check_codec(options: ShardOptions) -> None:
+    if options.original and options.codec != "flac":
+        raise CliError("--original stores the bytes as they are, --codec encodes them anew: give one")
+
+
+def _check_max_rejected(options: ShardOptions) -> None:
+    if not 0 <= options.max_rejected <= 1:
+        raise CliError(f"--max_rejected {options.max_rejected:g}: give a share from 0 to 1, or 0% to 100%")
+
+
+def source_files(csv: Sequence[str]) -> dict[str | None, str]:
+    """Returns the paths given as --csv by the name of their split; None is the name of one that is to be split.
+
+    Raises:
+        CliError: A name is given twice, or one of several paths has no name.
+    """
+    files: dict[str | None, str] = {}
+    for word in csv:
+        if match := _NAMED_FILE.fullmatch(word):
+            name, path = match.groups()
+            files[name] = path
+    is_unnamed_among_several = None in files and len(files) > 1
+    if len(files) != len(csv) or is_unnamed_among_several:
+        raise CliError("--csv: give one file, or several as train=FILE,valid=FILE with each name once")
+    return files

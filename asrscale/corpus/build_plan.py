@@ -1,102 +1,139 @@
-"""Checks the options of a build, reads the sources and assigns their rows to splits."""
+"""What a build has to do: reads its sources and deals their rows to splits."""
 
 import os
-import re
-from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-import numpy as np
-
-from asrscale.common.errors import AudioError, CliError
-from asrscale.common.progress import progress
+from asrscale.common.errors import CliError
 from asrscale.common.storage import is_remote
-from asrscale.corpus.build_options import ShardOptions
-from asrscale.corpus.checks import read_rules
-from asrscale.corpus.hours import choose_hours
-from asrscale.corpus.recordings import open_audio
+from asrscale.corpus.build_options import ShardOptions, source_files
+from asrscale.corpus.checks import Rules, read_rules
+from asrscale.corpus.limit_hours import limit_hours
+from asrscale.corpus.rows import Row
 from asrscale.corpus.sources import open_source
-from asrscale.corpus.split_spool import Split
-from asrscale.corpus.splits import SplitRules, assign_splits
-from asrscale.speech.decoding import probe_seconds
+from asrscale.corpus.split_spool import Split, SpooledRows
+from asrscale.corpus.splits import DRAWN_BY, SplitRules, assign_splits
 
-# In dataset.json: the same folder is not built again with others.
-KEPT_LIMITS = ("min_seconds", "max_seconds", "max_hours", "shard_utterances")
-
-
-KEPT_OPTIONS = (*KEPT_LIMITS, "seed", "filter", "valid_fraction", "test_fraction")
+# Options that a folder's bytes depend on, as dataset.json records them. Those that have to be made comparable first,
+# such as paths, are added by `_settings_of`.
+RECORDED_OPTIONS = (
+    "min_seconds",
+    "max_seconds",
+    "max_hours",
+    "shard_utterances",
+    "seed",
+    "filter",
+    "valid_fraction",
+    "test_fraction",
+)
 
 
 def plan_build(options: ShardOptions, spool: IO[bytes]) -> list[Split]:
-    """Checks the options, reads the CSVs and deals their rows to splits."""
-    if not 0 <= options.valid_fraction <= options.valid_fraction + options.test_fraction < 1:
-        raise CliError(f"--valid_fraction {options.valid_fraction}: give 0 to below 1, with --test_fraction together")
-    if not 0 < options.min_seconds < options.max_seconds:
-        raise CliError(f"--min_seconds {options.min_seconds}: give more than 0 and less than --max_seconds")
-    for name, least in (("shard_utterances", 1), ("workers", 1), ("parts", 1), ("max_hours", 1e-3)):
-        if (number := getattr(options, name)) is not None and number < least:
-            raise CliError(f"--{name} {number}: give {least} or more")
-    if not 0 <= options.part < options.parts:
-        raise CliError(f"--part {options.part}: give 0 to {options.parts - 1}, one less than --parts")
-    if options.original and options.codec != "flac":
-        raise CliError("--original stores the bytes as they are, --codec encodes them anew: give one")
-    if not 0 <= options.max_rejected <= 1:
-        raise CliError(f"--max_rejected {options.max_rejected:g}: give a share from 0 to 1, or 0% to 100%")
-    named = [re.fullmatch(r"(?:([a-z0-9_-]{1,64})=)?(.+)", part) for part in options.csv]
-    files = {match[1]: match[2] for match in named if match}
-    if len(files) != len(options.csv) or (None in files and len(files) > 1):
-        raise CliError("--csv: give one file, or several as train=FILE,valid=FILE with each name once")
+    """Reads the sources of a build and deals their rows to splits.
+
+    Args:
+        options: The options of the build.
+        spool: An empty temporary file for the rows.
+
+    Raises:
+        CliError: --csv, --vocab or --filter is wrong, a source cannot be read, or no row is left for a split.
+    """
+    files = source_files(options.csv)
     rules = read_rules(options.min_seconds, options.max_seconds, options.vocab)
-    splits = []
+    splits: list[Split] = []
     for name, path in files.items():
-        by = f"={name}" if name else options.split_by
-        how = SplitRules(by, options.valid_fraction, options.test_fraction, options.seed, options.filter)
-        source = open_source(path, options.audio_root)
-        root = source.audio_root
-        settings = {name: getattr(options, name) for name in KEPT_OPTIONS} | {
-            "audio_root_from_csv": root if is_remote(root) else os.path.relpath(root, os.path.dirname(path) or "."),
-            "split_by": by,
-            "codec": "original" if options.original else options.codec,
-            "vocab_sha256": options.vocab and sha256(repr(rules).encode()).hexdigest(),
-        }
-        dealt: dict[str, Split] = {}
-        content = sha256()
-        for row, split in assign_splits(source.read_rows, how):
-            if split not in dealt:
-                dealt[split] = Split(Path(options.out, split), path, root, rules, settings, spool)
-            dealt[split].add(row)
-            content.update(repr(vars(row) | {"source": "", "tar": None}).encode())
-        settings["rows_sha256"] = content.hexdigest()
-        drawn = [name for name in ("valid", "test") if getattr(options, f"{name}_fraction")]
-        wanted = {"train", *drawn} if by in (None, "sentence", "speaker", "both") else set(dealt)
-        if empty := wanted - {split for split in dealt if dealt[split].rows}:
-            raise CliError(f"{path}: no row of it is left for {min(empty)}: give another --valid_fraction or --filter")
-        splits += [dealt[split] for split in sorted(dealt)]
+        splits += _splits_of_source(path, name, options, rules, spool)
     if options.max_hours:
-        _limit_hours(splits, options.max_hours, options.seed)
+        limit_hours(splits, options.max_hours, options.seed)
     return splits
 
 
-def _limit_hours(splits: list[Split], hours: float, seed: int) -> None:
-    """Leaves so many hours of all splits together, the same share of each; lengths are the source's or the header's."""
+def _splits_of_source(
+    path: str, name: str | None, options: ShardOptions, rules: Rules, spool: IO[bytes]
+) -> list[Split]:
+    """Reads one source and deals its rows to splits, which are returned in the order of their names.
 
-    def measured(split: Split) -> Iterator[float]:
-        for row in split.read(split.rows):
-            bar.advance()
-            try:
-                yield probe_seconds(open_audio(row, split.audio_root)) if row.seconds is None else row.seconds
-            except AudioError:
-                yield 0.0  # it will be rejected
+    Args:
+        path: The source.
+        name: The split that all its rows are for; None where it is to be split.
+        options: The options of the build.
+        rules: What a recording and its transcript have to be.
+        spool: A temporary file for the rows.
+    """
+    split_rules = SplitRules(
+        by=f"={name}" if name else options.split_by,
+        valid_fraction=options.valid_fraction,
+        test_fraction=options.test_fraction,
+        seed=options.seed,
+        filter=options.filter,
+    )
+    source = open_source(path, options.audio_root)
+    settings = _settings_of(options, split_rules, rules, path, source.audio_root)
 
-    with progress(sum(len(split.rows) for split in splits), "measuring", "clips") as bar:
-        seconds = [np.fromiter(measured(split), np.float64) for split in splits]
-    share = hours * 3600 / max(hours * 3600, sum(map(np.sum, seconds)))
-    for split, lengths in zip(splits, seconds, strict=True):
-        chosen = choose_hours(lengths, lengths.sum() / 3600 * share, seed)
-        if not chosen.any():
-            raise CliError(f"--max_hours {hours:g} is not enough for a clip in {split.folder.name}: give more")
-        rows, order = np.array(split.rows), np.array(split.order)
-        split.refused.extend(rows[~chosen].tolist())
-        split.rows[:], split.order[:] = array("Q", rows[chosen].tolist()), array("Q", order[chosen].tolist())
+    rows_by_split: dict[str, SpooledRows] = {}
+    content = sha256()
+    for row, split in assign_splits(source.read_rows, split_rules):
+        if split not in rows_by_split:
+            rows_by_split[split] = SpooledRows(spool, salt=f"{options.seed} {split}")
+        rows_by_split[split].add(row)
+        content.update(_content_of(row))
+    settings["rows_sha256"] = content.hexdigest()
+
+    _check_each_has_rows(rows_by_split, options, split_rules.by, path)
+    return [
+        Split(
+            folder=Path(options.out, split),
+            source=path,
+            audio_root=source.audio_root,
+            rules=rules,
+            settings=settings,
+            rows=rows_by_split[split],
+        )
+        for split in sorted(rows_by_split)
+    ]
+
+
+def _settings_of(
+    options: ShardOptions, split_rules: SplitRules, rules: Rules, path: str, audio_root: str
+) -> dict[str, Any]:
+    """Returns what dataset.json records of the options; the same folder is not built again with others."""
+    settings = {name: getattr(options, name) for name in RECORDED_OPTIONS}
+    source_folder = os.path.dirname(path) or "."
+    # Relative to the source: both may move together.
+    settings["audio_root_from_csv"] = (
+        audio_root if is_remote(audio_root) else os.path.relpath(audio_root, source_folder)
+    )
+    settings["split_by"] = split_rules.by
+    settings["codec"] = "original" if options.original else options.codec
+    settings["vocab_sha256"] = sha256(repr(rules).encode()).hexdigest() if options.vocab else options.vocab
+    return settings
+
+
+def _content_of(row: Row) -> bytes:
+    """Returns all that the source says in a row, whatever the paths of the source and its tars are."""
+    content = vars(row) | {"source": "", "tar": None}
+    return repr(content).encode()
+
+
+def _check_each_has_rows(
+    rows_by_split: dict[str, SpooledRows], options: ShardOptions, split_by: str | None, path: str
+) -> None:
+    """Raises CliError where a split has no row that goes into a shard."""
+    wanted = _wanted_splits(rows_by_split, options, split_by)
+    filled = {split for split, rows in rows_by_split.items() if rows.kept}
+    if empty := wanted - filled:
+        raise CliError(f"{path}: no row of it is left for {min(empty)}: give another --valid_fraction or --filter")
+
+
+def _wanted_splits(found: Iterable[str], options: ShardOptions, split_by: str | None) -> set[str]:
+    """Returns the splits that must not be empty: those that are drawn, or else those that the source names."""
+    if split_by is not None and split_by not in DRAWN_BY:
+        return set(found)
+    wanted = {"train"}
+    if options.valid_fraction:
+        wanted.add("valid")
+    if options.test_fraction:
+        wanted.add("test")
+    return wanted

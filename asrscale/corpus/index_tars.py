@@ -1,24 +1,29 @@
-"""Makes a data set folder of a folder of WebDataset tars."""
+"""Makes a data set folder of a folder of WebDataset tars: the verb `index` of `python -m asrscale.shard`."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from asrscale.common.cli import setting
 from asrscale.common.errors import CliError
-from asrscale.corpus.assemble import assemble, only_writer
-from asrscale.corpus.build import do_tasks
+from asrscale.corpus.assemble import assemble
 from asrscale.corpus.checks import Rules
+from asrscale.corpus.output_folder import only_writer
 from asrscale.corpus.rows import Row
 from asrscale.corpus.shard_file import Task
+from asrscale.corpus.shard_workers import build_shards
 from asrscale.corpus.sources import open_source
-from asrscale.corpus.statistics import print_stats
+from asrscale.corpus.split_plan import SplitPlan
+from asrscale.corpus.statistics_report import print_statistics
 from asrscale.data.catalog import DATASET_FILE
+
+_THIS_FOLDER = "."  # the split's name: its folder is --data itself
 
 
 @dataclass(frozen=True)
 class IndexOptions:
-    """Makes a data set folder of a folder of WebDataset tars, which stay as they are and are read once.
+    """Makes a data set folder of a folder of WebDataset tars, which are read once and not changed.
 
     A sample is audio of any rate with KEY.txt or "text" in KEY.json; in NeMo's layout, its text is in a manifest.
     """
@@ -28,25 +33,74 @@ class IndexOptions:
     min_seconds: float = setting(0.1, help="shorter clips are rejected")
     max_seconds: float = setting(20.0, help="longer clips are rejected")
     max_rejected: float = setting(0.05, help="share of the samples, as 5%; no index is made when more are rejected")
-    workers: int | None = setting(None, help="processes; by default one a usable core")
+    workers: int | None = setting(None, help="how many processes; by default one for each usable core")
 
 
 def index(options: IndexOptions) -> None:
-    """Gives foreign tars an index; CliError where one or the manifest cannot be read, or too much is rejected."""
-    names = sorted(path.name for path in Path(options.data).glob("*.tar"))
-    if not names or Path(options.data, DATASET_FILE).exists():
-        cure = f"correct --data, or delete its {DATASET_FILE}"
-        raise CliError(f"{options.data}: no *.tar there, or indexed already: {cure}")
-    tars: dict[str, list[Row]] = {os.path.join(options.data, name): [] for name in names}
-    for row in open_source(options.manifest or options.data, options.data).read_rows():
-        if (tar := row.tar or next(iter(tars))) not in tars:
-            raise CliError(f"{tar} is not in {options.data}: give --data for each folder of tars")
-        tars[tar].append(row)
-    settings = {key: getattr(options, key) for key in ("manifest", "min_seconds", "max_seconds")}
-    plan = {"name": ".", "source": options.data, "options": {"codec": "in_place", **settings}, "shards": names}
-    rules = Rules(options.min_seconds, options.max_seconds)
-    tasks = [Task(tar, ".", tuple(rows), options.data, rules, codec="in_place") for tar, rows in tars.items()]
+    """Writes an index of foreign tars and prints a summary.
+
+    Raises:
+        CliError: A tar or the manifest cannot be read, or too much is rejected.
+    """
+    names = _tars_to_index(options.data)
+    plan = SplitPlan(name=_THIS_FOLDER, source=options.data, options=_settings_of(options), shards=tuple(names))
+    tasks = _tasks(options, names)
     with only_writer(options.data):
-        do_tasks(tasks, sum(map(len, tasks)), options.workers, options.max_rejected, options.data, [plan])
+        build_shards(
+            tasks,
+            num_rows=sum(len(task) for task in tasks),
+            workers=options.workers,
+            max_rejected=options.max_rejected,
+            out=options.data,
+            plans=[plan],
+        )
         assemble(options.data, [plan])
-    print_stats([options.data])
+    print_statistics([options.data])
+
+
+def _tars_to_index(folder: str) -> list[str]:
+    """Returns the file names of a folder's tars; raises CliError where it has none, or has an index."""
+    names = sorted(path.name for path in Path(folder).glob("*.tar"))
+    if not names or Path(folder, DATASET_FILE).exists():
+        cure = f"correct --data, or delete its {DATASET_FILE}"
+        raise CliError(f"{folder}: no *.tar there, or indexed already: {cure}")
+    return names
+
+
+def _settings_of(options: IndexOptions) -> dict[str, object]:
+    """Returns what dataset.json records of the options."""
+    return {
+        "codec": "in_place",
+        "manifest": options.manifest,
+        "min_seconds": options.min_seconds,
+        "max_seconds": options.max_seconds,
+    }
+
+
+def _tasks(options: IndexOptions, names: Sequence[str]) -> list[Task]:
+    """Returns a task for each tar."""
+    rules = Rules(options.min_seconds, options.max_seconds)
+    return [
+        Task(
+            path=tar,
+            split=_THIS_FOLDER,
+            rows=tuple(rows),
+            audio_root=options.data,
+            rules=rules,
+            codec="in_place",
+        )
+        for tar, rows in _rows_by_tar(options, names).items()
+    ]
+
+
+def _rows_by_tar(options: IndexOptions, names: Sequence[str]) -> dict[str, list[Row]]:
+    """Returns the samples of each tar; raises CliError where one is in a tar that is not among `names`."""
+    tars = [os.path.join(options.data, name) for name in names]
+    rows_by_tar: dict[str, list[Row]] = {tar: [] for tar in tars}
+    source = open_source(options.manifest or options.data, audio_root=options.data)
+    for row in source.read_rows():
+        tar = row.tar or tars[0]  # one that no tar has is rejected with the first: it is not below --data either
+        if tar not in rows_by_tar:
+            raise CliError(f"{tar} is not in {options.data}: give --data for each folder of tars")
+        rows_by_tar[tar].append(row)
+    return rows_by_tar

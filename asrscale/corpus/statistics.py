@@ -1,9 +1,13 @@
-"""What is in data set folders, and which sentences, speakers and recordings they share."""
+"""What data set folders hold, and which sentences, speakers and recordings they share.
+
+Shape legend: N utterances of a folder.
+"""
 
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, TypeAlias
 
@@ -11,73 +15,199 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asrscale.common.storage import read_bytes
-from asrscale.corpus.assemble import counts
-from asrscale.corpus.statistics_page import write_data_set_page
-from asrscale.data.catalog import DATASET_FILE, read_catalog
+from asrscale.data.catalog import DATASET_FILE, Catalog, read_catalog
 from asrscale.data.index import Index, read_shards
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
-
-
-def random_split_leak(clips: NDArray[np.integer[Any]], valid_fraction: float = 0.3) -> float:
-    """The share of validation clips whose sentence is in train, as expected of a random split of the clips.
-
-    `clips` says how many each sentence has. 70 to 30 is the split of the notebook that this project began with.
-    """
-    return float((clips * (1 - valid_fraction ** (clips - 1.0))).sum() / clips.sum())
-
 
 Hashes: TypeAlias = NDArray[np.uint64]
 
 
-def print_stats(folders: Sequence[str], html: str | None = None) -> None:
-    """Tells a person what is in data set folders, and what they share; 24 bytes a row are kept.
+@dataclass(frozen=True)
+class FolderStatistics:
+    """What a data set folder holds.
 
-    The page in the file `html` has plots and sound, too; the whole index is read for it.
+    Attributes:
+        path: The folder.
+        utterances: How many it holds.
+        hours: Their length together.
+        longest_seconds: Length of the longest.
+        shards: How many it has.
+        shard_bytes: Their size together.
+        rows: How many rows of the source were meant for it.
+        rejected: How many of these it does not hold, by reason.
+        characters: How often each occurs in the transcripts.
+        speakers: How many the source names.
+        repeated_clips: Utterances whose recording is the same as another's.
+    """
+
+    path: str
+    utterances: int
+    hours: float
+    longest_seconds: float
+    shards: int
+    shard_bytes: int
+    rows: int
+    rejected: Mapping[str, int]
+    characters: Mapping[str, int]
+    speakers: int
+    repeated_clips: int
+
+    @property
+    def name(self) -> str:
+        """The folder's name, which is that of its split."""
+        return os.path.basename(self.path.rstrip("/"))
+
+    @property
+    def mean_seconds(self) -> float:
+        """Mean length of the utterances."""
+        return self.hours * 3600 / self.utterances
+
+    @property
+    def digits(self) -> int:
+        """How many digits the transcripts have: they are kept, and not spelled as words."""
+        return sum(count for character, count in self.characters.items() if character.isdigit())
+
+
+@dataclass(frozen=True)
+class SharedContent:
+    """How many different sentences, speakers and recordings are in two folders."""
+
+    one: FolderStatistics
+    other: FolderStatistics
+    sentences: int
+    speakers: int
+    recordings: int
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What data set folders hold and share.
+
+    Attributes:
+        folders: Each folder, in the order given.
+        shared: Each pair of them.
+        random_split_leak: See `random_split_leak`, of all folders together.
+    """
+
+    folders: tuple[FolderStatistics, ...]
+    shared: tuple[SharedContent, ...]
+    random_split_leak: float
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """64 bits of each utterance's properties, by which they are compared.
+
+    Attributes:
+        sentences: (N,) of the transcripts.
+        speakers: Of the speakers, where they are known: at most N.
+        recordings: (N,) of the audio: size and CRC-32 of its bytes.
+    """
+
+    sentences: Hashes
+    speakers: Hashes
+    recordings: Hashes
+
+
+def read_statistics(folders: Sequence[str]) -> Statistics:
+    """Reads what data set folders hold and share; keeps 24 bytes of each utterance in memory.
 
     Raises:
-        CliError: A folder is not whole, or the page cannot be written.
+        CliError: A folder is not complete.
     """
-    held: list[tuple[str, int, float, int, int]] = []
-    hashes: list[list[Hashes]] = []  # of each folder: its sentences, speakers and recordings
-    for folder in folders:
-        catalog = read_catalog([folder])
-        dataset = json.loads(read_bytes(os.path.join(folder, DATASET_FILE)))
-        rejected, characters, shards = dataset["rejected"], dataset["characters"], dataset["shards"]
-        utterances, megabytes = dataset["utterances"], sum(shard["bytes"] for shard in shards) / 1e6
-        seconds = catalog.hours * 3600 / utterances, catalog.longest_samples.max() / SAMPLE_RATE_HZ
-        print(f"{folder}: {utterances:,} utterances, {catalog.hours:.2f} h, {len(shards)} shards, {megabytes:,.1f} MB")
-        print(f"  length: {seconds[0]:.1f} s on average, {seconds[1]:.1f} s at most")
-        print(f"  rejected: {sum(rejected.values()):,} of {dataset['rows']:,} rows  {counts(rejected)}".rstrip())
-        digits = sum(count for character, count in characters.items() if character.isdigit())
-        print(f"  characters: {len(characters)}  {''.join(characters)!r}; digits, kept and not spelled: {digits:,}")
-        by_shard = [_fingerprints(read_shards(catalog, [number])) for number in range(len(shards))]
-        hashes.append([np.concatenate(column) for column in zip(*by_shard, strict=True)])
-        _, speakers, recordings = (len(np.unique(column)) for column in hashes[-1])
-        held.append((_name(folder), utterances, catalog.hours, speakers, utterances - recordings))
-        print(f"  repeated audio: {utterances - recordings:,} clips are the same as another")
-    total = sum(utterances for _, utterances, *_ in held)
-    print("of all utterances: " + ", ".join(f"{name} {utterances / total:.1%}" for name, utterances, *_ in held))
-    shared: list[tuple[object, ...]] = []
-    for (one, ours), (other, theirs) in combinations(zip(folders, hashes, strict=True), 2):
-        common = [len(np.intersect1d(*pair)) for pair in zip(ours, theirs, strict=True)]
-        print("{} and {} share {:,} sentences and {:,} speakers, and {:,} recordings".format(one, other, *common))
-        if common[0]:
-            print(f"warning: {common[0]:,} sentences of {other} are in {one} too: errors on {other} will look too few")
-        shared.append((" and ".join(map(_name, (one, other))), *common))
-    leak = random_split_leak(np.unique(np.concatenate([columns[0] for columns in hashes]), return_counts=True)[1])
-    print(f"of clips split at random, 70 to 30, {leak:.1%} of the 30 would have their text in the 70")
-    if html:
-        write_data_set_page(folders, html, held, shared, leak)
-
-
-def _name(folder: str) -> str:
-    return os.path.basename(folder.rstrip("/"))
-
-
-def _fingerprints(index: Index) -> list[Hashes]:
-    """64 bits of each transcript, known speaker and recording, which is told by the size and CRC-32 of its payload."""
-    texts, speakers = (
-        np.frombuffer(b"".join(hashlib.blake2b(value.encode(), digest_size=8).digest() for value in values), np.uint64)
-        for values in (index.texts.to_pylist(), index.speakers.drop_null().to_pylist())
+    statistics: list[FolderStatistics] = []
+    fingerprints: list[Fingerprints] = []
+    for path in folders:
+        catalog = read_catalog([path])
+        own_fingerprints = _read_fingerprints(catalog)
+        statistics.append(_folder_statistics(path, catalog, own_fingerprints))
+        fingerprints.append(own_fingerprints)
+    return Statistics(
+        folders=tuple(statistics),
+        shared=_shared_content(statistics, fingerprints),
+        random_split_leak=random_split_leak(_clips_of_each_sentence(fingerprints)),
     )
-    return [texts, speakers, index.sizes.astype(np.uint64) << np.uint64(32) | index.crc32]
+
+
+def random_split_leak(clips: NDArray[np.integer[Any]], valid_fraction: float = 0.3) -> float:
+    """Returns the share of validation clips whose sentence is in train, as expected of a random split of the clips.
+
+    Args:
+        clips: How many clips each sentence has.
+        valid_fraction: Share of the clips for validation; 70 to 30 is the split of the notebook that this project
+            began with.
+    """
+    share_leaked = 1 - valid_fraction ** (clips - 1.0)  # of each sentence: not all of its other clips are in valid too
+    return float((clips * share_leaked).sum() / clips.sum())
+
+
+def _folder_statistics(path: str, catalog: Catalog, fingerprints: Fingerprints) -> FolderStatistics:
+    dataset = json.loads(read_bytes(os.path.join(path, DATASET_FILE)))
+    recordings = len(np.unique(fingerprints.recordings))
+    return FolderStatistics(
+        path=path,
+        utterances=dataset["utterances"],
+        hours=catalog.hours,
+        longest_seconds=catalog.longest_samples.max() / SAMPLE_RATE_HZ,
+        shards=len(dataset["shards"]),
+        shard_bytes=sum(shard["bytes"] for shard in dataset["shards"]),
+        rows=dataset["rows"],
+        rejected=dataset["rejected"],
+        characters=dataset["characters"],
+        speakers=len(np.unique(fingerprints.speakers)),
+        repeated_clips=dataset["utterances"] - recordings,
+    )
+
+
+def _read_fingerprints(catalog: Catalog) -> Fingerprints:
+    """Reads the index of a folder, a shard at a time."""
+    by_shard = [_fingerprints(read_shards(catalog, [number])) for number in range(len(catalog.shards))]
+    return Fingerprints(
+        sentences=np.concatenate([one.sentences for one in by_shard]),
+        speakers=np.concatenate([one.speakers for one in by_shard]),
+        recordings=np.concatenate([one.recordings for one in by_shard]),
+    )
+
+
+def _fingerprints(index: Index) -> Fingerprints:
+    size_bits = index.sizes.astype(np.uint64) << np.uint64(32)
+    return Fingerprints(
+        sentences=_hash_texts(index.texts.to_pylist()),
+        speakers=_hash_texts(index.speakers.drop_null().to_pylist()),
+        recordings=size_bits | index.crc32,
+    )
+
+
+def _hash_texts(texts: Iterable[str]) -> Hashes:
+    """Returns 64 bits of a hash of each text."""
+    digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts]
+    return np.frombuffer(b"".join(digests), np.uint64)
+
+
+def _shared_content(
+    statistics: Sequence[FolderStatistics], fingerprints: Sequence[Fingerprints]
+) -> tuple[SharedContent, ...]:
+    """Returns what each two folders share."""
+    folders = list(zip(statistics, fingerprints, strict=True))
+    return tuple(
+        SharedContent(
+            one=one,
+            other=other,
+            sentences=_count_common(ours.sentences, theirs.sentences),
+            speakers=_count_common(ours.speakers, theirs.speakers),
+            recordings=_count_common(ours.recordings, theirs.recordings),
+        )
+        for (one, ours), (other, theirs) in combinations(folders, 2)
+    )
+
+
+def _count_common(ours: Hashes, theirs: Hashes) -> int:
+    """Returns how many different values are in both arrays."""
+    return len(np.intersect1d(ours, theirs))
+
+
+def _clips_of_each_sentence(fingerprints: Sequence[Fingerprints]) -> NDArray[np.int64]:
+    """Returns how many utterances of all folders together have each different sentence."""
+    sentences = np.concatenate([one.sentences for one in fingerprints])
+    _, counts = np.unique(sentences, return_counts=True)
+    return counts

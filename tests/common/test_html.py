@@ -12,7 +12,7 @@ import soundfile
 
 from asrscale.common import html
 from asrscale.common.errors import CliError
-from asrscale.corpus.statistics import print_stats
+from asrscale.corpus.statistics_report import print_statistics
 from asrscale.data import players
 
 EVIL = "<script>alert('x')</script> \"&"
@@ -97,7 +97,7 @@ def test_a_player_holds_the_recording() -> None:
 def test_the_page_of_a_data_set(tone_shards: Path, tmp_path: Path) -> None:
     file = tmp_path / "stats.html"
     folders = [str(tone_shards / name) for name in ("train", "valid")]
-    print_stats(folders, str(file))
+    print_statistics(folders, str(file))
     html = file.read_text(encoding="utf-8")
     outline = Outline(html)
     assert "120 utterances" in outline.text
@@ -106,6 +106,6 @@ def test_the_page_of_a_data_set(tone_shards: Path, tmp_path: Path) -> None:
         assert wanted in outline.text
     assert len(html) < 1_000_000
     assert not re.findall(r"(?:src|href)=\"(?!data:)|@import|url\(", html)  # nothing is fetched
-    print_stats(folders[:1], str(file))
+    print_statistics(folders[:1], str(file))
     with pytest.raises(CliError, match=r"^--html .*: No such file or directory: give a file"):
-        print_stats(folders, str(tmp_path / "absent/stats.html"))
+        print_statistics(folders, str(tmp_path / "absent/stats.html"))

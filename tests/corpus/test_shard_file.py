@@ -17,7 +17,7 @@ import soundfile
 import asrscale
 from asrscale.corpus.checks import Rules
 from asrscale.corpus.rows import Row
-from asrscale.corpus.shard_file import Task, build_shard, read_part
+from asrscale.corpus.shard_file import Task, build_shard
 from asrscale.speech import decoding
 
 

@@ -1,0 +1,64 @@
+"""An array job: parts of one build that run by themselves, on any machines, and are merged at the end."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from asrscale.common.atomic_files import write_json
+from asrscale.common.errors import CliError
+from asrscale.corpus.assemble import assemble
+from asrscale.corpus.output_folder import only_writer
+from asrscale.corpus.split_plan import SplitPlan, plans_from_json, plans_to_json
+
+NAMED_PARTS = 9  # of those that are missing: an array job may have thousands
+
+
+def part_file(out: str, part: int, parts: int) -> Path:
+    """Where part `part` of `parts` writes its plans once all its shards are finished."""
+    return Path(out, f"part-{part:05d}-of-{parts:05d}.json")
+
+
+def finish_part(path: Path, plans: Sequence[SplitPlan]) -> None:
+    """Records that all shards of a part are finished."""
+    write_json(path, plans_to_json(plans))
+
+
+def merge(out: str) -> list[str]:
+    """Completes the folders whose shards the parts of an array job have built, like a single build, byte for byte.
+
+    Returns:
+        The folders.
+
+    Raises:
+        CliError: A part is missing, or was built with other options than part 0.
+    """
+    found = sorted(Path(out).glob("part-*-of-*.json"))
+    parts = _parts_of_job(out, found)
+    with only_writer(out):
+        plans = _read_common_plans(parts)
+        assemble(out, plans)
+        for path in found:
+            path.unlink()
+    return [os.path.join(out, plan.name) for plan in plans]
+
+
+def _parts_of_job(out: str, found: Sequence[Path]) -> list[Path]:
+    """Returns the files of all parts, of which those in `found` exist; raises CliError where one does not."""
+    parts = int(found[-1].stem[-5:]) if found else 1
+    wanted = [part_file(out, part, parts) for part in range(parts)]
+    missing = [path.stem for path in wanted if path not in found]
+    if missing:
+        named = ", ".join(missing[:NAMED_PARTS])
+        raise CliError(f"{out}: no {named}: build every part with --out {out} --part I --parts N")
+    return wanted
+
+
+def _read_common_plans(parts: Sequence[Path]) -> list[SplitPlan]:
+    """Returns the plans that all parts have in common; raises CliError where one has others."""
+    first, *others = parts
+    plans = json.loads(first.read_bytes())
+    for path in others:
+        if json.loads(path.read_bytes()) != plans:
+            raise CliError(f"{path}: built with other options or input than part 0: build this part again")
+    return plans_from_json(plans)

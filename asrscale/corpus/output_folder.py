@@ -1,0 +1,52 @@
+"""The folder that a build writes to: its lock, and errors of its disk."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from asrscale.common.errors import CliError
+
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def disk_errors_as_cli_errors(flag: str, folder: str) -> Iterator[None]:
+    """Raises a CliError that names flag and place for an OSError raised within, such as for a full disk.
+
+    Args:
+        flag: What to correct: a flag, or a variable of the environment.
+        folder: The place to name where the OSError names none.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL_DISK:
+            cure = "free some room and run it again"
+        else:
+            cure = "give a folder that can be written to"
+        place = error.filename or folder
+        raise CliError(f"{flag} {place}: {error.strerror or error}: {cure}") from error
+
+
+@contextmanager
+def only_writer(out: str, part: str = "") -> Iterator[None]:
+    """Makes the folder `out` and locks it while the context lasts.
+
+    Args:
+        out: The folder.
+        part: Name of a part of an array job; different parts may write at the same time.
+
+    Raises:
+        CliError: Another build (of the same part) is writing to the folder, or it cannot be written to.
+    """
+    with disk_errors_as_cli_errors("--out", out):
+        os.makedirs(out, exist_ok=True)
+        with open(Path(out, f".lock{part}"), "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends, however it ends
+            except BlockingIOError:
+                raise CliError(f"another build is writing to {out}: wait for it, or give another --out") from None
+            yield

@@ -1,0 +1,91 @@
+"""A row's recording and transcript as a shard stores them, once both have passed all checks."""
+
+import io
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from asrscale.common.errors import AudioError
+from asrscale.corpus.checks import Rules, check_audio, check_pair, check_text
+from asrscale.corpus.recordings import open_audio
+from asrscale.corpus.rows import Row
+from asrscale.speech.decoding import Source, decode
+from asrscale.speech.encoding import Codec, encode
+from asrscale.speech.normalisation import normalise
+from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, resample, to_pcm16
+
+# What the audio is stored as: encoded anew, the `original` bytes of its file, or `in_place` in a tar that exists.
+Storage: TypeAlias = Codec | Literal["original", "in_place"]
+
+# A manifest's durations are rounded; one that is shorter than the recording by more means a part of it.
+SEGMENT_TOLERANCE_SECONDS = 0.1
+
+# Of a file name, where a member of a tar may have it: KEY.txt and KEY.json are the transcript and the source's columns.
+_AUDIO_EXTENSION = re.compile("(?!txt|json)[a-z0-9]{1,5}")
+
+
+@dataclass(frozen=True)
+class Payload:
+    """One utterance, ready to be stored.
+
+    Attributes:
+        extension: What the name of the audio's member ends in, such as `flac`.
+        audio: The bytes of an audio file.
+        num_samples: Its length at 16 kHz.
+        text: The normalised transcript.
+    """
+
+    extension: str
+    audio: bytes
+    num_samples: int
+    text: str
+
+
+def make_payload(row: Row, audio_root: str, rules: Rules, codec: Storage) -> Payload:
+    """Decodes, checks and encodes a row.
+
+    Raises:
+        AudioError: The row cannot be used; the message is `reason: detail`.
+    """
+    source = open_audio(row, audio_root)
+    text = normalise(row.text)
+    check_text(text, rules)
+    if codec == "original" or codec == "in_place":
+        return _keep_bytes(row, source, text, rules)
+    start_seconds, seconds = row.segment
+    pcm = _decode_checked(source, text, rules, start_seconds, seconds)
+    return Payload(extension=codec, audio=encode(pcm, codec), num_samples=len(pcm), text=text)
+
+
+def _keep_bytes(row: Row, source: str | io.BytesIO, text: str, rules: Rules) -> Payload:
+    """Returns a payload whose audio has the bytes of the recording; it is decoded for the checks only."""
+    audio = Path(source).read_bytes() if isinstance(source, str) else source.getvalue()
+    num_samples = len(_decode_checked(io.BytesIO(audio), text, rules))
+    start_seconds, seconds = row.segment
+    surplus_seconds = num_samples / SAMPLE_RATE_HZ - (seconds or math.inf)
+    if start_seconds or surplus_seconds > SEGMENT_TOLERANCE_SECONDS:
+        raise AudioError("segment: a part of its recording, which can only be stored whole: give a --codec")
+    return Payload(extension=_extension_of(row), audio=audio, num_samples=num_samples, text=text)
+
+
+def _extension_of(row: Row) -> str:
+    """Returns the extension of the row's file name, or `audio` where a tar's member cannot have it."""
+    extension = Path(row.audio).suffix.lower().removeprefix(".")
+    return extension if _AUDIO_EXTENSION.fullmatch(extension) else "audio"
+
+
+def _decode_checked(
+    source: Source, text: str, rules: Rules, start_seconds: float = 0.0, seconds: float | None = None
+) -> Pcm:
+    """Returns a recording, or the part of it from `start_seconds` on, at 16 kHz.
+
+    Raises:
+        AudioError: `text` cannot be learned from it; the message is `reason: detail`.
+    """
+    waveform, rate_hz = decode(source, rules.max_seconds, start_seconds, seconds)
+    check_audio(waveform)
+    pcm = to_pcm16(resample(waveform, rate_hz))
+    check_pair(text, len(pcm), rules)
+    return pcm
