@@ -3,46 +3,15 @@
 import base64
 import io
 import re
-from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
-import pytest
 import soundfile
+from helpers.outline import Outline
 
 from asrscale.common import html
-from asrscale.common.errors import CliError
-from asrscale.corpus.statistics_report import print_statistics
 from asrscale.data import players
 
 EVIL = "<script>alert('x')</script> \"&"
-VOID = {"meta", "br"}
-
-
-class Outline(HTMLParser):
-    """Checks that tags are closed in their order, and keeps tags, attributes and text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.text = ""
-        self.feed(html)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def sound(seconds: float = 0.5) -> bytes:
@@ -92,20 +61,3 @@ def test_a_player_holds_the_recording() -> None:
     assert rate == 16_000
     assert abs(len(waveform) / rate - 1.5) < 0.1
     assert 0.2 < np.abs(waveform).max() < 0.4
-
-
-def test_the_page_of_a_data_set(tone_shards: Path, tmp_path: Path) -> None:
-    file = tmp_path / "stats.html"
-    folders = [str(tone_shards / name) for name in ("train", "valid")]
-    print_statistics(folders, str(file))
-    html = file.read_text(encoding="utf-8")
-    outline = Outline(html)
-    assert "120 utterances" in outline.text
-    assert outline.tags.count("audio") == players.PLAYERS
-    for wanted in ("train and valid", "Words a second", "accent", "tones", "space", "collapse white space"):
-        assert wanted in outline.text
-    assert len(html) < 1_000_000
-    assert not re.findall(r"(?:src|href)=\"(?!data:)|@import|url\(", html)  # nothing is fetched
-    print_statistics(folders[:1], str(file))
-    with pytest.raises(CliError, match=r"^--html .*: No such file or directory: give a file"):
-        print_statistics(folders, str(tmp_path / "absent/stats.html"))

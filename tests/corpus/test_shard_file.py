@@ -18,6 +18,7 @@ import asrscale
 from asrscale.corpus.checks import Rules
 from asrscale.corpus.rows import Row
 from asrscale.corpus.shard_file import Task, build_shard
+from asrscale.corpus.shard_record import read_record
 from asrscale.speech import decoding
 
 
@@ -39,12 +40,12 @@ def test_members_stand_in_the_order_of_the_rows_and_say_nothing_of_who_wrote_the
     about = {(member.mtime, member.uid, member.gid, member.uname, member.gname, member.mode) for member in members}
     assert about == {(0, 0, 0, "", "", 0o644)}
     payloads = [(member.offset_data, member.size) for member in members if member.name.endswith(".flac")]
-    part = read_part(task.path)
-    assert part is not None
-    assert [(utterance["offset"], utterance["size"]) for utterance in part["utterances"]] == payloads
-    assert [utterance["speaker"] for utterance in part["utterances"]] == ["ann"] * 3
-    assert part["rejects"] == []
-    assert part["shard"]["bytes"] == (tmp_path / "train-000000.tar").stat().st_size
+    record = read_record(task.path)
+    assert record is not None
+    assert [(utterance.offset, utterance.size) for utterance in record.utterances] == payloads
+    assert [utterance.speaker for utterance in record.utterances] == ["ann"] * 3
+    assert record.rejects == ()
+    assert record.shard.bytes == (tmp_path / "train-000000.tar").stat().st_size
 
 
 @pytest.mark.parametrize("codec", ["wav", "opus", "original"])
@@ -55,16 +56,16 @@ def test_offsets_are_right_for_every_codec_and_extension(tmp_path: Path, codec: 
     rows = tuple(Row(line, "a.csv", name, "text " * 110, {"note": "x" * 600}) for line in (2, 3))
     task = Task(str(tmp_path / "t-000000.tar"), "t", rows, str(tmp_path), Rules(0.1, 20), codec)  # type: ignore[arg-type]
     build_shard(task, lambda _: None)
-    part = read_part(task.path)
-    assert part is not None and len(part["utterances"]) == 2
+    record = read_record(task.path)
+    assert record is not None and len(record.utterances) == 2
     shard = Path(task.path).read_bytes()
     with tarfile.open(task.path) as tar:
         sounds = {m.offset_data: m for m in tar if not m.name.endswith((".json", ".txt"))}
-    for utterance in part["utterances"]:
-        payload = shard[utterance["offset"] :][: utterance["size"]]
-        assert sounds[utterance["offset"]].size == utterance["size"]
-        assert zlib.crc32(payload) == utterance["crc32"]
-        assert len(decoding.decode_payload(payload)) == utterance["num_samples"] == 15 * 16_000
+    for utterance in record.utterances:
+        payload = shard[utterance.offset :][: utterance.size]
+        assert sounds[utterance.offset].size == utterance.size
+        assert zlib.crc32(payload) == utterance.crc32
+        assert len(decoding.decode_payload(payload)) == utterance.num_samples == 15 * 16_000
         if codec == "original":
             assert payload == (tmp_path / name).read_bytes()
         else:
@@ -78,8 +79,8 @@ def fault(task: Task) -> Task:
 def test_a_fault_over_a_row_rejects_it(tmp_path: Path) -> None:
     task = fault(make_task(tmp_path))
     assert build_shard(task, lambda _: None) == Counter({"fault": 3})
-    part = read_part(task.path)
-    assert part is not None and "KeyError" in part["rejects"][0]["detail"]
+    record = read_record(task.path)
+    assert record is not None and "KeyError" in record.rejects[0].detail
 
 
 def test_a_fault_over_a_row_can_stop_the_build_and_leaves_nothing(tmp_path: Path) -> None:
@@ -94,7 +95,7 @@ def test_a_row_over_which_two_workers_died_is_rejected(tmp_path: Path) -> None:
     assert build_shard(replace(task, deaths=(1,)), lambda _: None) == Counter()
     (tmp_path / "train-000000.tar.part").unlink()
     assert build_shard(replace(task, deaths=(1, 1, 2)), lambda _: None) == Counter({"fault": 1})
-    assert build_shard(task, lambda _: None) == Counter({"fault": 1})  # known from the shard's Part, not tried again
+    assert build_shard(task, lambda _: None) == Counter({"fault": 1})  # known from its record, not tried again
     part = json.loads((tmp_path / "train-000000.tar.part").read_text())
     assert [reject["line"] for reject in part["rejects"]] == [3]
 

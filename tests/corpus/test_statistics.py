@@ -1,12 +1,50 @@
-"""What is counted in data set folders."""
+"""What data set folders hold and share, counted."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.sharding import shard, write_clip, write_csv
 from helpers.sources import SHARED, needs_shared_data, rows_of
 
-from asrscale.corpus.statistics import random_split_leak
+from asrscale.corpus.statistics import random_split_leak, read_statistics
+
+
+def test_what_two_folders_hold_and_share(tmp_path: Path) -> None:
+    for name, seconds in (("a.wav", 0.5), ("b.wav", 1.5), ("c.wav", 1.0)):
+        write_clip(tmp_path / name, seconds)
+    header = "filename,text,client_id"
+    train = [
+        ("a.wav", "Same words!", "ann"),
+        ("b.wav", "route 66", "bob"),
+        ("a.wav", "said again", "ann"),
+        ("absent.wav", "gone", ""),
+    ]
+    test = [("c.wav", "same words", "bob"), ("b.wav", "new words", "eve")]
+    one = write_csv(tmp_path / "t.csv", train, header)
+    two = write_csv(tmp_path / "e.csv", test, header)
+    shard(
+        "--csv", f"train={one},test={two}", "--out", tmp_path / "out", "--shard_utterances", 2, "--max_rejected", "50%"
+    )
+
+    statistics = read_statistics([f"{tmp_path}/out/train/", f"{tmp_path}/out/test"])
+    first, second = statistics.folders
+    assert (first.name, second.name) == ("train", "test")
+    assert (first.utterances, first.rows, first.rejected, first.shards) == (3, 4, {"missing file": 1}, 2)
+    assert first.hours == pytest.approx(2.5 / 3600)
+    assert first.mean_seconds == pytest.approx(2.5 / 3)
+    assert first.longest_seconds == 1.5
+    assert first.shard_bytes == sum(path.stat().st_size for path in (tmp_path / "out/train").glob("*.tar"))
+    assert (first.speakers, first.repeated_clips, first.digits) == (2, 1, 2)
+    assert first.characters["s"] == 3 and list(first.characters) == sorted(first.characters)
+    assert (second.speakers, second.repeated_clips, second.digits) == (2, 0, 0)
+
+    [shared] = statistics.shared
+    assert (shared.one, shared.other) == (first, second)
+    assert (shared.sentences, shared.speakers, shared.recordings) == (1, 1, 1)
+    # of five utterances, two have the same sentence: each is in the 30 % with its twin in the 70 at odds of 0.7
+    assert statistics.random_split_leak == pytest.approx(2 * 0.7 / 5)
 
 
 def test_the_leak_of_a_random_split_is_what_draws_show() -> None:

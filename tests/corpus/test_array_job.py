@@ -1,0 +1,33 @@
+"""The parts of an array job and their merge."""
+
+from pathlib import Path
+
+from helpers.sharding import checksums, refusal, shard
+
+
+def test_parts_are_disjoint_and_merge_to_the_bytes_of_one_build(corpus: Path, tmp_path: Path) -> None:
+    with corpus.open("a") as file:
+        file.write("clips/absent.wav,gone,,\n")
+    flags = ("--csv", corpus, "--shard_utterances", 3, "--max_rejected", "50%")
+    shard(*flags, "--out", tmp_path / "single")
+    out = tmp_path / "out"
+    for part in (2, 0, 3):
+        shard(*flags, "--out", out, "--part", part, "--parts", 4)
+    assert "no part-00001-of-00004: build every part" in refusal("merge", "--out", out)
+    assert len(list(out.rglob("*.tar"))) < len(list((tmp_path / "single").rglob("*.tar")))
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
+    shard(*flags, "--out", out, "--part", 1, "--parts", 4)
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}.items()
+    assert not list(out.rglob("dataset.json"))
+    done = shard("merge", "--out", out)
+    assert "utterances" in done.stdout
+    for path in out.glob(".lock*"):
+        path.unlink()
+    (tmp_path / "single/.lock").unlink()
+    assert checksums(out) == checksums(tmp_path / "single")
+
+
+def test_parts_of_different_builds_do_not_merge(corpus: Path, tmp_path: Path) -> None:
+    for part in (0, 1):
+        shard("--csv", corpus, "--out", tmp_path / "out", "--part", part, "--parts", 2, "--seed", part)
+    assert "built with other options or input than part 0" in refusal("merge", "--out", tmp_path / "out")
