@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whatever ends the process or the machine."""
+"""Files that are whole or absent, whatever ends the process or the machine."""
 
 import json
 import os
@@ -20,10 +20,16 @@ def sync(*paths: Path) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str | Iterable[str]) -> None:
-    """Writes a file that is never seen half written, nor after a power cut."""
+    """Writes a file that nobody ever sees half written, not even after a power cut.
+
+    Args:
+        path: The file. A file of its name and `.partial` is written first.
+        text: All of it, or parts to be joined.
+    """
+    parts = [text] if isinstance(text, str) else text
     partial = Path(f"{os.fspath(path)}.partial")
     with partial.open("w", encoding="utf-8") as file:
-        file.writelines([text] if isinstance(text, str) else text)
+        file.writelines(parts)
     sync(partial)
     os.replace(partial, path)
 
@@ -36,14 +42,18 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes a JSONL file that is never seen half written; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_text(path, lines)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSONL file; lines torn by a kill or a power cut are dropped with a warning."""
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")  # a text may hold what splitlines splits at
-    rows, torn = [], 0
-    for line in filter(None, lines):
+    """Reads the rows of a JSONL file; lines torn by a kill or a power cut are dropped with a warning."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    rows = []
+    torn = 0
+    for line in text.split("\n"):  # not splitlines: a text may hold other characters that it splits at
+        if not line:
+            continue
         try:
             rows.append(json.loads(line))
         except ValueError:
@@ -54,7 +64,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def drop_rows_after(path: Path, step: int) -> int:
-    """Drops the rows of later steps from a JSONL file, which may be missing; returns how many are left."""
+    """Drops the rows of steps after `step` from a JSONL file, which may be missing; returns how many are left."""
     if not path.exists():
         return 0
     rows = [row for row in read_jsonl(path) if row["step"] <= step]
@@ -63,18 +73,35 @@ def drop_rows_after(path: Path, step: int) -> int:
 
 
 def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]], unwritten: dict[Path, str]) -> None:
-    """Adds rows to a JSONL file; where that fails, says so once, and keeps them in `unwritten` for the next call."""
-    told, size = path in unwritten, -1
-    lines = "".join(json.dumps(row, ensure_ascii=False, default=float) + "\n" for row in rows)  # scalars of numpy too
-    lines = unwritten.pop(path, "") + lines
+    """Adds rows to a JSONL file; makes its folder.
+
+    Where that fails, for example because the disk is full, the job goes on: a warning is printed once, and the rows are
+    tried again with the next.
+
+    Args:
+        path: The file.
+        rows: May hold scalars of numpy.
+        unwritten: Path to the lines that could not be written to it so far; kept by the caller, changed here.
+    """
+    was_failing = path in unwritten
+    new_lines = [json.dumps(row, ensure_ascii=False, default=float) + "\n" for row in rows]
+    text = unwritten.pop(path, "") + "".join(new_lines)
     try:
         path.parent.mkdir(exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            size = file.tell()
-            file.write(lines)
+        _append(path, text)
     except OSError as error:
-        unwritten[path] = lines
-        with suppress(OSError):
-            os.truncate(path, size)  # a part of a line may be there
-        if not told:
+        unwritten[path] = text
+        if not was_failing:
             print(f"warning: {path}: {error.strerror}; tried again with the next", file=sys.stderr, flush=True)
+
+
+def _append(path: Path, text: str) -> None:
+    """Adds text to a file, or leaves it as it was and raises OSError."""
+    size_bytes = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError:
+        with suppress(OSError):
+            os.truncate(path, size_bytes)  # a part of the text may have been written
+        raise

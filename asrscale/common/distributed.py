@@ -6,7 +6,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -21,13 +21,19 @@ from asrscale.common.rank_environment import rank_environment
 # Without expandable segments, memory that is free but in pieces can run out. torch reads this at CUDA's first use.
 os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", os.environ.get("PYTORCH_ALLOC_CONF", "expandable_segments:True"))
 
+# How long a collective waits where our own watch looks for hangs: longer than any hang lasts.
 WATCHED = timedelta(days=7)
-MEETING = timedelta(seconds=50)  # a wrong address is reported within a minute; torch would wait for 5 to 30
+
+# How long ranks wait for each other at the start, so that a wrong address is reported within a minute; torch would wait
+# for 5 to 30.
+MEETING = timedelta(seconds=50)
+
+FIRST_RANK_POLL_SECONDS = 0.2  # between attempts to reach the first rank
 
 
 @dataclass(frozen=True)
 class World:
-    """Who this process is among the ranks."""
+    """Which of the ranks this process is."""
 
     rank: int
     local_rank: int
@@ -36,42 +42,32 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this rank writes files and talks to people."""
+        """Whether this rank writes files and prints to people."""
         return self.rank == 0
 
 
 @contextmanager
 def joined_ranks(*, watched: bool = False) -> Iterator[World]:
-    """Joins the ranks that deepspeed, torchrun or srun started, or makes a world of one for plain python; leaves after.
+    """Joins the ranks that deepspeed, torchrun or srun started, or makes a world of one for plain python.
 
-    Where a watch of ours looks for hangs (`watched`), torch's time-outs of 10 and 30 minutes must not: they would end a
-    long save, and a hang before it is told whose it is.
+    The process group and the environment's variables of ranks are removed afterwards.
+
+    Args:
+        watched: A watch of ours looks for hangs, so torch's time-outs of 10 and 30 minutes must not: they would end a
+            long save, and a hang before its rank is reported.
 
     Raises:
-        CliError: GPUs that cannot be used, an environment that is only half set, or ranks that do not find each other.
+        CliError: GPUs that cannot be used, or an environment that is only half set.
+        TransientError: The ranks do not find each other.
     """
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if not gpus and glob.glob("/dev/nvidia[0-9]*") and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
-        raise CliError(
-            f"this machine has NVIDIA devices, but torch {torch.__version__} cannot use them: check nvidia-smi and the "
-            "driver, or set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU"
-        )
+    gpus = _usable_gpus()
     environment = rank_environment()
     added = environment.keys() - os.environ.keys()
     os.environ.update(environment)
     try:
-        rank, local_rank, world_size = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
-        local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or 1)
-        if gpus == 1 and "LOCAL_WORLD_SIZE" in added:
-            local_rank, local_world_size = 0, 1  # srun may show each task its own GPU only
-        if gpus and local_world_size > gpus:
-            raise CliError(f"{local_world_size} ranks were started for {gpus} GPUs: start one a GPU")
-        if gpus:
-            torch.cuda.set_device(local_rank)
-        elif "OMP_NUM_THREADS" not in os.environ:  # deepspeed's launcher leaves every rank all cores
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world_size))
-        _meet("nccl" if gpus else "gloo", WATCHED if watched else None)
-        yield World(rank, local_rank, world_size, torch.device("cuda", local_rank) if gpus else torch.device("cpu"))
+        world = _claim_device(gpus, is_slurm_step="LOCAL_WORLD_SIZE" in added)
+        _open_process_group("nccl" if gpus else "gloo", WATCHED if watched else None)
+        yield world
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
@@ -79,26 +75,92 @@ def joined_ranks(*, watched: bool = False) -> Iterator[World]:
             del os.environ[name]
 
 
-def _meet(backend: str, patience: timedelta | None) -> None:
-    """Opens the process group, whose collectives wait for `patience`; None is as long as torch says."""
-    host, port, deadline = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"], time.monotonic() + MEETING.seconds
+def _usable_gpus() -> int:
+    """Returns how many GPUs torch can use.
+
+    Raises:
+        CliError: The machine has GPUs, but torch can use none.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    has_devices = bool(glob.glob("/dev/nvidia[0-9]*"))
+    is_hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
+    if not gpus and has_devices and not is_hidden:
+        raise CliError(
+            f"this machine has NVIDIA devices, but torch {torch.__version__} cannot use them: check nvidia-smi and the "
+            "driver, or set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU"
+        )
+    return gpus
+
+
+def _claim_device(gpus: int, *, is_slurm_step: bool) -> World:
+    """Sets the GPU of this rank, or its share of the cores, and returns the world by the environment's variables.
+
+    Raises:
+        CliError: More ranks than GPUs were started on this node.
+    """
+    rank = int(os.environ["RANK"])
+    local_rank = int(os.environ["LOCAL_RANK"])
+    world_size = int(os.environ["WORLD_SIZE"])
+    local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or 1)
+
+    if gpus == 1 and is_slurm_step:
+        # srun may show each task its own GPU only.
+        local_rank = 0
+        local_world_size = 1
+    if gpus and local_world_size > gpus:
+        raise CliError(f"{local_world_size} ranks were started for {gpus} GPUs: start one a GPU")
+
+    if gpus:
+        torch.cuda.set_device(local_rank)
+        return World(rank, local_rank, world_size, torch.device("cuda", local_rank))
+
+    if "OMP_NUM_THREADS" not in os.environ:  # deepspeed's launcher leaves every rank all cores
+        cores = len(os.sched_getaffinity(0))
+        torch.set_num_threads(max(1, cores // local_world_size))
+    return World(rank, local_rank, world_size, torch.device("cpu"))
+
+
+def _open_process_group(backend: str, patience: timedelta | None) -> None:
+    """Opens the process group, whose collectives wait for `patience`; None is torch's own default.
+
+    Raises:
+        TransientError: The ranks do not find each other.
+    """
+    host = os.environ["MASTER_ADDR"]
+    port = os.environ["MASTER_PORT"]
     try:
-        while int(os.environ["RANK"]):  # torch has forty lines for a first rank that does not listen
-            with suppress(OSError) if time.monotonic() < deadline else nullcontext():
-                socket.create_connection((host, int(port)), MEETING.seconds).close()
-                break
-            time.sleep(0.2)
+        if int(os.environ["RANK"]) > 0:
+            _wait_for_first_rank(host, int(port))
         store, rank, world_size = next(rendezvous("env://", timeout=MEETING))
-        # torchrun's store outlives ranks that start again, and what they told each other.
+        # torchrun's store outlives ranks that start again, and what they wrote there for each other.
         store = distributed_c10d.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
         store.set_timeout(patience or torch.distributed.default_pg_timeout)
-        if patience:  # DeepSpeed makes groups of its own, which take torch's defaults
+        if patience:
+            # DeepSpeed makes groups of its own, which take torch's defaults.
             vars(distributed_c10d).update(default_pg_timeout=patience, default_pg_nccl_timeout=patience)
         torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size)
     except (torch.distributed.DistError, OSError) as error:
         cure = "check that all were started, and their MASTER_ADDR; another run may use the port: see --master_port"
         why = str(error).splitlines()[0]
         raise TransientError(f"the ranks cannot meet at {host}:{port} ({why}): {cure}") from error
+
+
+def _wait_for_first_rank(host: str, port: int) -> None:
+    """Waits until the first rank listens; where it never does, torch would print forty lines.
+
+    Raises:
+        OSError: It does not listen after MEETING.
+    """
+    deadline_seconds = time.monotonic() + MEETING.seconds
+    while True:
+        is_last_attempt = time.monotonic() >= deadline_seconds
+        try:
+            socket.create_connection((host, port), timeout=MEETING.seconds).close()
+            return
+        except OSError:
+            if is_last_attempt:
+                raise
+        time.sleep(FIRST_RANK_POLL_SECONDS)
 
 
 def barrier() -> None:
@@ -114,7 +176,10 @@ def all_reduce_sum(values: Iterable[float], world: World) -> list[float]:
 
 
 def gather_objects(value: Any, world: World) -> list[Any]:
-    """One small picklable value of each rank, on every rank; never data from a shard's author."""
+    """Returns one small picklable value of each rank, on every rank.
+
+    Unpickling runs code, so the value must never be data from a shard's author.
+    """
     gathered: list[Any] = [None] * world.world_size
     torch.distributed.all_gather_object(gathered, value)
     return gathered

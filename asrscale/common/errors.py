@@ -1,21 +1,13 @@
-"""The errors a person meets, and the exit codes a program meets.
+"""The errors that asrscale raises on purpose, and the exit codes of its commands.
 
-Everything else that is raised is a fault of ours and keeps its traceback.
+Any other exception is a fault in asrscale and keeps its traceback.
 """
 
 EXIT_COMPLETE = 0
-
-
-EXIT_FAULT = 1  # another attempt may fare better; what Python itself gives for an exception
-
-
+EXIT_FAULT = 1  # another attempt may fare better; what Python itself exits with for an exception
 EXIT_USAGE = 2  # bad input or settings: change something before trying again
-
-
-EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
-
-
 EXIT_STOPPED = 75  # stopped on request: the same command goes on (EX_TEMPFAIL of sysexits.h, "try again")
+EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
 class AsrscaleError(Exception):
@@ -27,16 +19,16 @@ class CliError(AsrscaleError):
 
 
 class TransientError(AsrscaleError):
-    """Trouble that another attempt may not meet, such as ranks that come late; one line, too."""
+    """Trouble that another attempt may not meet, such as ranks that start late: one line, too."""
 
 
 class AudioError(AsrscaleError):
-    """One recording cannot be used; the message is the reason, as it stands in rejected.jsonl."""
+    """One recording cannot be used; the message is the reason that rejected.jsonl gives for it."""
 
 
 class DataError(AsrscaleError):
-    """A shard does not hold what its index promises; names shard and key."""
+    """A shard does not hold what its index promises; the message names shard and key."""
 
 
-class Stopped(Exception):  # no error: somebody asked for it
-    """Somebody asked the run to stop, and all ranks have agreed to."""
+class Stopped(Exception):  # not an AsrscaleError: it is no error
+    """The run was requested to stop, and all ranks have agreed to."""

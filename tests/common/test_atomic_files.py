@@ -1,11 +1,13 @@
-"""Files that are whole or not there."""
+"""Files that are whole or absent, and lists of rows that outlive a full disk."""
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from conftest import Disk
 
-from asrscale.common.atomic_files import read_jsonl, write_json, write_jsonl
+from asrscale.common.atomic_files import append_jsonl, drop_rows_after, read_jsonl, write_json, write_jsonl
 
 
 def test_what_is_written_is_read_back_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -34,3 +36,47 @@ def test_torn_lines_are_dropped_and_counted(tmp_path: Path, capsys: pytest.Captu
     path.write_bytes(b'{"a": 1}\n{"b": \n\n{"c": "\xff\xfe"}\n{"d"')
     assert read_jsonl(path) == [{"a": 1}, {"c": "\ufffd\ufffd"}]
     assert capsys.readouterr().err == f"warning: {path}: 2 torn line(s) dropped\n"
+
+
+def test_rows_of_later_steps_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    assert drop_rows_after(path, 5) == 0
+    assert not path.exists()
+    write_jsonl(path, [{"step": step} for step in (1, 5, 6, 2)])
+    assert drop_rows_after(path, 5) == 3
+    assert read_jsonl(path) == [{"step": 1}, {"step": 5}, {"step": 2}]
+
+
+def test_rows_are_added_to_a_file_in_a_folder_that_may_be_missing(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "rows.jsonl"
+    append_jsonl(path, [{"loss": np.float32(0.5)}], {})
+    append_jsonl(path, [{"text": "caf\u00e9"}, {}], {})
+    assert read_jsonl(path) == [{"loss": 0.5}, {"text": "caf\u00e9"}, {}]
+
+
+def test_rows_that_cannot_be_written_are_warned_of_once_and_written_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.symlink_to("/dev/full")  # what is written there meets ENOSPC
+    unwritten: dict[Path, str] = {}
+    append_jsonl(path, [{"row": 1}], unwritten)
+    append_jsonl(path, [{"row": 2}], unwritten)
+    assert capsys.readouterr().err == f"warning: {path}: No space left on device; tried again with the next\n"
+    path.unlink()
+    append_jsonl(path, [{"row": 3}], unwritten)
+    assert read_jsonl(path) == [{"row": 1}, {"row": 2}, {"row": 3}]
+    assert unwritten == {}
+
+
+def test_no_torn_row_is_left_where_the_disk_is_full(disk: Disk, capsys: pytest.CaptureFixture[str]) -> None:
+    path = disk.folder / "rows.jsonl"
+    unwritten: dict[Path, str] = {}
+    append_jsonl(path, [{"row": 1}], unwritten)
+    disk.damage("full")
+    append_jsonl(path, [{"row": "x" * 1_000_000}], unwritten)
+    assert path.read_text() == '{"row": 1}\n'
+    assert "No space left on device" in capsys.readouterr().err
+    disk.repair("full")
+    append_jsonl(path, [], unwritten)
+    assert [row["row"] for row in read_jsonl(path)] == [1, "x" * 1_000_000]

@@ -1,3 +1,6 @@
+"""Ranks that meet or do not, and what they exchange."""
+
+import os
 import socket
 from datetime import timedelta
 
@@ -55,3 +58,21 @@ def test_where_a_watch_looks_for_hangs_collectives_wait_for_it(monkeypatch: pyte
     for watched, patience in ((False, torch_default), (True, distributed.WATCHED)):
         with distributed.joined_ranks(watched=watched):
             assert torch.distributed.group.WORLD._get_backend(torch.device("cpu")).options._timeout == patience
+
+
+def test_plain_python_is_a_world_of_one_that_leaves_no_trace() -> None:
+    before = dict(os.environ)
+    with distributed.joined_ranks() as world:
+        assert (world.rank, world.local_rank, world.world_size, world.is_main) == (0, 0, 1, True)
+        assert distributed.all_reduce_sum([1.5, 2**53 - 1], world) == [1.5, 2**53 - 1]
+        assert distributed.gather_objects({"key": [1]}, world) == [{"key": [1]}]
+        distributed.barrier()
+    assert dict(os.environ) == before
+    assert not torch.distributed.is_initialized()
+
+
+def test_only_the_main_rank_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    for rank in range(2):
+        world = distributed.World(rank=rank, local_rank=rank, world_size=2, device=torch.device("cpu"))
+        distributed.print_on_main(world, f"rank {rank}")
+    assert capsys.readouterr() == ("", "rank 0\n")

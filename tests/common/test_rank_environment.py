@@ -1,3 +1,5 @@
+"""A rank's place in its world, by the variables of each launcher."""
+
 import re
 
 import pytest
@@ -52,3 +54,19 @@ def test_the_shell_of_a_batch_job_is_a_world_of_one(monkeypatch: pytest.MonkeyPa
     shell = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NTASKS": "7", "SLURM_JOB_ID": "12", "SLURM_NODEID": "0"}
     assert given(monkeypatch, **shell)["WORLD_SIZE"] == "1"
     assert given(monkeypatch, **STEP | {"SLURM_STEP_NUM_TASKS": "1"})["WORLD_SIZE"] == "1"  # srun --pty bash
+
+
+@pytest.mark.parametrize(("node", "tasks"), [(0, "2"), (1, "2"), (2, "2"), (3, "1")])
+def test_a_node_of_srun_has_its_own_number_of_ranks(node: int, tasks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert given(monkeypatch, **STEP | {"SLURM_NODEID": str(node)})["LOCAL_WORLD_SIZE"] == tasks
+
+
+def test_jobs_and_their_attempts_meet_at_ports_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = set()
+    for job in range(50):
+        for attempt in range(50):
+            place = STEP | {"SLURM_JOB_ID": str(job), "SLURM_RESTART_COUNT": str(attempt)}
+            ports.add(int(given(monkeypatch, **place)["MASTER_PORT"]))
+    assert len(ports) == 50 * 50
+    assert min(ports) >= 20_000
+    assert max(ports) < 30_000
