@@ -1,11 +1,11 @@
-"""A progress bar with an ETA on a terminal, plain lines otherwise."""
+"""A progress bar with the time left on a terminal or in a notebook, plain lines otherwise."""
 
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tqdm import tqdm
+from tqdm.auto import tqdm  # in a Jupyter kernel with ipywidgets, a bar that is a widget; else text
 
 PLAIN_LINE_SECONDS = 10.0  # a log file wants a line now and then, not a bar
 
@@ -14,21 +14,30 @@ class Progress:
     """Counts towards a known total; made by `progress`."""
 
     def __init__(self, total: int, title: str, unit: str, done: int, enabled: bool) -> None:
-        self._total, self._title, self._unit, self._enabled = total, title, unit, enabled
-        self._done, self._done_before, self._started_seconds = done, done, time.monotonic()
+        self._total = total
+        self._title = title
+        self._unit = unit
+        self._done = done
+        self._enabled = enabled
+
+        self._done_before = done
+        self._started_seconds = time.monotonic()
         self._last_line_seconds = self._started_seconds
         self._note = ""
-        on_tty = enabled and sys.stderr.isatty()
-        self._bar = tqdm(total=total, initial=done, desc=title, unit=f" {unit}", dynamic_ncols=True) if on_tty else None
+
+        self._bar = None
+        if enabled and (sys.stderr.isatty() or _is_notebook()):
+            self._bar = tqdm(total=total, initial=done, desc=title, unit=f" {unit}", dynamic_ncols=True)
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Counts `count` more as done; `note` (such as the loss) is shown beside the bar."""
         self._done += count
-        self._note = note or self._note
+        if note:
+            self._note = note
         if self._bar is not None:
             self._bar.set_postfix_str(self._note, refresh=False)
             self._bar.update(count)
-        elif self._done < self._total and time.monotonic() - self._last_line_seconds >= PLAIN_LINE_SECONDS:
+        elif self._done < self._total and self._seconds_since_line() >= PLAIN_LINE_SECONDS:
             self._print_line()
 
     def write(self, line: str) -> None:
@@ -45,23 +54,43 @@ class Progress:
         else:
             self._print_line()
 
+    def _seconds_since_line(self) -> float:
+        return time.monotonic() - self._last_line_seconds
+
     def _print_line(self) -> None:
         self._last_line_seconds = time.monotonic()
-        elapsed = self._last_line_seconds - self._started_seconds
-        lately, left = self._done - self._done_before, self._total - self._done
-        eta = f", {elapsed / lately * left:.0f} s left" if lately and left else ""
+        elapsed_seconds = self._last_line_seconds - self._started_seconds
+        done_since_start = self._done - self._done_before
+        left = self._total - self._done
+
+        time_left = ""
+        if done_since_start and left:
+            time_left = f", {elapsed_seconds / done_since_start * left:.0f} s left"
         note = f"  {self._note}" if self._note else ""
-        self.write(f"{self._title}: {self._done:,}/{self._total:,} {self._unit} in {elapsed:.0f} s{eta}{note}")
+        count = f"{self._done:,}/{self._total:,} {self._unit}"
+        self.write(f"{self._title}: {count} in {elapsed_seconds:.0f} s{time_left}{note}")
 
 
 @contextmanager
 def progress(total: int, title: str, unit: str, *, done: int = 0, enabled: bool = True) -> Iterator[Progress]:
-    """Shows on stderr how far a long job, `title`, is: `total` of `unit` (in the plural, `clips`) are the whole.
+    """Shows on stderr how far a long job is.
 
-    An earlier attempt may have `done` some of them. Where `enabled` is False nothing is shown: pass `rank == 0`.
+    Args:
+        total: How many units are the whole.
+        title: The job's name.
+        unit: What is counted, in the plural: `clips`.
+        done: How many of them an earlier attempt has done.
+        enabled: Whether anything is shown: pass `rank == 0`.
     """
     bar = Progress(total, title, unit, done, enabled)
     try:
         yield bar
     finally:
         bar.close()
+
+
+def _is_notebook() -> bool:
+    """Whether this process is a Jupyter kernel, whose stderr is no terminal but shows bars; tested as tqdm does."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and "IPKernelApp" in shell.config

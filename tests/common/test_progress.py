@@ -1,4 +1,7 @@
+"""A bar where somebody watches, lines where a file does."""
+
 import io
+import sys
 import types
 
 import pytest
@@ -8,7 +11,7 @@ from asrscale.common.progress import progress
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """Time that passes when a test says so."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds = 100.0
@@ -36,7 +39,7 @@ def test_a_log_file_gets_a_line_now_and_then_with_the_time_left(
     ]
 
 
-def test_a_job_that_fails_says_how_far_it_came(
+def test_a_job_that_fails_prints_how_far_it_came(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Clock(monkeypatch)
@@ -80,3 +83,34 @@ def test_a_terminal_gets_a_bar_with_the_note(monkeypatch: pytest.MonkeyPatch) ->
     assert "2/2" in shown
     assert "loss 1.5" in shown
     assert "\nstep 1: saved\n" in shown.replace("\r", "\n")
+
+
+def shell(**config: object) -> types.SimpleNamespace:
+    """IPython as this process would see it inside a shell of that configuration; None where it is outside of one."""
+    running = types.SimpleNamespace(config=config) if config else None
+    return types.SimpleNamespace(get_ipython=lambda: running)
+
+
+def test_a_notebook_gets_a_bar_although_its_stderr_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "IPython", shell(IPKernelApp={}))
+    with progress(total=2, title="training", unit="steps") as bar:
+        bar.advance(2, note="loss 1.5")
+    shown = capsys.readouterr().err
+    assert "training: 100%" in shown
+    assert "loss 1.5" in shown
+    with progress(total=2, title="training", unit="steps", enabled=False) as bar:
+        bar.advance()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("ipython", [shell(), shell(TerminalIPythonApp={})])
+def test_ipython_that_is_no_notebook_changes_nothing(
+    ipython: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Clock(monkeypatch)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    with progress(total=2, title="training", unit="steps") as bar:
+        bar.advance()
+    assert capsys.readouterr().err == "training: 1/2 steps in 0 s, 0 s left\n"
