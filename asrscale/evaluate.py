@@ -3,20 +3,16 @@
 python -m asrscale.evaluate --model runs/demo/model --data data/demo/shards/test,data/demo/shards/voices
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from asrscale.common import cli, distributed
-from asrscale.common.atomic_files import write_json, write_jsonl
 from asrscale.common.errors import CliError
 from asrscale.common.shard_cache import Cache
-from asrscale.data.index import Index, read_index
+from asrscale.data.index import read_index
 from asrscale.model.pretrained import load_recognizer
-from asrscale.results.breakdown import break_down, format_breakdown
-from asrscale.results.evaluation import Evaluation, evaluate
-from asrscale.results.evaluation_page import write_evaluation_page
-from asrscale.results.predictions import predictions, table
+from asrscale.results.report import ReportFiles, data_set_name, evaluate_data_sets
 
 
 @dataclass(frozen=True)
@@ -37,44 +33,41 @@ class EvaluateOptions:
 
 
 def run(options: EvaluateOptions) -> None:
-    """What the command does.
+    """Evaluates the model and prints the rates.
 
     Raises:
         CliError: The model or a data set cannot be used.
     """
     indexes = {folder: read_index([folder]) for folder in options.data}
+    _check(options, indexes)
+    recognizer = load_recognizer(options.model)
+    default_out = Path(options.model).absolute().parent / "eval"
+    files = ReportFiles(
+        model=options.model, folder=Path(options.out) if options.out else default_out, page=options.html
+    )
+    with distributed.joined_ranks() as world:
+        report = evaluate_data_sets(
+            recognizer,
+            indexes,
+            world,
+            files,
+            memory_cap_seconds=options.memory_cap_seconds,
+            threads=options.threads,
+            cache=Cache(options.cache_dir, options.cache_bytes) if options.cache_dir else None,
+        )
+    if world.is_main:
+        print(report)
+
+
+def _check(options: EvaluateOptions, folders: Iterable[str]) -> None:
+    """Raises CliError where options are out of range or contradict each other; `folders` are the different ones."""
     if min(options.memory_cap_seconds, options.threads, options.cache_bytes) <= 0:
         raise CliError("--memory_cap_seconds, --threads and --cache_bytes must be above 0")
-    if len(set(map(data_set_name, indexes))) < len(options.data):
+    file_names = {data_set_name(folder) for folder in folders}
+    if len(file_names) < len(options.data):
         raise CliError("--data: two folders would write their predictions to one file: evaluate them one at a time")
-    if options.html and len(indexes) > 1:
+    if options.html and len(options.data) > 1:
         raise CliError("--html is a page of one data set: give one --data")
-    recognizer = load_recognizer(options.model)
-    out = Path(options.out) if options.out else Path(options.model).absolute().parent / "eval"
-    cache = Cache(options.cache_dir, options.cache_bytes) if options.cache_dir else None
-    how = dict[str, Any](memory_cap_seconds=options.memory_cap_seconds, threads=options.threads, cache=cache)
-    rows: dict[str, tuple[Index, Evaluation]] = {}
-    details = []
-    with distributed.joined_ranks() as world:
-        model = recognizer.model.to(device=world.device)
-        for folder, index in indexes.items():
-            result = evaluate(model, recognizer, index, world, title=f"transcribing {folder}", **how)
-            if not world.is_main:
-                continue
-            rows[folder], name = (index, result), data_set_name(folder)
-            found = break_down(index, result.hypotheses())
-            details.append(f"{folder}: {format_breakdown(found)}")
-            write_jsonl(out / f"{name}.jsonl", predictions(index, result.hypotheses()))
-            write_json(out / f"{name}.json", {"data": folder, "model": options.model} | found)
-            if options.html:
-                write_evaluation_page(options.html, f"{options.model} on {folder}", index, found)
-    if world.is_main:
-        print("\n".join([table(rows), *details, f"predictions and all rates: {out}/*.jsonl and *.json"]))
-
-
-def data_set_name(folder: str) -> str:
-    """A file name for a data set folder: its last two parts, so that cv/test and orders/test stay apart."""
-    return "-".join(Path(folder).absolute().parts[-2:])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ python -m asrscale.transcribe --model runs/cv/model meeting.mp3 call.wav --jsonl
 import json
 import os
 from dataclasses import dataclass
+from typing import IO
 
 import torch
 
@@ -27,27 +28,32 @@ class TranscribeOptions:
 
 
 def run(options: TranscribeOptions) -> None:
-    """What the command does.
+    """Transcribes the recordings, and prints and writes each as soon as it is done.
 
     Raises:
         CliError: Bad settings; or, when the others are done, that recordings could not be transcribed.
     """
-    files, done = list(dict.fromkeys(options.audio)), 0
+    files = list(dict.fromkeys(options.audio))
     if not files:
         raise CliError("no recording is named: give one or several, as in --model M a.mp3 b.wav")
     recognizer = load_recognizer(options.model)
     recognizer.model.to("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        jsonl = open(options.jsonl or os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    except OSError as error:
-        raise CliError(f"--jsonl {options.jsonl} cannot be written: {error.strerror}") from error
-    with jsonl, progress(len(files), "transcribing", "recordings") as bar:
+    done = 0
+    with _open_jsonl(options.jsonl) as jsonl, progress(len(files), "transcribing", "recordings") as bar:
         for row in transcribe_files(files, recognizer, memory_cap_seconds=options.memory_cap_seconds, bar=bar):
             print(row["text"] if len(files) == 1 else f"{row['file']}\t{row['text']}", flush=True)
             jsonl.write(json.dumps(row, ensure_ascii=False) + "\n")
             done += 1
     if done < len(files):
         raise CliError(f"{len(files) - done:,} of {len(files):,} recordings could not be transcribed")
+
+
+def _open_jsonl(path: str | None) -> IO[str]:
+    """Opens the file of --jsonl, or one whose content is dropped; raises CliError where it cannot be written."""
+    try:
+        return open(path or os.devnull, "w", encoding="utf-8")
+    except OSError as error:
+        raise CliError(f"--jsonl {path} cannot be written: {error.strerror}") from error
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Hypotheses to error rates, breakdowns and pages; transcripts of recordings of any length.
+"""Transcripts and error rates: evaluations of data sets with breakdowns and pages; recordings of any length to text.
 
-Read metrics and evaluation first, then breakdown; transcription stands alone.
+Read metrics and evaluation first, then breakdown and report; transcription stands alone.
 """

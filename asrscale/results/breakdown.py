@@ -1,95 +1,143 @@
-"""What an evaluation tells beyond two numbers: how sure they are, for whom they hold, and where the errors are.
+"""What an evaluation says beyond two numbers: how sure they are, for whom they hold, and where the errors are.
 
-Shapes: N utterances, with word edits, reference words, character edits and reference characters of each.
+It reads the hypotheses as a stream, shard after shard, so that no more than one shard's texts are in memory.
+Shapes: N utterances of the index.
 """
 
-from collections.abc import Iterable
-from itertools import groupby, pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asrscale.data import source_columns
 from asrscale.data.index import Index
 from asrscale.data.source_columns import UNKNOWN
-from asrscale.results.intervals import rates_with_intervals
-from asrscale.results.metrics import aligned_differences, count_errors
+from asrscale.results.grouping import GROUPINGS, group_values
+from asrscale.results.intervals import NO_SPEAKER, rates_by_speaker
+from asrscale.results.metrics import Amounts, aligned_differences, count_errors
 from asrscale.speech.normalisation import NORMALISATION_STEPS, normalise
-from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
-COLUMNS = ("accent", "accents", "gender", "up_votes", "down_votes")  # Common Voice's names, old and new
-
-
-EDGES_SECONDS = np.array([0, 1, 2, 4, 6, 8, 10, 15, 20, 30])
+WORST = 50  # utterances with the most word errors that are listed
 
 
-SPANS = np.array([f"{low:2} to {high} s" for low, high in pairwise([*EDGES_SECONDS, "…"])])
+@dataclass(frozen=True)
+class _Compared:
+    """An utterance whose reference and hypothesis were compared."""
+
+    key: str
+    reference: str
+    hypothesis: str  # normalised
+    amounts: Amounts
 
 
-# A speaker's utterances err alike: resampled one by one they would promise too much. Whole speakers can be resampled
-# where there are some; with less than about 20 that is too narrow as well (Cameron, Gelbach and Miller 2008).
-MIN_SPEAKERS = 20
+@dataclass(eq=False)
+class _Tally:
+    """What is kept of every utterance, 44 bytes: four amounts and its group in each of seven groupings.
 
+    The arrays are as long as the index, and are filled from the front; `count` utterances are in.
+    """
 
-WORST, GROUPS_SHOWN = 50, 6
+    amounts: NDArray[np.int32]  # (N, 4) in the order of `Amounts`
+    members: dict[str, NDArray[np.int32]]  # for each grouping (N,) the number of the utterance's group
+    groups: dict[str, dict[str, int]]  # for each grouping the numbers of its groups
+    count: int = 0
 
 
 def break_down(index: Index, hypotheses: Iterable[tuple[int, str]]) -> dict[str, Any]:
-    """Rates of all utterances with their intervals, `by` duration, speaker and what of COLUMNS there is; the `worst`.
+    """Returns rates and intervals of all utterances and of groups of them, and the utterances with the most errors.
 
-    `hypotheses` are behind their numbers in the index and in its order: shard after shard. Of each, 44 bytes are kept.
+    Args:
+        index: The data set.
+        hypotheses: Of some or all of its utterances, each after its number in the index; in the order of the index.
+
+    Returns:
+        What `rates_by_speaker` returns of all; `normaliser`, the steps that hypotheses went through as transcripts did;
+        `by`, the rates of each group in each of `GROUPINGS` that has several; and the `worst` utterances.
     """
-    groups: dict[str, dict[str, int]] = {name: {} for name in ("duration", "speaker", *COLUMNS)}
-    groups["speaker"][UNKNOWN] = -1
-    table, done = np.zeros((4 + len(groups), len(index)), np.int32), 0
-    worst: list[tuple[tuple[int, ...], str, str, str]] = []
-    for _, said in groupby(hypotheses, key=lambda pair: index.shard_ids[pair[0]]):
-        ids, heard = zip(*((i, normalise(text)) for i, text in said), strict=True)
-        held = index.take(np.array(ids))
-        keys, texts = held.keys.to_pylist(), held.texts.to_pylist()
-        counts = [count_errors([text], [other]).amounts for text, other in zip(texts, heard, strict=True)]
-        columns = {"duration": SPANS[np.digitize(held.num_samples / SAMPLE_RATE_HZ, EDGES_SECONDS) - 1].tolist()}
-        columns["speaker"] = [speaker or UNKNOWN for speaker in held.speakers.to_pylist()]
-        columns |= source_columns.columns_of_source(held, COLUMNS)
-        numbers = [[seen.setdefault(value, len(seen)) for value in columns[name]] for name, seen in groups.items()]
-        table[:, done : done + len(ids)] = [*zip(*counts, strict=True), *numbers]
-        done += len(ids)
-        worst = sorted([*worst, *zip(counts, keys, texts, heard, strict=True)], key=lambda row: -row[0][0])[:WORST]
-    amounts, speakers, members = table[:4, :done].T, table[5, :done], table[4:, :done]
-    by: dict[str, dict[str, Any]] = {}
-    for (name, seen), column in zip(groups.items(), members, strict=True):
-        whose = ((value, column == number) for value, number in sorted(seen.items()))
-        if np.ptp(column):
-            by[name] = {value: _rates(amounts[rows], speakers[rows]) for value, rows in whose if rows.any()}
-    shown = [
-        {"key": key, "word_edits": edits, "aligned": aligned_differences(*texts)} for (edits, *_), key, *texts in worst
+    tally = _new_tally(len(index))
+    worst: list[_Compared] = []
+    for held, texts in _by_shard(index, hypotheses):
+        compared = _compare(held, texts)
+        _add(tally, compared, group_values(held))
+        worst = _worst_of([*worst, *compared])
+    amounts = tally.amounts[: tally.count]
+    speakers = tally.members["speaker"][: tally.count]
+    return {
+        **rates_by_speaker(amounts, speakers),
+        "normaliser": NORMALISATION_STEPS,
+        "by": _rates_of_groups(tally),
+        "worst": [_describe(one) for one in worst],
+    }
+
+
+def _new_tally(size: int) -> _Tally:
+    groups: dict[str, dict[str, int]] = {name: {} for name in GROUPINGS}
+    groups["speaker"][UNKNOWN] = NO_SPEAKER
+    return _Tally(
+        amounts=np.zeros((size, len(Amounts._fields)), np.int32),
+        members={name: np.zeros(size, np.int32) for name in GROUPINGS},
+        groups=groups,
+    )
+
+
+def _by_shard(index: Index, hypotheses: Iterable[tuple[int, str]]) -> Iterator[tuple[Index, list[str]]]:
+    """Yields for each shard the utterances that have a hypothesis, and these, normalised."""
+    for _, of_shard in groupby(hypotheses, key=lambda pair: index.shard_ids[pair[0]]):
+        utterances = []
+        texts = []
+        for utterance, text in of_shard:
+            utterances.append(utterance)
+            texts.append(normalise(text))
+        yield index.take(np.array(utterances)), texts
+
+
+def _compare(utterances: Index, hypotheses: Sequence[str]) -> list[_Compared]:
+    """Counts the errors of each utterance."""
+    keys = utterances.keys.to_pylist()
+    references = utterances.texts.to_pylist()
+    return [
+        _Compared(key, reference, hypothesis, count_errors([reference], [hypothesis]).amounts)
+        for key, reference, hypothesis in zip(keys, references, hypotheses, strict=True)
     ]
-    return _rates(amounts, speakers) | {"normaliser": NORMALISATION_STEPS, "by": by, "worst": shown}
 
 
-def _rates(amounts: NDArray[np.int32], speakers: NDArray[np.int32]) -> dict[str, Any]:
-    """WER and CER of (N, 4) counts by (N,) speakers, -1 unknown, with intervals, and what was resampled for these."""
-    names, places = np.unique(speakers, return_inverse=True)
-    samples, resampled = amounts, "utterances"
-    if len(names) >= MIN_SPEAKERS and names[0] >= 0:
-        samples, resampled = np.zeros((len(names), 4), np.int32), "speakers"
-        np.add.at(samples, places, amounts)
-    sizes = {"utterances": len(amounts), "words": int(amounts[:, 1].sum())}
-    return sizes | rates_with_intervals(samples) | {"resampled": resampled}
+def _add(tally: _Tally, compared: Sequence[_Compared], values: Mapping[str, Sequence[str]]) -> None:
+    """Adds utterances to a tally; `values` are their groups in each grouping, of which new ones get the next number."""
+    rows = slice(tally.count, tally.count + len(compared))
+    tally.amounts[rows] = [one.amounts for one in compared]
+    for name, groups in tally.groups.items():
+        tally.members[name][rows] = [groups.setdefault(value, len(groups)) for value in values[name]]
+    tally.count += len(compared)
 
 
-def format_breakdown(found: dict[str, Any]) -> str:
-    """What `break_down` found, a line for each way to group: the largest groups."""
-    normaliser = ", ".join(found["normaliser"]).replace("_", " ")
-    lines = [f"WER {_shown(found)} in 95 % of resampled {found['resampled']}; transcripts: {normaliser}"]
-    for name, groups in found["by"].items():
-        largest = sorted(groups, key=lambda value: -groups[value]["words"])[:GROUPS_SHOWN]
-        shown = ", ".join(f"{value.strip()} {_shown(groups[value])}" for value in groups if value in largest)
-        more = f" and {len(groups) - GROUPS_SHOWN:,} more" if len(groups) > GROUPS_SHOWN else ""
-        lines.append(f"  by {name}: {shown}{more}")
-    return "\n".join(lines)
+def _worst_of(compared: Iterable[_Compared]) -> list[_Compared]:
+    """Returns the utterances with the most word edits, the worst first; of equal ones the first."""
+    return sorted(compared, key=lambda one: -one.amounts.word_edits)[:WORST]
 
 
-def _shown(rates: dict[str, Any]) -> str:
-    return "{wer:.2%} ({wer_low:.2%} to {wer_high:.2%})".format(**rates)
+def _rates_of_groups(tally: _Tally) -> dict[str, dict[str, Any]]:
+    """Returns the rates of each group, for each grouping whose utterances are not all in one group."""
+    amounts = tally.amounts[: tally.count]
+    speakers = tally.members["speaker"][: tally.count]
+    rates: dict[str, dict[str, Any]] = {}
+    for name, groups in tally.groups.items():
+        members = tally.members[name][: tally.count]
+        if members.min() == members.max():
+            continue
+        rates[name] = {}
+        for value, number in sorted(groups.items()):
+            rows = members == number
+            if rows.any():  # the unknown speaker may have none
+                rates[name][value] = rates_by_speaker(amounts[rows], speakers[rows])
+    return rates
+
+
+def _describe(one: _Compared) -> dict[str, Any]:
+    """Returns an utterance as it stands in the list of the worst."""
+    return {
+        "key": one.key,
+        "word_edits": one.amounts.word_edits,
+        "aligned": aligned_differences(one.reference, one.hypothesis),
+    }

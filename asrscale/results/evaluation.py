@@ -1,16 +1,20 @@
-"""Transcribes data sets and counts errors: each utterance once, whatever the number of ranks."""
+"""Transcribes data sets and counts errors: each utterance once, whatever the number of ranks.
+
+Shapes: N utterances of the index.
+"""
 
 import json
 import math
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from itertools import chain
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from asrscale.common import distributed
 from asrscale.common.distributed import World
@@ -18,106 +22,241 @@ from asrscale.common.errors import CliError, Stopped
 from asrscale.common.progress import progress
 from asrscale.common.shard_cache import Cache
 from asrscale.data.batches import MIN_BATCH_SAMPLES, Batch
-from asrscale.data.epoch_plan import plan_epoch
-from asrscale.data.hashing import hash_keys
+from asrscale.data.epoch_plan import EpochPlan, plan_epoch
+from asrscale.data.hashing import Ids, hash_keys
 from asrscale.data.index import Index
-from asrscale.data.loader import load_steps
+from asrscale.data.loader import Damaged, LoadedStep, load_steps
 from asrscale.data.passes import cut_step
 from asrscale.model.forward import count_frames, ctc_losses, forward_logits, greedy_texts
 from asrscale.model.recognizer import Recognizer
 from asrscale.results.metrics import ErrorCounts, count_errors
+from asrscale.results.totals import Totals
 from asrscale.speech.normalisation import normalise
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
-UNIT_SAMPLES, UNITS_PER_STEP = 40 * SAMPLE_RATE_HZ, 8  # a few together are long enough to deal evenly to the ranks
-
+# Audio of a unit, and units of a step: a few units together are long enough to deal evenly to the ranks.
+UNIT_SAMPLES = 40 * SAMPLE_RATE_HZ
+UNITS_PER_STEP = 8
 
 WINDOW = 4096  # utterances that are planned at once, and whose texts are in memory: some hours, and 2 MB
+
+HYPOTHESES_IN_MEMORY_BYTES = 2**20  # more are kept on the disk
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result on one set of utterances, the same on every rank but for what was `heard`."""
+    """The result on one set of utterances, the same on every rank but for the hypotheses."""
 
     errors: ErrorCounts  # summed over all utterances
     loss: float | None  # mean CTC loss per label of the utterances long enough for their transcript; None without any
-    heard: IO[str]  # `hypotheses` as lines of JSON, on the disk where they are many; on rank 0 only
+    hypotheses_file: IO[str]  # the hypotheses as lines of JSON; on rank 0 only
     damaged: int = 0  # utterances that could not be read and are in none of these
 
     def hypotheses(self) -> Iterator[tuple[int, str]]:
-        """What was heard of each utterance, after its number in the index and in its order."""
-        self.heard.seek(0)
-        return map(json.loads, self.heard)
+        """Yields the text of each utterance after its number in the index, in the order of the index."""
+        self.hypotheses_file.seek(0)
+        return map(json.loads, self.hypotheses_file)
+
+
+@dataclass(frozen=True)
+class _PassResult:
+    hypotheses: list[tuple[int, str]]  # the text of each utterance after its number in the index
+    totals: Totals
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """The utterances of an evaluation, and how this rank reads its share of them."""
+
+    index: Index
+    lengths: Ids  # (N,) samples of each utterance as the loader pads it
+    recognizer: Recognizer
+    world: World
+    cap_samples: int  # the most padded audio of a pass
+    threads: int
+    cache: Cache | None
+
+
+@dataclass(frozen=True)
+class _OwnStep:
+    """This rank's share of a step."""
+
+    loaded: LoadedStep
+    utterances: int  # in the step, of all ranks
 
 
 def evaluate(
-    forward: nn.Module, recognizer: Recognizer, index: Index, world: World, *, memory_cap_seconds: float, threads: int,
-    title: str | None, cache: Cache | None = None, should_stop: Callable[[], bool] | None = None,
-) -> Evaluation:  # fmt: skip
+    forward: nn.Module,
+    recognizer: Recognizer,
+    index: Index,
+    world: World,
+    *,
+    memory_cap_seconds: float,
+    threads: int,
+    title: str | None,
+    cache: Cache | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Evaluation:
     """Transcribes every utterance of `index` once, dealt to the ranks as a training step is.
 
-    A collective: every rank calls it, with the same index. `forward` is the model, or the engine around it, and is left
-    in evaluation mode; `memory_cap_seconds` is the padded audio of a pass; `title` is the progress bar's, if any;
-    `should_stop` is called before each pass and after each step, and returns whether this rank was asked to stop.
+    A collective: every rank calls it, with the same index.
+
+    Args:
+        forward: The recognizer's model, or the engine around it; is left in evaluation mode.
+        recognizer: Transcribes.
+        index: The utterances.
+        world: The ranks.
+        memory_cap_seconds: Padded audio of a pass.
+        threads: Threads of this rank that read and decode.
+        title: Of the progress bar; None shows none.
+        cache: Copies of remote shards.
+        should_stop: Called before each pass and after each step; returns whether this rank was asked to stop.
 
     Raises:
         CliError: No utterance could be read.
         Stopped: `should_stop` returned True on some rank after a step.
     """
     forward.eval()
-    lengths = np.maximum(index.num_samples, MIN_BATCH_SAMPLES)  # what the loader pads to
-    cap = max(int(memory_cap_seconds * SAMPLE_RATE_HZ), int(lengths.max()))  # or one utterance, if longer
-    heard = SpooledTemporaryFile(2**20, "w+")  # noqa: SIM115
-    sums = np.array([*astuple(ErrorCounts()), 0.0, 0])  # and those of the losses, and their number
-    lost: list[tuple[int, str]] = []
-    shown, pin = world.is_main and title is not None, world.device.type == "cuda"
+    source = _open_source(recognizer, index, world, memory_cap_seconds, threads=threads, cache=cache)
+    hypotheses_file = SpooledTemporaryFile(HYPOTHESES_IN_MEMORY_BYTES, "w+")  # noqa: SIM115 — read by the caller
+    totals = Totals()
+    damaged: list[Damaged] = []
+    shown = world.is_main and title is not None
     with progress(len(index), title or "", "utterances", enabled=shown) as bar, torch.no_grad():
         for first in range(0, len(index), WINDOW):
-            window, found = lengths[first : first + WINDOW], list[tuple[int, str]]()
-            plan = plan_epoch(window, seed=0, epoch=0, batch_samples=UNIT_SAMPLES, units_per_step=UNITS_PER_STEP)
-            units = [[first + unit for unit in plan.step(number)] for number in range(plan.num_steps)]
-            cuts = (cut_step(one, lengths, memory_cap_samples=cap, world_size=world.world_size) for one in units)
-            own_passes = (cut[world.rank] for cut in cuts)
-            steps = load_steps(index, recognizer.vocabulary, own_passes, threads=threads, pin=pin, cache=cache)
-            for step_units, step in zip(units, steps, strict=True):
-                lost += [(one.utterance, one.reason) for one in step.damaged]
-                for batch in step.batches:
-                    if should_stop is not None:
-                        should_stop()
-                    texts, losses = transcribe_batch(forward, recognizer, batch.to(world.device))
-                    found += zip(map(int, batch.utterances), texts, strict=True)
-                    references = [index.texts[i].as_py() for i in batch.utterances]  # few: jiwer takes 5 kB each
-                    sums += [*astuple(count_errors(references, list(map(normalise, texts)))), sum(losses), len(losses)]
-                bar.advance(sum(map(len, step_units)))
-                if should_stop is not None and any(distributed.all_reduce_sum([should_stop()], world)):
-                    raise Stopped
-            every = sorted(pair for part in distributed.gather_objects(found, world) for pair in part if world.is_main)
-            heard.writelines(f"{json.dumps(pair)}\n" for pair in every)
-
-    *counts, loss_sum, num_losses = distributed.all_reduce_sum(sums.tolist(), world)
-    damaged = sorted(pair for part in distributed.gather_objects(lost, world) for pair in part)
-    for i, reason in damaged if world.is_main else []:
-        print(f"{index.name(i)} is left out: {reason}", file=sys.stderr, flush=True)
-    if len(damaged) == len(index):
-        raise CliError(f"none of {len(index):,} utterances can be read, such as {index.name(0)}: {damaged[0][1]}")
-    loss = loss_sum / num_losses if num_losses else None
-    return Evaluation(ErrorCounts(*map(round, counts)), loss, heard, len(damaged))
+            hypotheses: list[tuple[int, str]] = []
+            for step in _load_window(source, first):
+                damaged += step.loaded.damaged
+                for found in _transcribe_step(forward, source, step, should_stop):
+                    hypotheses += found.hypotheses
+                    totals += found.totals
+                bar.advance(step.utterances)
+                _raise_if_stopped(should_stop, world)
+            _write_hypotheses(hypotheses_file, hypotheses, world)
+    totals = Totals.from_vector(distributed.all_reduce_sum(totals.to_vector(), world))
+    num_damaged = _report_damaged(damaged, index, world)
+    return Evaluation(totals.errors, totals.mean_loss, hypotheses_file, num_damaged)
 
 
-def transcribe_batch(forward: nn.Module, recognizer: Recognizer, batch: Batch) -> tuple[list[str], list[float]]:
-    """Texts of a pass, and the finite ones of its losses; neither for an empty pass, which is only run."""
+def _open_source(
+    recognizer: Recognizer, index: Index, world: World, memory_cap_seconds: float, *, threads: int, cache: Cache | None
+) -> _Source:
+    lengths = np.maximum(index.num_samples, MIN_BATCH_SAMPLES)
+    cap_samples = int(memory_cap_seconds * SAMPLE_RATE_HZ)
+    return _Source(
+        index=index,
+        lengths=lengths,
+        recognizer=recognizer,
+        world=world,
+        cap_samples=max(cap_samples, int(lengths.max())),  # a longer utterance is a pass of its own
+        threads=threads,
+        cache=cache,
+    )
+
+
+def _load_window(source: _Source, first: int) -> Iterator[_OwnStep]:
+    """Yields this rank's share of each step of the window that begins with utterance `first`."""
+    plan = plan_epoch(
+        source.lengths[first : first + WINDOW],
+        seed=0,
+        epoch=0,
+        batch_samples=UNIT_SAMPLES,
+        units_per_step=UNITS_PER_STEP,
+    )
+    steps = [_units_of_step(plan, number, first) for number in range(plan.num_steps)]
+    loaded_steps = load_steps(
+        source.index,
+        source.recognizer.vocabulary,
+        (_own_passes(source, units) for units in steps),
+        threads=source.threads,
+        pin=source.world.device.type == "cuda",
+        cache=source.cache,
+    )
+    for units, loaded in zip(steps, loaded_steps, strict=True):
+        yield _OwnStep(loaded, utterances=sum(map(len, units)))
+
+
+def _units_of_step(plan: EpochPlan, number: int, first: int) -> list[Ids]:
+    """Returns the units of a step of a window, by numbers in the whole index; the window begins with `first`."""
+    return [first + unit for unit in plan.step(number)]
+
+
+def _own_passes(source: _Source, units: list[Ids]) -> list[Ids]:
+    """Returns the passes of a step that this rank computes."""
+    passes = cut_step(units, source.lengths, memory_cap_samples=source.cap_samples, world_size=source.world.world_size)
+    return passes[source.world.rank]
+
+
+def _transcribe_step(
+    forward: nn.Module, source: _Source, step: _OwnStep, should_stop: Callable[[], bool] | None
+) -> Iterator[_PassResult]:
+    """Yields the result of each pass; calls `should_stop` before each."""
+    for batch in step.loaded.batches:
+        if should_stop is not None:
+            should_stop()
+        yield _transcribe_pass(forward, source, batch.to(source.world.device))
+
+
+def _transcribe_pass(forward: nn.Module, source: _Source, batch: Batch) -> _PassResult:
+    """Transcribes a pass and counts its errors; an empty pass is only computed, so that collectives meet."""
+    recognizer = source.recognizer
     logits = forward_logits(forward, recognizer, batch.waveforms, batch.num_samples)
     if not len(batch.utterances):
-        return [], []
+        return _PassResult([], Totals())
     num_frames = count_frames(recognizer.model, batch.num_samples)
+    losses = _finite_losses(logits, num_frames, batch, recognizer.vocabulary.blank_id)
+    texts = greedy_texts(recognizer, logits, num_frames)
+    utterances = batch.utterances.tolist()
+    # The errors of a pass, not of a window: jiwer takes 5 kB for each utterance.
+    references = [source.index.texts[utterance].as_py() for utterance in utterances]
+    errors = count_errors(references, [normalise(text) for text in texts])
+    hypotheses = list(zip(utterances, texts, strict=True))
+    return _PassResult(hypotheses, Totals(errors, loss=sum(losses), losses=len(losses)))
+
+
+def _finite_losses(logits: Tensor, num_frames: Tensor, batch: Batch, blank_id: int) -> list[float]:
+    """Returns the losses of the utterances that have labels and are long enough for them."""
     rows = batch.num_labels > 0
-    labelled = logits[rows], num_frames[rows], batch.labels[rows], batch.num_labels[rows]
-    losses = ctc_losses(*labelled, recognizer.vocabulary.blank_id).tolist()
-    return greedy_texts(recognizer, logits, num_frames), [loss for loss in losses if math.isfinite(loss)]
+    losses = ctc_losses(logits[rows], num_frames[rows], batch.labels[rows], batch.num_labels[rows], blank=blank_id)
+    return [loss for loss in losses.tolist() if math.isfinite(loss)]
+
+
+def _raise_if_stopped(should_stop: Callable[[], bool] | None, world: World) -> None:
+    """Raises Stopped on all ranks where `should_stop` returns True on any; a collective."""
+    if should_stop is None:
+        return
+    [stopping] = distributed.all_reduce_sum([should_stop()], world)
+    if stopping:
+        raise Stopped
+
+
+def _write_hypotheses(file: IO[str], hypotheses: list[tuple[int, str]], world: World) -> None:
+    """Writes the hypotheses of all ranks, in the order of the index, on rank 0; a collective."""
+    gathered = distributed.gather_objects(hypotheses, world)
+    if world.is_main:
+        file.writelines(f"{json.dumps(pair)}\n" for pair in sorted(chain.from_iterable(gathered)))
+
+
+def _report_damaged(damaged: list[Damaged], index: Index, world: World) -> int:
+    """Prints which utterances of all ranks were damaged, on rank 0, and returns how many; a collective.
+
+    Raises:
+        CliError: All were.
+    """
+    gathered = chain.from_iterable(distributed.gather_objects(damaged, world))
+    everywhere = sorted(gathered, key=lambda one: one.utterance)
+    if world.is_main:
+        for one in everywhere:
+            print(f"{index.name(one.utterance)} is left out: {one.reason}", file=sys.stderr, flush=True)
+    if len(everywhere) == len(index):
+        reason = everywhere[0].reason
+        raise CliError(f"none of {len(index):,} utterances can be read, such as {index.name(0)}: {reason}")
+    return len(everywhere)
 
 
 def choose_subset(index: Index, size: int) -> Index:
-    """A fixed sample of an index, the same on every rank and in every run; the whole where it is small."""
+    """Returns a fixed sample of an index, the same on every rank and in every run; the whole where it is small."""
     if len(index) <= size:
         return index
-    return index.take(np.sort(np.argsort(hash_keys(len(index), 0), kind="stable")[:size]))
+    order = np.argsort(hash_keys(len(index), 0), kind="stable")
+    return index.take(np.sort(order[:size]))

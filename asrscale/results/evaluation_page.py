@@ -1,11 +1,12 @@
-"""The HTML page of an evaluation: plots of error rates, and the worst utterances to listen to."""
+"""The HTML page of an evaluation: plots of error rates, and players of the worst utterances."""
 
 from typing import Any
 
 from asrscale.common import html
+from asrscale.common.html import Block
 from asrscale.data import players
 from asrscale.data.index import Index
-from asrscale.results.breakdown import format_breakdown
+from asrscale.results.breakdown_text import summarise_breakdown
 
 
 def write_evaluation_page(path: str, title: str, index: Index, found: dict[str, Any]) -> None:
@@ -14,11 +15,16 @@ def write_evaluation_page(path: str, title: str, index: Index, found: dict[str, 
     Raises:
         CliError: It cannot be written.
     """
-    rates = []
-    for name, groups in found["by"].items():
-        percent = {f"{value} ({g['words']:,} words)": 100 * g["wer"] for value, g in groups.items()}
-        rates.append(html.bars(f"WER % by {name}", percent))
     worst = found["worst"][: players.PLAYERS]
-    captions = {index.keys.index(one["key"]).as_py(): "{key}: {aligned}".format(**one) for one in worst}
-    sections = {"Error rates": rates, "The most word errors": players.players(index, captions)}
-    html.write_page(path, title, format_breakdown(found).splitlines()[0], sections)
+    captions = {index.keys.index(one["key"]).as_py(): f"{one['key']}: {one['aligned']}" for one in worst}
+    sections = {
+        "Error rates": [_plot(name, groups) for name, groups in found["by"].items()],
+        "The most word errors": players.players(index, captions),
+    }
+    html.write_page(path, title, summarise_breakdown(found), sections)
+
+
+def _plot(name: str, groups: dict[str, Any]) -> Block:
+    """Returns a bar for the error rate of each group."""
+    percent = {f"{value} ({rates['words']:,} words)": 100 * rates["wer"] for value, rates in groups.items()}
+    return html.bars(f"WER % by {name}", percent)

@@ -1,20 +1,88 @@
-"""Bootstrap intervals of error rates."""
+"""Error rates with bootstrap intervals.
+
+Shapes: N samples, R resamples. The `amounts` of a sample are the four numbers of `metrics.Amounts`, in their order.
+"""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1_000  # the ends of an interval then vary by a few hundredths of its width
+RESAMPLES_AT_ONCE = 20  # each takes 8 N bytes where the counts of all samples differ
+ENDS_PERCENT = (2.5, 97.5)  # of a 95 % interval
+
+# A speaker's utterances err alike: resampled one by one they would promise too much. Whole speakers can be resampled
+# where there are some; with less than about 20 that is too narrow as well (Cameron, Gelbach and Miller 2008).
+MIN_SPEAKERS = 20
+
+NO_SPEAKER = -1  # stands for the speaker of an utterance where it is unknown
+
+
+def rates_by_speaker(amounts: NDArray[np.int32], speakers: NDArray[np.int32]) -> dict[str, Any]:
+    """Returns the error rates of utterances, their intervals, and what was resampled for these.
+
+    Whole speakers are resampled where all are known and enough, else utterances.
+
+    Args:
+        amounts: (N, 4) of each utterance.
+        speakers: (N,) numbers of their speakers, or `NO_SPEAKER`.
+
+    Returns:
+        `utterances`, `words`, what `rates_with_intervals` returns, and `resampled`.
+    """
+    names, places = np.unique(speakers, return_inverse=True)
+    if len(names) >= MIN_SPEAKERS and NO_SPEAKER not in names:
+        resampled = "speakers"
+        samples = np.zeros((len(names), amounts.shape[1]), np.int32)
+        np.add.at(samples, places, amounts)
+    else:
+        resampled = "utterances"
+        samples = amounts
+    return {
+        "utterances": len(amounts),
+        "words": int(amounts[:, 1].sum()),
+        **rates_with_intervals(samples),
+        "resampled": resampled,
+    }
 
 
 def rates_with_intervals(amounts: NDArray[np.int32]) -> dict[str, float]:
-    """WER and CER of (N, 4) `ErrorCounts.amounts` of samples, and the ends of their 95 % intervals.
+    """Returns WER and CER of samples with (N, 4) amounts, and the ends of their 95 % intervals.
 
     The percentile bootstrap of Bisani and Ney (2004), "Bootstrap estimates for confidence intervals in ASR performance
-    evaluation". How often each of N samples is drawn is multinomial, and samples of equal counts are drawn together.
+    evaluation".
+    """
+    wer, cer = _error_rates(amounts.sum(axis=0)).tolist()
+    lows, highs = np.percentile(_error_rates(_resampled_sums(amounts)), ENDS_PERCENT, axis=0).tolist()
+    return {
+        "wer": wer,
+        "cer": cer,
+        "wer_low": lows[0],
+        "cer_low": lows[1],
+        "wer_high": highs[0],
+        "cer_high": highs[1],
+    }
+
+
+def _resampled_sums(amounts: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Returns the (R, 4) sums of N samples that are drawn with replacement from (N, 4), R times; always the same draws.
+
+    How often each of N samples is drawn is multinomial, and samples of equal counts are drawn together.
     """
     distinct, times = np.unique(amounts, axis=0, return_counts=True)
-    rng, chances = np.random.default_rng(0), times / len(amounts)  # 20 at once: one takes 8 N bytes if all differ
-    drawn = np.concatenate([rng.multinomial(len(amounts), chances, 20) @ distinct for _ in range(RESAMPLES // 20)])
-    rates = [sums[..., ::2] / np.maximum(1, sums[..., 1::2]) for sums in (amounts.sum(axis=0), drawn)]
-    found = np.array([rates[0], *np.percentile(rates[1], (2.5, 97.5), axis=0)])
-    return dict(zip(("wer", "cer", "wer_low", "cer_low", "wer_high", "cer_high"), found.ravel().tolist(), strict=True))
+    chances = times / len(amounts)
+    rng = np.random.default_rng(0)
+    sums = [
+        rng.multinomial(len(amounts), chances, RESAMPLES_AT_ONCE) @ distinct
+        for _ in range(RESAMPLES // RESAMPLES_AT_ONCE)
+    ]
+    return np.concatenate(sums)
+
+
+def _error_rates(sums: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Returns (…, 2) WER and CER of (…, 4) summed amounts."""
+    edits = sums[..., ::2]
+    reference_sizes = sums[..., 1::2]
+    rates: NDArray[np.float64] = edits / np.maximum(1, reference_sizes)
+    return rates

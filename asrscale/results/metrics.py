@@ -2,14 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from itertools import chain
+from typing import NamedTuple
 
 import jiwer
 
 
+class Amounts(NamedTuple):
+    """What the error rates of some utterances are made of; an edit is a substitution, a deletion or an insertion."""
+
+    word_edits: int
+    words: int  # in the references
+    character_edits: int
+    characters: int  # in the references, inner spaces included
+
+
 @dataclass(frozen=True)
 class ErrorCounts:
-    """Edits between transcripts and hypotheses; rates are taken once, from sums, never averaged."""
+    """Edits between references and hypotheses; rates are taken once, from sums, never averaged."""
 
     utterances: int = 0
     word_hits: int = 0
@@ -21,29 +30,36 @@ class ErrorCounts:
     character_deletions: int = 0
     character_insertions: int = 0
 
+    def __add__(self, other: "ErrorCounts") -> "ErrorCounts":
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return ErrorCounts(*(own + others for own, others in pairs))
+
     @property
-    def amounts(self) -> tuple[int, int, int, int]:
-        """Word edits, reference words, character edits, reference characters."""
-        counts = astuple(self)
-        return sum(counts[2:5]), sum(counts[1:4]), sum(counts[6:9]), sum(counts[5:8])
+    def amounts(self) -> Amounts:
+        """The edits, and the size of the references."""
+        return Amounts(
+            word_edits=self.word_substitutions + self.word_deletions + self.word_insertions,
+            words=self.word_hits + self.word_substitutions + self.word_deletions,
+            character_edits=self.character_substitutions + self.character_deletions + self.character_insertions,
+            characters=self.character_hits + self.character_substitutions + self.character_deletions,
+        )
 
     @property
     def wer(self) -> float:
-        """Word error rate: edits / reference words; where there is no word, the number of insertions, as jiwer says."""
-        return self.amounts[0] / max(1, self.amounts[1])
+        """Word error rate: edits / reference words; without any of these the number of insertions, as in jiwer."""
+        return self.amounts.word_edits / max(1, self.amounts.words)
 
     @property
     def cer(self) -> float:
-        """Character error rate, spaces included: edits / reference characters; without any, as `wer`."""
-        return self.amounts[2] / max(1, self.amounts[3])
+        """Character error rate, spaces included: edits / reference characters; without any of these as `wer`."""
+        return self.amounts.character_edits / max(1, self.amounts.characters)
 
 
 def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorCounts:
-    """Aligns each hypothesis with its reference and counts the edits.
+    """Aligns each hypothesis with its reference and returns the edits of all.
 
-    jiwer's own rules, so that its numbers are ours: outer spaces count for nothing, words are cut at runs of spaces,
-    an inner space is a character; case and punctuation count as they stand. Of an empty reference, every word of the
-    hypothesis is an insertion.
+    The rules are jiwer's: outer spaces are dropped, words are cut at runs of spaces, an inner space is a character;
+    case and punctuation count. Of an empty reference, every word of the hypothesis is an insertion.
 
     Raises:
         ValueError: The lists differ in length.
@@ -54,16 +70,27 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorC
         return ErrorCounts()  # jiwer takes an empty list for one empty utterance
     words = jiwer.process_words(list(references), list(hypotheses))
     characters = jiwer.process_characters(list(references), list(hypotheses))
-    counts = ((one.hits, one.substitutions, one.deletions, one.insertions) for one in (words, characters))
-    return ErrorCounts(len(references), *chain.from_iterable(counts))
+    return ErrorCounts(
+        utterances=len(references),
+        word_hits=words.hits,
+        word_substitutions=words.substitutions,
+        word_deletions=words.deletions,
+        word_insertions=words.insertions,
+        character_hits=characters.hits,
+        character_substitutions=characters.substitutions,
+        character_deletions=characters.deletions,
+        character_insertions=characters.insertions,
+    )
 
 
 def aligned_differences(reference: str, hypothesis: str) -> str:
-    """The words of both, aligned: those that differ as [said→heard]."""
+    """Returns the words of both, aligned; where they differ as [reference→hypothesis]."""
     aligned = jiwer.process_words(reference, hypothesis)
+    [reference_words] = aligned.references
+    [hypothesis_words] = aligned.hypotheses
     parts = []
     for chunk in aligned.alignments[0]:
-        said = " ".join(aligned.references[0][chunk.ref_start_idx : chunk.ref_end_idx])
-        heard = " ".join(aligned.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx])
-        parts.append(said if chunk.type == "equal" else f"[{said}→{heard}]")
+        expected = " ".join(reference_words[chunk.ref_start_idx : chunk.ref_end_idx])
+        found = " ".join(hypothesis_words[chunk.hyp_start_idx : chunk.hyp_end_idx])
+        parts.append(expected if chunk.type == "equal" else f"[{expected}→{found}]")
     return " ".join(parts)

@@ -9,21 +9,27 @@ from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 
 def predictions(index: Index, hypotheses: Iterable[tuple[int, str]]) -> Iterator[dict[str, Any]]:
-    """A row for each utterance that was heard: key, seconds, reference, hypothesis."""
-    for i, text in hypotheses:
-        key, reference, seconds = index.keys[i].as_py(), index.texts[i].as_py(), index.num_samples[i] / SAMPLE_RATE_HZ
-        yield {"key": key, "seconds": float(seconds), "reference": reference, "hypothesis": text}
+    """Yields a row for each hypothesis, given after its number in the index: key, seconds, reference, hypothesis."""
+    for utterance, text in hypotheses:
+        yield {
+            "key": index.keys[utterance].as_py(),
+            "seconds": float(index.num_samples[utterance] / SAMPLE_RATE_HZ),
+            "reference": index.texts[utterance].as_py(),
+            "hypothesis": text,
+        }
 
 
 def table(rows: dict[str, tuple[Index, Evaluation]]) -> str:
-    """The results of several data sets as text, a line each."""
+    """Returns the results of several data sets as text: a line each, then a line where utterances were damaged."""
     width = max(len("data"), *map(len, rows))
     lines = [f"{'data':{width}}  utterances   hours     WER     CER   sub   del   ins"]
     for name, (index, result) in rows.items():
-        e = result.errors
+        errors = result.errors
         lines.append(
-            f"{name:{width}}  {e.utterances:>10,}  {index.hours:>6.2f}  {e.wer:>6.2%}  {e.cer:>6.2%}  "
-            f"{e.word_substitutions:>4}  {e.word_deletions:>4}  {e.word_insertions:>4}"
+            f"{name:{width}}  {errors.utterances:>10,}  {index.hours:>6.2f}  {errors.wer:>6.2%}  {errors.cer:>6.2%}  "
+            f"{errors.word_substitutions:>4}  {errors.word_deletions:>4}  {errors.word_insertions:>4}"
         )
-    lost = {name: result.damaged for name, (_, result) in rows.items() if result.damaged}
-    return "\n".join(lines + [f"{name}: {count:,} damaged utterances are left out" for name, count in lost.items()])
+    for name, (_, result) in rows.items():
+        if result.damaged:
+            lines.append(f"{name}: {result.damaged:,} damaged utterances are left out")
+    return "\n".join(lines)

@@ -1,13 +1,15 @@
 """Recordings of any format and length to text with the times of its words.
 
-python -m asrscale.transcribe --model runs/cv/model meeting.mp3 call.wav --jsonl transcripts.jsonl
-
 A long recording is cut into overlapping windows that begin on the frames of the whole: each frame is taken from the
-window in whose middle it lies, so the best path, its text and its times are joined without a seam. A short one is heard
-as `evaluate` does. docs/decisions/word-times.md says why the greedy path tells the times.
+window in whose middle it lies, so the best path, its text and its times are joined without a seam. A short recording
+is one window, so that its text is the one that an evaluation finds. docs/decisions/word-times.md says why the times are
+those of the greedy path.
+
+Shapes: T samples.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,90 +20,157 @@ from torch.nn.utils.rnn import pad_sequence
 from asrscale.common.errors import AudioError
 from asrscale.common.progress import Progress
 from asrscale.data.batches import MIN_BATCH_SAMPLES
+from asrscale.data.hashing import Ids
 from asrscale.data.passes import cut_step
 from asrscale.model.forward import count_frames, forward_logits
 from asrscale.model.recognizer import Recognizer
 from asrscale.speech.decoding import decode_long
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm
 
-# Checkpoints are trained on utterances of up to about 20 s. What is cut off reaches the frames beside a cut directly
-# through wav2vec2's positional convolution, 64 frames or 1.28 s to either side: 2 s are beyond that.
-WINDOW_SECONDS, CONTEXT_SECONDS = 20, 2
+WINDOW_SECONDS = 20  # checkpoints are trained on utterances of up to about as much
 
+# What is cut off reaches the frames beside a cut directly through wav2vec2's positional convolution, 64 frames or
+# 1.28 s to either side: 2 s are beyond that.
+CONTEXT_SECONDS = 2
 
 # Recordings that together last this long are in memory at once, and their windows sorted by length.
 GROUP_SAMPLES = 1_200 * SAMPLE_RATE_HZ
 
 
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A part of a recording that is computed at once."""
+
+    samples: Pcm  # (T,)
+    own_frames: slice  # the frames that are taken from this window; those beside them are its context
+
+
 def transcribe_files(
     files: Sequence[str], recognizer: Recognizer, *, memory_cap_seconds: float, bar: Progress
 ) -> Iterator[dict[str, Any]]:
-    """Transcribes different files in their order; says of one that cannot be read why, and leaves it out.
+    """Yields a row for each recording that can be read, in their order; a line beside the bar says why for the others.
 
-    `memory_cap_seconds` is the padded audio of a pass. A row has `file`, `seconds`, and what `words_of_path` tells.
+    Args:
+        files: Different ones.
+        recognizer: Transcribes, on the device that its model is on.
+        memory_cap_seconds: Padded audio of a pass.
+        bar: Counts the files.
+
+    Yields:
+        `file`, `seconds`, and what `words_of_path` returns.
     """
     group: dict[str, Pcm] = {}
     for file in files:
         try:
-            if not Path(file).is_file():
-                raise AudioError("missing: no such file")
-            group[file] = decode_long(file)
+            group[file] = _read_recording(file)
         except AudioError as error:
             bar.write(f"{file} is left out: {error}")
-        if sum(map(len, group.values())) >= GROUP_SAMPLES or file == files[-1]:
-            paths = best_paths(list(group.values()), recognizer, memory_cap_seconds, bar) if group else []
-            for (name, pcm), path in zip(group.items(), paths, strict=True):
-                yield {"file": name, "seconds": len(pcm) / SAMPLE_RATE_HZ} | words_of_path(path, recognizer)
+        is_full = sum(map(len, group.values())) >= GROUP_SAMPLES
+        if is_full or file == files[-1]:
+            yield from _transcribe_group(group, recognizer, memory_cap_seconds, bar)
             group = {}
         bar.advance()
 
 
+def _read_recording(file: str) -> Pcm:
+    """Returns the samples of a recording; raises AudioError where it cannot be read."""
+    if not Path(file).is_file():
+        raise AudioError("missing: no such file")
+    return decode_long(file)
+
+
+def _transcribe_group(
+    group: dict[str, Pcm], recognizer: Recognizer, cap_seconds: float, bar: Progress
+) -> Iterator[dict[str, Any]]:
+    """Yields the rows of recordings, by their files; none where there are none."""
+    if not group:
+        return
+    paths = best_paths(list(group.values()), recognizer, cap_seconds, bar)
+    for (file, pcm), path in zip(group.items(), paths, strict=True):
+        yield {"file": file, "seconds": len(pcm) / SAMPLE_RATE_HZ, **words_of_path(path, recognizer)}
+
+
 def best_paths(recordings: Sequence[Pcm], recognizer: Recognizer, cap_seconds: float, bar: Progress) -> list[list[int]]:
-    """The best path of each recording, at least one: a token id for each frame of the whole."""
+    """Returns the best path of each recording, at least one: a token id for each frame of the whole.
+
+    `cap_seconds` is the padded audio of a pass; the note of `bar` counts the windows that are done.
+    """
     stride = recognizer.stem.stride_samples
-    windows = [(i, *window) for i, pcm in enumerate(recordings) for window in cut_windows(pcm, stride)]
-    lengths = np.array([max(len(clip), MIN_BATCH_SAMPLES) for _, clip, _ in windows])
-    cap_samples = max(int(cap_seconds * SAMPLE_RATE_HZ), int(lengths.max()))
+    windows: list[Window] = []
+    recording_of_window: list[int] = []
+    for number, pcm in enumerate(recordings):
+        own_windows = cut_windows(pcm, stride)
+        windows += own_windows
+        recording_of_window += [number] * len(own_windows)
+
     found: dict[int, list[int]] = {}
-    step = [np.arange(len(windows))]
-    for numbers in cut_step(step, lengths, memory_cap_samples=cap_samples, world_size=1)[0]:
-        clips = [torch.from_numpy(windows[number][1]) for number in numbers]
-        padded = pad_sequence([*clips, torch.zeros(MIN_BATCH_SAMPLES, dtype=torch.int16)], batch_first=True)[:-1]
-        num_samples = torch.tensor([len(clip) for clip in clips])
-        device, frames = recognizer.model.device, count_frames(recognizer.model, num_samples).tolist()
-        with torch.no_grad():
-            logits = forward_logits(recognizer.model, recognizer, padded.to(device), num_samples.to(device))
-        for number, path, count in zip(numbers.tolist(), logits.argmax(-1).tolist(), frames, strict=True):
-            found[number] = path[:count][windows[number][2]]
+    for numbers in _cut_passes(windows, cap_seconds):
+        paths = _own_paths([windows[number] for number in numbers], recognizer)
+        found.update(zip(numbers.tolist(), paths, strict=True))
         bar.advance(0, f"{len(found):,} of {len(windows):,} windows")
-    paths: list[list[int]] = [[] for _ in recordings]
-    for number, (i, _, _) in enumerate(windows):
-        paths[i] += found[number]
-    return paths
+
+    whole_paths: list[list[int]] = [[] for _ in recordings]
+    for number, recording in enumerate(recording_of_window):
+        whole_paths[recording] += found[number]
+    return whole_paths
 
 
-def cut_windows(pcm: Pcm, stride: int) -> list[tuple[Pcm, slice]]:
-    """Overlapping windows of (T,) samples, and which frames of each count: together all of the whole, each once.
+def _cut_passes(windows: Sequence[Window], cap_seconds: float) -> list[Ids]:
+    """Returns the numbers of the windows of each pass, which have similar lengths."""
+    lengths = np.array([max(len(window.samples), MIN_BATCH_SAMPLES) for window in windows])
+    cap_samples = max(int(cap_seconds * SAMPLE_RATE_HZ), int(lengths.max()))
+    [passes] = cut_step([np.arange(len(windows))], lengths, memory_cap_samples=cap_samples, world_size=1)
+    return passes
+
+
+def _own_paths(windows: Sequence[Window], recognizer: Recognizer) -> list[list[int]]:
+    """Returns the token ids of each window's own frames; the windows are computed as one pass."""
+    model = recognizer.model
+    clips = [torch.from_numpy(window.samples) for window in windows]
+    shortest_batch = torch.zeros(MIN_BATCH_SAMPLES, dtype=torch.int16)  # padded with the others, then dropped
+    waveforms = pad_sequence([*clips, shortest_batch], batch_first=True)[:-1]
+    num_samples = torch.tensor([len(clip) for clip in clips])
+    num_frames = count_frames(model, num_samples).tolist()
+    with torch.no_grad():
+        logits = forward_logits(model, recognizer, waveforms.to(model.device), num_samples.to(model.device))
+    paths = logits.argmax(-1).tolist()
+    return [path[:frames][window.own_frames] for window, path, frames in zip(windows, paths, num_frames, strict=True)]
+
+
+def cut_windows(pcm: Pcm, stride: int) -> list[Window]:
+    """Returns overlapping windows of (T,) samples, whose own frames together are all of the whole, each once.
 
     `stride` is the samples from one frame to the next.
     """
-    size, context = (seconds * SAMPLE_RATE_HZ // stride for seconds in (WINDOW_SECONDS, CONTEXT_SECONDS))
-    starts = range(0, max(1, len(pcm) // stride - 2 * context), size - 2 * context)
+    window_frames = WINDOW_SECONDS * SAMPLE_RATE_HZ // stride
+    context_frames = CONTEXT_SECONDS * SAMPLE_RATE_HZ // stride
+    total_frames = len(pcm) // stride
+    starts = range(0, max(1, total_frames - 2 * context_frames), window_frames - 2 * context_frames)
     windows = []
     for start in starts:
         is_last = start == starts[-1]
-        counts = slice(context if start else 0, None if is_last else size - context)
-        windows.append((pcm[start * stride : len(pcm) if is_last else (start + size) * stride], counts))
+        first_own = 0 if start == 0 else context_frames
+        end_own = None if is_last else window_frames - context_frames
+        end_sample = len(pcm) if is_last else (start + window_frames) * stride
+        windows.append(Window(pcm[start * stride : end_sample], own_frames=slice(first_own, end_own)))
     return windows
 
 
 def words_of_path(path: list[int], recognizer: Recognizer) -> dict[str, Any]:
-    """The `text` of a path, and its `words`: each its `word`, `start_seconds` and `end_seconds`."""
+    """Returns the `text` of a path, and its `words`: each its `word`, `start_seconds` and `end_seconds`."""
     frame_seconds = recognizer.stem.stride_samples / SAMPLE_RATE_HZ
     decoded = recognizer.processor.tokenizer.decode(path, output_word_offsets=True)
     words = [
-        {"word": found["word"]}
-        | {f"{edge}_seconds": round(float(found[f"{edge}_offset"]) * frame_seconds, 3) for edge in ("start", "end")}
+        {
+            "word": found["word"],
+            "start_seconds": _to_seconds(found["start_offset"], frame_seconds),
+            "end_seconds": _to_seconds(found["end_offset"], frame_seconds),
+        }
         for found in decoded.word_offsets
     ]
     return {"text": decoded.text, "words": words}
+
+
+def _to_seconds(frames: int, frame_seconds: float) -> float:
+    """Returns the time of a frame to the millisecond."""
+    return round(float(frames) * frame_seconds, 3)

@@ -1,0 +1,90 @@
+"""Evaluates data sets with a model, and writes for each its predictions, its rates and a page."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from asrscale.common.atomic_files import write_json, write_jsonl
+from asrscale.common.distributed import World
+from asrscale.common.shard_cache import Cache
+from asrscale.data.index import Index
+from asrscale.model.recognizer import Recognizer
+from asrscale.results.breakdown import break_down
+from asrscale.results.breakdown_text import format_breakdown
+from asrscale.results.evaluation import Evaluation, evaluate
+from asrscale.results.evaluation_page import write_evaluation_page
+from asrscale.results.predictions import predictions, table
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """Where the results of a model go."""
+
+    model: str  # what the model is called in them
+    folder: Path  # for NAME.jsonl and NAME.json of each data set
+    page: str | None  # the HTML page of the one data set; None writes none
+
+
+def evaluate_data_sets(
+    recognizer: Recognizer,
+    indexes: Mapping[str, Index],
+    world: World,
+    files: ReportFiles,
+    *,
+    memory_cap_seconds: float,
+    threads: int,
+    cache: Cache | None,
+) -> str:
+    """Transcribes data sets, by their folders, and writes the results on rank 0; a collective.
+
+    Args:
+        recognizer: Its model is moved to the device of this rank.
+        indexes: The utterances of each folder.
+        world: The ranks.
+        files: What is written.
+        memory_cap_seconds: As for `evaluate`.
+        threads: As for `evaluate`.
+        cache: As for `evaluate`.
+
+    Returns:
+        The results as text; empty on other ranks than 0.
+
+    Raises:
+        CliError: No utterance of a data set can be read, or the page cannot be written.
+    """
+    model = recognizer.model.to(device=world.device)
+    rows: dict[str, tuple[Index, Evaluation]] = {}
+    breakdowns = []
+    for folder, index in indexes.items():
+        result = evaluate(
+            model,
+            recognizer,
+            index,
+            world,
+            memory_cap_seconds=memory_cap_seconds,
+            threads=threads,
+            title=f"transcribing {folder}",
+            cache=cache,
+        )
+        if world.is_main:
+            rows[folder] = (index, result)
+            breakdowns.append(f"{folder}: {_write_results(folder, index, result, files)}")
+    if not world.is_main:
+        return ""
+    return "\n".join([table(rows), *breakdowns, f"predictions and all rates: {files.folder}/*.jsonl and *.json"])
+
+
+def _write_results(folder: str, index: Index, result: Evaluation, files: ReportFiles) -> str:
+    """Writes the predictions, rates and page of one data set; returns its breakdown as text."""
+    found = break_down(index, result.hypotheses())
+    name = data_set_name(folder)
+    write_jsonl(files.folder / f"{name}.jsonl", predictions(index, result.hypotheses()))
+    write_json(files.folder / f"{name}.json", {"data": folder, "model": files.model, **found})
+    if files.page:
+        write_evaluation_page(files.page, f"{files.model} on {folder}", index, found)
+    return format_breakdown(found)
+
+
+def data_set_name(folder: str) -> str:
+    """Returns a file name for a data set folder: its last two parts, so that cv/test and orders/test stay apart."""
+    return "-".join(Path(folder).absolute().parts[-2:])
