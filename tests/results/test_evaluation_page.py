@@ -1,0 +1,32 @@
+import base64
+import re
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import soundfile
+from helpers.hypotheses import spoilt
+
+from asrscale.common.errors import CliError
+from asrscale.data.index import Index, read_index
+from asrscale.results.breakdown import break_down
+from asrscale.results.evaluation_page import write_evaluation_page
+
+
+@pytest.fixture(scope="module")
+def valid(tone_shards: Path) -> Index:
+    return read_index([str(tone_shards / "valid")])
+
+
+def test_the_page_has_rates_words_and_sound(valid: Index, tmp_path: Path) -> None:
+    found = break_down(valid, sorted((dict(spoilt(valid)) | {7: "<script>alert(1)</script>"}).items()))
+    write_evaluation_page(str(tmp_path / "page.html"), "a <b> model", valid, found)
+    page = (tmp_path / "page.html").read_text()
+    assert "a &lt;b&gt; model" in page and "<script" not in page and "WER % by duration" in page
+    assert f"{found['wer']:.2%}" in page and "http" not in re.sub(r"base64,[\w+/=]+", "", page)
+    players = re.findall(r"data:audio/\w+;base64,([\w+/=]+)", page)
+    assert len(players) == 9
+    sound, rate = soundfile.read(BytesIO(base64.b64decode(players[0])))
+    assert len(sound) / rate == pytest.approx(valid.num_samples[5] / 16_000, abs=0.1)
+    with pytest.raises(CliError, match=r"--html .*nowhere/page\.html: No such file"):
+        write_evaluation_page(str(tmp_path / "nowhere" / "page.html"), "", valid, found)

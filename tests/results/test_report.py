@@ -1,0 +1,55 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from asrscale.common import distributed
+from asrscale.common.distributed import World
+from asrscale.common.errors import CliError
+from asrscale.data.index import Index, read_index
+from asrscale.model.recognizer import Recognizer
+from asrscale.results.report import ReportFiles, data_set_name, evaluate_data_sets
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    with distributed.joined_ranks() as joined:
+        yield joined
+
+
+def report(recognizer: Recognizer, indexes: dict[str, Index], world: World, files: ReportFiles) -> str:
+    return evaluate_data_sets(recognizer, indexes, world, files, memory_cap_seconds=40.0, threads=1, cache=None)
+
+
+def test_every_data_set_has_a_line_a_breakdown_and_its_files(
+    tone_recognizer: Recognizer, tone_shards: Path, world: World, tmp_path: Path
+) -> None:
+    folders = [str(tone_shards / name) for name in ("valid", "train")]
+    indexes = {folder: read_index([folder]) for folder in folders}
+    text = report(tone_recognizer, indexes, world, ReportFiles("the model", tmp_path / "out", page=None))
+    lines = text.splitlines()
+    assert [line.split()[0] for line in lines[1:3]] == folders
+    assert [line for line in lines[3:] if line.startswith(tuple(folders))] == [
+        line for line in lines[3:] if ": WER 0.00% (" in line
+    ]
+    assert lines[-1] == f"predictions and all rates: {tmp_path / 'out'}/*.jsonl and *.json"
+    names = {f"shards-{name}.{kind}" for name in ("valid", "train") for kind in ("json", "jsonl")}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    for folder, index in indexes.items():
+        found = json.loads((tmp_path / "out" / f"{data_set_name(folder)}.json").read_text())
+        assert (found["data"], found["model"], found["utterances"]) == (folder, "the model", len(index))
+        rows = (tmp_path / "out" / f"{data_set_name(folder)}.jsonl").read_text().splitlines()
+        assert [json.loads(row)["key"] for row in rows] == index.keys.to_pylist()
+
+
+def test_a_page_that_cannot_be_written_is_named(
+    tone_recognizer: Recognizer, tone_shards: Path, world: World, tmp_path: Path
+) -> None:
+    folder = str(tone_shards / "valid")
+    files = ReportFiles("the model", tmp_path, page=str(tmp_path / "nowhere" / "page.html"))
+    with pytest.raises(CliError, match=r"--html .*nowhere/page\.html: No such file"):
+        report(tone_recognizer, {folder: read_index([folder])}, world, files)
+
+
+def test_names_of_prediction_files_stay_apart() -> None:
+    assert data_set_name("a/cv/test") == "cv-test" != data_set_name("a/orders/test")

@@ -1,0 +1,188 @@
+import csv
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from difflib import SequenceMatcher
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+import torch
+from conftest import REPOSITORY, WORDS, speak
+from helpers.training import launch
+from torchaudio.functional import forced_align
+
+from asrscale.common.progress import Progress
+from asrscale.model.forward import forward_logits
+from asrscale.model.pretrained import load_recognizer
+from asrscale.model.recognizer import Recognizer
+from asrscale.results import transcription
+from asrscale.results.transcription import (
+    CONTEXT_SECONDS,
+    WINDOW_SECONDS,
+    best_paths,
+    cut_windows,
+    transcribe_files,
+    words_of_path,
+)
+from asrscale.speech.decoding import decode_long
+from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, to_pcm16
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+DIGITS = REPOSITORY.parent / "shared/data/digits"
+BAR = Progress(0, "", "", 0, enabled=False)
+
+
+def texts_and_pcm(utterances: int, seed: int = 0) -> tuple[list[str], list[Pcm]]:
+    rng = np.random.default_rng(seed)
+    texts = [" ".join(rng.choice(WORDS, size=rng.integers(1, 6))) for _ in range(utterances)]
+    return texts, [to_pcm16(speak(text, 10_000 + number)) for number, text in enumerate(texts)]
+
+
+def read_alone(pcm: Pcm, recognizer: Recognizer) -> str:
+    return str(words_of_path(best_paths([pcm], recognizer, 40.0, BAR)[0], recognizer)["text"])
+
+
+@pytest.mark.parametrize(("stride", "reach"), [(320, 400), (480, 720)])  # of base and `tiny`
+def test_windows_hold_every_frame_once_and_its_context(stride: int, reach: int) -> None:
+    def count(num_samples: int) -> int:
+        return max(0, (num_samples - reach) // stride + 1)
+
+    size, context = (seconds * SAMPLE_RATE_HZ // stride for seconds in (WINDOW_SECONDS, CONTEXT_SECONDS))
+    edges = [0, reach, 2 * context * stride, size * stride, (2 * size - 2 * context) * stride, 2 * size * stride]
+    lengths = [edge + step for edge in edges for step in (-1, 0, 1, stride, reach)] + [123_456, 9_999_999]
+    for length in filter(lambda length: length > 0, lengths):
+        frames, counted = count(length), []
+        windows = cut_windows(np.arange(length, dtype=np.int64), stride)
+        for window in windows:
+            first, inside = divmod(int(window.samples[0]), stride)
+            assert inside == 0 and len(window.samples) < (size + 1) * stride
+            computed = list(range(first, first + count(len(window.samples))))
+            own = computed[window.own_frames]
+            counted += own
+            if own:
+                assert own[0] - computed[0] >= context or computed[0] == 0
+                assert computed[-1] - own[-1] >= context - reach / stride or computed[-1] == frames - 1
+        assert counted == list(range(frames))
+        assert sum(len(window.samples) for window in windows) <= 1.25 * length + 2 * context * stride
+
+
+@pytest.mark.parametrize("cap_seconds", [0.1, 60.0])
+def test_a_long_recording_has_the_text_of_its_utterances(cap_seconds: float, tone_recognizer: Recognizer) -> None:
+    texts, clips = texts_and_pcm(60)
+    alone = [read_alone(clip, tone_recognizer) for clip in clips]
+    assert alone == texts  # else the model, not the joining, is at fault
+    long, short = np.concatenate(clips), clips[0]
+    assert len(long) > 3 * WINDOW_SECONDS * SAMPLE_RATE_HZ
+    paths = best_paths([long, short, np.zeros(100, np.int16)], tone_recognizer, cap_seconds, BAR)
+    assert [words_of_path(path, tone_recognizer)["text"] for path in paths] == [" ".join(texts), texts[0], ""]
+
+
+def test_word_times_are_those_of_the_sound(tone_recognizer: Recognizer) -> None:
+    texts, clips = texts_and_pcm(60, seed=1)
+    true, offset = [], 0
+    for text, clip in zip(texts, clips, strict=True):
+        for word in re.finditer(r"\S+", text):  # `speak` begins with 800 samples of silence; a letter lasts 1,280
+            edges = (offset + 800 + 1_280 * place for place in word.span())
+            true.append((word[0], *(edge / SAMPLE_RATE_HZ for edge in edges)))
+        offset += len(clip)
+    path = best_paths([np.concatenate(clips)], tone_recognizer, 40.0, BAR)[0]
+    words = words_of_path(path, tone_recognizer)["words"]
+    for found, (word, start, end) in zip(words, true, strict=True):
+        assert found["word"] == word
+        # Frames are 30 ms long, and a letter of 80 ms is marked somewhere inside.
+        assert start - 0.03 < found["start_seconds"] < start + 0.08 and end - 0.08 < found["end_seconds"] < end + 0.03
+
+
+def sounds(pcm: Pcm) -> list[tuple[float, float]]:
+    """Where each word begins and ends in a recording with pauses between words, by the level of each 10 ms, in seconds.
+
+    A pause is longer than 100 ms: the silence within a spoken "six" is not.
+    """
+    level = np.sqrt(np.square(pcm[: len(pcm) // 160 * 160].reshape(-1, 160).astype(float)).mean(axis=1))
+    loud = np.flatnonzero(level > 0.03 * level.max())
+    parts = np.split(loud, np.flatnonzero(np.diff(loud) > 10) + 1)
+    return [(part[0] / 100, (part[-1] + 1) / 100) for part in parts if len(part) >= 6]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DIGITS.is_dir(), reason="../shared/data is not here")
+def test_word_times_of_spoken_digits_are_where_the_sound_is(
+    tmp_path: Path, run_command: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a model trained here, on the strings of dev whose every digit stands between pauses."""
+    by_hand = sounds(decode_long(str(DIGITS / "dev" / "digits-000000.mp3")))  # read off a print of its level
+    assert by_hand == [(0.23, 0.43), (0.67, 1.03), (1.31, 1.60)]  # "one nine eight"
+    csvs = ",".join(f"{split}={DIGITS / split}.csv" for split in ("train", "dev"))
+    build = [sys.executable, "-m", "asrscale.shard", "--csv", csvs, "--audio_root", DIGITS, "--out", tmp_path / "data"]
+    words = launch(2, tmp_path / "data", tmp_path / "run", "--max_steps", 1000, "--batch_seconds", 12)
+    words[words.index("--valid") + 1] = str(tmp_path / "data" / "dev")
+    for command in (build, words):
+        done = run_command(*command, limit_seconds=3600)  # two minutes on two cores with nothing else to do
+        assert done.returncode == 0, done.stdout + done.stderr
+    recognizer = load_recognizer(str(tmp_path / "run" / "model"))
+    errors: dict[str, list[tuple[float, float]]] = {"first": [], "inner": [], "last": []}
+    with (DIGITS / "dev.csv").open() as file:
+        texts = {str(DIGITS / row["filename"]): row["text"] for row in csv.DictReader(file)}
+    for found in transcribe_files(list(texts), recognizer, memory_cap_seconds=40.0, bar=BAR):
+        expected, true = texts[found["file"]].split(), sounds(decode_long(found["file"]))
+        words_found = [word["word"] for word in found["words"]]
+        if len(true) != len(expected):
+            continue
+        for block in SequenceMatcher(None, expected, words_found, autojunk=False).get_matching_blocks():
+            for place in range(block.size):
+                number, word = block.a + place, found["words"][block.b + place]
+                kind = "first" if number == 0 else "last" if number == len(expected) - 1 else "inner"
+                errors[kind] += [(word["start_seconds"] - true[number][0], word["end_seconds"] - true[number][1])]
+    for kind, pairs in errors.items():
+        low, median, high = np.percentile(pairs, (5, 50, 95), axis=0)
+        with capsys.disabled():
+            print(f"\n{kind} words, {len(pairs)}: begin {median[0]:+.3f} ({low[0]:+.3f} to {high[0]:+.3f}) s", end="")
+            print(f", end {median[1]:+.3f} ({low[1]:+.3f} to {high[1]:+.3f}) s", end="")
+        assert len(pairs) > 50 and (abs(median) < 0.12).all() and (low > -0.3).all() and (high < 0.2).all()
+
+
+def test_forced_alignment_of_the_greedy_text_is_the_greedy_path(tone_recognizer: Recognizer) -> None:
+    """So an alignment could only repeat the path."""
+    _, clips = texts_and_pcm(20, seed=3)
+    for pcm in clips:
+        logits = forward_logits(
+            tone_recognizer.model, tone_recognizer, torch.from_numpy(pcm)[None], torch.tensor([len(pcm)])
+        )
+        greedy = logits.argmax(-1)[0]
+        blank = tone_recognizer.vocabulary.blank_id
+        labels = torch.unique_consecutive(greedy)
+        labels = labels[labels != blank]
+        aligned, _ = forced_align(logits.log_softmax(-1), labels[None], blank=blank)
+        assert aligned[0].tolist() == greedy.tolist() == best_paths([pcm], tone_recognizer, 40.0, BAR)[0]
+
+
+def test_every_format_has_the_same_text(tone_recognizer: Recognizer, tmp_path: Path) -> None:
+    text = "bad dog big age die god bee gab"
+    sound = np.concatenate([np.zeros(4_000, np.float32), speak(text, 1), np.zeros(4_000, np.float32)])
+    for rate, name, kind in (
+        (16_000, "a.flac", "PCM_16"), (44_100, "b.mp3", None), (48_000, "c.ogg", "VORBIS"), (48_000, "d.opus", "OPUS"),
+        (22_050, "e.wav", "FLOAT"), (8_000, "f.aiff", None),
+    ):  # fmt: skip
+        stereo = np.stack([soxr.resample(sound, 16_000, rate)] * 2, axis=1)
+        soundfile.write(tmp_path / name, stereo, rate, subtype=kind, format="OGG" if kind == "OPUS" else None)
+    files = [str(path) for path in sorted(tmp_path.iterdir())]
+    found = list(transcribe_files(files, tone_recognizer, memory_cap_seconds=40.0, bar=BAR))
+    assert [one["file"] for one in found] == files
+    assert [one["text"] for one in found[:5]] == [text] * 5  # at 8 kHz the upper tones are gone
+    assert all(one["seconds"] == pytest.approx(len(sound) / SAMPLE_RATE_HZ, abs=0.1) for one in found)
+
+
+def test_the_size_of_a_group_changes_no_text(
+    tone_recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts, clips = texts_and_pcm(7, seed=8)
+    for number, pcm in enumerate(clips):
+        soundfile.write(tmp_path / f"{number}.wav", pcm, SAMPLE_RATE_HZ)
+    files = [str(tmp_path / f"{number}.wav") for number in range(7)] + [str(tmp_path / "nowhere.wav")]
+    monkeypatch.setattr(transcription, "GROUP_SAMPLES", 30_000)
+    found = transcribe_files(files, tone_recognizer, memory_cap_seconds=40.0, bar=BAR)
+    assert [one["text"] for one in found] == texts
