@@ -1,7 +1,11 @@
+"""Passes read from shards: what they hold, and what damage costs."""
+
+import errno
 import os
 import re
 import tarfile
 import time
+import weakref
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +17,11 @@ import pytest
 import torch
 from conftest import flip_bit
 
+from asrscale.common import storage
 from asrscale.common.errors import DataError
-from asrscale.data.batches import MIN_BATCH_SAMPLES, collate
+from asrscale.common.storage import Range, read_local, read_ranges
+from asrscale.data import loader
+from asrscale.data.batches import MIN_BATCH_SAMPLES
 from asrscale.data.index import Index, read_index
 from asrscale.data.loader import load_steps, prefetch_one, read_utterances
 from asrscale.speech.decoding import decode_payload
@@ -48,20 +55,16 @@ def test_batches_hold_what_the_tars_hold(index: Index) -> None:
         for utterances, batch in zip(passes, step.batches, strict=True):
             assert batch.waveforms.dtype == torch.int16
             for row, utterance in enumerate(utterances):
-                waveform, length = expected[index.keys[int(utterance)].as_py()], int(batch.num_samples[row])
-                assert np.array_equal(batch.waveforms[row, :length].numpy(), waveform)
+                length = int(batch.num_samples[row])
+                assert np.array_equal(
+                    batch.waveforms[row, :length].numpy(), expected[index.keys[int(utterance)].as_py()]
+                )
                 assert not batch.waveforms[row, length:].any()
                 labels = batch.labels[row, : batch.num_labels[row]].tolist()
                 assert labels == VOCABULARY.encode(index.texts[int(utterance)].as_py())
                 assert (batch.labels[row, batch.num_labels[row] :] == -100).all()
                 seen.append(int(utterance))
     assert sorted(seen) == list(range(len(index)))
-
-
-def test_an_empty_pass_is_a_silent_batch(index: Index) -> None:
-    batch = collate(index, VOCABULARY, np.zeros(0, np.int64), {})
-    assert batch.waveforms.shape == (1, MIN_BATCH_SAMPLES) and not batch.waveforms.any()
-    assert len(batch.utterances) == 0
 
 
 def read_all(index: Index) -> tuple[dict[int, np.ndarray], dict[int, str]]:
@@ -152,8 +155,68 @@ def test_one_item_is_made_ahead_and_no_more() -> None:
     assert list(ahead) == []
 
 
-def test_what_fails_ahead_is_told_in_its_turn() -> None:
+def test_what_fails_ahead_is_raised_in_its_turn() -> None:
     ahead = prefetch_one(1 // number for number in (1, 1, 0))
     assert [next(ahead), next(ahead)] == [1, 1]
     with pytest.raises(ZeroDivisionError):
         next(ahead)
+
+
+def test_an_item_in_use_is_not_kept_by_who_made_it() -> None:
+    """A step is large: the reader must not hold the one that the caller has let go."""
+
+    class Large:
+        pass
+
+    ahead = prefetch_one(Large() for _ in range(3))
+    item = next(ahead)
+    released = weakref.ref(item)
+    del item
+    assert released() is None
+
+
+def test_speeds_change_the_length_and_10_tenths_change_nothing(index: Index) -> None:
+    numbers = np.arange(6)
+    speeds_tenths = np.full(len(index), 10)
+    speeds_tenths[:6] = [9, 10, 11, 9, 10, 11]
+    with ThreadPoolExecutor(2) as pool:
+        original, _ = read_utterances(index, numbers, pool)
+        played, damaged = read_utterances(index, numbers, pool, speeds_tenths=speeds_tenths)
+    assert not damaged
+    for number in range(6):
+        assert len(played[number]) == len(original[number]) * 10 // speeds_tenths[number]
+    assert all(np.array_equal(played[number], original[number]) for number in (1, 4))
+
+
+def test_neighbours_are_read_at_once(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests: list[Range] = []
+
+    def recorded(ranges: list[Range]) -> list[bytes | Exception]:
+        requests.extend(ranges)
+        return read_ranges(ranges)
+
+    monkeypatch.setattr(loader, "read_ranges", recorded)
+    first_shard = np.flatnonzero(index.shard_ids == 0)
+    with ThreadPoolExecutor(2) as pool:
+        read_utterances(index, first_shard, pool)
+        assert len(requests) == 1
+        read_utterances(index, np.array([first_shard[0], len(index) - 1]), pool)
+    assert [index.shards.index(request.path) for request in requests] == [0, 0, len(index.shards) - 1]
+    assert requests[1] == index.payload(0)
+
+
+def test_no_utterance_is_lost_because_its_neighbour_cannot_be_read(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = index.payload(3)
+
+    def with_a_broken_sector(wanted: Range) -> bytes | Exception:
+        if wanted.start <= broken.start < wanted.start + wanted.size and wanted.path == broken.path:
+            return OSError(errno.EIO, os.strerror(errno.EIO))
+        return read_local(wanted)
+
+    monkeypatch.setattr(storage, "read_local", with_a_broken_sector)
+    monkeypatch.setattr(storage, "FIRST_WAIT_SECONDS", 0.0)
+    waveforms, damaged = read_all(index)
+    assert damaged == {3: "unreadable: [Errno 5] Input/output error"}
+    assert len(waveforms) == len(index) - 1
