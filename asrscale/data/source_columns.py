@@ -13,13 +13,23 @@ UNKNOWN = "unknown"
 
 
 def columns_of_source(index: Index, names: Iterable[str]) -> dict[str, list[str]]:
-    """For each name what the source said of the utterances, UNKNOWN where nothing, or its shard cannot be read."""
-    records: dict[int, dict[str, dict[str, str]]] = {}
+    """Returns for each name the values of the utterances, in the order of the index.
+
+    A value is UNKNOWN where the source has none, or its shard cannot be read, of which a warning is printed.
+    """
+    records = _records_of_utterances(index)
+    return {name: [record.get(name) or UNKNOWN for record in records] for name in names}
+
+
+def _records_of_utterances(index: Index) -> list[dict[str, str]]:
+    """Returns the JSON member of each utterance; an empty one where it has none or its shard cannot be read."""
+    by_shard: dict[int, dict[str, dict[str, str]]] = {}
     for shard in np.unique(index.shard_ids).tolist():
         try:
-            records[shard] = read_records(index.shards[shard])
-        except CliError as error:  # what is measured is not at stake
+            by_shard[shard] = read_records(index.shards[shard])
+        except CliError as error:  # what is measured does not depend on it
+            by_shard[shard] = {}
             print(f"warning: {error}; its utterances are of unknown accent, gender and votes", file=sys.stderr)
-    places = zip(index.shard_ids.tolist(), index.keys.to_pylist(), strict=True)
-    about = [records.get(shard, {}).get(key, {}) for shard, key in places]
-    return {name: [str(one.get(name) or UNKNOWN) for one in about] for name in names}
+    shards = index.shard_ids.tolist()
+    keys = index.keys.to_pylist()
+    return [by_shard[shard].get(key, {}) for shard, key in zip(shards, keys, strict=True)]

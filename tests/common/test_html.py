@@ -1,6 +1,5 @@
 """HTML pages."""
 
-import base64
 import io
 import re
 
@@ -14,9 +13,9 @@ from asrscale.data import players
 EVIL = "<script>alert('x')</script> \"&"
 
 
-def sound(seconds: float = 0.5) -> bytes:
+def sound() -> bytes:
     buffer = io.BytesIO()
-    soundfile.write(buffer, 0.3 * np.sin(np.arange(int(seconds * 16_000)) / 8), 16_000, format="FLAC")
+    soundfile.write(buffer, 0.3 * np.sin(np.arange(8_000) / 8), 16_000, format="FLAC")
     return buffer.getvalue()
 
 
@@ -53,11 +52,3 @@ def test_a_histogram_counts_every_value() -> None:
     counts = re.findall(r": ([\d,]+)\"", rendered(html.histogram("c", values)))
     assert len(counts) == html.COLUMNS
     assert sum(int(count.replace(",", "")) for count in counts) == 1_000
-
-
-def test_a_player_holds_the_recording() -> None:
-    [url] = re.findall(r'src="data:audio/mpeg;base64,([^"]+)"', rendered(players.player("c", sound(1.5))))
-    waveform, rate = soundfile.read(io.BytesIO(base64.b64decode(url)))
-    assert rate == 16_000
-    assert abs(len(waveform) / rate - 1.5) < 0.1
-    assert 0.2 < np.abs(waveform).max() < 0.4
