@@ -8,7 +8,8 @@ from typing import Literal
 from asrscale.common.cli import setting
 from asrscale.common.errors import CliError
 
-_NAMED_FILE = re.compile(r"(?:([a-z0-9_-]{1,64})=)?(.+)")  # of --csv: FILE or SPLIT=FILE
+# A value of --csv: FILE or SPLIT=FILE.
+_NAMED_FILE = re.compile(r"(?:([a-z0-9_-]{1,64})=)?(.+)")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ShardOptions:
 
 
 def _check_fractions(options: ShardOptions) -> None:
-    """Some of the rows have to be left for train."""
+    # Some of the rows have to be left for train.
     held_out = options.valid_fraction + options.test_fraction
     if options.valid_fraction < 0 or options.test_fraction < 0 or held_out >= 1:
         raise CliError(f"--valid_fraction {options.valid_fraction}: give 0 to below 1, with --test_fraction together")
@@ -95,7 +96,8 @@ def source_files(csv: Sequence[str]) -> dict[str | None, str]:
     """
     files: dict[str | None, str] = {}
     for word in csv:
-        if match := _NAMED_FILE.fullmatch(word):
+        match = _NAMED_FILE.fullmatch(word)
+        if match:
             name, path = match.groups()
             files[name] = path
     is_unnamed_among_several = None in files and len(files) > 1

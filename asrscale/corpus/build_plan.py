@@ -12,12 +12,13 @@ from asrscale.corpus.build_options import ShardOptions, source_files
 from asrscale.corpus.checks import Rules, read_rules
 from asrscale.corpus.limit_hours import limit_hours
 from asrscale.corpus.rows import Row
+from asrscale.corpus.source_formats import Source
 from asrscale.corpus.sources import open_source
 from asrscale.corpus.split_spool import Split, SpooledRows
 from asrscale.corpus.splits import DRAWN_BY, SplitRules, assign_splits
 
 # Options that a folder's bytes depend on, as dataset.json records them. Those that have to be made comparable first,
-# such as paths, are added by `_settings_of`.
+# such as paths, are added by `_recorded_settings`.
 RECORDED_OPTIONS = (
     "min_seconds",
     "max_seconds",
@@ -44,14 +45,14 @@ def plan_build(options: ShardOptions, spool: IO[bytes]) -> list[Split]:
     rules = read_rules(options.min_seconds, options.max_seconds, options.vocab)
     splits: list[Split] = []
     for name, path in files.items():
-        splits += _splits_of_source(path, name, options, rules, spool)
+        splits += _splits_of_source(path, name=name, options=options, rules=rules, spool=spool)
     if options.max_hours:
         limit_hours(splits, options.max_hours, options.seed)
     return splits
 
 
 def _splits_of_source(
-    path: str, name: str | None, options: ShardOptions, rules: Rules, spool: IO[bytes]
+    path: str, *, name: str | None, options: ShardOptions, rules: Rules, spool: IO[bytes]
 ) -> list[Split]:
     """Reads one source and deals its rows to splits, which are returned in the order of their names.
 
@@ -70,18 +71,15 @@ def _splits_of_source(
         filter=options.filter,
     )
     source = open_source(path, options.audio_root)
-    settings = _settings_of(options, split_rules, rules, path, source.audio_root)
-
-    rows_by_split: dict[str, SpooledRows] = {}
-    content = sha256()
-    for row, split in assign_splits(source.read_rows, split_rules):
-        if split not in rows_by_split:
-            rows_by_split[split] = SpooledRows(spool, salt=f"{options.seed} {split}")
-        rows_by_split[split].add(row)
-        content.update(_content_of(row))
-    settings["rows_sha256"] = content.hexdigest()
-
+    rows_by_split, rows_sha256 = _deal_rows(source, split_rules, spool)
     _check_each_has_rows(rows_by_split, options, split_rules.by, path)
+    settings = _recorded_settings(
+        options,
+        audio_root=_relative_root(source.audio_root, path),
+        split_by=split_rules.by,
+        rules=rules,
+        rows_sha256=rows_sha256,
+    )
     return [
         Split(
             folder=Path(options.out, split),
@@ -95,20 +93,41 @@ def _splits_of_source(
     ]
 
 
-def _settings_of(
-    options: ShardOptions, split_rules: SplitRules, rules: Rules, path: str, audio_root: str
+def _deal_rows(source: Source, split_rules: SplitRules, spool: IO[bytes]) -> tuple[dict[str, SpooledRows], str]:
+    """Reads all rows of a source into the spool.
+
+    Returns:
+        The rows of each split by its name, and a hash of all rows in their order.
+    """
+    rows_by_split: dict[str, SpooledRows] = {}
+    content = sha256()
+    for row, split in assign_splits(source.read_rows, split_rules):
+        if split not in rows_by_split:
+            rows_by_split[split] = SpooledRows(spool, salt=f"{split_rules.seed} {split}")
+        rows_by_split[split].add(row)
+        content.update(_content_of(row))
+    return rows_by_split, content.hexdigest()
+
+
+def _recorded_settings(
+    options: ShardOptions, *, audio_root: str, split_by: str | None, rules: Rules, rows_sha256: str
 ) -> dict[str, Any]:
-    """Returns what dataset.json records of the options; the same folder is not built again with others."""
-    settings = {name: getattr(options, name) for name in RECORDED_OPTIONS}
-    source_folder = os.path.dirname(path) or "."
-    # Relative to the source: both may move together.
-    settings["audio_root_from_csv"] = (
-        audio_root if is_remote(audio_root) else os.path.relpath(audio_root, source_folder)
-    )
-    settings["split_by"] = split_rules.by
-    settings["codec"] = "original" if options.original else options.codec
-    settings["vocab_sha256"] = sha256(repr(rules).encode()).hexdigest() if options.vocab else options.vocab
-    return settings
+    """Returns what dataset.json records of a build; the same folder is not built again with other settings."""
+    recorded_options = {name: getattr(options, name) for name in RECORDED_OPTIONS}
+    return recorded_options | {
+        "audio_root_from_csv": audio_root,
+        "split_by": split_by,
+        "codec": "original" if options.original else options.codec,
+        "vocab_sha256": sha256(repr(rules).encode()).hexdigest() if options.vocab else None,
+        "rows_sha256": rows_sha256,
+    }
+
+
+def _relative_root(audio_root: str, path: str) -> str:
+    """Returns an audio root as seen from the source, so that both may move together; a URL as it is."""
+    if is_remote(audio_root):
+        return audio_root
+    return os.path.relpath(audio_root, os.path.dirname(path) or ".")
 
 
 def _content_of(row: Row) -> bytes:
@@ -123,7 +142,8 @@ def _check_each_has_rows(
     """Raises CliError where a split has no row that goes into a shard."""
     wanted = _wanted_splits(rows_by_split, options, split_by)
     filled = {split for split, rows in rows_by_split.items() if rows.kept}
-    if empty := wanted - filled:
+    empty = wanted - filled
+    if empty:
         raise CliError(f"{path}: no row of it is left for {min(empty)}: give another --valid_fraction or --filter")
 
 

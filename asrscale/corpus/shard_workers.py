@@ -40,15 +40,19 @@ def build_shards(
     """
     limit = max_rejected * num_rows
     rejected = Counter[str]()
-    num_workers = workers or usable_cores()
-    with (
-        progress(num_rows, "sharding", "clips") as bar,
-        closing(run_tasks(build_shard, tasks, num_workers, _after_death, bar)) as built,
-    ):
-        for rejects in built:
-            rejected.update(rejects)
-            if rejected.total() > limit:
-                break
+    with progress(num_rows, "sharding", "clips") as bar:
+        built_shards = run_tasks(
+            build_shard,
+            tasks,
+            workers=workers or usable_cores(),
+            on_death=_after_death,
+            bar=bar,
+        )
+        with closing(built_shards):
+            for rejects in built_shards:
+                rejected.update(rejects)
+                if rejected.total() > limit:
+                    break
     if rejected.total() > limit:
         list_rejects(out, plans)
         too_many = f"more than --max_rejected {max_rejected:.4g} of {num_rows:,} rows were rejected"
