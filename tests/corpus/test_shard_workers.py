@@ -1,8 +1,12 @@
 """Shards built by several processes."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
-from helpers.sharding import checksums, refusal, rejected, shard
+import pytest
+from helpers.sharding import ROOT, checksums, refusal, rejected, shard, write_clip, write_csv
 
 from asrscale.data.index import read_index
 
@@ -27,3 +31,48 @@ def test_too_many_rejects_end_the_build_with_their_reasons(corpus: Path, tmp_pat
     assert not (tmp_path / "out/train/dataset.json").exists()
     shard(*flags, "--max_rejected", "25%")
     assert len(read_index([str(tmp_path / "out/train")])) == 18
+
+
+def deadly_corpus(tmp_path: Path) -> tuple[str, ...]:
+    """Rows of which one has a name of its own."""
+    write_clip(tmp_path / "a.wav")
+    rows = [("a.wav", f"sentence {number}") for number in range(30)]
+    write_clip(tmp_path / "deadly.wav")
+    rows.insert(7, ("deadly.wav", "goodbye"))
+    return ("--csv", str(write_csv(tmp_path / "a.csv", rows)), "--valid_fraction", "0", "--shard_utterances", "10")
+
+
+# A stand-in for a decoder that crashes: the process dies over one file, each time.
+DEADLY_DECODER = """
+import os, sys
+import asrscale.shard
+from asrscale.corpus import payload
+decode = payload.decode
+def deadly(source, *limits):
+    if str(source).endswith("deadly.wav"):
+        os.abort()
+    return decode(source, *limits)
+payload.decode = deadly
+if __name__ == "__main__":
+    asrscale.shard.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("on_error", ["quarantine", "stop"])
+def test_a_row_over_which_workers_die(tmp_path: Path, on_error: str) -> None:
+    script = tmp_path / "deadly.py"
+    script.write_text(DEADLY_DECODER)
+    flags = (*deadly_corpus(tmp_path), "--out", str(tmp_path / "out"), "--on_error", on_error)
+    done = subprocess.run(
+        [sys.executable, str(script), *flags], cwd=ROOT, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    if on_error == "stop":
+        assert done.returncode == 2
+        line = done.stderr.splitlines()[-1]
+        assert f"{tmp_path / 'a.csv'} line 9 (deadly.wav): the worker process died over it" in line
+        assert not (tmp_path / "out/train/dataset.json").exists()
+    else:
+        assert done.returncode == 0, done.stderr
+        assert [(row["audio"], row["reason"]) for row in rejected(tmp_path / "out")] == [("deadly.wav", "fault")]
+        assert len(read_index([str(tmp_path / "out/train")])) == 30
