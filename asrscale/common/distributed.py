@@ -169,17 +169,21 @@ def barrier() -> None:
 
 
 def all_reduce_sum(values: Iterable[float], world: World) -> list[float]:
-    """Sums a few numbers over the ranks, in float64."""
+    """Sums a few numbers over the ranks, in float64; a world of one needs no process group."""
+    if world.world_size == 1:
+        return [float(value) for value in values]
     total = torch.tensor(list(values), dtype=torch.float64, device=world.device)
     torch.distributed.all_reduce(total)
     return [float(value) for value in total]
 
 
 def gather_objects(value: Any, world: World) -> list[Any]:
-    """Returns one small picklable value of each rank, on every rank.
+    """Returns one small picklable value of each rank, on every rank; a world of one needs no process group.
 
     Unpickling runs code, so the value must never be data from a shard's author.
     """
+    if world.world_size == 1:
+        return [value]
     gathered: list[Any] = [None] * world.world_size
     torch.distributed.all_gather_object(gathered, value)
     return gathered

@@ -26,7 +26,7 @@ class Progress:
         self._note = ""
 
         self._bar = None
-        if enabled and (sys.stderr.isatty() or _is_notebook()):
+        if enabled and can_show_bar():
             self._bar = tqdm(total=total, initial=done, desc=title, unit=f" {unit}", dynamic_ncols=True)
 
     def advance(self, count: int = 1, note: str = "") -> None:
@@ -87,6 +87,11 @@ def progress(total: int, title: str, unit: str, *, done: int = 0, enabled: bool 
         yield bar
     finally:
         bar.close()
+
+
+def can_show_bar() -> bool:
+    """Whether stderr shows a bar rather than plain lines."""
+    return sys.stderr.isatty() or _is_notebook()
 
 
 def _is_notebook() -> bool:

@@ -5,7 +5,6 @@ Shapes: N utterances of the index.
 
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -50,7 +49,7 @@ class Evaluation:
     errors: ErrorCounts  # summed over all utterances
     loss: float | None  # mean CTC loss per label of the utterances long enough for their transcript; None without any
     hypotheses_file: IO[str]  # the hypotheses as lines of JSON; on rank 0 only
-    damaged: int = 0  # utterances that could not be read and are in none of these
+    damaged: tuple[Damaged, ...] = ()  # utterances that could not be read and are in none of these
 
     def hypotheses(self) -> Iterator[tuple[int, str]]:
         """Yields the text of each utterance after its number in the index, in the order of the index."""
@@ -134,8 +133,12 @@ def evaluate(
                 _raise_if_stopped(should_stop, world)
             _write_hypotheses(hypotheses_file, hypotheses, world)
     totals = Totals.from_vector(distributed.all_reduce_sum(totals.to_vector(), world))
-    num_damaged = _report_damaged(damaged, index, world)
-    return Evaluation(totals.errors, totals.mean_loss, hypotheses_file, num_damaged)
+    return Evaluation(
+        errors=totals.errors,
+        loss=totals.mean_loss,
+        hypotheses_file=hypotheses_file,
+        damaged=_gather_damaged(damaged, index, world),
+    )
 
 
 def _open_source(
@@ -237,21 +240,18 @@ def _write_hypotheses(file: IO[str], hypotheses: list[tuple[int, str]], world: W
         file.writelines(f"{json.dumps(pair)}\n" for pair in sorted(chain.from_iterable(gathered)))
 
 
-def _report_damaged(damaged: list[Damaged], index: Index, world: World) -> int:
-    """Prints which utterances of all ranks were damaged, on rank 0, and returns how many; a collective.
+def _gather_damaged(damaged: list[Damaged], index: Index, world: World) -> tuple[Damaged, ...]:
+    """Returns the damaged utterances of all ranks, in the order of the index. A collective.
 
     Raises:
         CliError: All were.
     """
     gathered = chain.from_iterable(distributed.gather_objects(damaged, world))
     everywhere = sorted(gathered, key=lambda one: one.utterance)
-    if world.is_main:
-        for one in everywhere:
-            print(f"{index.name(one.utterance)} is left out: {one.reason}", file=sys.stderr, flush=True)
     if len(everywhere) == len(index):
         reason = everywhere[0].reason
         raise CliError(f"none of {len(index):,} utterances can be read, such as {index.name(0)}: {reason}")
-    return len(everywhere)
+    return tuple(everywhere)
 
 
 def choose_subset(index: Index, size: int) -> Index:

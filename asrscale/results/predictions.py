@@ -1,5 +1,6 @@
 """Transcribed utterances as rows, and the table of error rates."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -31,5 +32,11 @@ def table(rows: dict[str, tuple[Index, Evaluation]]) -> str:
         )
     for name, (_, result) in rows.items():
         if result.damaged:
-            lines.append(f"{name}: {result.damaged:,} damaged utterances are left out")
+            lines.append(f"{name}: {len(result.damaged):,} damaged utterances are left out")
     return "\n".join(lines)
+
+
+def print_damaged(index: Index, result: Evaluation) -> None:
+    """Prints each utterance that could not be read, with the reason, to stderr."""
+    for one in result.damaged:
+        print(f"{index.name(one.utterance)} is left out: {one.reason}", file=sys.stderr, flush=True)

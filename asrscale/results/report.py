@@ -13,7 +13,7 @@ from asrscale.results.breakdown import break_down
 from asrscale.results.breakdown_text import format_breakdown
 from asrscale.results.evaluation import Evaluation, evaluate
 from asrscale.results.evaluation_page import write_evaluation_page
-from asrscale.results.predictions import predictions, table
+from asrscale.results.predictions import predictions, print_damaged, table
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def evaluate_data_sets(
             cache=cache,
         )
         if world.is_main:
+            print_damaged(index, result)
             rows[folder] = (index, result)
             breakdowns.append(f"{folder}: {_write_results(folder, index, result, files)}")
     if not world.is_main:

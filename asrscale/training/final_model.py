@@ -16,7 +16,7 @@ from asrscale.model.model_card import model_card
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer
 from asrscale.results.evaluation import Evaluation, evaluate
-from asrscale.results.predictions import predictions, table
+from asrscale.results.predictions import predictions, print_damaged, table
 from asrscale.training import checkpoint
 from asrscale.training.config import TrainConfig, to_dict
 from asrscale.training.metrics_plot import plot_metrics
@@ -82,6 +82,7 @@ def export_and_evaluate(context: RunContext, best_step: int | None) -> Evaluatio
         should_stop=reports_evaluating(context.watch),
     )
     if world.is_main:
+        print_damaged(context.valid, result)
         rows = predictions(context.valid, result.hypotheses())
         write_jsonl(context.folder / "eval" / "valid.jsonl", rows)
     return result

@@ -8,7 +8,7 @@ from itertools import islice
 
 from asrscale.common.progress import Progress
 from asrscale.results.evaluation import evaluate
-from asrscale.results.predictions import predictions
+from asrscale.results.predictions import predictions, print_damaged
 from asrscale.training.checkpoint import RunState
 from asrscale.training.engine import Engine
 from asrscale.training.run_context import RunContext
@@ -39,6 +39,8 @@ def validate(engine: Engine, context: RunContext, state: RunState, tracker: Trac
         should_stop=reports_evaluating(context.watch),
     )
     engine.train()
+    if context.world.is_main:
+        print_damaged(context.valid_subset, result)
     wer = result.errors.wer
     cer = result.errors.cer
     tracker.log(state.step, {"valid/wer": wer, "valid/cer": cer, "valid/loss": result.loss})

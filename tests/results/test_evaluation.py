@@ -23,7 +23,7 @@ from asrscale.results import evaluation
 from asrscale.results.breakdown import break_down
 from asrscale.results.evaluation import Evaluation, choose_subset, evaluate
 from asrscale.results.metrics import count_errors
-from asrscale.results.predictions import predictions, table
+from asrscale.results.predictions import predictions, print_damaged, table
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +153,10 @@ def test_damaged_utterances_are_listed_and_in_no_rate(
     index = read_index([str(own_shards / "valid")])
     flip_bit(index, 2)
     damaged, intact = (result_at(40.0, recognizer, root, world) for root in (own_shards, tone_shards))
-    assert damaged.damaged == 1 and damaged.errors.utterances == len(index) - 1
+    assert [one.utterance for one in damaged.damaged] == [2] and damaged.errors.utterances == len(index) - 1
     assert texts_of(damaged) == {i: text for i, text in texts_of(intact).items() if i != 2}
+    assert capsys.readouterr().err == ""
+    print_damaged(index, damaged)
     assert f"{index.name(2)} is left out: checksum" in capsys.readouterr().err
     assert table({"x": (index, damaged)}).splitlines()[-1] == "x: 1 damaged utterances are left out"
     for number in range(len(index)):

@@ -1,0 +1,267 @@
+"""asrscale from Python: load a model, transcribe, read a data set's index, evaluate.
+
+Also for notebooks: no function prints, changes the settings of other libraries or ends the process; long work shows a
+progress bar on a terminal and in a notebook, and nothing elsewhere. Bad input raises an `AsrscaleError` with one line
+that says what to change.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from asrscale.common.distributed import World
+from asrscale.common.errors import AsrscaleError, AudioError, CliError
+from asrscale.common.progress import can_show_bar, progress
+from asrscale.data import index as data_index
+from asrscale.data.index import Index
+from asrscale.model.pretrained import load_recognizer
+from asrscale.model.recognizer import Recognizer
+from asrscale.results import evaluation
+from asrscale.results.metrics import ErrorCounts
+from asrscale.results.predictions import predictions
+from asrscale.results.transcription import best_paths, words_of_path
+from asrscale.speech.decoding import decode_long
+from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, resample, to_pcm16
+
+__all__ = [
+    "AsrscaleError",
+    "EvaluationResult",
+    "Index",
+    "Model",
+    "Prediction",
+    "Transcript",
+    "Word",
+    "load_model",
+    "read_index",
+]
+
+PathLike: TypeAlias = str | os.PathLike[str]
+Samples: TypeAlias = npt.NDArray[np.floating] | npt.NDArray[np.int16]
+
+MEMORY_CAP_SECONDS = 40.0  # padded audio of a pass, as for the commands
+DECODE_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Word:
+    """A transcribed word and when it is spoken, in seconds from the start of the recording."""
+
+    text: str
+    start_seconds: float
+    end_seconds: float
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What is spoken in a recording."""
+
+    text: str
+    words: tuple[Word, ...]
+    duration_seconds: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One utterance of a data set, and what the model transcribes of it."""
+
+    key: str
+    duration_seconds: float
+    reference: str
+    hypothesis: str
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Error rates of a model on a data set.
+
+    Attributes:
+        wer: Word error rate: the edits of all utterances over their reference words.
+        cer: Character error rate, likewise.
+        errors: The counts behind the rates.
+        loss: Mean CTC loss per label; None where every utterance is too short for its transcript.
+        predictions: One for each utterance that could be read, in the order of the index.
+        damaged: One line for each utterance that could not be read, and is in none of the above.
+    """
+
+    wer: float
+    cer: float
+    errors: ErrorCounts
+    loss: float | None
+    predictions: tuple[Prediction, ...]
+    damaged: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A fine-tuned model, ready to transcribe; made by `load_model`."""
+
+    recognizer: Recognizer
+
+    def transcribe(
+        self,
+        audio: PathLike | Samples,
+        sample_rate_hz: int | None = None,
+        *,
+        memory_cap_seconds: float = MEMORY_CAP_SECONDS,
+        show_progress: bool = True,
+    ) -> Transcript:
+        """Transcribes one recording of any length.
+
+        Args:
+            audio: A file of any format that libsndfile reads; or samples, (T,) or (T, channels), as soundfile.read
+                returns them: float in [-1, 1], or int16.
+            sample_rate_hz: Of samples; a file has its own.
+            memory_cap_seconds: Padded audio that is computed at once.
+            show_progress: Whether a long recording shows a progress bar.
+
+        Raises:
+            AsrscaleError: The recording cannot be read, or samples come without their rate.
+        """
+        pcm = _pcm_of(audio, sample_rate_hz)
+        [transcript] = _transcribe(self.recognizer, [pcm], memory_cap_seconds, show_progress)
+        return transcript
+
+    def transcribe_files(
+        self,
+        files: Iterable[PathLike],
+        *,
+        memory_cap_seconds: float = MEMORY_CAP_SECONDS,
+        show_progress: bool = True,
+    ) -> list[Transcript]:
+        """Transcribes files together, which is faster than one by one; all of them are in memory at once.
+
+        Returns:
+            A transcript for each file, in their order; the arguments are those of `transcribe`.
+
+        Raises:
+            AsrscaleError: A file cannot be read; names it.
+        """
+        recordings = [_pcm_of(file, None) for file in files]
+        if not recordings:
+            return []
+        return _transcribe(self.recognizer, recordings, memory_cap_seconds, show_progress)
+
+    def evaluate(
+        self,
+        data: PathLike | Sequence[PathLike] | Index,
+        *,
+        memory_cap_seconds: float = MEMORY_CAP_SECONDS,
+        threads: int = DECODE_THREADS,
+        show_progress: bool = True,
+    ) -> EvaluationResult:
+        """Transcribes a data set in this process and compares it with its transcripts.
+
+        Args:
+            data: Data set folders, or an index from `read_index`.
+            memory_cap_seconds: Padded audio that is computed at once.
+            threads: Threads that read and decode.
+            show_progress: Whether a progress bar is shown.
+
+        Raises:
+            AsrscaleError: A folder is not a whole data set, or no utterance can be read.
+        """
+        index = data if isinstance(data, Index) else read_index(data)
+        model = self.recognizer.model
+        result = evaluation.evaluate(
+            model,
+            self.recognizer,
+            index,
+            World(rank=0, local_rank=0, world_size=1, device=model.device),
+            memory_cap_seconds=memory_cap_seconds,
+            threads=threads,
+            title="transcribing" if show_progress and can_show_bar() else None,
+        )
+        rows = predictions(index, result.hypotheses())
+        return EvaluationResult(
+            wer=result.errors.wer,
+            cer=result.errors.cer,
+            errors=result.errors,
+            loss=result.loss,
+            predictions=tuple(
+                Prediction(row["key"], row["seconds"], row["reference"], row["hypothesis"]) for row in rows
+            ),
+            damaged=tuple(f"{index.name(one.utterance)}: {one.reason}" for one in result.damaged),
+        )
+
+
+def load_model(folder_or_id: PathLike, *, device: str | torch.device | None = None) -> Model:
+    """Loads a fine-tuned model with its vocabulary, ready to transcribe.
+
+    Args:
+        folder_or_id: A model folder, such as RUN/model, or a Hugging Face id.
+        device: Where it computes; by default the GPU, or else the CPU.
+
+    Raises:
+        AsrscaleError: It cannot be found, or has no vocabulary.
+    """
+    recognizer = load_recognizer(os.fspath(folder_or_id))
+    recognizer.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return Model(recognizer)
+
+
+def read_index(folders: PathLike | Sequence[PathLike]) -> Index:
+    """Reads the index of one or several data set folders: keys, lengths, transcripts, speakers, places in the shards.
+
+    Raises:
+        AsrscaleError: A folder is not a whole data set.
+    """
+    if isinstance(folders, str | os.PathLike):
+        folders = [folders]
+    return data_index.read_index([os.fspath(folder) for folder in folders])
+
+
+def _transcribe(
+    recognizer: Recognizer, recordings: Sequence[Pcm], memory_cap_seconds: float, show_progress: bool
+) -> list[Transcript]:
+    """Transcripts of recordings at 16 kHz, at least one."""
+    is_shown = show_progress and can_show_bar()
+    with progress(len(recordings), "transcribing", "recordings", enabled=is_shown) as bar:
+        paths = best_paths(recordings, recognizer, memory_cap_seconds, bar)
+        bar.advance(len(recordings))
+    return [_transcript(recognizer, pcm, path) for pcm, path in zip(recordings, paths, strict=True)]
+
+
+def _transcript(recognizer: Recognizer, pcm: Pcm, path: list[int]) -> Transcript:
+    """The transcript of a recording from its best path."""
+    read = words_of_path(path, recognizer)
+    words = [Word(word["word"], word["start_seconds"], word["end_seconds"]) for word in read["words"]]
+    return Transcript(text=read["text"], words=tuple(words), duration_seconds=len(pcm) / SAMPLE_RATE_HZ)
+
+
+def _pcm_of(audio: PathLike | Samples, sample_rate_hz: int | None) -> Pcm:
+    """A file or samples as 16 kHz PCM."""
+    if isinstance(audio, str | os.PathLike):
+        path = os.fspath(audio)
+        if sample_rate_hz is not None:
+            raise CliError(f"{path} has its own sample rate: leave out sample_rate_hz")
+        if not os.path.isfile(path):
+            raise AudioError(f"{path}: no such file")
+        try:
+            return decode_long(path)
+        except AudioError as error:
+            raise AudioError(f"{path}: {error}") from error
+    if sample_rate_hz is None:
+        raise CliError("samples need their sample_rate_hz, as in model.transcribe(samples, 16_000)")
+    return _pcm_of_samples(np.asarray(audio), sample_rate_hz)
+
+
+def _pcm_of_samples(samples: npt.NDArray[np.generic], sample_rate_hz: int) -> Pcm:
+    """Samples of any rate, mono or (T, channels), as 16 kHz PCM."""
+    if samples.ndim not in (1, 2) or not len(samples):
+        raise CliError(f"samples of shape {samples.shape}: give (T,) or (T, channels), with T above 0")
+    if samples.dtype == np.int16:
+        waveform = samples.astype(np.float32) / np.float32(2**15)
+    elif np.issubdtype(samples.dtype, np.floating):
+        waveform = samples.astype(np.float32)
+    else:
+        raise CliError(f"samples of type {samples.dtype}: give float in [-1, 1], or int16")
+    if waveform.ndim == 2:
+        waveform = waveform.mean(axis=1)
+    if not np.isfinite(waveform).all():
+        raise AudioError("non-finite: holds NaN or infinite samples")
+    return to_pcm16(resample(waveform, sample_rate_hz))
