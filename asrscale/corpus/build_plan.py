@@ -118,7 +118,7 @@ def _recorded_settings(
         "audio_root_from_csv": audio_root,
         "split_by": split_by,
         "codec": "original" if options.original else options.codec,
-        "vocab_sha256": sha256(repr(rules).encode()).hexdigest() if options.vocab else None,
+        "vocab_sha256": rules.fingerprint if options.vocab else None,
         "rows_sha256": rows_sha256,
     }
 

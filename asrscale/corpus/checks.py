@@ -6,6 +6,7 @@ Shape legend: T samples.
 import json
 import os
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +38,6 @@ MAX_CHARACTERS_PER_SECOND = 40
 class Rules:
     """What a recording and its transcript have to be for the model that will learn from them.
 
-    The fields' names, order and values are hashed into dataset.json (`vocab_sha256`): after a change here, folders that
-    are already built with --vocab count as built with another.
-
     Attributes:
         min_seconds: Shorter recordings are rejected.
         max_seconds: Longer recordings are rejected.
@@ -51,6 +49,15 @@ class Rules:
     max_seconds: float
     vocabulary: Vocabulary | None = None
     stem: ConvStem = WAV2VEC2_STEM
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the rules; dataset.json records it as `vocab_sha256`, so its spelling must not change."""
+        spelled = (
+            f"Rules(min_seconds={self.min_seconds!r}, max_seconds={self.max_seconds!r}, "
+            f"vocabulary={self.vocabulary!r}, kernels={self.stem.kernels!r}, strides={self.stem.strides!r})"
+        )
+        return sha256(spelled.encode()).hexdigest()
 
 
 def read_rules(min_seconds: float, max_seconds: float, checkpoint: str | None) -> Rules:

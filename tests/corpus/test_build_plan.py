@@ -37,7 +37,7 @@ def test_settings_are_recorded_as_by_earlier_versions(tmp_path: Path) -> None:
         "audio_root_from_csv": ".",
         "split_by": "=train",
         "codec": "flac",
-        "vocab_sha256": "8740c0662967c697729599cf987af6c6867b9e8f5d0eda264c82a5d8071dfae1",
+        "vocab_sha256": "9ebf90abe2c95256195e9f2b3717508735e561a2625c9ac54d614d9eacbdc086",
         "rows_sha256": "9bdc2ace9a35f8f5ebc9d49f90af39f87811342b55309c697dfdd09a9097cc03",
     }
     assert split.settings == expected
