@@ -40,7 +40,7 @@ def setting(default: Any = dataclasses.MISSING, *, help: str, words: bool = Fals
 
     Args:
         default: The value without the flag; where there is none, the flag is required.
-        help: What --help says of it.
+        help: What --help shows for it.
         words: The field has no flag and takes the words of the command line that belong to none.
     """
     return dataclasses.field(default=default, metadata={"help": help, "words": words})
@@ -117,7 +117,7 @@ class Flag:
 
 
 def flags_of(schema: type[Any], section: str = "") -> Iterator[Flag]:
-    """The flags of a schema, in the order of its fields; those of a section stand where the section does."""
+    """Yields the flags of a schema, in the order of its fields; those of a section stand where the section does."""
     hints = typing.get_type_hints(schema)
     for field in dataclasses.fields(schema):
         hint = hints[field.name]
@@ -135,7 +135,7 @@ def flags_of(schema: type[Any], section: str = "") -> Iterator[Flag]:
 
 
 def compose(schema: type[Schema], values: dict[str, Any]) -> Schema:
-    """Makes a schema, sections included, of the values of flags by their names."""
+    """Makes a schema, sections included, of the values of flags by their names; a flag without one has its default."""
     hints = typing.get_type_hints(schema)
     arguments: dict[str, Any] = {}
     for field in dataclasses.fields(typing.cast(Any, schema)):
@@ -176,7 +176,7 @@ def parse(schema: type[Any], argv: Sequence[str]) -> dict[str, Any]:
 
 
 def usage(schema: type[Any]) -> str:
-    """The text of --help: the dataclass's docstring, then each flag under the heading of its section."""
+    """Returns the text of --help: the dataclass's docstring, then each flag under the heading of its section."""
     lines = [(schema.__doc__ or "").strip()]
     heading = None
     for flag in flags_of(schema):
@@ -192,7 +192,7 @@ def usage(schema: type[Any]) -> str:
 
 
 def type_name(hint: Any) -> str:
-    """The type of a flag, as --help shows it."""
+    """Returns the type of a flag, as --help shows it."""
     if get_origin(hint) is tuple:
         return f"{type_name(get_args(hint)[0])}[,…]"
     if get_origin(hint) is Literal:
@@ -201,7 +201,7 @@ def type_name(hint: Any) -> str:
 
 
 def default_text(flag: Flag) -> str:
-    """The default of a flag, as --help shows it."""
+    """Returns the default of a flag, as --help shows it."""
     if flag.default is dataclasses.MISSING:
         return "required"
     if isinstance(flag.default, bool | None):
@@ -278,12 +278,12 @@ def _convert_number(name: str, text: str, hint: type[int] | type[float]) -> int 
 
 
 def _without_none(hint: Any) -> Any:
-    """X of `X | None`, and any other type as it is."""
+    """Returns X of `X | None`, and any other type as it is."""
     if get_origin(hint) in (types.UnionType, typing.Union):
         return get_args(hint)[0]
     return hint
 
 
 def _title(section: Any) -> str:
-    """The first line of a section's docstring."""
+    """Returns the first line of a section's docstring."""
     return (section.__doc__ or "").strip().splitlines()[0]

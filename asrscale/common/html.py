@@ -14,53 +14,34 @@ from numpy.typing import NDArray
 
 from asrscale.common.errors import CliError
 
+# Part of a page: its `kind`, which is a macro of the template, its `caption`, and what that macro shows.
+# A block without a kind shows nothing.
 Block: TypeAlias = dict[str, Any]
 
+# A point of a plot: x and y.
+Point: TypeAlias = tuple[float, float]
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
-
-BARS = 20  # shown of many
-
-
-WIDTH, HEIGHT = 600, 260  # of a plot, in its own units
-
-
+BARS = 20  # that are shown of many
 COLUMNS = 24  # of a histogram: each is wide enough for a finger on a phone
+
+# Of a plot, in its own units; a browser stretches it to the page.
+WIDTH = 600
+HEIGHT = 260
 
 
 def page(title: str, summary: str, sections: Mapping[str, Iterable[Block]]) -> str:
-    """A whole HTML document of named sections, whose blocks, made by the functions below, stand beside each other."""
-    template = jinja2.Environment(autoescape=True).from_string(TEMPLATE.read_text("utf-8"))
+    """Returns a whole HTML document.
+
+    Args:
+        title: Its heading.
+        summary: A line below the heading.
+        sections: Name of each section to its blocks, which stand beside each other; made by the functions below.
+    """
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(TEMPLATE.read_text("utf-8"))
     return template.render(title=title, summary=summary, sections=sections, width=WIDTH, height=HEIGHT)
-
-
-def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Block:
-    """A table; its first column is text."""
-    return {"kind": "table", "caption": caption, "header": header, "rows": rows}
-
-
-def bars(caption: str, values: Mapping[str, int | float]) -> Block:
-    """A bar for each of the largest values, and how many more there are; nothing where there are none."""
-    largest = Counter(values).most_common(BARS)
-    return {"kind": "bars" if values else "", "caption": caption, "values": largest, "more": len(values) - BARS}
-
-
-def curves(caption: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> Block:
-    """Lines of (x, y) points in one plot whose axes begin at 0; those without points are left out."""
-    drawn = {name: points for name, points in lines.items() if points}
-    right, top = (max((point[axis] for points in drawn.values() for point in points), default=1.0) for axis in (0, 1))
-    paths = {
-        name: " ".join(f"{WIDTH * x / right:.1f},{HEIGHT * (1 - y / top):.1f}" for x, y in points)
-        for name, points in drawn.items()
-    }
-    return {"kind": "curves" if drawn else "", "caption": caption, "paths": paths, "right": right, "top": top}
-
-
-def histogram(caption: str, values: NDArray[Any]) -> Block:
-    """How often which value occurs: a column each for equal ranges from 0 to the largest."""
-    counts, edges = np.histogram(values, COLUMNS, (0, np.max(values)))
-    return {"kind": "histogram", "caption": caption, "counts": counts.tolist(), "edges": edges.tolist()}
 
 
 def write_page(path: str, title: str, summary: str, sections: Mapping[str, Iterable[Block]]) -> None:
@@ -73,3 +54,43 @@ def write_page(path: str, title: str, summary: str, sections: Mapping[str, Itera
         Path(path).write_text(page(title, summary, sections), "utf-8")
     except OSError as error:
         raise CliError(f"--html {path}: {error.strerror}: give a file that can be written to") from error
+
+
+def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Block:
+    """Returns a table; its first column is text."""
+    return {"kind": "table", "caption": caption, "header": header, "rows": rows}
+
+
+def bars(caption: str, values: Mapping[str, int | float]) -> Block:
+    """Returns a bar for each of the largest values, and how many more values there are; nothing without values."""
+    return {
+        "kind": "bars" if values else "",
+        "caption": caption,
+        "values": Counter(values).most_common(BARS),
+        "more": len(values) - BARS,
+    }
+
+
+def curves(caption: str, lines: Mapping[str, Sequence[Point]]) -> Block:
+    """Returns one plot of lines, whose axes begin at 0; lines without points are left out."""
+    drawn = {name: points for name, points in lines.items() if points}
+    right = max((x for points in drawn.values() for x, _ in points), default=1.0)
+    top = max((y for points in drawn.values() for _, y in points), default=1.0)
+    return {
+        "kind": "curves" if drawn else "",
+        "caption": caption,
+        "paths": {name: _path(points, right, top) for name, points in drawn.items()},
+        "right": right,
+        "top": top,
+    }
+
+
+def _path(points: Sequence[Point], right: float, top: float) -> str:
+    """Returns the points of an SVG polyline, whose y grows downwards."""
+    return " ".join(f"{WIDTH * x / right:.1f},{HEIGHT * (1 - y / top):.1f}" for x, y in points)
+
+
+def histogram(caption: str, values: NDArray[Any]) -> Block:
+    """Returns columns that show how often which value occurs, each for an equal range from 0 to the largest."""
+    counts, edges = np.histogram(values, COLUMNS, (0, np.max(values)))
+    return {"kind": "histogram", "caption": caption, "counts": counts.tolist(), "edges": edges.tolist()}

@@ -1,3 +1,5 @@
+"""Command lines: every flag is declared, typed, and checked before any work."""
+
 import dataclasses
 import subprocess
 import sys
@@ -7,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asrscale.common.cli import main, parse, setting, usage
+from asrscale.common.cli import compose, flags_of, main, parse, setting, usage
 from asrscale.common.errors import CliError, DataError, TransientError
 
 
@@ -166,7 +168,7 @@ def test_main_turns_a_cli_error_of_the_function_into_exit_code_2(capsys: pytest.
     assert capsys.readouterr().err == "error: data/x is missing: build it first\n"
 
 
-def test_of_all_ranks_of_a_node_the_first_tells(
+def test_of_all_ranks_of_a_node_the_first_prints_the_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
@@ -205,7 +207,7 @@ def test_every_program_refuses_a_wrong_flag_before_any_work(module: str) -> None
     assert done.stderr.splitlines()[-1].startswith("error: unknown flag --typo")
 
 
-def test_settings_are_complained_of_once_a_node_but_damage_by_whoever_meets_it(
+def test_a_wrong_setting_is_reported_once_a_node_but_damage_by_the_rank_that_meets_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
@@ -221,7 +223,8 @@ def test_settings_are_complained_of_once_a_node_but_damage_by_whoever_meets_it(
 
         with pytest.raises(SystemExit) as ended:
             main(Options, fail, ["--run", "x"])
-        assert ended.value.code == code and capsys.readouterr().err == shown
+        assert ended.value.code == code
+        assert capsys.readouterr().err == shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,4 +264,121 @@ def test_words_are_taken_strictly(words: str, message: str) -> None:
 
 
 def test_help_shows_words_without_a_flag() -> None:
-    assert "  AUDIO …\n        recordings" in usage(WithWords) and "--audio" not in usage(WithWords)
+    assert "  AUDIO …\n        recordings" in usage(WithWords)
+    assert "--audio" not in usage(WithWords)
+
+
+@dataclasses.dataclass(frozen=True)
+class Regularisation:
+    """Against overfitting.
+
+    More about it, which --help does not show.
+    """
+
+    layerdrop: float = setting(0.1, help="layers left out")
+    mask: bool = setting(True, help="SpecAugment")
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What is read."""
+
+    train: tuple[str, ...] = setting(help="data sets")
+    seed: int | None = setting(None, help="of the order")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Trains in sections."""
+
+    data: Data
+    run: str = setting(help="run folder")
+    regularisation: Regularisation = Regularisation()
+    epochs: int = setting(3, help="length of the run")
+
+
+def test_the_flags_of_sections_stand_where_the_sections_do() -> None:
+    flags = list(flags_of(Settings))
+    assert [(flag.name, flag.section) for flag in flags] == [
+        ("train", "What is read."),
+        ("seed", "What is read."),
+        ("run", ""),
+        ("layerdrop", "Against overfitting."),
+        ("mask", "Against overfitting."),
+        ("epochs", ""),
+    ]
+
+
+def test_a_flag_has_the_type_default_and_help_of_its_field() -> None:
+    flags = {flag.name: flag for flag in flags_of(Settings)}
+    assert (flags["seed"].type, flags["seed"].default, flags["seed"].help) == (int, None, "of the order")
+    assert flags["run"].default is dataclasses.MISSING
+    assert flags["train"].type == tuple[str, ...]
+    assert not any(flag.words for flag in flags.values())
+    assert [flag.name for flag in flags_of(WithWords) if flag.words] == ["audio"]
+
+
+def test_sections_are_composed_of_the_flags_that_were_given() -> None:
+    values = {"train": ("a", "b"), "run": "x", "mask": False}
+    assert compose(Settings, values) == Settings(
+        data=Data(train=("a", "b")), run="x", regularisation=Regularisation(mask=False), epochs=3
+    )
+
+
+def test_flags_of_sections_are_parsed_like_others() -> None:
+    started: list[Settings] = []
+    words = ["--run", "x", "--train", "a,b", "--nomask", "--layerdrop", "30%", "--seed=7", "--epochs", "1"]
+    with pytest.raises(SystemExit) as ended:
+        main(Settings, started.append, words)
+    assert ended.value.code == 0
+    assert started == [
+        Settings(
+            data=Data(train=("a", "b"), seed=7),
+            run="x",
+            regularisation=Regularisation(layerdrop=0.3, mask=False),
+            epochs=1,
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--run x", "missing flag --train: data sets"),
+        ("--run x --train a --layerdrop much", "--layerdrop much: give a number"),
+        ("--run x --train a --layerdop 0.1", "unknown flag --layerdop: did you mean --layerdrop?"),
+        ("--run x --train a --data b", "unknown flag --data: --help lists the flags"),
+    ],
+)
+def test_flags_of_sections_are_checked_like_others(words: str, message: str) -> None:
+    with pytest.raises(CliError) as caught:
+        parse(Settings, words.split())
+    assert str(caught.value) == message
+
+
+def test_help_has_a_heading_for_each_section() -> None:
+    assert (
+        usage(Settings)
+        == """\
+Trains in sections.
+
+what is read:
+  --train TEXT[,…]
+        data sets (required)
+  --seed N
+        of the order (default none)
+
+flags:
+  --run TEXT
+        run folder (required)
+
+against overfitting:
+  --layerdrop X
+        layers left out (default 0.1)
+  --mask true|false
+        SpecAugment (default true)
+
+flags:
+  --epochs N
+        length of the run (default 3)"""
+    )

@@ -2,12 +2,15 @@
 
 import io
 import re
+from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 from helpers.outline import Outline
 
 from asrscale.common import html
+from asrscale.common.errors import CliError
 from asrscale.data import players
 
 EVIL = "<script>alert('x')</script> \"&"
@@ -52,3 +55,21 @@ def test_a_histogram_counts_every_value() -> None:
     counts = re.findall(r": ([\d,]+)\"", rendered(html.histogram("c", values)))
     assert len(counts) == html.COLUMNS
     assert sum(int(count.replace(",", "")) for count in counts) == 1_000
+
+
+def test_curves_reach_from_the_origin_to_the_ends_of_the_axes() -> None:
+    shown = rendered(html.curves("c", {"up": [(0, 0), (5, 2)], "flat": [(0, 1), (10, 1)], "absent": []}))
+    up, flat = re.findall(r'points="([^"]+)"', shown)
+    assert up == f"0.0,{html.HEIGHT:.1f} {html.WIDTH / 2:.1f},0.0"
+    assert flat == f"0.0,{html.HEIGHT / 2:.1f} {html.WIDTH:.1f},{html.HEIGHT / 2:.1f}"
+    assert "absent" not in shown
+    assert "<section" not in rendered(html.curves("none", {"absent": []}))
+
+
+def test_a_page_is_written_or_its_flag_is_named(tmp_path: Path) -> None:
+    blocks = {"section": [html.table("caption", ["header"], [["caf\u00e9"]])]}
+    path = tmp_path / "page.html"
+    html.write_page(str(path), "title", "summary", blocks)
+    assert path.read_text("utf-8") == html.page("title", "summary", blocks)
+    with pytest.raises(CliError, match=r"^--html .*absent/page\.html: No such file or directory: give a file"):
+        html.write_page(str(tmp_path / "absent" / "page.html"), "title", "summary", blocks)
