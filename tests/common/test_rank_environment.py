@@ -9,9 +9,15 @@ from asrscale.common.rank_environment import rank_environment
 
 NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 STEP = {
-    "SLURM_PROCID": "6", "SLURM_LOCALID": "0", "SLURM_NODEID": "3", "SLURM_STEP_NUM_TASKS": "7", "SLURM_JOB_ID": "12",
-    "SLURM_STEP_TASKS_PER_NODE": "2(x3),1", "SLURM_STEP_NODELIST": "gpu[07-09],fat3", "SLURM_STEP_ID": "0",
-}  # fmt: skip
+    "SLURM_PROCID": "6",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "3",
+    "SLURM_STEP_NUM_TASKS": "7",
+    "SLURM_JOB_ID": "12",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x3),1",
+    "SLURM_STEP_NODELIST": "gpu[07-09],fat3",
+    "SLURM_STEP_ID": "0",
+}
 
 
 @pytest.fixture(autouse=True)

@@ -143,7 +143,7 @@ def test_a_shard_that_is_shorter_than_promised_costs_what_it_lacks_and_is_not_co
     assert copies(tmp_path / "cache") == {"train-000001.tar", "train-000002.tar"}
     http_server.ranges.clear()
     cached(remote, cache)
-    assert not any("bytes=0-" in asked for asked in http_server.ranges)  # no second try to copy it
+    assert not any("bytes=0-" in requested for requested in http_server.ranges)  # no second try to copy it
 
 
 def test_what_a_killed_copy_left_goes_and_what_others_put_there_stays(

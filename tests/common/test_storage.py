@@ -47,7 +47,7 @@ def test_a_server_that_stays_down_ends_the_run(failure: str, message: str, remot
     with pytest.raises(DataError, match=rf"{http_server.url}/train/train-000000\.tar \(bytes [\d,]+ to .*{message}"):
         read(remote, 3)
     tries = 1 if failure in ("status 403", "whole") else storage.TRIES
-    assert len(http_server.ranges) == tries + (failure != "whole")  # the last asks whether the file is there at all
+    assert len(http_server.ranges) == tries + (failure != "whole")  # the last reads its beginning
 
 
 def test_pauses_between_tries_double(remote: Index, http_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

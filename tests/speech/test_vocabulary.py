@@ -105,7 +105,10 @@ def test_twins_are_found_across_cases_and_by_role() -> None:
     lower = build_vocabulary("ß")
     twins = lower.twins(UPPER)
     assert {lower.tokens[own]: UPPER.tokens[there] for own, there in twins.items()} == {
-        "'": "'", **{letter: letter.upper() for letter in string.ascii_lowercase},
-        "|": "|", "[UNK]": "[UNK]", "[PAD]": "[PAD]",
-    }  # fmt: skip
+        "'": "'",
+        **{letter: letter.upper() for letter in string.ascii_lowercase},
+        "|": "|",
+        "[UNK]": "[UNK]",
+        "[PAD]": "[PAD]",
+    }
     assert lower.tokens.index("ß") not in twins  # its upper case is two letters
