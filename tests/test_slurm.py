@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 from helpers import slurm_cluster
+from helpers.processes import ranks_of, wait_for
 from helpers.slurm_cluster import Cluster, cluster
-from helpers.training import STEPS, metric, short
-from training.test_rescue import weights_apart
-from training.test_watch import ranks_of, same_as, wait_for
+from helpers.training import STEPS, assert_same_run, metric, short, weight_difference
 
 from asrscale.common.errors import EXIT_STOPPED
 
@@ -63,7 +62,7 @@ def test_a_requeued_run_goes_on_by_itself_to_the_same_weights(
     assert slurm.show(job)["Restarts"] == "1"
     assert "asked to stop" in said and "going on from step" in said, said
     assert {path.name for path in (folder / "logs").iterdir()} == {"rank-0.log", "rank-1.log"}
-    same_as(undisturbed, folder)
+    assert_same_run(folder, undisturbed)
     tracked = [path.name.rsplit("-", 1) for path in (folder / "wandb").glob("offline-run-*")]
     assert len(tracked) == 2 and {number for _, number in tracked} == {
         (folder / "wandb" / "id.txt").read_text().strip()
@@ -136,7 +135,7 @@ def test_whatever_interrupts_it_the_job_goes_on_to_the_same_weights(
     disturb(slurm, job, folder)
     assert slurm.wait(job) == "COMPLETED", output(folder, job)
     assert slurm.show(job)["Restarts"] == "1"
-    same_as(undisturbed, folder)
+    assert_same_run(folder, undisturbed)
 
 
 @pytest.mark.slow
@@ -151,7 +150,7 @@ def test_a_job_short_of_memory_goes_on_by_itself_with_shorter_passes(
     job = submit(slurm, tone_shards, folder, *short(), repository=repository, OOM="backward 20 1 7 1.7")
     assert slurm.wait(job) == "COMPLETED", output(folder, job)
     assert slurm.show(job)["Restarts"] == "1" and f"srun ended with {EXIT_STOPPED}" in output(folder, job)
-    assert metric(folder, "run/rescues")[STEPS] == 1 and weights_apart(folder, undisturbed) < 1e-5
+    assert metric(folder, "run/rescues")[STEPS] == 1 and weight_difference(folder, undisturbed) < 1e-5
 
 
 @pytest.mark.slow
@@ -185,7 +184,7 @@ def test_the_time_limit_costs_nothing_but_time(slurm: Cluster, tone_shards: Path
     job = submit(slurm, tone_shards, folders[1], *flags, sbatch=("--time=2", "--signal=B:USR1@60"))
     assert slurm.wait(job, 1200) == "COMPLETED", output(folders[1], job)
     assert int(slurm.show(job)["Restarts"]) > 0
-    same_as(*folders)
+    assert_same_run(*folders)
 
 
 @pytest.mark.slow
@@ -200,7 +199,7 @@ def test_a_lost_node_is_replaced(undisturbed: Path, tone_shards: Path, tmp_path:
         assert slurm.wait(job) == "COMPLETED", output(folder, job)
         shown = slurm.show(job)
     assert (shown["Restarts"], shown["NodeList"]) == ("1", "n[1,3]")
-    same_as(undisturbed, folder)
+    assert_same_run(folder, undisturbed)
 
 
 @pytest.mark.slow

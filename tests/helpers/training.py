@@ -6,50 +6,86 @@ import sys
 from pathlib import Path
 
 from conftest import REPOSITORY
+from safetensors.torch import load_file
 
 STEPS = 12
 
 
 def free_port() -> int:
-    """One that nobody listens at."""
+    """Returns a port that no program listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def launch(ranks: int, shards: Path, run_folder: Path, *flags: object, wandb: str = "off") -> list[str]:
-    """The command of a training run: plain python for one rank, else the deepspeed launcher on a free port."""
-    start = ["deepspeed", "--num_gpus", ranks, "--master_port", free_port()] if ranks > 1 else [sys.executable]
+    """Returns the command of a training run: plain python for one rank, else the deepspeed launcher on a free port."""
+    start: list[object] = [sys.executable]
+    if ranks > 1:
+        start = ["deepspeed", "--num_gpus", ranks, "--master_port", free_port()]
     data = ["--train", shards / "train", "--valid", shards / "valid", "--run", run_folder, "--model", "tiny"]
     return [str(word) for word in (*start, "launch/train.py", *data, "--wandb", wandb, *flags)]
 
 
 def short(config: object = "ds_configs/zero2.json", saves: int = 4, steps: int = STEPS) -> list[object]:
-    """Flags of a run of a few steps, with units that do not fit one pass and all that is drawn at random."""
-    return [
-        "--config", config, "--max_steps", steps, "--warmup_steps", 2, "--batch_seconds", 3, "--units_per_step", 3,
-        "--memory_cap_seconds", 2.6, "--log_steps", 1, "--save_steps", saves, "--eval_steps", steps, "--ledger", "true",
-        "--mask_time_prob", 0.2, "--mask_feature_prob", 0.1, "--layerdrop", 0.3, "--freeze_steps", 2,
-    ]  # fmt: skip
+    """Returns the flags of a run of a few steps, with units that do not fit one pass and all that is random."""
+    flags = {
+        "config": config,
+        "max_steps": steps,
+        "warmup_steps": 2,
+        "batch_seconds": 3,
+        "units_per_step": 3,
+        "memory_cap_seconds": 2.6,
+        "log_steps": 1,
+        "save_steps": saves,
+        "eval_steps": steps,
+        "ledger": "true",
+        "mask_time_prob": 0.2,
+        "mask_feature_prob": 0.1,
+        "layerdrop": 0.3,
+        "freeze_steps": 2,
+    }
+    words: list[object] = []
+    for name, value in flags.items():
+        words += [f"--{name}", value]
+    return words
 
 
 def metric(run_folder: Path, name: str) -> dict[int, float]:
-    """Step to value."""
+    """Returns the values of a metric by step."""
     rows = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
     return {row["step"]: row[name] for row in rows if name in row}
 
 
 def visited(run_folder: Path) -> dict[int, list[str]]:
-    """Step to the keys that all ranks of all attempts visited in it; a step taken twice shows keys twice."""
+    """Returns the keys that all ranks of all attempts visited, by step; a step taken twice shows keys twice."""
     keys: dict[int, list[str]] = {}
     for path in (run_folder / "ledger").glob("rank-*.jsonl"):
-        for row in map(json.loads, path.read_text().splitlines()):
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
             keys.setdefault(row["step"], []).extend(row["keys"])
     return {step: sorted(keys[step]) for step in sorted(keys)}
 
 
+def assert_same_run(run_folder: Path, undisturbed: Path) -> None:
+    """Fails unless a run took the steps of `undisturbed` to the very same weights."""
+    assert visited(run_folder) == visited(undisturbed)
+    assert metric(run_folder, "train/loss") == metric(undisturbed, "train/loss")
+    assert metric(run_folder, "valid/wer") == metric(undisturbed, "valid/wer")
+    weights, others = (load_file(folder / "model" / "model.safetensors") for folder in (run_folder, undisturbed))
+    assert all(weights[name].equal(others[name]) for name in others)
+
+
+def weight_difference(run_folder: Path, expected: Path, steps: int = STEPS) -> float:
+    """The largest difference of any weight after so many steps; fails unless both visited the same utterances."""
+    assert visited(run_folder) == visited(expected)
+    checkpoint = f"checkpoints/step-{steps:08d}/model.safetensors"
+    weights, others = (load_file(folder / checkpoint) for folder in (run_folder, expected))
+    return max(float((weights[name] - other).abs().max()) for name, other in others.items())
+
+
 def partitioned_zero3(folder: Path) -> Path:
-    """zero3.json for models so small that DeepSpeed would keep all of their parameters whole."""
+    """Writes zero3.json for models so small that DeepSpeed would keep all of their parameters whole."""
     config = json.loads((REPOSITORY / "ds_configs" / "zero3.json").read_text())
     config["zero_optimization"]["stage3_param_persistence_threshold"] = 0
     path = folder / "zero3.json"

@@ -8,8 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from helpers.training import STEPS, free_port, launch, metric, partitioned_zero3, short, visited
-from safetensors.torch import load_file
+from helpers.training import STEPS, free_port, launch, metric, partitioned_zero3, short, weight_difference
 
 from asrscale.common.errors import EXIT_STOPPED, EXIT_USAGE, CliError
 from asrscale.training.memory_rescue import MAX_RESCUES, open_pass_cap
@@ -56,13 +55,6 @@ def short_of_memory(ranks: int, shards: Path, folder: Path, config: object, *fla
     return ["tests/ranks/short_of_memory.py" if word == "launch/train.py" else word for word in command]
 
 
-def weights_apart(folder: Path, expected: Path, steps: int = STEPS) -> float:
-    """By how much any weight differs; nobody was visited twice, or not at all."""
-    assert visited(folder) == visited(expected)
-    found, wanted = (load_file(run / f"checkpoints/step-{steps:08d}/model.safetensors") for run in (folder, expected))
-    return max(float((found[name] - weight).abs().max()) for name, weight in wanted.items())
-
-
 @pytest.mark.parametrize("launcher", ["deepspeed", pytest.param("torchrun", marks=pytest.mark.slow)])
 def test_ranks_that_wait_for_each_other_start_again_with_shorter_passes(
     launcher: str, undisturbed: Path, tone_shards: Path, tmp_path: Path, run_command: Run
@@ -79,7 +71,7 @@ def test_ranks_that_wait_for_each_other_start_again_with_shorter_passes(
     assert (row["step"], row["rank"], row["leave"]) == (7, 1, True) and row["memory_cap_seconds"] <= 1.7
     assert metric(folder, "run/rescues")[STEPS] == 1
     assert metric(folder, "memory/cap_seconds")[STEPS] == row["memory_cap_seconds"]
-    assert weights_apart(folder, undisturbed) < 1e-5
+    assert weight_difference(folder, undisturbed) < 1e-5
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +117,9 @@ def test_a_step_is_taken_again_in_place(
     done = run_command(*command, OOM=f"{place} {ranks - 1} 7 1.7")
     assert done.returncode == 0, done.stderr
     assert metric(folder, "run/rescues")[STEPS] == 1 and metric(folder, "run/restarts")[STEPS] == 0
-    assert weights_apart(folder, undisturbed_at(ranks, stage), 8) < 1e-5
+    assert weight_difference(folder, undisturbed_at(ranks, stage), 8) < 1e-5
     cap_seconds = metric(folder, "memory/cap_seconds")[STEPS]
-    assert weights_apart(folder, undisturbed_at(ranks, stage, 7, cap_seconds)) == 0
+    assert weight_difference(folder, undisturbed_at(ranks, stage, 7, cap_seconds)) == 0
 
 
 @pytest.mark.slow
@@ -148,9 +140,9 @@ def test_ranks_that_wait_for_each_other_leave_to_be_started_again(
     done = run_command(*command, **fault)
     assert done.returncode == 0 and "going on from step 4" in done.stderr, done.stderr
     assert metric(folder, "run/rescues")[STEPS] == 1
-    assert weights_apart(folder, undisturbed_at(ranks, stage), 8) < 1e-5
+    assert weight_difference(folder, undisturbed_at(ranks, stage), 8) < 1e-5
     cap_seconds = metric(folder, "memory/cap_seconds")[STEPS]
-    assert weights_apart(folder, undisturbed_at(ranks, stage, 5, cap_seconds, again=True)) == 0
+    assert weight_difference(folder, undisturbed_at(ranks, stage, 5, cap_seconds, again=True)) == 0
 
 
 def test_what_cannot_fit_fails_before_the_first_step_with_what_may(

@@ -18,8 +18,7 @@ from helpers.processes import (
     ranks_of,
     wait_for,
 )
-from helpers.training import STEPS, launch, metric, short, visited
-from safetensors.torch import load_file
+from helpers.training import STEPS, assert_same_run, launch, metric, short, visited
 
 from asrscale.common.errors import EXIT_STOPPED
 from asrscale.training.stopping import PREEMPTED_FILE, TICK_SECONDS, watching
@@ -31,15 +30,6 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def start() -> Iterator[Start]:
     with background_commands() as start:
         yield start
-
-
-def same_as(undisturbed: Path, run_folder: Path) -> None:
-    """Fails unless a run took the steps of `undisturbed` to the very same weights."""
-    assert visited(run_folder) == visited(undisturbed)
-    assert metric(run_folder, "train/loss") == metric(undisturbed, "train/loss")
-    assert metric(run_folder, "valid/wer") == metric(undisturbed, "valid/wer")
-    weights, other = (load_file(folder / "model" / "model.safetensors") for folder in (undisturbed, run_folder))
-    assert all(weights[name].equal(other[name]) for name in weights)
 
 
 # The target of the signal, one rank or one of the launchers above it, and the exit code of deepspeed then: 75 where the
@@ -80,7 +70,7 @@ def test_a_stop_under_deepspeed_saves_and_the_run_goes_on_to_the_same_weights(
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"going on from step {int(checkpoint.name[5:])};" in done.stderr
     assert not (folder / PREEMPTED_FILE).exists()
-    same_as(undisturbed, folder)
+    assert_same_run(folder, undisturbed)
 
 
 STOPPED_IN_EVALUATION = """
