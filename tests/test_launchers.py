@@ -12,7 +12,7 @@ from helpers.training import free_port, launch, short
 from safetensors.torch import load_file
 
 
-def test_ranks_that_disagree_say_on_what_and_end_before_any_work(
+def test_ranks_that_disagree_name_the_setting_and_end_before_any_work(
     tone_shards: Path, tmp_path: Path, run_command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
@@ -36,8 +36,8 @@ def test_a_rank_whose_master_is_not_there_gives_up_within_a_minute_or_so(
     given = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     done = run_command(*words, **given, RANK="1", LOCAL_RANK="0")
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    [told] = done.stderr.splitlines()
-    assert told.startswith(f"error: the ranks cannot meet at 127.0.0.1:{given['MASTER_PORT']}")
+    [message] = done.stderr.splitlines()
+    assert message.startswith(f"error: the ranks cannot meet at 127.0.0.1:{given['MASTER_PORT']}")
     assert time.monotonic() - began < 180  # a minute, and the start of a Python that imports torch on a busy machine
 
 

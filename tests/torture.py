@@ -80,8 +80,8 @@ def faults() -> list[Fault]:
             ("end", "at the end"),
         )
     ]
-    # The launchers' exit codes are their own: torchrun exits with 1 when its ranks exit with 75; docs/operations.md
-    # tells people so.
+    # The launchers' exit codes are their own: torchrun exits with 1 when its ranks exit with 75; see
+    # docs/operations.md.
     layers: list[tuple[Launcher, Literal["rank", "launch", "runner"], str]] = [
         ("deepspeed", "rank", "a rank under deepspeed"),
         ("deepspeed", "launch", "deepspeed.launcher.launch"),

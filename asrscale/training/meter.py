@@ -3,6 +3,7 @@
 import math
 import resource
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 import torch
@@ -32,8 +33,7 @@ class Meter:
     """Adds up what one line of metrics.jsonl holds, over the steps since the line before."""
 
     steps: int = 0
-    counted_steps: int = 0  # those whose gradient was finite
-    skipped_steps: int = 0  # those whose gradient was not; neither, where no utterance was good
+    outcomes: Counter[str] = field(default_factory=Counter)  # of the steps: how many were `counted`, or `skipped`
     damaged: int = 0  # utterances
     audio_samples: int = 0
     padded_samples: int = 0
@@ -59,13 +59,11 @@ class Meter:
         self.padded_samples += step.padded_samples
         self.gradient_norm = gradient_norm
         self.waiting_seconds += waiting_seconds
-        if gradient_norm is None:
-            return
-        if math.isfinite(gradient_norm):
-            self.counted_steps += 1
+        is_finite = gradient_norm is not None and math.isfinite(gradient_norm)
+        is_skipped = gradient_norm is not None and not is_finite
+        self.outcomes.update(counted=is_finite, skipped=is_skipped)
+        if is_finite:
             self.loss = self.loss + loss
-        else:
-            self.skipped_steps += 1
 
     @property
     def busy_seconds(self) -> float:
@@ -81,15 +79,16 @@ class Meter:
         slowest = max(range(len(ranks)), key=busy.__getitem__)
         waiting_seconds = math.fsum(rank.waiting_seconds for rank in ranks) / len(ranks)
         loss = math.fsum(rank.loss for rank in ranks)
+        counted_steps = self.outcomes["counted"]
         return {
-            "train/loss": loss / self.counted_steps if self.counted_steps else None,
+            "train/loss": loss / counted_steps if counted_steps else None,
             "train/learning_rate": context.learning_rate(state.step - 1),
             "train/gradient_norm": self.gradient_norm,
             "train/epoch": state.step / context.plan.steps_per_epoch,
             "train/audio_seconds_per_second": self.audio_samples / SAMPLE_RATE_HZ / seconds,
             "train/padding": 1 - self.audio_samples / max(1, self.padded_samples),
             "train/damaged": self.damaged,
-            "train/skipped": self.skipped_steps,
+            "train/skipped": self.outcomes["skipped"],
             "train/waiting": waiting_seconds / seconds,
             "speed/step_seconds": seconds / self.steps,
             "speed/rank_seconds": busy,

@@ -1,4 +1,4 @@
-"""Attempts at a run, by any launcher, whose processes are found again whoever their parent is by then."""
+"""Attempts at a run, by any launcher, whose processes are found again whatever their parent is by then."""
 
 import contextlib
 import os
@@ -17,10 +17,15 @@ from conftest import OF_THIS_PROCESS, REPOSITORY
 from helpers.training import free_port
 
 Launcher = Literal["deepspeed", "torchrun", "python"]
+
+# The role of a process by a word at the beginning of its command line.
 ROLES = {
-    "deepspeed": "runner", "deepspeed.launcher.launch": "launch", "torchrun": "launch", "train.py": "rank",
+    "deepspeed": "runner",
+    "deepspeed.launcher.launch": "launch",
+    "torchrun": "launch",
+    "train.py": "rank",
     "broken_train.py": "rank",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -44,13 +49,13 @@ class Bench:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A running attempt. Its processes are known by a mark in their environment, whoever their parent is by now."""
+    """A running attempt, whose processes have a mark in their environment, whatever their parent is by now."""
 
     process: subprocess.Popen[str]
     mark: str
 
     def processes(self) -> dict[int, str]:
-        """Process id to role of what is alive."""
+        """Returns the roles of the processes that are alive, by process id."""
         found = {}
         for entry in Path("/proc").glob("[0-9]*"):
             try:
@@ -60,15 +65,16 @@ class Attempt:
                 state = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
             except OSError:
                 continue
-            names = [Path(word).name for word in words[:5]]
             if state not in "ZX":
-                found[int(entry.name)] = next((ROLES[name] for name in names if name in ROLES), "helper")
+                found[int(entry.name)] = _role(words)
         return found
 
     def strike(self, number: int, target: str, rng: random.Random) -> bool:
-        """Sends a signal to the processes of a role; returns whether there were any."""
+        """Sends a signal to the processes of a role, but to one rank only; returns whether there were any."""
         hit = [pid for pid, role in self.processes().items() if target == "all" or role == target]
-        for pid in rng.sample(hit, 1) if hit and target == "rank" else hit:
+        if hit and target == "rank":
+            hit = rng.sample(hit, 1)
+        for pid in hit:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         return bool(hit)
@@ -83,8 +89,24 @@ class Attempt:
         return time.monotonic() - started
 
 
+def _role(words: list[str]) -> str:
+    """Returns the role of the process with this command line."""
+    for word in words[:5]:
+        name = Path(word).name
+        if name in ROLES:
+            return ROLES[name]
+    return "helper"
+
+
 def start(bench: Bench, run_folder: Path, launcher: Launcher, own: str = "") -> Attempt:
-    """Starts a run, or goes on with it, as a user would; what it says is appended to a file beside its folder."""
+    """Starts a run, or goes on with it, as a user would; its output is appended to a file beside its folder.
+
+    Args:
+        bench: What all runs have in common.
+        run_folder: Of this run.
+        launcher: What starts it.
+        own: A fault for tests/ranks/broken_train.py.
+    """
     words = {
         "deepspeed": ["deepspeed", "--num_gpus", "2", "--master_port", str(free_port())],
         "torchrun": ["torchrun", "--nproc-per-node", "2", "--master-port", str(free_port()), "--"],

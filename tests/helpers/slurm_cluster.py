@@ -1,9 +1,9 @@
 """A real SLURM cluster on this machine, for as long as a `with` block lasts.
 
 Controller and nodes live in namespaces of their own: each node has its own network, host name and /tmp/node-local, so
-that a `localhost` or a path that only works on one machine shows. Where namespaces are not allowed, the nodes are ports
-of the loopback device instead. The cluster hangs on a pipe: when the process that opened it ends, however it ends, the
-shell that holds the cluster reads end of file and takes everything down with it.
+that a `localhost`, or a path that works on one machine only, fails. Where namespaces are not allowed, the nodes are
+ports of the loopback device instead. The cluster depends on a pipe: when the process that opened it ends, however it
+ends, the shell that holds the cluster reads end of file and ends everything in it.
 """
 
 import os
@@ -76,8 +76,11 @@ class Cluster:
 
     def run(self, *words: object, cwd: Path | None = None, check: bool = True, **environment: str) -> str:
         """Runs a command as a user at the login node would; returns what it printed."""
+        prefix = [*self.prefix]
+        if self.prefix and cwd:
+            prefix.append(f"--wd={cwd}")  # nsenter begins in / of the mount namespace
         done = subprocess.run(
-            [*self.prefix, *(f"--wd={cwd}" for _ in self.prefix[:1] if cwd), *map(str, words)],
+            [*prefix, *map(str, words)],
             cwd=cwd,
             env=clean_environment() | {"SLURM_CONF": str(self.folder / "slurm.conf")} | environment,
             stdin=subprocess.DEVNULL,
@@ -89,7 +92,7 @@ class Cluster:
         return done.stdout
 
     def show(self, job: str) -> dict[str, str]:
-        """What SLURM knows of a job: JobState, Restarts, ExitCode …"""
+        """Returns what SLURM prints of a job: JobState, Restarts, ExitCode …"""
         return dict(re.findall(r"(\S+?)=(\S*)", self.run("scontrol", "show", "job", "--oneliner", job)))
 
     def wait(self, job: str, timeout_seconds: float = 600) -> str:
@@ -111,13 +114,14 @@ class Cluster:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment, without what a launcher or another cluster left in it; this Python comes first."""
+    """Returns this process's environment with this Python first, without variables of a launcher or another cluster."""
     foreign = ("SLURM", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_", "WANDB_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | {"PATH": PATHS}
+    own = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return own | {"PATH": PATHS}
 
 
 def missing() -> str:
-    """Why there can be no cluster here; empty where there can."""
+    """Returns why there can be no cluster here; empty where there can."""
     absent = [name for name in NEEDED if shutil.which(name, path=PATHS) is None]
     if absent:
         return f"no {', '.join(absent)} (apt-get install slurm-wlm munge iproute2)"
@@ -140,9 +144,11 @@ def cluster(folder: Path, nodes: int = 2, cpus: int = 2) -> Iterator[Cluster]:
     )
     assert holder.stdin and holder.stdout
     try:
-        assert (said := holder.stdout.readline()) == "ready\n", said + (folder / "hold.log").read_text()
+        first_line = holder.stdout.readline()
+        assert first_line == "ready\n", first_line + (folder / "hold.log").read_text()
         children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split()
-        yield Cluster(folder, ("nsenter", "-t", children[0], "-a") if namespaces else (), namespaces)
+        prefix = ("nsenter", "-t", children[0], "-a") if namespaces else ()
+        yield Cluster(folder, prefix, namespaces)
     finally:
         holder.stdin.close()
         holder.wait(30)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The first process of tests/slurm_cluster.py's cluster: brings it up, says so, and ends it at end of file on stdin.
+# The first process of the cluster of slurm_cluster.py: starts it, prints "ready", and ends it at end of file on stdin.
 #   slurm_cluster.sh FOLDER NODES yes|no    yes: namespaces are allowed, and this process is in ones of its own
 set -euo pipefail
 folder=$1 nodes=$2 namespaces=$3

@@ -1,4 +1,4 @@
-"""Run by tests/test_engine.py on several ranks: a gradient that is not finite on the last rank changes nothing."""
+"""Run by tests/training/test_engine.py on several ranks: a gradient that is not finite on one rank changes nothing."""
 
 import math
 import os

@@ -174,7 +174,7 @@ def test_a_disk_that_fails_costs_no_checkpoint_and_once_it_is_mended_the_next_is
 def test_an_error_of_the_disk_at_any_moment_costs_no_checkpoint(
     count: int, engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is written late, the kernel tells with fsync."""
+    """Errors of what the kernel writes late are raised by fsync."""
     assert save(*engine_and_recognizer, tmp_path, step=1) is None
     fsync, left = os.fsync, count
 

@@ -10,7 +10,7 @@ from helpers.processes import wait_for
 from asrscale.training.launcher import find_launchers, is_running
 
 
-def test_a_launcher_is_told_from_a_shell_whose_command_mentions_one(tmp_path: Path) -> None:
+def test_a_shell_whose_command_mentions_a_launcher_is_none(tmp_path: Path) -> None:
     code = "import sys; from asrscale.training.launcher import find_launchers; print(len(find_launchers()))"
     for command, expected in (("bash", 0), ("torchrun", 1)):
         link = tmp_path / command

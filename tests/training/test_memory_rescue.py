@@ -1,4 +1,4 @@
-"""Memory that does not suffice: see tests/ranks/short_of_memory.py for how torch is made to say so."""
+"""Memory that does not suffice: tests/ranks/short_of_memory.py makes torch raise its error for that."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ def test_the_next_start_with_the_same_settings_keeps_to_the_lowest_cap(tmp_path:
     changed = open_pass_cap(tmp_path, other, 64.0, SECOND)
     assert changed.seconds == 64 and not changed.rescues and not changed.is_outdated()
 
-    changed.lower(64 * SECOND, step=4, rank=0)  # in place: nobody is to leave
+    changed.lower(64 * SECOND, step=4, rank=0)  # in place: no rank is to exit
     assert open_pass_cap(tmp_path, other, 64.0, SECOND).seconds == 32 and not changed.is_outdated()
     while again.rescues <= MAX_RESCUES:
         again.lower(again.samples, step=5, rank=0, exit=True)
@@ -125,7 +125,7 @@ def test_a_step_is_taken_again_in_place(
 @pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(("ranks", "stage"), [(2, 2), (2, 3), (1, 3)])
-def test_ranks_that_wait_for_each_other_leave_to_be_started_again(
+def test_ranks_that_wait_for_each_other_exit_to_be_started_again(
     ranks: int, stage: int, place: str, undisturbed_at: Callable[..., Path], tone_shards: Path, tmp_path: Path,
     run_command: Run,
 ) -> None:  # fmt: skip
@@ -152,18 +152,16 @@ def test_what_cannot_fit_fails_before_the_first_step_with_what_may(
     for _ in range(2):  # the second start need not try
         done = run_command(*command, OOM="forward 50 0 0 1.0")
         assert done.returncode == EXIT_USAGE and "Traceback" not in done.stderr
-        told = done.stderr.splitlines()[-1]
-        assert (
-            told.startswith("error: memory ran out in a pass of one utterance") and "rescues.jsonl): an utter" in told
-        )
-        assert "does not fit into 0." in told and ": try --config ds_configs/zero2_offload.json" in told
+        message = done.stderr.splitlines()[-1]
+        assert message.startswith("error: memory ran out in a pass of one utterance")
+        assert "rescues.jsonl): an utter" in message and "does not fit into 0." in message
+        assert ": try --config ds_configs/zero2_offload.json" in message
     assert not (tmp_path / "run" / "checkpoints").exists()
     done = run_command(*command[:-1], 5, OOM="step 20 0 0 0")
-    told = done.stderr.splitlines()[-1]
-    assert done.returncode == EXIT_USAGE and told.startswith(
-        "error: rank 0, starting: CUDA out of memory. Tried to allocate 2.00 MiB: an utterance of 1.6 s does not"
-    )
-    assert ": try --config ds_configs/zero2_offload.json" in told
+    message = done.stderr.splitlines()[-1]
+    start = "error: rank 0, starting: CUDA out of memory. Tried to allocate 2.00 MiB: an utterance of 1.6 s does not"
+    assert done.returncode == EXIT_USAGE and message.startswith(start)
+    assert ": try --config ds_configs/zero2_offload.json" in message
 
 
 @pytest.mark.parametrize(
@@ -175,14 +173,14 @@ def test_what_cannot_fit_fails_before_the_first_step_with_what_may(
         pytest.param("step 20 1 3 0", "rank 1, training", marks=pytest.mark.slow),
     ],
 )
-def test_a_rank_that_runs_out_of_memory_elsewhere_says_so_in_one_line_and_ends_the_run(
+def test_a_rank_that_runs_out_of_memory_elsewhere_reports_it_in_one_line_and_ends_the_run(
     where: str, doing: str, tone_shards: Path, tmp_path: Path, run_command: Run
 ) -> None:
     command = short_of_memory(2, tone_shards, tmp_path / "run", "ds_configs/zero2.json")
     command[command.index("--eval_steps") + 1] = "4"
     done = run_command(*command, "--memory_gib", 4, OOM=where)
-    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     # The launcher's own code is that of the rank which it finds gone first: of both, the other fails in a collective.
-    assert done.returncode != 0 and len(told) == 1 and "OutOfMemoryError" not in done.stderr, done.stderr
+    assert done.returncode != 0 and len(errors) == 1 and "OutOfMemoryError" not in done.stderr, done.stderr
     start = f"error: {doing}: CUDA out of memory. Tried to allocate 2.00 MiB: an utterance of 1.6 s does not fit into "
-    assert told[0].startswith(start) and " GiB: try --config ds_configs/zero" in told[0]
+    assert errors[0].startswith(start) and " GiB: try --config ds_configs/zero" in errors[0]

@@ -21,7 +21,7 @@ def world() -> Iterator[World]:
         yield joined
 
 
-def test_a_line_of_metrics_tells_the_slowest_rank_and_what_was_skipped(tone_shards: Path, world: World) -> None:
+def test_a_line_of_metrics_names_the_slowest_rank_and_counts_what_was_skipped(tone_shards: Path, world: World) -> None:
     own = replace(job(tone_shards), world=world)
     step, meter = step_of(own, [np.array([4])], 1), Meter()
     meter.forward_seconds += 0.5

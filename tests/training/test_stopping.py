@@ -1,4 +1,4 @@
-"""Requests to stop, from everyone who may send them."""
+"""Requests to stop, from every process that may send them."""
 
 import os
 import signal

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from asrscale.common.errors import CliError
-from asrscale.training.metrics_plot import plot_metrics, read_metrics
+from asrscale.training.metrics_plot import read_metrics
 from asrscale.training.tracking import open_tracker
 
 
@@ -197,26 +197,3 @@ def test_a_killed_run_loses_no_line(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)])
     assert done.returncode == -signal.SIGKILL
     assert len(read_metrics(tmp_path)) == 100
-
-
-def test_plot_draws_a_picture(tmp_path: Path) -> None:
-    with tracker(tmp_path) as opened:
-        for step in range(1, 50):
-            opened.log(step, {"train/loss": 10 / step, "train/learning_rate": 1e-3, "valid/wer": None})
-    empty = plot_metrics_bytes(tmp_path)
-    with tracker(tmp_path, resume_step=49) as opened:
-        opened.log(49, {"valid/wer": 0.5, "valid/cer": 0.2, "valid/loss": 1.0})
-    assert plot_metrics_bytes(tmp_path) != empty
-
-
-def plot_metrics_bytes(run_folder: Path) -> bytes:
-    path = plot_metrics(run_folder)
-    assert path == run_folder / "metrics.png"
-    content = path.read_bytes()
-    assert content.startswith(b"\x89PNG")
-    return content
-
-
-def test_plot_without_a_run_says_so(tmp_path: Path) -> None:
-    with pytest.raises(CliError, match="is missing: give the folder of a run"):
-        plot_metrics(tmp_path)

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import pytest
+
+from asrscale.common.errors import CliError
+from asrscale.training.metrics_plot import plot_metrics
+from asrscale.training.tracking import open_tracker
+
+
+def test_a_plot_is_a_picture_of_what_was_measured(tmp_path: Path) -> None:
+    with open_tracker(tmp_path, project="test", config={}, wandb_mode="off") as tracker:
+        for step in range(1, 50):
+            tracker.log(step, {"train/loss": 10 / step, "train/learning_rate": 1e-3, "valid/wer": None})
+    empty = plot_metrics_bytes(tmp_path)
+    with open_tracker(tmp_path, project="test", config={}, wandb_mode="off", resume_step=49) as tracker:
+        tracker.log(49, {"valid/wer": 0.5, "valid/cer": 0.2, "valid/loss": 1.0})
+    assert plot_metrics_bytes(tmp_path) != empty
+
+
+def plot_metrics_bytes(run_folder: Path) -> bytes:
+    path = plot_metrics(run_folder)
+    assert path == run_folder / "metrics.png"
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG")
+    return content
+
+
+def test_a_plot_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CliError, match="is missing: give the folder of a run"):
+        plot_metrics(tmp_path)
