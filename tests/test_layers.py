@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "asrscale"
 MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 45  # without the docstring: a screen
 
 # What each package may import besides itself. Modules directly in asrscale/ are the commands, which may import all.
 MAY_IMPORT = {
@@ -116,3 +117,25 @@ def test_launch_imports_the_package_and_no_heavy_library() -> None:
 def test_files_can_be_read_in_one_sitting() -> None:
     lengths = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in FILES.items()}
     assert {module: lines for module, lines in lengths.items() if lines > MAX_FILE_LINES} == {}
+
+
+def function_lengths(path: Path) -> dict[str, int]:
+    """Lines of each function of a file, without its docstring."""
+    lengths = {}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0]
+            has_docstring = ast.get_docstring(node) is not None
+            docstring_lines = first.end_lineno - first.lineno + 1 if has_docstring else 0
+            lengths[node.name] = node.end_lineno - node.lineno + 1 - docstring_lines
+    return lengths
+
+
+def test_functions_fit_on_a_screen() -> None:
+    long = {
+        f"{module}.{name}": lines
+        for module, path in FILES.items()
+        for name, lines in function_lengths(path).items()
+        if lines > MAX_FUNCTION_LINES
+    }
+    assert long == {}

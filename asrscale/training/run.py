@@ -1,8 +1,10 @@
 """A training run: from settings to a fine-tuned model folder. The functions stand in the order in which they run."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 from asrscale.common import distributed
 from asrscale.common.distributed import World, print_on_main
@@ -15,8 +17,8 @@ from asrscale.data.run_plan import RunPlan, plan_run
 from asrscale.model.freezing import checkpoint_activations, freeze_feature_encoder
 from asrscale.model.hub import check_login
 from asrscale.model.recognizer import Recognizer, describe
-from asrscale.model.regularisation import attach_regulariser
-from asrscale.results.evaluation import choose_subset
+from asrscale.model.regularisation import Regulariser, attach_regulariser
+from asrscale.results.evaluation import Evaluation, choose_subset
 from asrscale.training import engine as ds
 from asrscale.training.checkpoint import RunState
 from asrscale.training.config import TrainConfig, replace_settings, to_dict, with_regularisation
@@ -25,7 +27,7 @@ from asrscale.training.ds_config import read_ds_config, resolve_ds_config, resol
 from asrscale.training.final_model import end_together, export_and_evaluate, is_complete, new_recognizer, write_results
 from asrscale.training.loop import fit
 from asrscale.training.memory_plan import advise, plan_memory
-from asrscale.training.memory_rescue import MemoryExhausted, open_pass_cap
+from asrscale.training.memory_rescue import MemoryExhausted, PassCap, open_pass_cap
 from asrscale.training.resume import choose_start
 from asrscale.training.run_context import RunContext
 from asrscale.training.run_folder import describe_environment, locked_run_folder, write_settings
@@ -59,64 +61,45 @@ def train(config: TrainConfig, watch: Watch) -> int:
 
     with ds.joined_ranks() as world:
         watch.beat()
-        if config.data.train[0].startswith(DEMO_DATA):
-            print_on_main(
-                world, f"training on the demo's data, {config.data.train[0]}; --train and --valid choose yours"
-            )
+        _announce_demo_data(config, world)
         config = _complete(config, catalog, world)
-        ds_config = resolve_ds_config(
-            ds_config,
-            precision=config.memory.precision,
-            max_gradient_norm=config.optimisation.max_gradient_norm,
-            device=world.device,
-        )
+        ds_config = _resolve_ds_config(ds_config, config, world)
         recognizer = new_recognizer(config, catalog)
         plan = _plan_data(config, catalog, recognizer)
         config, predicted_bytes = plan_memory(config, plan, world)
         check_data(config, recognizer, plan, world)
         total_steps = _count_steps(config, plan)
-        folder = Path(config.general.run)
 
         # Locked before a checkpoint is chosen: another training may be writing, and deleting, some.
-        with locked_run_folder(folder, world):
+        with locked_run_folder(Path(config.general.run), world):
             watch.rank = world.rank
             watch.world_size = world.world_size
             resumed, state = choose_start(config, plan, recognizer, world)
-            if config.model.freeze_feature_encoder:
-                freeze_feature_encoder(recognizer.model)
-            checkpoint_activations(recognizer.model, config.memory.activation_checkpointing)
-            regulariser = attach_regulariser(
-                recognizer.model,
-                mask_time_prob=config.model.mask_time_prob or 0.0,
-                mask_feature_prob=config.model.mask_feature_prob or 0.0,
-                layerdrop=config.model.layerdrop or 0.0,
-            )
-            try:
-                settings = to_dict(config) | {"world_size": world.world_size}
-                watch.cap = open_pass_cap(folder, settings, config.memory.memory_cap_seconds, plan.longest_samples)
+            with _memory_errors_explained(config, plan, watch, world):
                 context = RunContext(
                     config=config,
                     ds_config=ds_config,
                     world=world,
-                    folder=folder,
+                    folder=Path(config.general.run),
                     recognizer=recognizer,
-                    regulariser=regulariser,
+                    regulariser=_prepare_model(config, recognizer),
                     plan=plan,
                     valid=valid,
                     valid_subset=choose_subset(valid, config.evaluation.eval_utterances),
                     total_steps=total_steps,
                     watch=watch,
-                    cap=watch.cap,
+                    cap=_open_cap(config, plan, watch, world),
                     predicted_bytes=predicted_bytes,
                     cache=_cache(config),
                 )
-                return _run(context, state, resumed)
-            except MemoryExhausted as error:
-                advice = advise(config, plan, world)
-                distributed.barrier()  # the launcher ends all ranks with the first
-                raise CliError(f"{error}: {advice}") from None
-            except RuntimeError as error:
-                _exit_without_memory(error, config, plan, world, watch)
+                return _train_in_folder(context, state, resumed)
+
+
+def _announce_demo_data(config: TrainConfig, world: World) -> None:
+    """Prints that nobody has chosen the data."""
+    folder = config.data.train[0]
+    if folder.startswith(DEMO_DATA):
+        print_on_main(world, f"training on the demo's data, {folder}; --train and --valid choose yours")
 
 
 def _complete(config: TrainConfig, catalog: Catalog, world: World) -> TrainConfig:
@@ -151,6 +134,38 @@ def _count_steps(config: TrainConfig, plan: RunPlan) -> int:
     return total_steps
 
 
+def _resolve_ds_config(ds_config: dict[str, Any], config: TrainConfig, world: World) -> dict[str, Any]:
+    """The configuration that DeepSpeed gets."""
+    return resolve_ds_config(
+        ds_config,
+        precision=config.memory.precision,
+        max_gradient_norm=config.optimisation.max_gradient_norm,
+        device=world.device,
+    )
+
+
+def _prepare_model(config: TrainConfig, recognizer: Recognizer) -> Regulariser:
+    """Freezes, checkpoints and regularises the model as the settings say; returns its regulariser."""
+    model = recognizer.model
+    if config.model.freeze_feature_encoder:
+        freeze_feature_encoder(model)
+    checkpoint_activations(model, config.memory.activation_checkpointing)
+    return attach_regulariser(
+        model,
+        mask_time_prob=config.model.mask_time_prob or 0.0,
+        mask_feature_prob=config.model.mask_feature_prob or 0.0,
+        layerdrop=config.model.layerdrop or 0.0,
+    )
+
+
+def _open_cap(config: TrainConfig, plan: RunPlan, watch: Watch, world: World) -> PassCap:
+    """The cap on a pass to begin with; the watch compares it with those that other ranks write."""
+    settings = to_dict(config) | {"world_size": world.world_size}
+    cap = open_pass_cap(Path(config.general.run), settings, config.memory.memory_cap_seconds, plan.longest_samples)
+    watch.cap = cap
+    return cap
+
+
 def _cache(config: TrainConfig) -> Cache | None:
     """The cache of remote shards, if --cache_dir is given."""
     if config.data.cache_dir is None:
@@ -158,48 +173,54 @@ def _cache(config: TrainConfig) -> Cache | None:
     return Cache(config.data.cache_dir, config.data.cache_bytes)
 
 
-def _run(context: RunContext, state: RunState, resumed: Path | None) -> int:
+def _train_in_folder(context: RunContext, state: RunState, resumed: Path | None) -> int:
     """Trains from `state`, exports and evaluates, unless all is done already; returns the exit code."""
-    world = context.world
-    model_folder = context.folder / "model"
     if context.is_over(state) and is_complete(context):
+        model_folder = context.folder / "model"
         print_on_main(
-            world, f"{context.folder} is complete: the model is in {model_folder}; choose another --run for a new one"
+            context.world,
+            f"{context.folder} is complete: the model is in {model_folder}; choose another --run for a new one",
         )
         end_together(context, push=True)
         return EXIT_COMPLETE
 
+    result = _fit_and_evaluate(context, state, resumed)
+    if result is None:
+        end_together(context, push=False)
+        return EXIT_STOPPED
+    if context.world.is_main:
+        write_results(context, result)
+    end_together(context, push=True)
+    return EXIT_COMPLETE
+
+
+def _fit_and_evaluate(context: RunContext, state: RunState, resumed: Path | None) -> Evaluation | None:
+    """Trains from `state`, exports the best model and evaluates it, all of it tracked; None after a request to stop."""
+    is_main = context.world.is_main
     environment = describe_environment(context)
-    tracking = context.config.tracking
     with open_tracker(
         context.folder,
-        project=tracking.wandb_project,
-        wandb_mode=tracking.wandb,
+        project=context.config.tracking.wandb_project,
+        wandb_mode=context.config.tracking.wandb,
         resume_step=state.step if resumed else None,
-        enabled=world.is_main,
+        enabled=is_main,
         config=to_dict(context.config) | {"deepspeed": context.ds_config, "environment": environment},
     ) as tracker:
-        if world.is_main:
+        if is_main:
             write_settings(context, environment)
-        print_on_main(world, _opening(context, state))
+        print_on_main(context.world, _opening(context, state))
         try:
             if not context.is_over(state):
                 state = fit(context, state, resumed, tracker)
             context.watch.beat("saving")
             result = export_and_evaluate(context, state.best_step)
-            errors = result.errors
-            tracker.log(state.step, {"final/wer": errors.wer, "final/cer": errors.cer, "final/loss": result.loss})
         except Stopped:
-            if world.is_main:
+            if is_main:
                 mark_preempted(context.folder)
-            result = None
-    if result is None:
-        end_together(context, push=False)
-        return EXIT_STOPPED
-    if world.is_main:
-        write_results(context, result)
-    end_together(context, push=True)
-    return EXIT_COMPLETE
+            return None
+        rates = {"final/wer": result.errors.wer, "final/cer": result.errors.cer, "final/loss": result.loss}
+        tracker.log(state.step, rates)
+        return result
 
 
 def _opening(context: RunContext, state: RunState) -> str:
@@ -222,19 +243,26 @@ def _opening(context: RunContext, state: RunState) -> str:
     return "\n".join([model_line, data_line, context.memory_summary(), plan_lines])
 
 
-def _exit_without_memory(
-    error: RuntimeError, config: TrainConfig, plan: RunPlan, world: World, watch: Watch
-) -> NoReturn:
-    """Ends this process with one line of advice where memory ran out outside of a pass.
+@contextmanager
+def _memory_errors_explained(config: TrainConfig, plan: RunPlan, watch: Watch, world: World) -> Iterator[None]:
+    """Says what to change where memory runs out within: in a pass, or outside of one.
 
     Raises:
-        RuntimeError: `error`, where it is another; or where all ranks were asked to exit, and the watch ends this one.
+        CliError: Memory does not suffice for the shortest passes either; on all ranks.
+        RuntimeError: Another error; or memory ran out, all ranks were asked to exit, and the watch ends this one.
     """
-    all_exit = watch.cap is not None and watch.cap.is_outdated()
-    if all_exit or not ds.is_out_of_memory(error):
-        raise error
-    reason = ". ".join(str(error).split(". ")[:2])
-    advice = advise(config, plan, world)
-    # Not as a CliError, which only the first rank of a node prints.
-    print(f"error: rank {world.rank}, {watch.doing}: {reason}: {advice}", file=sys.stderr)
-    sys.exit(EXIT_USAGE)
+    try:
+        yield
+    except MemoryExhausted as error:
+        advice = advise(config, plan, world)
+        distributed.barrier()  # the launcher ends all ranks with the first
+        raise CliError(f"{error}: {advice}") from None
+    except RuntimeError as error:
+        all_exit = watch.cap is not None and watch.cap.is_outdated()
+        if all_exit or not ds.is_out_of_memory(error):
+            raise
+        reason = ". ".join(str(error).split(". ")[:2])
+        advice = advise(config, plan, world)
+        # Not as a CliError, which only the first rank of a node prints.
+        print(f"error: rank {world.rank}, {watch.doing}: {reason}: {advice}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)

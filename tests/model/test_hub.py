@@ -34,8 +34,52 @@ class Hub:
     tokens: set[str] = field(default_factory=set)
 
 
+def answer_to(hub: Hub, path: str, body: bytes) -> dict[str, object]:
+    """What the hub answers to a POST request of an upload; commits change what it holds."""
+    answers = {
+        "/api/repos/create": answer_to_create,
+        "/api/models/me/speech/preupload/main": answer_to_preupload,
+        "/me/speech.git/info/lfs/objects/batch": answer_to_lfs_batch,
+        "/api/models/me/speech/commit/main": answer_to_commit,
+        "/api/validate-yaml": lambda hub, body: {"errors": [], "warnings": []},
+    }
+    return answers[path](hub, body)
+
+
+def answer_to_create(hub: Hub, body: bytes) -> dict[str, object]:
+    return {"url": f"{hub.url}/me/speech"}
+
+
+def answer_to_preupload(hub: Hub, body: bytes) -> dict[str, object]:
+    files = []
+    for file in json.loads(body)["files"]:
+        mode = "lfs" if file["path"].endswith(".safetensors") else "regular"
+        files.append({"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": None})
+    return {"files": files}
+
+
+def answer_to_lfs_batch(hub: Hub, body: bytes) -> dict[str, object]:
+    objects = []
+    for one in json.loads(body)["objects"]:
+        upload = {"href": f"{hub.url}/lfs/{one['oid']}"}
+        objects.append({**one, "actions": {"upload": upload}})
+    return {"objects": objects}
+
+
+def answer_to_commit(hub: Hub, body: bytes) -> dict[str, object]:
+    for line in map(json.loads, body.splitlines()):
+        value = line["value"]
+        if line["key"] == "file":
+            hub.files[value["path"]] = base64.b64decode(value["content"])
+        elif line["key"] == "lfsFile":
+            hub.files[value["path"]] = hub.objects[value["oid"]]
+    return {"commitUrl": f"{hub.url}/me/speech/commit/1", "commitOid": "1" * 40}
+
+
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A stand-in for the Hugging Face hub on loopback."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -43,29 +87,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
             if hub.status != 200:
                 echo = f"no entry for {self.headers.get('Authorization')}"  # as a careless proxy may answer
                 return self.answer({"error": echo}, hub.status)
-            if self.path == "/api/repos/create":
-                return self.answer({"url": f"{hub.url}/me/speech"})
-            if self.path == "/api/models/me/speech/preupload/main":
-                names = [file["path"] for file in json.loads(body)["files"]]
-                mode = {name: "lfs" if name.endswith(".safetensors") else "regular" for name in names}
-                return self.answer(
-                    {"files": [{"path": n, "uploadMode": mode[n], "shouldIgnore": False, "oid": None} for n in names]}
-                )
-            if self.path == "/me/speech.git/info/lfs/objects/batch":
-                objects = json.loads(body)["objects"]
-                actions = [{"upload": {"href": f"{hub.url}/lfs/{one['oid']}"}} for one in objects]
-                return self.answer(
-                    {"objects": [{**one, "actions": todo} for one, todo in zip(objects, actions, strict=True)]}
-                )
-            if self.path == "/api/models/me/speech/commit/main":
-                for line in map(json.loads, body.splitlines()):
-                    if line["key"] == "file":
-                        hub.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-                    elif line["key"] == "lfsFile":
-                        hub.files[line["value"]["path"]] = hub.objects[line["value"]["oid"]]
-                return self.answer({"commitUrl": f"{hub.url}/me/speech/commit/1", "commitOid": "1" * 40})
-            assert self.path == "/api/validate-yaml", self.path
-            return self.answer({"errors": [], "warnings": []})
+            return self.answer(answer_to(hub, self.path, body))
 
         def do_PUT(self) -> None:
             hub.objects[self.path.removeprefix("/lfs/")] = self.rfile.read(int(self.headers["Content-Length"]))
