@@ -17,7 +17,7 @@ SPLITS := train=$(CORPUS)/cv-valid-train.csv,valid=$(CORPUS)/cv-valid-dev.csv,te
 # The launcher takes every GPU; without one it would start a single rank.
 RANKS = $$(python -c 'import os, torch; print("" if torch.cuda.is_available() else f"--num_gpus {min(2, os.cpu_count() or 1)}")')
 
-.PHONY: demo test slow torture check reference bench gpu-check clean help
+.PHONY: demo test slow torture check reference docs bench gpu-check clean help
 
 demo: .venv/installed  ## speak a corpus, pack it, train on it, measure the word error rate
 	python -m asrscale.demo --out $(CORPUS)
@@ -34,6 +34,7 @@ check: .venv/installed  ## lint, format, types, shell scripts, generated documen
 	mypy --strict asrscale launch docs
 	shellcheck .ci/run $(wildcard slurm/*.sh slurm/*.sbatch tests/*.sh)
 	python docs/make_reference.py --check
+	properdocs build --strict --config-file mkdocs.yml
 
 reference: .venv/installed  ## write docs/reference.md, every command and flag, anew from the code
 	python docs/make_reference.py
@@ -43,6 +44,9 @@ slow: .venv/installed  ## run the slow tests, which repeat others with more rank
 
 torture: .venv/installed  ## break training runs on purpose, at random moments; prints what it cost (an hour)
 	python tests/torture.py
+
+docs: .venv/installed  ## build the documentation site into build/docs
+	properdocs build --strict --config-file mkdocs.yml
 
 bench: .venv/installed  ## run the benchmarks one after another
 	python -m pip install -q -c constraints.txt -e '.[bench]'

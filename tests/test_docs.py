@@ -1,10 +1,15 @@
-"""The documents name files that exist, and the README can be read in two minutes."""
+"""The documents name files and flags that exist, and the README can be read in two minutes."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY / "docs"))
+
+import make_reference
 
 README_LINES = 150
 
@@ -18,6 +23,16 @@ DOCUMENTS = sorted(
 ROOTS = ("asrscale", "tests", "docs", "slurm", "launch", "ds_configs")
 # Packages of asrscale whose modules are named without it, as in `data/loader.py`.
 PACKAGES = sorted(path.parent.name for path in (REPOSITORY / "asrscale").glob("*/__init__.py"))
+# Flags of other programs that the documents name.
+FOREIGN_FLAGS = {
+    "deepspeed": {"num_gpus", "master_port", "include", "hostfile", "module"},
+    "torchrun": {"nproc-per-node", "nnodes", "node-rank", "master-addr", "master-port", "max-restarts"},
+    "srun, sbatch, scancel": {
+        "job-name", "nodes", "array", "batch", "signal", "ntasks-per-node", "gpus-per-node", "kill-on-bad-exit", "wait",
+    },
+    "pip, make, properdocs": {"index-url", "strict"},
+    "of every command": {"help", "flag", "some_flag", "some-flag", "noflag"},
+}  # fmt: skip
 
 
 def named_files(document: str) -> set[str]:
@@ -39,6 +54,15 @@ def named_files(document: str) -> set[str]:
 def test_files_that_a_document_names_exist(document: str) -> None:
     missing = [name for name in named_files(document) if not (REPOSITORY / name).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_flags_that_a_document_names_exist(document: str) -> None:
+    known = {flag.name for command in make_reference.commands() for flag in make_reference.flags_of(command.schema)}
+    text = (REPOSITORY / document).read_text(encoding="utf-8")
+    named = set(re.findall(r"(?<![\w-])--([a-z][\w-]*)", text))
+    foreign = set().union(*FOREIGN_FLAGS.values())
+    assert {name for name in named if name.replace("-", "_") not in known} - foreign == set()
 
 
 def test_every_package_and_command_is_in_the_architecture() -> None:
