@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from helpers.sharding import checksums, refusal, shard
+from helpers.sharding import checksums, refusal, shard, times
 
 
 def test_parts_are_disjoint_and_merge_to_the_bytes_of_one_build(corpus: Path, tmp_path: Path) -> None:
@@ -10,15 +10,18 @@ def test_parts_are_disjoint_and_merge_to_the_bytes_of_one_build(corpus: Path, tm
         file.write("clips/absent.wav,gone,,\n")
     flags = ("--csv", corpus, "--shard_utterances", 3, "--max_rejected", "50%")
     shard(*flags, "--out", tmp_path / "single")
+
     out = tmp_path / "out"
     for part in (2, 0, 3):
         shard(*flags, "--out", out, "--part", part, "--parts", 4)
     assert "no part-00001-of-00004: build every part" in refusal("merge", "--out", out)
     assert len(list(out.rglob("*.tar"))) < len(list((tmp_path / "single").rglob("*.tar")))
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
+
+    before = times(out.rglob("*.tar"))
     shard(*flags, "--out", out, "--part", 1, "--parts", 4)
-    assert before.items() <= {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}.items()
+    assert before.items() <= times(out.rglob("*.tar")).items()
     assert not list(out.rglob("dataset.json"))
+
     done = shard("merge", "--out", out)
     assert "utterances" in done.stdout
     for path in out.glob(".lock*"):

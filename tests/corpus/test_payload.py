@@ -2,48 +2,97 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from helpers.sharding import COMMAND, ROOT, rejected, shard, write_clip, write_csv
 
-from asrscale.data.index import read_index
+from asrscale.common.errors import AudioError
+from asrscale.corpus.checks import Rules
+from asrscale.corpus.payload import Payload, make_payload
+from asrscale.corpus.rows import Row
+from asrscale.data.index import Index, read_index
 from asrscale.speech import decoding
+from asrscale.speech.pcm import Pcm
 
 
 @pytest.mark.parametrize("flags", [("--codec", "wav"), ("--codec", "opus"), ("--original",)])
-def test_codecs(corpus: Path, tmp_path: Path, flags: tuple[str, ...]) -> None:
+def test_every_codec_stores_the_same_utterances(corpus: Path, tmp_path: Path, flags: tuple[str, ...]) -> None:
     shard("--csv", corpus, "--out", tmp_path / "flac", "--valid_fraction", 0)
     shard("--csv", corpus, "--out", tmp_path / "out", "--valid_fraction", 0, *flags)
-    flac, other = read_index([str(tmp_path / "flac/train")]), read_index([str(tmp_path / "out/train")])
-    assert flac.keys.equals(other.keys) and np.array_equal(flac.num_samples, other.num_samples)
-    waveforms = []
-    for index in (flac, other):
-        shard_bytes = Path(index.shards[0]).read_bytes()
-        spans = zip(index.offsets, index.sizes, strict=True)
-        waveforms.append([decoding.decode_payload(shard_bytes[start : start + size]) for start, size in spans])
-    for one, another in zip(*waveforms, strict=True):
+    flac = read_index([str(tmp_path / "flac/train")])
+    other = read_index([str(tmp_path / "out/train")])
+    assert flac.keys.equals(other.keys)
+    assert np.array_equal(flac.num_samples, other.num_samples)
+    is_lossless = flags != ("--codec", "opus")
+    for one, another in zip(read_recordings(flac), read_recordings(other), strict=True):
         assert len(one) == len(another)
-        assert flags == ("--codec", "opus") or np.array_equal(one, another)
+        if is_lossless:
+            assert np.array_equal(one, another)
     shard("verify", "--data", tmp_path / "out/train")
+
+
+def read_recordings(index: Index) -> list[Pcm]:
+    """The recordings of an index of one shard."""
+    [path] = index.shards
+    content = Path(path).read_bytes()
+    spans = zip(index.offsets, index.sizes, strict=True)
+    return [decoding.decode_payload(content[start : start + size]) for start, size in spans]
+
+
+def write_bomb(path: Path) -> None:
+    """A small file of 3.3 hours of silence, which would take 2.3 GB as floats."""
+    minute = np.zeros(48_000 * 60, np.int16)
+    if path.suffix == ".mp3":  # players and decoders go on over what was appended
+        soundfile.write(path, minute, 48_000)
+        path.write_bytes(path.read_bytes() * 200)
+    else:
+        with soundfile.SoundFile(path, "w", 48_000, 1) as file:
+            for _ in range(200):
+                file.write(minute)
+    assert path.stat().st_size < 200_000_000
 
 
 @pytest.mark.parametrize("kind", ["mp3", "flac"])
 def test_a_file_that_decodes_to_hours_is_rejected_before_it_fills_the_memory(tmp_path: Path, kind: str) -> None:
-    soundfile.write(tmp_path / f"bomb.{kind}", np.zeros(48_000 * 60, np.float32), 48_000)
-    if kind == "mp3":  # players and decoders go on over what was appended
-        minute = (tmp_path / "bomb.mp3").read_bytes()
-        (tmp_path / "bomb.mp3").write_bytes(minute * 200)
-    else:
-        with soundfile.SoundFile(tmp_path / "bomb.flac", "w", 48_000, 1) as file:
-            for _ in range(200):  # 3.3 hours: 2.3 GB as floats
-                file.write(np.zeros(48_000 * 60, np.int16))
-    assert (tmp_path / f"bomb.{kind}").stat().st_size < 200_000_000
-    table = write_csv(tmp_path / "a.csv", [(f"bomb.{kind}", "boom"), ("a.wav", "fine")])
+    write_bomb(tmp_path / f"bomb.{kind}")
     write_clip(tmp_path / "a.wav")
-    limited = ["bash", "-c", 'ulimit -v 1500000; exec "$@"', "bash", *COMMAND]  # kB
+    table = write_csv(tmp_path / "a.csv", [(f"bomb.{kind}", "boom"), ("a.wav", "fine")])
     flags = ["--csv", table, "--out", tmp_path / "out", "--valid_fraction", 0, "--max_rejected", "50%", "--workers", 1]
-    done = subprocess.run([*limited, *map(str, flags)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    limited_to_1_5_gb = ["bash", "-c", 'ulimit -v 1500000; exec "$@"', "bash"]
+    command = [*limited_to_1_5_gb, *COMMAND, *map(str, flags)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert [row["reason"] for row in rejected(tmp_path / "out")] == ["too long"]
+
+
+def make_row(audio: str, **values: Any) -> Row:
+    return Row(line=2, source="a.csv", audio=audio, text="Good dog!", extra={}, **values)
+
+
+@pytest.mark.parametrize(
+    ("name", "extension"),
+    [("a.WAV", "wav"), ("a.txt", "audio"), ("a.json", "audio"), ("a", "audio"), ("a.toolong", "audio")],
+)
+def test_original_bytes_keep_the_extension_unless_a_tar_needs_it_otherwise(
+    tmp_path: Path, name: str, extension: str
+) -> None:
+    write_clip(tmp_path / "clip.wav", seconds=1.5)
+    (tmp_path / "clip.wav").rename(tmp_path / name)
+    payload = make_payload(make_row(name), str(tmp_path), Rules(0.1, 20.0), "original")
+    assert payload == Payload(
+        extension=extension, audio=(tmp_path / name).read_bytes(), num_samples=24_000, text="good dog"
+    )
+
+
+def test_a_segment_is_cut_out_unless_bytes_are_kept(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.wav", seconds=1.5)
+    row = make_row("a.wav", start_seconds=0.0, seconds=1.0)
+    rules = Rules(0.1, 20.0)
+    assert make_payload(row, str(tmp_path), rules, "flac").num_samples == 16_000
+    with pytest.raises(AudioError, match=r"^segment: .* can only be stored whole: give a --codec$"):
+        make_payload(row, str(tmp_path), rules, "original")
+    rounded = make_row("a.wav", start_seconds=0.0, seconds=1.45)  # a manifest's durations are rounded
+    assert make_payload(rounded, str(tmp_path), rules, "original").num_samples == 24_000

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from helpers.sharding import ROOT, checksums, refusal, rejected, shard, write_clip, write_csv
 
 from asrscale.data.index import read_index
@@ -33,46 +32,55 @@ def test_too_many_rejects_end_the_build_with_their_reasons(corpus: Path, tmp_pat
     assert len(read_index([str(tmp_path / "out/train")])) == 18
 
 
-def deadly_corpus(tmp_path: Path) -> tuple[str, ...]:
-    """Rows of which one has a name of its own."""
-    write_clip(tmp_path / "a.wav")
-    rows = [("a.wav", f"sentence {number}") for number in range(30)]
-    write_clip(tmp_path / "deadly.wav")
-    rows.insert(7, ("deadly.wav", "goodbye"))
-    return ("--csv", str(write_csv(tmp_path / "a.csv", rows)), "--valid_fraction", "0", "--shard_utterances", "10")
-
-
 # A stand-in for a decoder that crashes: the process dies over one file, each time.
 DEADLY_DECODER = """
 import os, sys
 import asrscale.shard
 from asrscale.corpus import payload
+
 decode = payload.decode
+
 def deadly(source, *limits):
     if str(source).endswith("deadly.wav"):
         os.abort()
     return decode(source, *limits)
+
 payload.decode = deadly
 if __name__ == "__main__":
     asrscale.shard.main(sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize("on_error", ["quarantine", "stop"])
-def test_a_row_over_which_workers_die(tmp_path: Path, on_error: str) -> None:
+def build_with_a_deadly_row(tmp_path: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
+    """Builds 31 rows, of which that on line 9 kills each worker that decodes it."""
     script = tmp_path / "deadly.py"
     script.write_text(DEADLY_DECODER)
-    flags = (*deadly_corpus(tmp_path), "--out", str(tmp_path / "out"), "--on_error", on_error)
-    done = subprocess.run(
-        [sys.executable, str(script), *flags], cwd=ROOT, capture_output=True, text=True, timeout=120,
+    write_clip(tmp_path / "a.wav")
+    write_clip(tmp_path / "deadly.wav")
+    rows = [("a.wav", f"sentence {number}") for number in range(30)]
+    rows.insert(7, ("deadly.wav", "goodbye"))
+    table = write_csv(tmp_path / "a.csv", rows)
+    own_flags = ["--csv", str(table), "--out", str(tmp_path / "out"), "--valid_fraction", "0", *flags]
+    return subprocess.run(
+        [sys.executable, str(script), *own_flags],
+        cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    if on_error == "stop":
-        assert done.returncode == 2
-        line = done.stderr.splitlines()[-1]
-        assert f"{tmp_path / 'a.csv'} line 9 (deadly.wav): the worker process died over it" in line
-        assert not (tmp_path / "out/train/dataset.json").exists()
-    else:
-        assert done.returncode == 0, done.stderr
-        assert [(row["audio"], row["reason"]) for row in rejected(tmp_path / "out")] == [("deadly.wav", "fault")]
-        assert len(read_index([str(tmp_path / "out/train")])) == 30
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_a_row_over_which_workers_die_is_rejected(tmp_path: Path) -> None:
+    done = build_with_a_deadly_row(tmp_path, "--shard_utterances", "10")
+    assert done.returncode == 0, done.stderr
+    assert [(row["audio"], row["reason"]) for row in rejected(tmp_path / "out")] == [("deadly.wav", "fault")]
+    assert len(read_index([str(tmp_path / "out/train")])) == 30
+
+
+def test_a_row_over_which_workers_die_can_end_the_build(tmp_path: Path) -> None:
+    done = build_with_a_deadly_row(tmp_path, "--shard_utterances", "10", "--on_error", "stop")
+    assert done.returncode == 2
+    line = done.stderr.splitlines()[-1]
+    assert f"{tmp_path / 'a.csv'} line 9 (deadly.wav): the worker process died over it" in line
+    assert not (tmp_path / "out/train/dataset.json").exists()

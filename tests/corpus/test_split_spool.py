@@ -18,10 +18,17 @@ def test_rejects_do_not_move_the_other_rows(corpus: Path, tmp_path: Path) -> Non
     shard("--csv", corpus, "--out", tmp_path / "whole", *flags)
     (tmp_path / "clips/4.wav").write_bytes(b"damaged")
     shard("--csv", corpus, "--out", tmp_path / "holed", *flags)
-    whole, holed = read_index([str(tmp_path / "whole/train")]), read_index([str(tmp_path / "holed/train")])
-    lost = f"train-{4 + 2:08d}"
-    kept = [(key, id) for key, id in zip(whole.keys.to_pylist(), whole.shard_ids, strict=True) if key != lost]
-    assert kept == list(zip(holed.keys.to_pylist(), holed.shard_ids, strict=True))
+
+    before = shards_of_keys(tmp_path / "whole/train")
+    after = shards_of_keys(tmp_path / "holed/train")
+    del before["train-00000006"]  # of clip 4: the header is line 1, clip 0 is line 2
+    assert list(after.items()) == list(before.items())
+
+
+def shards_of_keys(folder: Path) -> dict[str, int]:
+    """The number of the shard that each utterance is in, in their order."""
+    index = read_index([str(folder)])
+    return dict(zip(index.keys.to_pylist(), index.shard_ids.tolist(), strict=True))
 
 
 def make_row(line: int, refused: str = "") -> Row:
