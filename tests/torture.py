@@ -81,7 +81,7 @@ def faults() -> list[Fault]:
         )
     ]
     # The launchers' exit codes are their own: torchrun exits with 1 when its ranks exit with 75; see
-    # docs/operations.md.
+    # docs/guide/training.md.
     layers: list[tuple[Launcher, Literal["rank", "launch", "runner"], str]] = [
         ("deepspeed", "rank", "a rank under deepspeed"),
         ("deepspeed", "launch", "deepspeed.launcher.launch"),

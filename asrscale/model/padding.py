@@ -11,7 +11,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2FeatureEncode
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 # Padded audio that the convolutional stem takes at once where it needs no gradient: enough to keep a GPU busy, and an
-# eighth or less of a pass. docs/experiments.md has what it saves and costs.
+# eighth or less of a pass. docs/experiments/memory.md has what it saves and costs.
 SLICE_SAMPLES = 10 * SAMPLE_RATE_HZ
 
 
