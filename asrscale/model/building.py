@@ -84,7 +84,7 @@ def _load_with_new_head(
     """Returns a checkpoint without a vocabulary, such as a pretrained one, with a head of random weights."""
     settings = settings | _vocabulary_settings(vocabulary)
     model = load_pretrained(Wav2Vec2ForCTC, name, **settings, ignore_mismatched_sizes=True)
-    # Rows of a head that was trained on other letters must not be taken for ours because their number fits.
+    # Rows of a head that was trained on other letters must not be kept because their number fits.
     model.lm_head.reset_parameters()
     return Recognizer(make_padding_invariant(model), new_processor(vocabulary, config), vocabulary)
 
@@ -93,7 +93,7 @@ def move_head(recognizer: Recognizer, vocabulary: Vocabulary) -> Recognizer:
     """Returns the same model with a head for another vocabulary.
 
     Rows of tokens that are in both vocabularies keep their weights, the others are drawn at random. A head is never
-    kept because its size fits: a vocabulary of as many other letters would be taken without an error.
+    kept because its size fits: a vocabulary of as many other letters would be accepted without an error.
     """
     model = recognizer.model
     old = model.lm_head

@@ -48,7 +48,7 @@ def load_pretrained(kind: type[Any], name: str, **settings: Any) -> Any:
         loaded = kind.from_pretrained(name, **settings)
     except (OSError, ValueError) as error:
         raise CliError(f"--model {name} cannot be loaded: {short_reason(error)}") from error
-    model_type = getattr(loaded, "model_type", "wav2vec2")  # a configuration says its type
+    model_type = getattr(loaded, "model_type", "wav2vec2")  # only a configuration has it
     if model_type != "wav2vec2":
         raise CliError(f"--model {name} is a {model_type} model, not wav2vec2")
     return loaded

@@ -46,7 +46,7 @@ def checkpoint_processor(name: str, config: Wav2Vec2Config) -> tuple[Wav2Vec2Pro
 def _load_tokenizer(name: str) -> Wav2Vec2CTCTokenizer | None:
     """Returns a checkpoint's tokenizer, or None where it has no vocab.json."""
     try:
-        # A vocab.json that exists but cannot be downloaded must not be taken for none: that would reset the head. So
+        # A vocab.json that exists but cannot be downloaded must not count as missing: that would reset the head. So
         # this raises in that case, and returns None only where the file does not exist.
         if cached_file(name, "vocab.json", _raise_exceptions_for_missing_entries=False) is None:
             return None
@@ -80,7 +80,7 @@ def _load_feature_extractor(name: str, config: Wav2Vec2Config) -> Wav2Vec2Featur
 
 
 def new_processor(vocabulary: Vocabulary, config: Wav2Vec2Config) -> Wav2Vec2Processor:
-    """Returns a stock processor for a vocabulary of ours and a model of this `config`."""
+    """Returns a stock processor for a vocabulary that was built here, and a model of this `config`."""
     return Wav2Vec2Processor(feature_extractor=_new_feature_extractor(config), tokenizer=_new_tokenizer(vocabulary))
 
 

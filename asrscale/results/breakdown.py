@@ -135,7 +135,7 @@ def _rates_of_groups(tally: _Tally) -> dict[str, dict[str, Any]]:
 
 
 def _describe(one: _Compared) -> dict[str, Any]:
-    """Returns an utterance as it stands in the list of the worst."""
+    """Returns an utterance as an entry of the list of the worst."""
     return {
         "key": one.key,
         "word_edits": one.amounts.word_edits,

@@ -16,7 +16,7 @@ ENDS_PERCENT = (2.5, 97.5)  # of a 95 % interval
 # where there are some; with less than about 20 that is too narrow as well (Cameron, Gelbach and Miller 2008).
 MIN_SPEAKERS = 20
 
-NO_SPEAKER = -1  # stands for the speaker of an utterance where it is unknown
+NO_SPEAKER = -1  # the number of an unknown speaker
 
 
 def rates_by_speaker(amounts: NDArray[np.int32], speakers: NDArray[np.int32]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def write_upper_case_checkpoint(folder: Path) -> Recognizer:
     recognizer = move_head(build_recognizer("tiny", "", seed=3), letters)
     torch.manual_seed(5)
     torch.nn.init.normal_(recognizer.model.lm_head.weight, std=2.0)
-    recognizer.model.lm_head.weight.data[1:4] = 0.0  # <s>, </s> and <unk> are never said
+    recognizer.model.lm_head.weight.data[1:4] = 0.0  # <s>, </s> and <unk> are never the likeliest
     recognizer.model.lm_head.bias.data[1:4] = -1e4
     recognizer.save(folder)
     return load_recognizer(str(folder))
@@ -92,7 +92,7 @@ def test_a_trained_head_keeps_its_letters_in_another_vocabulary(tmp_path: Path) 
     (tmp_path / "vocab.json").write_text(json.dumps({token: id for id, token in enumerate(own)}))
     moved = build_recognizer(str(tmp_path / "upper"), "", vocab=str(tmp_path / "vocab.json"))
     moved.model.eval()
-    moved.model.lm_head.bias.data[-2:] = -1e4  # newly drawn rows, which the test must not hear by chance
+    moved.model.lm_head.bias.data[-2:] = -1e4  # newly drawn rows, which must not be the likeliest by chance
     texts, loss = spoken(before)
     assert any(texts) and moved.vocabulary.tokens == tuple(own)
     assert spoken(moved)[0] == texts and spoken(moved)[1] == pytest.approx(loss, rel=1e-5)
