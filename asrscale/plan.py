@@ -5,7 +5,7 @@ python -m asrscale.plan --model facebook/wav2vec2-large-960h --gpu rtx3060-12
 
 import json
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,10 +28,13 @@ from asrscale.training.memory_plan import SEARCHED, search
 LENGTHS_SECONDS = (5.0, 10.0, 20.0)  # shown; without data, the last is the longest utterance
 BUDGETS = 33  # points on the curve of time over memory
 
+# The planner's own flags; all others are those of a run.
+OWN_FLAGS = ("gpu", "gpus", "json", "html")
+
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """Says what fits on a GPU, what it is made of and how to run it; needs no GPU, and no data.
+    """Prints what fits on a GPU, what its memory holds and how to run it; needs no GPU, and no data.
 
     Takes the flags of launch/train.py; --config, --activation_checkpointing and --memory_cap_seconds are searched for
     where they are not given. With --train and --valid it reads the lengths, and describes the epochs.
@@ -46,18 +49,33 @@ class PlanOptions:
 
 
 def plan_options(**given: Any) -> PlanOptions:
-    """Makes the options from flags: those of a run, for which data are not needed, and the planner's own."""
-    own = {name: given.pop(name) for name in ("gpu", "gpus", "json", "html") if name in given}
-    needs_data = "train" in given or "valid" in given
-    without_data: dict[str, Any] = {} if needs_data else {"train": (), "valid": ()}
+    """Returns the options of flags: the planner's own, and those of a run, which here needs no data."""
+    own = {name: given.pop(name) for name in OWN_FLAGS if name in given}
+    has_data = "train" in given or "valid" in given
+    without_data: dict[str, Any] = {} if has_data else {"train": (), "valid": ()}
     return PlanOptions(**own, run=train_config(**without_data | given), given=tuple(given))
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What the planner has found."""
+
+    title: str
+    lengths_seconds: Collection[float]  # of utterances, of which it is shown how many fit
+    ways: Sequence[Choice]  # the fastest that fits first
+    how_to_run: str  # the command of the first way, and what its run looks like
+
+    @property
+    def best(self) -> Choice:
+        """The first way, which fits if any does."""
+        return self.ways[0]
 
 
 def plan(options: PlanOptions) -> None:
     """Finds what fits and prints it.
 
     Raises:
-        CliError: The model, the data or the GPU is not known, nothing fits, or the page cannot be written.
+        CliError: There is no such model, data or GPU, nothing fits, or the page cannot be written.
     """
     if options.gpus < 1:
         raise CliError(f"--gpus {options.gpus}: give 1 or more")
@@ -66,42 +84,30 @@ def plan(options: PlanOptions) -> None:
     longest_seconds = run_plan.longest_samples / SAMPLE_RATE_HZ if run_plan else LENGTHS_SECONDS[-1]
     lengths_seconds = {*(seconds for seconds in LENGTHS_SECONDS if seconds < longest_seconds), longest_seconds}
     found = search(options.run, lengths_seconds, gpus, options.gpus, fixed=options.given)
+    report = _report(options, run_plan, lengths_seconds, found)
 
-    # Of one kind of GPU every way is shown, of several the best of each.
-    ways = [way for of_gpu in found.values() for way in (of_gpu if len(gpus) == 1 else of_gpu[:1])]
-    best = ways[0]
-    title = (
-        f"{options.run.model.model} on {options.gpus} × {options.gpu}, utterances of {longest_seconds:.3g} s and less"
-    )
-    how_to_run = _command(options, best)
-    if run_plan and best.cap_seconds:
-        how_to_run += f"\n\n{_epochs(options.run, run_plan, best)}"
     if options.html:
-        _write_page(options, title, how_to_run, ways, lengths_seconds)
+        _write_page(options.html, report, _ways_by_budget(options, report))
     if options.json:
-        print(json.dumps([way.to_dict() for way in ways], indent=2))
+        print(json.dumps([way.to_dict() for way in report.ways], indent=2))
         return
-    table = [plan_text.header(lengths_seconds), *map(plan_text.row, ways)]
-    print(f"{title}\n\n{plan_text.aligned(table)}")
+    _print_table(report)
     if len(gpus) > 1:
         return
-    if not best.cap_seconds:
+    if not report.best.cap_seconds:
         raise CliError(_nothing_fits(options, longest_seconds))
-    peak_bytes = best.peak_bytes | {f"of {best.gpu.memory_gib:g} GiB": sum(best.peak_bytes.values())}
-    print("\n" + plan_text.memory_table("peak of the first line", peak_bytes))
-    print("\n" + plan_text.memory_table("beside the GPU, at most, for rank 0", best.host_bytes))
-    print(f"\n{how_to_run}")
+    _print_best(report)
 
 
 def _gpus(options: PlanOptions) -> list[Gpu]:
-    """The kinds of GPU that were asked for, with --memory_gib if it is given."""
+    """Returns the requested kinds of GPU, with --memory_gib if it is given."""
     gpus = list(GPUS.values()) if options.gpu == "all" else [find_gpu(options.gpu)]
     memory_gib = options.run.memory.memory_gib
     return [replace(gpu, memory_gib=memory_gib or gpu.memory_gib) for gpu in gpus]
 
 
 def _run_plan(options: PlanOptions) -> RunPlan | None:
-    """The plan of a run on the data that were given, if any."""
+    """Returns the plan of a run on the given data; None without any."""
     config = options.run
     if not config.data.train:
         return None
@@ -117,8 +123,34 @@ def _run_plan(options: PlanOptions) -> RunPlan | None:
     )
 
 
+def _report(
+    options: PlanOptions,
+    run_plan: RunPlan | None,
+    lengths_seconds: Collection[float],
+    found: Mapping[str, Sequence[Choice]],
+) -> _Report:
+    """Returns what to show of the choices that were found for each GPU: all of a single GPU, else the best of each."""
+    if len(found) == 1:
+        [ways] = found.values()
+    else:
+        ways = [choices[0] for choices in found.values()]
+
+    best = ways[0]
+    how_to_run = _command(options, best)
+    if run_plan and best.cap_seconds:
+        how_to_run += f"\n\n{_epochs(options.run, run_plan, best)}"
+    hardware = f"{options.gpus} × {options.gpu}"
+    utterances = f"utterances of {max(lengths_seconds):.3g} s and less"
+    return _Report(
+        title=f"{options.run.model.model} on {hardware}, {utterances}",
+        lengths_seconds=lengths_seconds,
+        ways=ways,
+        how_to_run=how_to_run,
+    )
+
+
 def _command(options: PlanOptions, best: Choice) -> str:
-    """The command that trains so, with the flags that were given."""
+    """Returns the command that trains so, with the flags that were given."""
     model = shlex.quote(options.run.model.model)
     command = f"deepspeed --num_gpus {options.gpus} launch/train.py --model {model} {best.flags}"
     settings = to_dict(options.run)
@@ -131,7 +163,7 @@ def _command(options: PlanOptions, best: Choice) -> str:
 
 
 def _epochs(config: TrainConfig, run_plan: RunPlan, best: Choice) -> str:
-    """What the run on these data looks like: steps, padding, balance, hours."""
+    """Returns what the run on these data looks like: steps, padding, balance, hours."""
     epochs_steps = round(config.batching.epochs * run_plan.steps_per_epoch)
     steps = config.batching.max_steps or max(1, epochs_steps)
     hours = steps * best.step_seconds / 3600
@@ -140,8 +172,25 @@ def _epochs(config: TrainConfig, run_plan: RunPlan, best: Choice) -> str:
     return f"{first_line}\n{describe_plan(run_plan, world_size=best.gpus, cap_samples=cap_samples)}"
 
 
+def _print_table(report: _Report) -> None:
+    """Prints a line for each way to run."""
+    rows = [plan_text.header(report.lengths_seconds)]
+    rows += [plan_text.row(way) for way in report.ways]
+    print(f"{report.title}\n\n{plan_text.aligned(rows)}")
+
+
+def _print_best(report: _Report) -> None:
+    """Prints what the best way needs of the GPU and beside it, and how to run it."""
+    best = report.best
+    total_bytes = sum(best.peak_bytes.values())
+    peak_bytes = best.peak_bytes | {f"of {best.gpu.memory_gib:g} GiB": total_bytes}
+    print("\n" + plan_text.memory_table("peak of the first line", peak_bytes))
+    print("\n" + plan_text.memory_table("beside the GPU, at most, for rank 0", best.host_bytes))
+    print(f"\n{report.how_to_run}")
+
+
 def _nothing_fits(options: PlanOptions, longest_seconds: float) -> str:
-    """What to change where no way to run fits."""
+    """Returns what to change where no way to run fits."""
     removals = "".join(f"leave out --{name}, " for name in SEARCHED if name in options.given)
     return (
         f"an utterance of {longest_seconds:.3g} s fits {options.gpus} × {options.gpu} in no way: {removals}choose a "
@@ -149,27 +198,27 @@ def _nothing_fits(options: PlanOptions, longest_seconds: float) -> str:
     )
 
 
-def _write_page(
-    options: PlanOptions,
-    title: str,
-    how_to_run: str,
-    ways: Sequence[Choice],
-    lengths_seconds: Collection[float],
-) -> None:
+def _ways_by_budget(options: PlanOptions, report: _Report) -> list[list[Choice]]:
+    """Returns the choices for GPUs like the best's, of growing memory up to its own."""
+    gpu = report.best.gpu
+    sizes_gib = np.linspace(gpu.memory_gib / BUDGETS, gpu.memory_gib, BUDGETS).tolist()
+    budgets = [replace(gpu, name=f"{size_gib} GiB", memory_gib=size_gib) for size_gib in sizes_gib]
+    found = search(options.run, report.lengths_seconds, budgets, options.gpus, fixed=options.given)
+    return list(found.values())
+
+
+def _write_page(path: str, report: _Report, ways_by_budget: Sequence[Sequence[Choice]]) -> None:
     """Writes the page of `--html`."""
-    best = ways[0]
-    sizes_gib = np.linspace(best.gpu.memory_gib / BUDGETS, best.gpu.memory_gib, BUDGETS).tolist()
-    budgets = [replace(best.gpu, name=f"{gib} GiB", memory_gib=gib) for gib in sizes_gib]
-    by_budget = search(options.run, lengths_seconds, budgets, best.gpus, fixed=options.given)
-    table = html.table("estimated, the fastest first", plan_text.header(lengths_seconds), map(plan_text.row, ways))
+    best = report.best
+    header = plan_text.header(report.lengths_seconds)
+    rows = [plan_text.row(way) for way in report.ways]
     largest_pass = f"{best.pass_utterances} × {best.longest.seconds:.3g} s, with {best.flags}"
     sections = {
-        "What fits": [table],
+        "What fits": [html.table("estimated, the fastest first", header, rows)],
         f"Memory of the largest pass of a step: {largest_pass}": plan_page.memory_blocks(best),
-        "Memory against time": plan_page.frontier_blocks(best, by_budget.values()),
+        "Memory against time": plan_page.frontier_blocks(best, ways_by_budget),
     }
-    assert options.html is not None
-    html.write_page(options.html, title, how_to_run, sections)
+    html.write_page(path, report.title, report.how_to_run, sections)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""What fits on a GPU and how fast it is, known without one.
+"""What fits on a GPU and how fast it is, estimated without one.
 
-Read pass_cost (what a pass costs), deepspeed_states (what is there besides), choices (what to do with it).
+Read in this order: pass_cost (what a pass costs), deepspeed_states (what DeepSpeed keeps besides), gpu_memory (what
+both make of a GPU's memory), choices (every way to run, compared).
 """

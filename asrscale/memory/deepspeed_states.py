@@ -1,109 +1,228 @@
-"""What DeepSpeed keeps on GPU and host beside the activations of a pass."""
+"""What DeepSpeed keeps on each GPU besides the activations of a pass.
+
+The formulas are for DeepSpeed 0.19.8 with the settings of `training.ds_config.resolve_ds_config`: gradients are
+accumulated and reduced in fp32. All were measured on CPU ranks; comments name what a term is where that is known.
+tests/bench/bench_memory.py repeats the measurement, docs/memory.md has the formulas as a table.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
-from asrscale.memory.gpus import GIB, Gpu
+FP32_BYTES = torch.float32.itemsize
+FP64_BYTES = torch.float64.itemsize
+OPTIMIZER_BYTES = 3 * FP32_BYTES  # of a parameter: fp32 weights and both moments of AdamW
 
-# Constants that cannot be traced; docs/memory.md has where each comes from.
-CONTEXT_BYTES = int(0.5 * GIB)  # CUDA's context with lazily loaded kernels: 0.3 to 0.5 GB
-
-
-CUBLAS_BYTES = 2 * 8_519_680  # workspaces of the forward and the backward thread
-
-
-NCCL_BYTES = int(0.7 * GIB)  # of several GPUs: 0.54 to 0.69 GB a communicator
-
-
-LIBRARIES_BYTES = int(0.7 * GIB)  # resident after the imports and DeepSpeed's start, without CUDA's
-
-
-LOADER_BYTES_PER_SECOND = 160_000  # three steps of int16, and the payloads and samples that become one (loader.py)
-
-
-FRAGMENTATION = 0.05  # of what is allocated: replays of the caching allocator needed 0.7 to 4.5 %, checkpointed less
-
-
-def outside_bytes(world_size: int) -> float:
-    """What a GPU holds that no allocator of torch knows of."""
-    return float(CONTEXT_BYTES + CUBLAS_BYTES + (NCCL_BYTES if world_size > 1 else 0))
-
-
-def activation_budget_bytes(gpu: Gpu, states: "States", world_size: int) -> float:
-    """What is left for activations in a pass; negative where not even an optimizer step fits."""
-    room = (gpu.memory_gib * GIB - outside_bytes(world_size)) / (1 + FRAGMENTATION) - sum(states.resident.values())
-    return room - (states.backward_bytes if room >= states.step_bytes else states.step_bytes)
+# DeepSpeed's defaults for settings that a configuration leaves out, in elements.
+DEFAULT_BUCKET = 5e8
+DEFAULT_LIVE_PARAMETERS = 1e9
+DEFAULT_SUB_GROUP = 1e9
 
 
 @dataclass(frozen=True)
 class States:
     """Bytes that DeepSpeed keeps on each GPU besides activations.
 
-    `weights`, `gradients` and `optimizer` (fp32 weights and both moments) are there in every pass and step, `buckets`
-    are its buffers; the rest comes and goes.
+    `weights`, `gradients`, `optimizer` and `buckets` are allocated in every pass and step; the rest comes and goes.
     """
 
     weights: float
     gradients: float
-    optimizer: float
-    buckets: float
+    optimizer: float  # fp32 weights and both moments
+    buckets: float  # DeepSpeed's buffers
     backward_bytes: float  # at most in a backward pass, on top
     step_bytes: float  # in an optimizer step, on top
 
     @property
     def resident(self) -> dict[str, float]:
-        """What is there all the time, by name."""
-        return {name: vars(self)[name] for name in ("weights", "gradients", "optimizer", "buckets")}
+        """What is allocated all the time, by name."""
+        return {
+            "weights": self.weights,
+            "gradients": self.gradients,
+            "optimizer": self.optimizer,
+            "buckets": self.buckets,
+        }
 
 
 def deepspeed_states(zero: Mapping[str, Any], model: nn.Module, world_size: int) -> States:
-    """What DeepSpeed 0.19.8 keeps with `engine.resolve_ds_config`'s settings, measured on CPU ranks.
+    """Returns what DeepSpeed keeps on each of `world_size` GPUs.
 
-    tests/bench/bench_memory.py repeats the measurement; docs/memory.md has the formulas as a table. `zero` is the
-    resolved "zero_optimization" section; `model` is in the precision that it computes in, and its content is not read.
+    Args:
+        zero: The resolved "zero_optimization" section.
+        model: The model in the precision that it computes in; its content is not read.
+        world_size: How many GPUs work together.
     """
-    learned = [p.numel() for p in model.parameters() if p.requires_grad]
-    parameters, t, largest = sum(p.numel() for p in model.parameters()), sum(learned), max(learned)
-    stage, weight_bytes = zero["stage"], next(model.parameters()).element_size()
-    share, half, n = t / world_size, weight_bytes == 2, weight_bytes * parameters
-    bucket = int(zero.get("reduce_bucket_size", 5e8))  # DeepSpeed's default
-    # Reduced in fp32: the bucket's gradients, and their copy.
-    reduced = (6 if half else 4) * min(max(bucket, largest), t)
-    buffer = weight_bytes * bucket * (2 if zero.get("overlap_comm") else 1)
-    if zero.get("offload_optimizer"):  # 16-bit gradients are added up in fp32 on the GPU, others on the host
-        return States(n, 4 * share if half else 0, 0, buffer + weight_bytes * largest, reduced, 8 * largest)
+    sizes = _sizes(zero, model, world_size)
+    stage = zero["stage"]
+    if zero.get("offload_optimizer"):
+        return _offloaded(sizes, zero)
     if stage == 0:
-        return States(n, 4 * t, 8 * t, 0, 0, 4 * t)
-    if stage == 1 and half:  # DeepSpeed's BF16_Optimizer keeps whole fp32 gradients
-        return States(n, 4 * t, 12 * share, 0, 2 * t, 6 * t)
+        return _stage_0(sizes)
+    if stage == 1 and sizes.half:
+        return _stage_1_half(sizes)
     if stage == 1:
-        return States(n, 0, 12 * share, 0, 4 * t + buffer, 4 * t + 4 * share)
+        return _stage_1_fp32(sizes, zero)
     if stage == 2:
-        step = 8 * largest if half else 4 * share
-        return States(n, 4 * share, 12 * share, buffer, reduced + (0 if half else 4 * share), step)
-    live = min(parameters, int(zero.get("stage3_max_live_parameters", 1e9)) + largest)
-    gathered = weight_bytes * live if world_size > 1 else 2 * bucket
-    step = 4 * min(share, int(zero.get("sub_group_size", 1e9)) + largest)  # gradients of so much are copied at a time
-    return States(n / world_size, 4 * share, 12 * share, 4 * bucket, gathered + reduced, step)
+        return _stage_2(sizes, zero)
+    return _stage_3(sizes, zero)
 
 
-def host_bytes(zero: Mapping[str, Any], model: nn.Module, world_size: int, share_seconds: float) -> dict[str, float]:
-    """Host memory of rank 0, which writes the checkpoints, by what it is for; not all of it is there at once.
+@dataclass(frozen=True)
+class _Sizes:
+    """What the formulas of all stages are made of; in elements, unless a name says bytes."""
 
-    A rank's share of a step is `share_seconds` of padded audio; the rest is as for `deepspeed_states`.
+    parameters: int
+    trained: int  # parameters that have a gradient
+    largest: int  # elements of the largest trained parameter
+    bucket: int  # gradients that are reduced at a time
+    element_bytes: int  # of a weight in the precision that the model computes in: 2 or 4
+    world_size: int
+
+    @property
+    def half(self) -> bool:
+        """Whether the model computes in 16 bits."""
+        return self.element_bytes == 2
+
+    @property
+    def share(self) -> float:
+        """Trained parameters whose optimizer states a rank keeps."""
+        return self.trained / self.world_size
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of the whole model in the precision that it computes in."""
+        return self.element_bytes * self.parameters
+
+    @property
+    def norm_bytes(self) -> int:
+        """Copy of a gradient that its norm is computed of, in fp64 (`get_norm_dtype` in deepspeed/runtime/zero)."""
+        return FP64_BYTES * self.largest
+
+    @property
+    def reduced_bytes(self) -> int:
+        """What reducing a bucket in fp32 needs: its gradients, and in 16 bits their copy in fp32 beside them.
+
+        A gradient larger than the bucket is reduced by itself.
+        """
+        elements = min(max(self.bucket, self.largest), self.trained)
+        gradient_bytes = self.element_bytes + FP32_BYTES if self.half else FP32_BYTES
+        return gradient_bytes * elements
+
+
+def _sizes(zero: Mapping[str, Any], model: nn.Module, world_size: int) -> _Sizes:
+    """Returns the sizes of a model and of a configuration's buckets."""
+    parameters = list(model.parameters())
+    trained = [parameter.numel() for parameter in parameters if parameter.requires_grad]
+    return _Sizes(
+        parameters=sum(parameter.numel() for parameter in parameters),
+        trained=sum(trained),
+        largest=max(trained),
+        bucket=int(zero.get("reduce_bucket_size", DEFAULT_BUCKET)),
+        element_bytes=parameters[0].element_size(),
+        world_size=world_size,
+    )
+
+
+def _bucket_bytes(sizes: _Sizes, zero: Mapping[str, Any]) -> int:
+    """Returns the buffer that stages 1 and 2 collect gradients in; a second one fills while the first is reduced."""
+    buffers = 2 if zero.get("overlap_comm") else 1
+    return sizes.element_bytes * sizes.bucket * buffers
+
+
+def _stage_0(sizes: _Sizes) -> States:
+    """Returns what every rank keeps where nothing is shared; in fp32, the only precision in which it is allowed.
+
+    The optimizer updates the model's own weights, so that only both moments are added.
     """
-    parameters, t = (sum(p.numel() for p in model.parameters() if p.requires_grad or whole) for whole in (True, False))
-    weight_bytes = next(model.parameters()).element_size()
-    # Weights, gradients and moments in fp32, weights to send back; in fp32 also the gradients that are added up.
-    offloaded = (16 + weight_bytes) * t / world_size + (4 * t if weight_bytes == 4 else 0)
-    return {
-        "Python and its libraries": LIBRARIES_BYTES,
-        "the model as it is loaded": 4 * parameters,
-        "frozen weights for checkpoints": 4 * (parameters - t),
-        "a checkpoint as it is written": 12 * t,
-        "optimizer on the host": offloaded if zero.get("offload_optimizer") else 0,
-        "read ahead, pinned": LOADER_BYTES_PER_SECOND * share_seconds,
-    }
+    fp32_bytes = FP32_BYTES * sizes.trained
+    return States(
+        weights=sizes.weights_bytes,
+        gradients=fp32_bytes,
+        optimizer=2 * fp32_bytes,
+        buckets=0,
+        backward_bytes=0,
+        step_bytes=fp32_bytes,
+    )
+
+
+def _stage_1_half(sizes: _Sizes) -> States:
+    """Returns what ZeRO-1 keeps in 16 bits: DeepSpeed's BF16_Optimizer, which keeps whole fp32 gradients."""
+    return States(
+        weights=sizes.weights_bytes,
+        gradients=FP32_BYTES * sizes.trained,
+        optimizer=OPTIMIZER_BYTES * sizes.share,
+        buckets=0,
+        backward_bytes=sizes.element_bytes * sizes.trained,  # the 16-bit gradients of a pass
+        step_bytes=6 * sizes.trained,
+    )
+
+
+def _stage_1_fp32(sizes: _Sizes, zero: Mapping[str, Any]) -> States:
+    """Returns what ZeRO-1 keeps in fp32: gradients come and go, and a step makes a flat copy of a rank's share."""
+    gradient_bytes = FP32_BYTES * sizes.trained
+    flat_bytes = FP32_BYTES * sizes.share
+    return States(
+        weights=sizes.weights_bytes,
+        gradients=0,
+        optimizer=OPTIMIZER_BYTES * sizes.share,
+        buckets=0,
+        backward_bytes=gradient_bytes + _bucket_bytes(sizes, zero),
+        step_bytes=gradient_bytes + flat_bytes,
+    )
+
+
+def _stage_2(sizes: _Sizes, zero: Mapping[str, Any]) -> States:
+    """Returns what ZeRO-2 keeps: a rank's share of gradients and optimizer states, and the buffer of a bucket.
+
+    In fp32 a second copy of the share of the gradients exists for a while, in a pass and in a step.
+    """
+    gradient_bytes = FP32_BYTES * sizes.share
+    return States(
+        weights=sizes.weights_bytes,
+        gradients=gradient_bytes,
+        optimizer=OPTIMIZER_BYTES * sizes.share,
+        buckets=_bucket_bytes(sizes, zero),
+        backward_bytes=sizes.reduced_bytes + (0 if sizes.half else gradient_bytes),
+        step_bytes=sizes.norm_bytes if sizes.half else gradient_bytes,
+    )
+
+
+def _offloaded(sizes: _Sizes, zero: Mapping[str, Any]) -> States:
+    """Returns what ZeRO-2 keeps where the optimizer and its states are on the host.
+
+    16-bit gradients are added up in fp32 on the GPU, others on the host.
+    """
+    return States(
+        weights=sizes.weights_bytes,
+        gradients=FP32_BYTES * sizes.share if sizes.half else 0,
+        optimizer=0,
+        buckets=_bucket_bytes(sizes, zero) + sizes.element_bytes * sizes.largest,
+        backward_bytes=sizes.reduced_bytes,
+        step_bytes=sizes.norm_bytes,
+    )
+
+
+def _stage_3(sizes: _Sizes, zero: Mapping[str, Any]) -> States:
+    """Returns what ZeRO-3 keeps: a share of everything; a pass gathers weights, a step copies gradients.
+
+    Weights are gathered up to `stage3_max_live_parameters`, and gradients copied by `sub_group_size`: the parameter
+    that crosses a limit is whole.
+    """
+    live_limit = int(zero.get("stage3_max_live_parameters", DEFAULT_LIVE_PARAMETERS))
+    live = min(sizes.parameters, live_limit + sizes.largest)
+    gathered_bytes = sizes.element_bytes * live if sizes.world_size > 1 else 2 * sizes.bucket
+
+    sub_group = int(zero.get("sub_group_size", DEFAULT_SUB_GROUP))
+    copied = min(sizes.share, sub_group + sizes.largest)
+
+    return States(
+        weights=sizes.weights_bytes / sizes.world_size,
+        gradients=FP32_BYTES * sizes.share,
+        optimizer=OPTIMIZER_BYTES * sizes.share,
+        buckets=4 * sizes.bucket,
+        backward_bytes=gathered_bytes + sizes.reduced_bytes,
+        step_bytes=FP32_BYTES * copied,
+    )

@@ -6,6 +6,9 @@ from asrscale.common.errors import CliError
 
 GIB = 2**30
 
+MIN_GIB = 1  # no card has less
+MAX_GIB = 1024  # more is a number of megabytes, or a slip
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -18,35 +21,46 @@ class Gpu:
     link_gb_per_second: float  # to another GPU of the node, one direction: NVLink, or PCIe
 
 
-GPUS = {
-    gpu.name: gpu
-    for gpu in (
-        Gpu("rtx3050-6", 5.8, 13.5, 168, 8),
-        Gpu("rtx4060-8", 7.75, 30, 272, 8),
-        Gpu("rtx3060-12", 11.75, 25.5, 360, 16),
-        Gpu("t4-16", 14.6, 65, 320, 8),
-        Gpu("v100-16", 15.77, 125, 900, 75),
-        Gpu("l4-24", 22.0, 121, 300, 16),
-        Gpu("rtx4090-24", 23.5, 165, 1008, 16),
-        Gpu("v100-32", 31.7, 125, 900, 75),
-        Gpu("a100-40", 39.4, 312, 1555, 250),
-        Gpu("a100-80", 79.1, 312, 2039, 250),
-        Gpu("h100-80", 79.1, 989, 3350, 400),
-        Gpu("h200-141", 139.8, 989, 4800, 400),
-    )
-}
+_KNOWN = (
+    Gpu(name="rtx3050-6", memory_gib=5.8, teraflops=13.5, memory_gb_per_second=168, link_gb_per_second=8),
+    Gpu(name="rtx4060-8", memory_gib=7.75, teraflops=30, memory_gb_per_second=272, link_gb_per_second=8),
+    Gpu(name="rtx3060-12", memory_gib=11.75, teraflops=25.5, memory_gb_per_second=360, link_gb_per_second=16),
+    Gpu(name="t4-16", memory_gib=14.6, teraflops=65, memory_gb_per_second=320, link_gb_per_second=8),
+    Gpu(name="v100-16", memory_gib=15.77, teraflops=125, memory_gb_per_second=900, link_gb_per_second=75),
+    Gpu(name="l4-24", memory_gib=22.0, teraflops=121, memory_gb_per_second=300, link_gb_per_second=16),
+    Gpu(name="rtx4090-24", memory_gib=23.5, teraflops=165, memory_gb_per_second=1008, link_gb_per_second=16),
+    Gpu(name="v100-32", memory_gib=31.7, teraflops=125, memory_gb_per_second=900, link_gb_per_second=75),
+    Gpu(name="a100-40", memory_gib=39.4, teraflops=312, memory_gb_per_second=1555, link_gb_per_second=250),
+    Gpu(name="a100-80", memory_gib=79.1, teraflops=312, memory_gb_per_second=2039, link_gb_per_second=250),
+    Gpu(name="h100-80", memory_gib=79.1, teraflops=989, memory_gb_per_second=3350, link_gb_per_second=400),
+    Gpu(name="h200-141", memory_gib=139.8, teraflops=989, memory_gb_per_second=4800, link_gb_per_second=400),
+)
+GPUS = {gpu.name: gpu for gpu in _KNOWN}  # the smallest first
 
 
 def find_gpu(name: str) -> Gpu:
-    """A GPU by its name, or one of so many GiB that is as fast as the largest known that has no more.
+    """Returns the GPU of a name, or for a number one of so many GiB.
+
+    The latter is as fast as the largest known GPU that has no more memory, or as the smallest where none has so little.
 
     Raises:
-        CliError: Neither.
+        CliError: `name` is neither the name of a known GPU nor a number of GiB from 1 to 1024.
     """
     if name in GPUS:
         return GPUS[name]
-    if not name.replace(".", "", 1).isdigit() or not 1 <= float(name) <= 1024:
+    if not _is_memory_size(name):
         raise CliError(f"--gpu {name}: give the GiB of a card, or one of {', '.join(GPUS)}")
-    smaller = [gpu for gpu in GPUS.values() if gpu.memory_gib <= float(name)]
-    like = max(smaller, key=lambda gpu: gpu.memory_gib) if smaller else next(iter(GPUS.values()))
-    return replace(like, name=f"{name} GiB", memory_gib=float(name))
+
+    memory_gib = float(name)
+    not_larger = [gpu for gpu in GPUS.values() if gpu.memory_gib <= memory_gib]
+    if not_larger:
+        similar = max(not_larger, key=lambda gpu: gpu.memory_gib)
+    else:
+        similar = next(iter(GPUS.values()))
+    return replace(similar, name=f"{name} GiB", memory_gib=memory_gib)
+
+
+def _is_memory_size(text: str) -> bool:
+    """Whether a text is a plain number (no sign, no exponent) of GiB that a card may have."""
+    digits = text.replace(".", "", 1)
+    return digits.isdigit() and MIN_GIB <= float(text) <= MAX_GIB

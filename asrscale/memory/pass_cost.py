@@ -1,89 +1,205 @@
 """The memory and time of a training pass as linear functions of its utterances.
 
-Shapes: B utterances of a pass, T samples, F frames, L labels.
+Shapes: B utterances of a pass, T samples, F frames, L labels; N operations of a pass.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import Wav2Vec2ForCTC
 
-from asrscale.data.batches import LABELS_PER_SECOND
+from asrscale.data.batches import LABELS_PER_SECOND, Batch
 from asrscale.memory.cuda_kernels import CudaSemantics
-from asrscale.memory.tape import Tape, tensor_bytes
+from asrscale.memory.meta_operations import tensor_bytes
+from asrscale.memory.tape import Row, Tape
 from asrscale.model.forward import count_frames, ctc_losses, forward_logits
 from asrscale.model.padding import SLICE_SAMPLES
 from asrscale.model.recognizer import Recognizer
 from asrscale.model.regularisation import Regulariser
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
+# Sizes of the two passes that are traced, in slices of a frozen stem. Only whole ones: what a pass costs is linear in
+# its utterances, apart from a last slice that is not full.
+FEW_SLICES = 2
+MANY_SLICES = 3
+
+
+@dataclass(frozen=True, eq=False)
+class LinearCost:
+    """A cost of each operation of a pass, linear in the utterances of the pass."""
+
+    base: NDArray[np.float64]  # (N,) of no utterances
+    slope: NDArray[np.float64]  # (N,) of each utterance
+
+    def of(self, utterances: float) -> NDArray[np.float64]:
+        """Returns the cost (N,) of each operation for so many utterances."""
+        cost: NDArray[np.float64] = self.base + self.slope * utterances
+        return cost
+
+
+@dataclass(frozen=True)
+class ForwardRows:
+    """Numbers of the operations at which the forward pass ends."""
+
+    logits: int  # the operation that completes the logits
+    loss: int  # the last operation before the backward pass
+
 
 @dataclass(frozen=True, eq=False)
 class PassCost:
-    """What passes of one length cost on one device: everything is linear in their utterances B."""
+    """What passes of utterances of one length cost on one device: everything is linear in their number."""
 
     seconds: float  # length of each utterance
     weights_bytes: int  # of the model, in the precision it computes in
-    base: NDArray[np.float64]  # (N, 3) live bytes, FLOPs and bytes moved of each operation, for B = 0
-    slope: NDArray[np.float64]  # (N, 3) the same for each utterance
-    forward_rows: tuple[int, int]  # operations before the loss, and with it
+    live_bytes: LinearCost  # alive at each operation, weights included
+    flops: LinearCost
+    moved_bytes: LinearCost  # read and written by each operation
+    forward_rows: ForwardRows
 
     def timeline_bytes(self, utterances: float) -> NDArray[np.float64]:
-        """(N,) what is alive above the weights; a gradient is there only in the moment it is computed in."""
-        timeline: NDArray[np.float64] = self.base[:, 0] + self.slope[:, 0] * utterances - self.weights_bytes
+        """Returns what is alive above the weights at each operation (N,), with a gradient only where it is computed."""
+        timeline: NDArray[np.float64] = self.live_bytes.of(utterances) - self.weights_bytes
         return timeline
 
     def max_utterances(self, budget_bytes: float) -> float:
-        """How many fit a budget that the weights are not part of; a fraction, 0 where none does."""
-        room, slope = budget_bytes - self.timeline_bytes(0), self.slope[:, 0]
+        """Returns how many utterances fit a budget that does not hold the weights: a fraction, 0 where none does."""
+        room_bytes = budget_bytes - self.timeline_bytes(0)
+        slope = self.live_bytes.slope
         grows = slope > 0
-        return max(0.0, float((room[grows] / slope[grows]).min())) if (room[~grows] >= 0).all() else 0.0
+        if (room_bytes[~grows] < 0).any():
+            return 0.0
+        fitting = (room_bytes[grows] / slope[grows]).min()
+        return max(0.0, float(fitting))
 
 
 def trace_pass(recognizer: Recognizer, seconds: float, regulariser: Regulariser, semantics: CudaSemantics) -> PassCost:
-    """Runs passes of two sizes on meta tensors, of utterances of so many seconds.
+    """Returns what passes cost, from two of them on meta tensors.
 
-    `recognizer` is of `model.sketch_recognizer`, in training mode, frozen and checkpointed as it will be; `regulariser`
-    is attached to it; `semantics` knows what the device's kernels keep for the backward pass and need meanwhile.
+    Args:
+        recognizer: A model on the meta device, in training mode, frozen and checkpointed as it will be.
+        seconds: The length of each utterance.
+        regulariser: The one that is attached to the model.
+        semantics: What the device's kernels keep for the backward pass and need meanwhile.
     """
-    model, samples = recognizer.model, int(seconds * SAMPLE_RATE_HZ)
-    frames, size = int(count_frames(model, torch.tensor(samples))), max(1, SLICE_SAMPLES // samples)
-    tapes = []
-    for B in (2 * size, 3 * size):  # whole slices of a frozen stem
-        waveforms = torch.empty(B, samples, dtype=torch.int16, device="meta")
-        labels = torch.empty(B, max(1, int(seconds * LABELS_PER_SECOND)), dtype=torch.int64, device="meta")
-        regulariser.time_mask = torch.empty(B, frames, dtype=torch.bool, device="meta")
-        tapes.append(Tape("meta", semantics.scratch))
-        with semantics:
-            run_pass(recognizer, waveforms, labels[:, 0], labels, labels[:, 0], tapes[-1])
-    few, many = (np.array(tape.rows) for tape in tapes)
-    slope = (many - few) / size
-    weights_bytes = tensor_bytes([*model.parameters(), *model.buffers()])
-    before, after = tapes[0].forward_rows
-    return PassCost(seconds, weights_bytes, few - 2 * size * slope, slope, (before, after))
-
-
-def run_pass(
-    recognizer: Recognizer, waveforms: Tensor, num_samples: Tensor, labels: Tensor, num_labels: Tensor, tape: Tape
-) -> None:
-    """Forward, loss and backward under a tape, as `fit` runs a pass; each gradient is dropped when it is whole."""
+    slice_utterances = max(1, SLICE_SAMPLES // int(seconds * SAMPLE_RATE_HZ))
+    few = _trace(recognizer, FEW_SLICES * slice_utterances, seconds, regulariser, semantics)
+    many = _trace(recognizer, MANY_SLICES * slice_utterances, seconds, regulariser, semantics)
     model = recognizer.model
-    encoder, learned = model.wav2vec2.feature_extractor, [p for p in model.parameters() if p.requires_grad]
-    hooks = [p.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", None)) for p in learned]
-    if len(learned) < len(list(model.parameters())):  # a frozen stem runs in slices
-        hooks += [encoder.register_forward_pre_hook(lambda *_: tape.fold(True))]
-        hooks += [encoder.register_forward_hook(lambda *_: tape.fold(False))]
-    tape.hold([*model.parameters(), *model.buffers(), waveforms, num_samples, labels, num_labels])
-    with tape:
-        logits = forward_logits(model, recognizer, waveforms, num_samples)
-        tape.forward_rows = [len(tape.rows)]
-        loss = ctc_losses(logits, count_frames(model, num_samples), labels, num_labels, 0).sum()
+    return PassCost(
+        seconds=seconds,
+        weights_bytes=tensor_bytes([*model.parameters(), *model.buffers()]),
+        live_bytes=_line(few, many, lambda row: row.live_bytes),
+        flops=_line(few, many, lambda row: row.flops),
+        moved_bytes=_line(few, many, lambda row: row.moved_bytes),
+        forward_rows=few.forward_rows,
+    )
+
+
+def run_pass(recognizer: Recognizer, batch: Batch, tape: Tape) -> ForwardRows:
+    """Runs forward, loss and backward under a tape, as training does; each gradient is dropped when it is whole."""
+    model = recognizer.model
+    tape.hold([*model.parameters(), *model.buffers()])
+    tape.hold([batch.waveforms, batch.num_samples, batch.labels, batch.num_labels])
+    with _hooks(model, tape), tape:
+        logits = forward_logits(model, recognizer, batch.waveforms, batch.num_samples)
+        logits_row = len(tape.rows) - 1
+
+        # Without names for what is computed on the way: a name would keep it alive.
+        loss = ctc_losses(
+            logits,
+            count_frames(model, batch.num_samples),
+            batch.labels,
+            batch.num_labels,
+            blank=0,
+        ).sum()
         del logits
-        # loss.backward() would leave the mode that stands for CUDA.
-        start = (loss,), (torch.ones_like(loss),), False, False, ()
-        tape.forward_rows += [len(tape.rows)]
-        torch.autograd.graph._engine_run_backward(*start, allow_unreachable=True, accumulate_grad=True)
-    for hook in hooks:
-        hook.remove()
+        gradient = torch.ones_like(loss)
+        loss_row = len(tape.rows) - 1
+
+        backward_in_modes(loss, gradient)
+    return ForwardRows(logits=logits_row, loss=loss_row)
+
+
+def backward_in_modes(loss: Tensor, gradient: Tensor) -> None:
+    """Does what `loss.backward(gradient)` does, which would leave the mode that stands for CUDA."""
+    torch.autograd.graph._engine_run_backward(
+        (loss,),
+        grad_tensors=(gradient,),
+        keep_graph=False,
+        create_graph=False,
+        inputs=(),
+        allow_unreachable=True,
+        accumulate_grad=True,
+    )
+
+
+@dataclass(frozen=True)
+class _Trace:
+    """A pass that was run on meta tensors."""
+
+    utterances: int
+    rows: list[Row]
+    forward_rows: ForwardRows
+
+
+def _trace(
+    recognizer: Recognizer, utterances: int, seconds: float, regulariser: Regulariser, semantics: CudaSemantics
+) -> _Trace:
+    """Runs a pass on meta tensors; the arguments are those of `trace_pass`."""
+    batch = _meta_batch(utterances, seconds)
+    T = batch.waveforms.shape[1]
+    F = int(count_frames(recognizer.model, torch.tensor(T)))
+    regulariser.time_mask = torch.empty(utterances, F, dtype=torch.bool, device="meta")
+    tape = Tape("meta", semantics.scratch)
+    with semantics:
+        forward_rows = run_pass(recognizer, batch, tape)
+    return _Trace(utterances=utterances, rows=tape.rows, forward_rows=forward_rows)
+
+
+def _line(few: _Trace, many: _Trace, cost_of: Callable[[Row], float]) -> LinearCost:
+    """Returns the line through a cost of two passes, for each of their operations."""
+    few_costs = np.array([cost_of(row) for row in few.rows], np.float64)
+    many_costs = np.array([cost_of(row) for row in many.rows], np.float64)
+    slope = (many_costs - few_costs) / (many.utterances - few.utterances)
+    return LinearCost(base=few_costs - few.utterances * slope, slope=slope)
+
+
+def _meta_batch(utterances: int, seconds: float) -> Batch:
+    """Returns a batch without content, of utterances of one length with as many labels as fast speech has."""
+    T = int(seconds * SAMPLE_RATE_HZ)
+    L = max(1, int(seconds * LABELS_PER_SECOND))
+    labels = torch.empty(utterances, L, dtype=torch.int64, device="meta")
+    lengths = labels[:, 0]  # a view: two numbers an utterance are not worth storages of their own
+    return Batch(
+        utterances=np.arange(utterances),
+        waveforms=torch.empty(utterances, T, dtype=torch.int16, device="meta"),
+        num_samples=lengths,
+        labels=labels,
+        num_labels=lengths,
+    )
+
+
+@contextmanager
+def _hooks(model: Wav2Vec2ForCTC, tape: Tape) -> Iterator[None]:
+    """Drops each gradient when it is whole, and makes a stem that runs in slices one row of a tape."""
+    parameters = list(model.parameters())
+    learned = [parameter for parameter in parameters if parameter.requires_grad]
+    hooks = [parameter.register_post_accumulate_grad_hook(_drop_gradient) for parameter in learned]
+    if len(learned) < len(parameters):  # a frozen stem runs in slices
+        stem = model.wav2vec2.feature_extractor
+        hooks.append(stem.register_forward_pre_hook(lambda *_: tape.begin_fold()))
+        hooks.append(stem.register_forward_hook(lambda *_: tape.end_fold()))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _drop_gradient(parameter: Tensor) -> None:
+    parameter.grad = None

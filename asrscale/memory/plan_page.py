@@ -1,71 +1,87 @@
 """The HTML page of the planner: memory over the time of a step, and time over memory."""
 
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asrscale.common import html
 from asrscale.memory.choices import Choice
-from asrscale.memory.deepspeed_states import outside_bytes
+from asrscale.memory.gpu_memory import outside_bytes
 from asrscale.memory.gpus import GIB
 from asrscale.memory.plan_text import checkpointing_text
 from asrscale.memory.timing import operation_seconds
 
 MAX_POINTS = 400  # of a curve: more do not show
+STEP_WIDTH = 0.03  # of an optimizer step's line, as a share of the pass before it: its time is not estimated by itself
 
-Points = list[tuple[float, float]]
+Points: TypeAlias = list[tuple[float, float]]
 
 
 def memory_blocks(best: Choice) -> list[html.Block]:
-    """What the best choice's memory does in a step, and what it is made of."""
-    peak_gib = {name: size / GIB for name, size in best.peak_bytes.items()}
+    """Returns a plot of the best choice's memory over a step, and bars of what it is made of at its peak."""
     return [
         html.curves("GiB over seconds (estimated)", _timeline(best)),
-        html.bars("GiB at the peak", peak_gib),
+        html.bars("GiB at the peak", _in_gib(best.peak_bytes)),
     ]
 
 
 def frontier_blocks(best: Choice, choices_by_budget: Iterable[Sequence[Choice]]) -> list[html.Block]:
-    """What more or less memory would do to the time of a step, and the memory needed beside the GPU.
+    """Returns a plot of a step's time over a GPU's memory, and bars of the memory needed beside the GPU.
 
-    `choices_by_budget` has the choices for GPUs of growing memory, the fastest that fits first.
+    Args:
+        best: The best choice.
+        choices_by_budget: For GPUs of growing memory their choices, the fastest that fits first.
     """
-    host_gib = {name: size / GIB for name, size in best.host_bytes.items()}
     caption = "seconds of a step (estimated) over GiB of the GPU, at its best configuration"
     return [
         html.curves(caption, _frontier(choices_by_budget)),
-        html.bars("GiB beside the GPU, at most, for rank 0", host_gib),
+        html.bars("GiB beside the GPU, at most, for rank 0", _in_gib(best.host_bytes)),
     ]
 
 
-def _timeline(best: Choice) -> dict[str, Points]:
-    """(seconds, GiB) over the largest pass of a step and the optimizer step after it."""
-    cost = best.longest
-    states = best.states
-    resident_bytes = sum(states.resident.values()) + outside_bytes(best.gpus)
-    live_bytes = cost.timeline_bytes(best.pass_utterances) + resident_bytes
-    seconds = np.cumsum(operation_seconds(cost, best.pass_utterances, best.gpu))
-    loss_row = cost.forward_rows[1]
-    live_bytes[loss_row:] += states.backward_bytes
+def _in_gib(sizes_bytes: dict[str, float]) -> dict[str, float]:
+    """Returns named sizes in GiB."""
+    return {name: size / GIB for name, size in sizes_bytes.items()}
 
-    # Thousands of operations are drawn as the highest of each few.
-    starts = np.unique(np.linspace(0, len(live_bytes) - 1, MAX_POINTS).astype(int))
-    highest_gib = np.maximum.reduceat(live_bytes, starts) / GIB
-    points = list(zip(seconds[starts].tolist(), highest_gib.tolist(), strict=True))
-    turn = int(np.searchsorted(starts, loss_row))
+
+def _timeline(best: Choice) -> dict[str, Points]:
+    """Returns curves of (seconds, GiB) over the largest pass of a step and the optimizer step after it."""
+    states = best.states
+    backward_row = best.longest.forward_rows.loss + 1
+    seconds = np.cumsum(operation_seconds(best.longest, best.pass_utterances, best.gpu))
+    resident_bytes = sum(states.resident.values()) + outside_bytes(best.gpus)
+    live_bytes = best.longest.timeline_bytes(best.pass_utterances) + resident_bytes
+    live_bytes[backward_row:] += states.backward_bytes
+
+    starts = _group_starts(len(live_bytes))
+    points = _highest_points(seconds, live_bytes, starts)
+    turn = int(np.searchsorted(starts, backward_row))
     end_seconds = points[-1][0]
     step_gib = (resident_bytes + states.step_bytes) / GIB
     card_gib = best.gpu.memory_gib
     return {
         "forward and loss": points[: turn + 1],
         "backward": points[turn:],
-        "optimizer step": [(end_seconds, step_gib), (1.03 * end_seconds, step_gib)],
+        "optimizer step": [(end_seconds, step_gib), ((1 + STEP_WIDTH) * end_seconds, step_gib)],
         best.gpu.name: [(0.0, card_gib), (end_seconds, card_gib)],
     }
 
 
+def _group_starts(operations: int) -> NDArray[np.int64]:
+    """Returns the first of each few operations, of which one point is drawn."""
+    return np.unique(np.linspace(0, operations - 1, MAX_POINTS).astype(np.int64))
+
+
+def _highest_points(seconds: NDArray[np.float64], live_bytes: NDArray[np.float64], starts: NDArray[np.int64]) -> Points:
+    """Returns for each group of operations when it begins, and the most GiB that are alive in it."""
+    highest_gib = np.maximum.reduceat(live_bytes, starts) / GIB
+    return list(zip(seconds[starts].tolist(), highest_gib.tolist(), strict=True))
+
+
 def _frontier(choices_by_budget: Iterable[Sequence[Choice]]) -> dict[str, Points]:
-    """(GiB, seconds) of the fastest choice that fits each budget, for each setting of activation checkpointing."""
+    """Returns (GiB, seconds) of the fastest choice that fits each budget, by setting of activation checkpointing."""
     lines: dict[int, Points] = {}
     for choices in choices_by_budget:
         drawn = set()

@@ -8,13 +8,13 @@ from asrscale.memory.gpus import GIB
 
 
 def header(lengths_seconds: Iterable[float]) -> list[str]:
-    """The names of the columns of `row`."""
+    """Returns the names of the columns of `row`."""
     lengths = [f"{seconds:.3g} s" for seconds in sorted(lengths_seconds)]
     return ["GPU", "configuration", "cap", *lengths, "peak", "step", "× real time"]
 
 
 def row(way: Choice) -> list[str]:
-    """A choice as the cells of a table: what fits, how much memory it takes, how fast it is."""
+    """Returns a choice as the cells of a table: what fits, how much memory it takes, how fast it is."""
     every = way.activation_checkpointing
     configuration = Path(way.config).stem
     if every:
@@ -35,15 +35,15 @@ def row(way: Choice) -> list[str]:
 
 
 def checkpointing_text(every: int) -> str:
-    """Which layers recompute their activations."""
+    """Returns words for the layers that recompute their activations, by --activation_checkpointing."""
     return CHECKPOINTING.get(every, f"a layer in {every}")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Aligns the cells of rows: words to the left, numbers to the right."""
+    """Returns rows as lines of text with aligned cells: words to the left, numbers to the right."""
     columns = list(zip(*rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
-    # A column is of words where its last cell is one.
+    # A column holds words where its last cell is one.
     alignments = ["<" if column[-1][:1].isalpha() else ">" for column in columns]
     formats = [f"{alignment}{width}" for alignment, width in zip(alignments, widths, strict=True)]
     lines = ["  ".join(map(format, cells, formats)) for cells in rows]
@@ -51,6 +51,6 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def memory_table(title: str, sizes_bytes: Mapping[str, float]) -> str:
-    """Named sizes in GiB under a title."""
+    """Returns named sizes in GiB, a line each, under a title."""
     rows = [[f"{size / GIB:.2f}", "GiB", name] for name, size in sizes_bytes.items()]
     return f"{title}\n{aligned(rows)}"

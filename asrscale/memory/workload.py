@@ -1,8 +1,17 @@
-"""What a step computes, whatever the hardware: the input of the memory planner."""
+"""What a step computes, whatever the hardware."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+
+from asrscale.memory.cuda_kernels import CudaSemantics
+from asrscale.memory.pass_cost import PassCost, trace_pass
+from asrscale.model.building import build_meta_recognizer
+from asrscale.model.freezing import checkpoint_activations, freeze_feature_encoder
+from asrscale.model.lora import add_lora
+from asrscale.model.recognizer import Recognizer
+from asrscale.model.regularisation import attach_regulariser
 
 
 @dataclass(frozen=True)
@@ -16,3 +25,38 @@ class Workload:
     dropout: float | None = None  # None keeps the checkpoint's own
     lora_rank: int = 0  # 0 trains all weights
     freeze_feature_encoder: bool = True
+
+
+def sketch(
+    workload: Workload,
+    activation_checkpointing: int,
+    lengths_seconds: Iterable[float],
+) -> tuple[Recognizer, list[PassCost]]:
+    """Returns the model of a run without its weights, and what passes of it cost on a GPU.
+
+    Args:
+        workload: The settings of the run.
+        activation_checkpointing: Every so many-th layer is recomputed; 0 none.
+        lengths_seconds: Utterance lengths.
+
+    Returns:
+        The model, and a cost for each of the lengths, the longest last.
+    """
+    recognizer = build_meta_recognizer(
+        workload.model,
+        dtype=workload.dtype,
+        attention=workload.attention,
+        dropout=workload.dropout,
+    )
+    if workload.lora_rank:
+        with torch.device("meta"):
+            add_lora(recognizer.model, workload.lora_rank)
+        recognizer.model.to(workload.dtype)
+    if workload.freeze_feature_encoder:
+        freeze_feature_encoder(recognizer.model)
+    checkpoint_activations(recognizer.model, activation_checkpointing)
+
+    # trace_pass sets the masks: the probabilities decide nothing here.
+    regulariser = attach_regulariser(recognizer.model, mask_time_prob=1.0, mask_feature_prob=0.0, layerdrop=0.0)
+    costs = [trace_pass(recognizer, seconds, regulariser, CudaSemantics()) for seconds in sorted(lengths_seconds)]
+    return recognizer, costs

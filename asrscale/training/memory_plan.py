@@ -1,4 +1,4 @@
-"""The memory cap of a run, as all its ranks can hold it."""
+"""How long the passes of a run may be, so that all its ranks can hold them."""
 
 from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import replace
@@ -9,22 +9,37 @@ from asrscale.common import distributed
 from asrscale.common.distributed import World
 from asrscale.common.errors import CliError
 from asrscale.data.run_plan import RunPlan
-from asrscale.memory.choices import CHECKPOINTING, Choice, ZeroSection, choose, peak_parts
-from asrscale.memory.deepspeed_states import FRAGMENTATION, outside_bytes
-from asrscale.memory.gpus import GIB, Gpu, find_gpu
+from asrscale.memory.choices import CHECKPOINTING, Choice, ZeroSection, choose
+from asrscale.memory.gpu_memory import FRAGMENTATION, allocated_parts, outside_bytes
+from asrscale.memory.gpus import GIB, MIN_GIB, Gpu, find_gpu
 from asrscale.memory.workload import Workload
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 from asrscale.training.config import TrainConfig, replace_settings
 from asrscale.training.ds_config import read_ds_config, resolve_ds_config
 
-ZERO_CONFIGS = tuple(f"ds_configs/{name}.json" for name in ("zero1", "zero2", "zero3", "zero2_offload"))
-# What the search chooses where a flag does not.
+ZERO_CONFIGS = (
+    "ds_configs/zero1.json",
+    "ds_configs/zero2.json",
+    "ds_configs/zero3.json",
+    "ds_configs/zero2_offload.json",
+)
+# On one GPU, where stages 1 and 3 gain nothing.
+ONE_GPU_ZERO_CONFIGS = (
+    "ds_configs/zero2.json",
+    "ds_configs/zero2_offload.json",
+)
+
+# The settings that the search chooses where no flag gives them.
 SEARCHED = ("config", "activation_checkpointing", "memory_cap_seconds")
+
 CPU_CAP_SECONDS = 40.0  # a few hundred MB of activations for base
+
+# Where memory ran out, advice is for a GPU that has a tenth less than was planned for.
+SHORTAGE = 0.9
 
 
 def workload_of(config: TrainConfig) -> Workload:
-    """What a step of a run computes; a precision that is still `auto` counts as 16 bits, which any GPU takes."""
+    """Returns what a step of a run computes; a precision that is still `auto` counts as 16 bits, which any GPU has."""
     return Workload(
         model=config.model.model,
         dtype=torch.float32 if config.memory.precision == "fp32" else torch.bfloat16,
@@ -37,7 +52,7 @@ def workload_of(config: TrainConfig) -> Workload:
 
 
 def zero_sections(paths: Iterable[str], precision: str) -> dict[str, ZeroSection]:
-    """The "zero_optimization" section of DeepSpeed configurations, as a GPU gets it, by their paths."""
+    """Returns the "zero_optimization" sections of DeepSpeed configurations, resolved for a GPU, by their paths."""
     sections: dict[str, ZeroSection] = {}
     for path in paths:
         resolved = resolve_ds_config(
@@ -58,19 +73,28 @@ def search(
     *,
     fixed: Container[str] = (),
 ) -> dict[str, list[Choice]]:
-    """Tries every way to run on `gpu_count` GPUs of each kind; of SEARCHED, the settings in `fixed` stay as they are.
+    """Tries every way to run on `gpu_count` GPUs of each kind.
+
+    Args:
+        config: The settings of the run.
+        lengths_seconds: Utterance lengths to report; the longest has to fit.
+        gpus: The kinds of GPU to try.
+        gpu_count: How many of a kind work together.
+        fixed: Names of settings that stay as they are; those of `SEARCHED` that are missing are tried out.
 
     Returns:
-        For each GPU its choices, the fastest that fits first.
+        For the name of each GPU its choices, the fastest that fits first.
     """
-    zero_configs: Sequence[str] = ZERO_CONFIGS
     if "config" in fixed:
-        zero_configs = [config.memory.config]
-    elif gpu_count == 1:  # where stages 1 and 3 gain nothing
-        zero_configs = ZERO_CONFIGS[1::2]
-    checkpointing: Iterable[int] = CHECKPOINTING
+        zero_configs: Sequence[str] = [config.memory.config]
+    elif gpu_count == 1:
+        zero_configs = ONE_GPU_ZERO_CONFIGS
+    else:
+        zero_configs = ZERO_CONFIGS
     if "activation_checkpointing" in fixed:
         checkpointing = [config.memory.activation_checkpointing]
+    else:
+        checkpointing = list(CHECKPOINTING)
     return choose(
         workload_of(config),
         lengths_seconds,
@@ -83,42 +107,64 @@ def search(
 
 
 def plan_memory(config: TrainConfig, plan: RunPlan, world: World) -> tuple[TrainConfig, float | None]:
-    """Fills in the memory cap of a run: as given, or as much as all ranks can hold. A collective.
+    """Fills in the memory cap of a run: the given one, or as much as all ranks can hold. A collective.
 
     Returns:
         The settings with a cap, and the predicted peak in bytes of torch's allocator; None on a CPU without
         --memory_gib, where nothing is planned.
 
     Raises:
-        CliError: Some rank cannot hold the longest utterance; says what to change.
+        CliError: Some rank cannot hold the longest utterance.
     """
     gpu = _own_gpu(config, world)
     if gpu is None:
-        return replace_settings(config, memory_cap_seconds=config.memory.memory_cap_seconds or CPU_CAP_SECONDS), None
-    seconds = plan.longest_samples / SAMPLE_RATE_HZ  # of all lengths, the longest need the most for a second
-    way = search(config, [seconds], [gpu], world.world_size, fixed=SEARCHED)[gpu.name][0]
+        cap_seconds = config.memory.memory_cap_seconds or CPU_CAP_SECONDS
+        return replace_settings(config, memory_cap_seconds=cap_seconds), None
+
+    way = _way_of_run(config, plan, gpu, world)
     cap_seconds = config.memory.memory_cap_seconds or min(distributed.gather_objects(way.cap_seconds, world))
     if not cap_seconds:
-        raise CliError(_what_fits(config, seconds, gpu, world.world_size))
-    cap_samples = int(cap_seconds * SAMPLE_RATE_HZ)
-    utterances = plan.most_utterances(cap_samples, world.world_size)
-    parts = peak_parts(way.states, way.longest, utterances, world.world_size)
-    *allocated_bytes, _fragments, _outside = parts.values()
-    return replace_settings(config, memory_cap_seconds=cap_seconds), sum(allocated_bytes)
+        raise CliError(_what_fits(config, _longest_seconds(plan), gpu, world.world_size))
+    allocated_bytes = _allocated_bytes(way, plan, cap_seconds, world)
+    return replace_settings(config, memory_cap_seconds=cap_seconds), allocated_bytes
 
 
 def advise(config: TrainConfig, plan: RunPlan, world: World) -> str:
-    """What to change when there is less memory than planned for the longest utterance; asks no other rank."""
-    seconds = plan.longest_samples / SAMPLE_RATE_HZ
-    needed_bytes = plan_memory(replace_settings(config, memory_cap_seconds=seconds), plan, world)[1]
-    if needed_bytes is None:
-        return "asrscale.plan, with the same flags, tells what fits"
-    gib = (0.9 * needed_bytes * (1 + FRAGMENTATION) + outside_bytes(world.world_size)) / GIB
-    return _what_fits(config, seconds, _gpu_of(gib), world.world_size)
+    """Returns what to change where less memory is available than was planned for the longest utterance.
+
+    Not a collective: a rank may call it alone.
+    """
+    gpu = _own_gpu(config, world)
+    if gpu is None:
+        return "run asrscale.plan with the same flags to see what fits"
+    seconds = _longest_seconds(plan)
+    way = _way_of_run(config, plan, gpu, world)
+    planned_bytes = _allocated_bytes(way, plan, seconds, world)  # in passes of one utterance
+    available_bytes = SHORTAGE * planned_bytes * (1 + FRAGMENTATION) + outside_bytes(world.world_size)
+    return _what_fits(config, seconds, _gpu_of(available_bytes / GIB), world.world_size)
+
+
+def _longest_seconds(plan: RunPlan) -> float:
+    """Returns the length of the longest utterance: of all lengths, it needs the most for a second."""
+    return plan.longest_samples / SAMPLE_RATE_HZ
+
+
+def _way_of_run(config: TrainConfig, plan: RunPlan, gpu: Gpu, world: World) -> Choice:
+    """Returns how a run with these settings is, if all its GPUs are like this one."""
+    found = search(config, [_longest_seconds(plan)], [gpu], world.world_size, fixed=SEARCHED)
+    [way] = found[gpu.name]
+    return way
+
+
+def _allocated_bytes(way: Choice, plan: RunPlan, cap_seconds: float, world: World) -> float:
+    """Returns the peak of torch's allocator in the largest pass that the run can have under a cap, or in a step."""
+    cap_samples = int(cap_seconds * SAMPLE_RATE_HZ)
+    utterances = plan.most_utterances(cap_samples, world.world_size)
+    return sum(allocated_parts(way.states, way.longest, utterances).values())
 
 
 def _own_gpu(config: TrainConfig, world: World) -> Gpu | None:
-    """This rank's GPU, or one with --memory_gib; None on a CPU without that."""
+    """Returns this rank's GPU, or one with --memory_gib; None on a CPU without that."""
     if config.memory.memory_gib:
         return _gpu_of(config.memory.memory_gib)
     if world.device.type == "cuda":
@@ -127,13 +173,13 @@ def _own_gpu(config: TrainConfig, world: World) -> Gpu | None:
 
 
 def _gpu_of(gib: float) -> Gpu:
-    """A GPU of so much memory."""
-    named = find_gpu(f"{max(gib, 1):.2f}")  # no card has less than 1
-    return replace(named, memory_gib=round(gib, 2))
+    """Returns a GPU of so much memory."""
+    similar = find_gpu(f"{max(gib, MIN_GIB):.2f}")
+    return replace(similar, memory_gib=round(gib, 2))
 
 
 def _what_fits(config: TrainConfig, seconds: float, gpu: Gpu, gpu_count: int) -> str:
-    """What to change where an utterance of `seconds` does not fit on so many GPUs."""
+    """Returns what to change where an utterance of `seconds` does not fit on so many GPUs."""
     uncapped = replace_settings(config, memory_cap_seconds=0.0)
     found = search(uncapped, [seconds], [gpu], gpu_count)
     best = found[gpu.name][0]

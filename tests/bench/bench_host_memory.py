@@ -13,14 +13,14 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from bench.bench_memory import MALLOC, resident_bytes
 from conftest import REPOSITORY, write_corpus
+from helpers.resident import MALLOC, resident_bytes
 
 from asrscale.common import distributed
 from asrscale.data.index import Index, read_index
 from asrscale.data.loader import load_steps
 from asrscale.data.passes import cut_step
-from asrscale.memory import deepspeed_states
+from asrscale.memory.host_memory import LOADER_BYTES_PER_SECOND
 from asrscale.model.building import build_recognizer
 from asrscale.model.recognizer import Recognizer
 from asrscale.results.breakdown import break_down
@@ -59,7 +59,7 @@ def measure_loader(index: Index, recognizer: Recognizer, seconds: int) -> str:
     before = resident_bytes("VmRSS")
     for _ in load_steps(whole, recognizer.vocabulary, steps, threads=2):
         pass
-    grown, planned = resident_bytes("VmHWM") - before, deepspeed_states.LOADER_BYTES_PER_SECOND * seconds
+    grown, planned = resident_bytes("VmHWM") - before, LOADER_BYTES_PER_SECOND * seconds
     return f"| loader | steps of {seconds:,} s | {grown / 1e6:,.1f} | planned at most {planned / 1e6:,.1f} |"
 
 

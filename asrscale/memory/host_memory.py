@@ -1,0 +1,58 @@
+"""What a rank takes of the memory beside the GPU. docs/memory.md has the source of each constant."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from asrscale.memory.deepspeed_states import FP32_BYTES, OPTIMIZER_BYTES
+from asrscale.memory.gpus import GIB
+
+LIBRARIES_BYTES = int(0.7 * GIB)  # resident after the imports and DeepSpeed's start, without CUDA's
+
+# Three steps of int16 samples (96 kB a second), and the payloads and samples that become one (see data.loader).
+LOADER_BYTES_PER_SECOND = 160_000
+
+
+def host_bytes(
+    zero: Mapping[str, Any],
+    model: nn.Module,
+    *,
+    world_size: int,
+    share_seconds: float,
+) -> dict[str, float]:
+    """Returns the host memory of rank 0, which writes the checkpoints, by what it is for; not all of it at once.
+
+    Args:
+        zero: The resolved "zero_optimization" section.
+        model: The model in the precision that it computes in; its content is not read.
+        world_size: How many ranks train together.
+        share_seconds: Padded audio of a rank's share of a step.
+    """
+    all_parameters = list(model.parameters())
+    parameters = sum(parameter.numel() for parameter in all_parameters)
+    trained = sum(parameter.numel() for parameter in all_parameters if parameter.requires_grad)
+    frozen = parameters - trained
+
+    offloaded_bytes: float = 0
+    if zero.get("offload_optimizer"):
+        offloaded_bytes = _offloaded_bytes(trained, all_parameters[0].element_size(), world_size)
+    return {
+        "Python and its libraries": LIBRARIES_BYTES,
+        "the model as it is loaded": FP32_BYTES * parameters,
+        "frozen weights for checkpoints": FP32_BYTES * frozen,
+        "a checkpoint as it is written": OPTIMIZER_BYTES * trained,
+        "optimizer on the host": offloaded_bytes,
+        "read ahead, pinned": LOADER_BYTES_PER_SECOND * share_seconds,
+    }
+
+
+def _offloaded_bytes(trained: int, element_bytes: int, world_size: int) -> float:
+    """Returns what the optimizer takes of the host for a rank's share of the trained parameters.
+
+    That is weights, gradients and both moments in fp32, and weights to send back in the precision that the model
+    computes in, of `element_bytes`; in fp32 also all the gradients that are added up.
+    """
+    states_bytes = OPTIMIZER_BYTES + FP32_BYTES + element_bytes
+    summed_bytes = FP32_BYTES * trained if element_bytes == FP32_BYTES else 0
+    return states_bytes * trained / world_size + summed_bytes

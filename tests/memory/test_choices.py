@@ -1,0 +1,90 @@
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.planned import architecture_file, choice, cost_of
+
+from asrscale.memory.choices import CHECKPOINTING, Choice, cap_of, choose
+from asrscale.memory.gpus import GPUS, find_gpu
+from asrscale.memory.workload import Workload
+from asrscale.plan import plan_options
+from asrscale.training.memory_plan import search, zero_sections
+
+
+@pytest.mark.parametrize(("architecture", "gpu"), [("large-960h", "6"), ("XLS-R 1B", "24")])
+def test_a_way_is_found_on_a_small_card(architecture: str, gpu: str, tmp_path: Path) -> None:
+    options = plan_options(model=architecture_file(tmp_path, architecture))
+    ways = search(options.run, [5.0], [find_gpu(gpu)], 1)[f"{gpu} GiB"]
+    best = ways[0]
+    assert best.cap_seconds >= 5 and sum(best.peak_bytes.values()) <= float(gpu) * 2**30
+    fitting = [way for way in ways if way.cap_seconds]
+    assert best.step_seconds == min(way.step_seconds for way in fitting)
+    assert ("offload" in best.config) == (architecture == "large-960h")
+
+
+def caps(ways: list[Choice]) -> dict[tuple[str, int], float]:
+    return {(Path(way.config).stem, way.activation_checkpointing): way.cap_seconds for way in ways}
+
+
+def test_more_memory_more_gpus_and_every_saver_hold_more(tmp_path: Path) -> None:
+    options = plan_options(model=architecture_file(tmp_path, "large-960h"))
+    found = search(options.run, [5.0], list(GPUS.values()), 8)
+    for ways in found.values():
+        cap = caps(ways)
+        assert all(cap[name, 1] >= cap[name, 2] >= cap[name, 4] >= cap[name, 0] for name, _ in cap)
+        assert cap["zero2_offload", 1] >= cap["zero2", 1] >= cap["zero1", 1]
+    assert caps(found["rtx3060-12"])["zero2", 0] < caps(found["a100-40"])["zero2", 0]
+    assert caps(found["rtx3050-6"])["zero2", 1] > 0  # eight of them share what one could not hold
+
+
+@cache  # traces take seconds
+def choices_of_tiny(cap_seconds: float, gpu: str = "2", gpu_count: int = 1) -> list[Choice]:
+    """All ways to train `tiny` on utterances of up to 20 s, 160 s a step."""
+    return choose(
+        Workload(model="tiny", dtype=torch.bfloat16, step_seconds=160.0),
+        [5.0, 20.0],
+        [find_gpu(gpu)],
+        gpu_count,
+        zero_configs=zero_sections(["ds_configs/zero2.json"], "bf16"),
+        checkpointing=CHECKPOINTING,
+        cap_seconds=cap_seconds,
+    )[f"{gpu} GiB"]
+
+
+def test_a_wanted_cap_is_kept_to_where_it_fits() -> None:
+    assert {way.cap_seconds for way in choices_of_tiny(33.0)} == {33}
+    largest = max(way.cap_seconds for way in choices_of_tiny(0.0))
+    assert largest > 33
+    assert {way.cap_seconds for way in choices_of_tiny(largest + 1)} == {0}
+    assert {way.cap_seconds for way in choices_of_tiny(19.0)} == {0}  # too little for the longest utterance
+
+
+def test_passes_hold_as_much_as_the_cap_and_the_share_of_a_step_allow() -> None:
+    assert {way.pass_utterances for way in choices_of_tiny(45.0)} == {2}
+    assert {way.pass_utterances for way in choices_of_tiny(0.0)} == {8}
+    assert {way.pass_utterances for way in choices_of_tiny(0.0, gpu_count=4)} == {2}
+    assert all(way.utterances == {5.0: 9, 20.0: 2} for way in choices_of_tiny(45.0))
+
+
+def test_what_fits_comes_first_then_what_is_fast() -> None:
+    largest = max(way.cap_seconds for way in choices_of_tiny(0.0))
+    ways = choices_of_tiny(largest)
+    order = [(not way.cap_seconds, way.step_seconds) for way in ways]
+    assert order == sorted(order)
+    assert {bool(way.cap_seconds) for way in ways} == {True, False}
+
+
+def test_the_cap_is_that_of_the_length_that_allows_least_in_whole_seconds() -> None:
+    costs = [cost_of([1.0, 2.0, 4.0], seconds=5.0), cost_of([10.0, 20.0, 30.0], seconds=20.0)]
+    assert cap_of(costs, 100.0) == 66  # 3.33 of 20 s, 25 of 5 s
+    assert cap_of(costs, 29.0) == 0
+    assert cap_of(costs, 30.0) == 20
+
+
+def test_a_choice_has_the_flags_that_make_a_run_of_it() -> None:
+    way = choice(every=2, cap_seconds=33)
+    assert way.flags == "--config ds_configs/zero2.json --activation_checkpointing 2 --memory_cap_seconds 33"
+    shown = way.to_dict()
+    assert shown["flags"] == way.flags and shown["gpu"]["name"] == "t4-16"
+    assert not {"states", "longest"} & shown.keys()
