@@ -32,7 +32,7 @@ check: .venv/installed  ## lint, format, types, shell scripts, generated documen
 	ruff check
 	ruff format --check
 	mypy --strict asrscale launch docs
-	shellcheck .ci/run $(wildcard slurm/*.sh slurm/*.sbatch tests/*.sh)
+	shellcheck .ci/run $(wildcard slurm/*.sh slurm/*.sbatch tests/*.sh tests/*/*.sh)
 	python docs/make_reference.py --check
 	properdocs build --strict --config-file mkdocs.yml
 
