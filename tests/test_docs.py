@@ -72,5 +72,15 @@ def test_every_package_and_command_is_in_the_architecture() -> None:
         assert f"`{name}`" in text, name
 
 
+def test_documents_that_the_code_names_exist() -> None:
+    folders = ("asrscale", "tests", "slurm", "launch")
+    files = [
+        path for folder in folders for path in (REPOSITORY / folder).rglob("*") if path.suffix in (".py", ".sbatch")
+    ]
+    for path in files:
+        for document in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8")):
+            assert (REPOSITORY / document).is_file(), f"{path}: {document}"
+
+
 def test_the_readme_can_be_read_in_two_minutes() -> None:
     assert len(Path(REPOSITORY, "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES

@@ -1,4 +1,4 @@
-"""What CUDA's kernels keep and need that meta tensors do not show. Sources in docs/memory.md.
+"""What CUDA's kernels keep and need that meta tensors do not show. Sources in docs/memory-model.md.
 
 Shapes: B utterances of a pass, H attention heads, F frames, D features of a head.
 """

@@ -2,7 +2,7 @@
 
 The formulas are for DeepSpeed 0.19.8 with the settings of `training.ds_config.resolve_ds_config`: gradients are
 accumulated and reduced in fp32. All were measured on CPU ranks; comments name what a term is where that is known.
-tests/bench/bench_memory.py repeats the measurement, docs/memory.md has the formulas as a table.
+tests/bench/bench_memory.py repeats the measurement, docs/memory-model.md has the formulas as a table.
 """
 
 from collections.abc import Mapping

@@ -12,7 +12,7 @@ MAX_GIB = 1024  # more is a number of megabytes, or a slip
 
 @dataclass(frozen=True)
 class Gpu:
-    """What a GPU can hold and do, in round figures; docs/memory.md says how far to trust them."""
+    """What a GPU can hold and do, in round figures; docs/memory-model.md says how far to trust them."""
 
     name: str
     memory_gib: float  # what torch can see of it

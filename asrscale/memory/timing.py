@@ -1,4 +1,4 @@
-"""Estimated time of a pass and of a step on a GPU. docs/memory.md has the sources.
+"""Estimated time of a pass and of a step on a GPU. docs/memory-model.md has the sources.
 
 Shapes: N operations of a pass.
 """
