@@ -4,7 +4,7 @@ from asrscale.memory.deepspeed_states import States
 from asrscale.memory.gpus import GIB, Gpu
 from asrscale.memory.pass_cost import PassCost
 
-# What cannot be traced; docs/memory.md has the sources.
+# What cannot be traced; docs/memory-model.md has the sources.
 CONTEXT_BYTES = int(0.5 * GIB)  # CUDA's context with lazily loaded kernels: 0.3 to 0.5 GB
 CUBLAS_BYTES = 2 * 8_519_680  # workspaces of the forward and the backward thread
 NCCL_BYTES = int(0.7 * GIB)  # of several GPUs: 0.54 to 0.69 GB a communicator

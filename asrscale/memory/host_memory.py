@@ -1,4 +1,4 @@
-"""What a rank takes of the memory beside the GPU. docs/memory.md has the source of each constant."""
+"""What a rank takes of the memory beside the GPU. docs/memory-model.md has the source of each constant."""
 
 from collections.abc import Mapping
 from typing import Any
