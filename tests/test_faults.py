@@ -45,9 +45,9 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "model/forward", "return losses / num_labels", "return losses",
         "model/test_forward.py::test_ctc_equals_float64_and_is_divided_by_label_length"),
     "loss over padded frames": (
-        "fit", "num_frames = count_frames(recognizer.model, batch.num_samples)",
+        "training/step", "num_frames = count_frames(recognizer.model, batch.num_samples)",
         "num_frames = torch.full_like(batch.num_samples, logits.shape[1])",
-        "test_fit.py::test_a_damaged_utterance_leaves_the_step_of_the_others"),
+        "training/test_step.py::test_a_damaged_utterance_leaves_the_step_of_the_others"),
     "text of padded frames": (
         "model/forward", "path[:frames].tolist()", "path.tolist()",
         "model/test_forward.py::test_greedy_text_is_cut_to_true_length"),
@@ -90,26 +90,27 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "generator.manual_seed(int(hash_keys(1, seed, step, first_utterance, _DROPOUT_SALT)[0]))", "pass",
         "model/test_regularisation.py::test_dropout_is_seeded_by_seed_step_and_first_utterance"),
     "weight decay on weights that wait for the head": (
-        "engine", "learning_rate if group[\"is_head\"] or not head_only else 0.0", "learning_rate",
-        "test_fit.py::test_weights_that_wait_for_the_head_are_not_decayed[1]"),
+        "training/optimizer", 'is_trained = group["is_head"] or not head_only', "is_trained = True",
+        "training/test_step.py::test_weights_that_wait_for_the_head_are_not_decayed[1]"),
     "gradients added up in bf16": (
-        "engine", '"data_types": {"grad_accum_dtype": "fp32"}', '"data_types": {"grad_accum_dtype": "bf16"}',
-        "test_engine.py::test_16_bit_sums_gradients_in_fp32_or_is_refused"),
+        "training/ds_config", '"data_types": {"grad_accum_dtype": "fp32"}', '"data_types": {"grad_accum_dtype": "bf16"}',
+        "training/test_ds_config.py::test_16_bit_sums_gradients_in_fp32_or_is_refused"),
     "the mean of each rank's own utterances": (
-        "fit", "batch, step.number, good, meter)",
-        "batch, step.number, sum(len(one.utterances) for one in step.batches) * job.world.world_size, meter)",
+        "training/step", "run_pass(engine, context, batch, step.number, good, meter)",
+        "run_pass(engine, context, batch, step.number, "
+        "sum(len(one.utterances) for one in step.batches) * context.world.world_size, meter)",
         CURVES),
     "ZeRO-3 loaded with another rank's part": (
-        "engine", "part = padded[size * world.rank : size * (world.rank + 1)]", "part = padded[:size]",
+        "training/engine", "part = padded[size * world.rank : size * (world.rank + 1)]", "part = padded[:size]",
         "test_train.py::test_a_killed_run_goes_on_as_if_nothing_had_happened[4-3]"),
     "frozen weights left out of the checkpoint": (
-        "engine", "return (frozen if world.is_main else {}) | _gather", "return _gather",
-        "test_checkpoint.py::test_a_checkpoint_holds_every_weight_and_both_moments"),
+        "training/engine", "return (frozen if world.is_main else {}) | trained", "return trained",
+        "training/test_checkpoint.py::test_a_checkpoint_holds_every_weight_and_both_moments"),
     "frozen weights rounded on their way to the export": (
-        "fit", "frozen = {name: p.detach().clone()", "frozen = {name: p.detach().bfloat16().float()", FROZEN),
+        "training/loop", "weight.detach().clone()", "weight.detach().bfloat16().float()", FROZEN),
     "an export that is not what was trained": (
-        "checkpoint", "    load_weights(recognizer, checkpoint)\n    merge", "    merge",
-        "test_checkpoint.py::test_an_export_is_complete_and_stock_transformers_computes_the_same[dtype0]"),
+        "training/final_model", "        checkpoint.load_weights(recognizer, best)\n", "",
+        "test_train.py::test_the_run_folder_holds_what_was_promised"),
     "WER averaged over utterances": (
         "results/intervals", "_error_rates(amounts.sum(axis=0))", "_error_rates(amounts).mean(axis=0)",
         "results/test_breakdown.py::test_groups_add_up_to_the_whole"),
