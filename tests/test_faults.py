@@ -90,10 +90,12 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "generator.manual_seed(int(hash_keys(1, seed, step, first_utterance, _DROPOUT_SALT)[0]))", "pass",
         "model/test_regularisation.py::test_dropout_is_seeded_by_seed_step_and_first_utterance"),
     "weight decay on weights that wait for the head": (
-        "training/optimizer", 'is_trained = group["is_head"] or not head_only', "is_trained = True",
+        "training/optimizer", 'is_trained = group["is_head"] or not head_only',
+        "is_trained = True",
         "training/test_step.py::test_weights_that_wait_for_the_head_are_not_decayed[1]"),
     "gradients added up in bf16": (
-        "training/ds_config", '"data_types": {"grad_accum_dtype": "fp32"}', '"data_types": {"grad_accum_dtype": "bf16"}',
+        "training/ds_config", '"data_types": {"grad_accum_dtype": "fp32"}',
+        '"data_types": {"grad_accum_dtype": "bf16"}',
         "training/test_ds_config.py::test_16_bit_sums_gradients_in_fp32_or_is_refused"),
     "the mean of each rank's own utterances": (
         "training/step", "run_pass(engine, context, batch, step.number, good, meter)",
@@ -101,7 +103,8 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "sum(len(one.utterances) for one in step.batches) * context.world.world_size, meter)",
         CURVES),
     "ZeRO-3 loaded with another rank's part": (
-        "training/engine", "part = padded[size * world.rank : size * (world.rank + 1)]", "part = padded[:size]",
+        "training/engine", "part = padded[size * world.rank : size * (world.rank + 1)]",
+        "part = padded[:size]",
         "test_train.py::test_a_killed_run_goes_on_as_if_nothing_had_happened[4-3]"),
     "frozen weights left out of the checkpoint": (
         "training/engine", "return (frozen if world.is_main else {}) | trained", "return trained",
