@@ -1,5 +1,5 @@
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,12 +13,6 @@ from asrscale.common.distributed import World
 from asrscale.training import checkpoint, ds_config
 from asrscale.training import engine as ds
 from asrscale.training.checkpoint import RunState
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    with ds.joined_ranks() as joined:
-        yield joined
 
 
 def test_a_gradient_that_is_not_finite_on_one_rank_changes_nothing_on_any(

@@ -1,24 +1,15 @@
 """The numbers of a line of metrics.jsonl, without a launcher."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from helpers.contexts import job, step_of
 
-from asrscale.common import distributed
 from asrscale.common.distributed import World
 from asrscale.training.checkpoint import RunState
 from asrscale.training.meter import Meter
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    with distributed.joined_ranks() as joined:
-        yield joined
 
 
 def test_a_line_of_metrics_names_the_slowest_rank_and_counts_what_was_skipped(tone_shards: Path, world: World) -> None:

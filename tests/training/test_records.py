@@ -2,7 +2,6 @@
 
 import json
 import resource
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,19 +9,12 @@ import numpy as np
 import pytest
 from helpers.contexts import job, step_of, train_index
 
-from asrscale.common import distributed
 from asrscale.common.distributed import World
 from asrscale.common.errors import CliError
 from asrscale.data.loader import Damaged
 from asrscale.data.step_reader import Step
 from asrscale.training.checkpoint import RunState
 from asrscale.training.records import count_skipped, open_records, own_keys, quarantine, record_visits, sync_records
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    with distributed.joined_ranks() as joined:
-        yield joined
 
 
 def test_the_quarantine_lists_each_and_stops_the_run_above_the_limit(
