@@ -16,7 +16,7 @@ _NAMED_FILE = re.compile(r"(?:([a-z0-9_-]{1,64})=)?(.+)")
 class ShardOptions:
     """Builds WebDataset shards of 16 kHz audio from a CSV with the columns filename and text, or another corpus.
 
-    Such are: Common Voice's TSV, NeMo's JSON lines, LJSpeech's metadata.csv, folders of *.trans.txt or WebDataset tars.
+    Others: Common Voice's TSV, NeMo's JSON lines, LJSpeech's metadata.csv, folders of *.trans.txt or WebDataset tars.
 
     Other verbs: `verify`, `index`, `stats` and `merge`; `python -m asrscale.shard VERB --help` describes them.
     """
@@ -28,7 +28,9 @@ class ShardOptions:
     valid_fraction: float = setting(0.3, help="share of the sentences or speakers for valid where the CSV is split")
     test_fraction: float = setting(0.0, help="share of them for test")
     filter: str | None = setting(None, help="which rows to take, such as 'up_votes>=2 and down_votes==0'")
-    max_hours: float | None = setting(None, help="take so many hours of all, with lengths spread as they are in all")
+    max_hours: float | None = setting(
+        None, help="take so many hours of all; lengths are spread as they are among all rows"
+    )
     vocab: str | None = setting(None, help="checkpoint folder or vocab.json: clips it cannot learn from are rejected")
     seed: int = setting(42, help="decides the split, and what goes into which shard")
     min_seconds: float = setting(0.1, help="shorter clips are rejected")

@@ -36,7 +36,7 @@ def verify(folders: Sequence[str]) -> None:
         utterances += int(catalog.utterances.sum())
         shards += len(catalog.shards)
     if problems:
-        raise CliError(f"{problems:,} faults in {', '.join(folders)}: build what is named again, or copy it again")
+        raise CliError(f"{problems:,} faults in {', '.join(folders)}: build or copy again what is named above")
     print(f"{utterances:,} utterances in {shards:,} shards are as they were built")
 
 
