@@ -28,7 +28,7 @@ def relative_time(longest: Ids) -> Ids:
 
 
 def cut_evenly(times: Ids, count: int) -> Ids:
-    """Returns the ends of `count` units along ascending `times`, such that the dearest unit is as cheap as can be.
+    """Returns the ends of `count` units along ascending `times` whose most expensive unit is as cheap as possible.
 
     Args:
         times: (N,) relative time of each utterance, ascending; N may be 0.
@@ -52,7 +52,10 @@ def cut_evenly(times: Ids, count: int) -> Ids:
 
 
 def count_units(times: Ids, cap: int, end: int) -> int:
-    """Returns how many units of at most `cap` the first `end` utterances fill; one that is dearer is a unit alone."""
+    """Returns how many units of at most `cap` the first `end` utterances fill.
+
+    An utterance that takes longer than `cap` is a unit alone.
+    """
     return sum(num_units for _, _, num_units in _runs(times, cap, end))
 
 

@@ -59,9 +59,14 @@ def measure_steps(steps: Sequence[Sequence[Ids]], lengths: Ids, *, world_size: i
     elapsed_time = 0  # of all ranks, waiting included
     for units in steps:
         ranks = cut_step(units, lengths, memory_cap_samples=cap_samples, world_size=world_size)
-        rank_times = [sum(pass_time(utterances, lengths) for utterances in passes) for passes in ranks]
+        rank_times = [_rank_time(passes, lengths) for passes in ranks]
         busy_time += sum(rank_times)
         elapsed_time += max(rank_times) * world_size
         audio_samples += sum(int(lengths[unit].sum()) for unit in units)
         computed_samples += sum(padded_samples(utterances, lengths) for utterances in chain.from_iterable(ranks))
     return Efficiency(padding=1 - audio_samples / computed_samples, balance=busy_time / elapsed_time)
+
+
+def _rank_time(passes: Sequence[Ids], lengths: Ids) -> int:
+    """Returns the relative time that a rank is busy with its passes of a step."""
+    return sum(pass_time(utterances, lengths) for utterances in passes)

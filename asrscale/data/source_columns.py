@@ -18,7 +18,10 @@ def columns_of_source(index: Index, names: Iterable[str]) -> dict[str, list[str]
     A value is UNKNOWN where the source has none, or its shard cannot be read, of which a warning is printed.
     """
     records = _records_of_utterances(index)
-    return {name: [record.get(name) or UNKNOWN for record in records] for name in names}
+    columns: dict[str, list[str]] = {}
+    for name in names:
+        columns[name] = [record.get(name) or UNKNOWN for record in records]
+    return columns
 
 
 def _records_of_utterances(index: Index) -> list[dict[str, str]]:

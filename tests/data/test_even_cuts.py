@@ -13,8 +13,8 @@ TIMES = st.lists(st.integers(1, 40), max_size=12).map(sorted)
 
 
 def cheapest_cut(times: list[int], units: int) -> int:
-    """The dearest unit of the best of all cuts of ascending times into so many units, by dynamic programming."""
-    best = {0: 0}  # of all cuts of the first n times into `used` units, the cheapest dearest unit
+    """The most expensive unit of the best of all cuts of ascending times into so many units, by dynamic programming."""
+    best = {0: 0}  # of all cuts of the first n times into `used` units, the most expensive unit where it is cheapest
     for used in range(1, units + 1):
         longer = {}
         for end in range(used, len(times) + 1):
@@ -26,7 +26,7 @@ def cheapest_cut(times: list[int], units: int) -> int:
 
 @settings(max_examples=200, deadline=None)
 @given(TIMES, st.integers(1, 8))
-def test_the_dearest_unit_is_as_cheap_as_any_cut_allows(times: list[int], count: int) -> None:
+def test_the_most_expensive_unit_is_as_cheap_as_any_cut_allows(times: list[int], count: int) -> None:
     ends = cut_evenly(as_lengths(times), count).tolist()
     costs = [(end - start) * times[end - 1] for start, end in zip([0, *ends], ends, strict=False) if end > start]
     assert ends == sorted(ends) and len(ends) == count and len(costs) == min(count, len(times))
@@ -54,7 +54,7 @@ def test_units_are_counted_as_if_they_were_filled_one_by_one(times: list[int], c
     assert count_units(as_lengths(times), cap, len(times)) == units
 
 
-def test_attention_makes_long_utterances_dearer() -> None:
+def test_attention_makes_long_utterances_more_expensive() -> None:
     seconds = np.array([1, 10, 30, 120])
     times = relative_time(seconds * 16_000)
     assert times.tolist() == [int(16_000 * s * (1 + s / 120)) for s in seconds.tolist()]

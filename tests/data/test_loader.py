@@ -1,6 +1,5 @@
 """Passes read from shards: what they hold, and what damage costs."""
 
-import errno
 import os
 import re
 import tarfile
@@ -16,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import flip_bit
+from helpers.broken_disk import break_sector
 
-from asrscale.common import storage
 from asrscale.common.errors import DataError
-from asrscale.common.storage import Range, read_local, read_ranges
+from asrscale.common.storage import Range, read_ranges
 from asrscale.data import loader
 from asrscale.data.batches import MIN_BATCH_SAMPLES
 from asrscale.data.index import Index, read_index
@@ -208,15 +207,7 @@ def test_neighbours_are_read_at_once(index: Index, monkeypatch: pytest.MonkeyPat
 def test_no_utterance_is_lost_because_its_neighbour_cannot_be_read(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = index.payload(3)
-
-    def with_a_broken_sector(wanted: Range) -> bytes | Exception:
-        if wanted.start <= broken.start < wanted.start + wanted.size and wanted.path == broken.path:
-            return OSError(errno.EIO, os.strerror(errno.EIO))
-        return read_local(wanted)
-
-    monkeypatch.setattr(storage, "read_local", with_a_broken_sector)
-    monkeypatch.setattr(storage, "FIRST_WAIT_SECONDS", 0.0)
+    break_sector(monkeypatch, index.payload(3))
     waveforms, damaged = read_all(index)
     assert damaged == {3: "unreadable: [Errno 5] Input/output error"}
     assert len(waveforms) == len(index) - 1

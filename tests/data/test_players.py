@@ -2,16 +2,15 @@
 
 import base64
 import io
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from helpers.audio import encoded, sine
+from helpers.broken_disk import break_sector
 
-from asrscale.common import html, storage
-from asrscale.common.storage import Range, read_local
+from asrscale.common import html
 from asrscale.data.index import read_index
 from asrscale.data.players import player, players
 
@@ -42,11 +41,5 @@ def test_players_are_of_the_utterances_with_their_captions(tone_shards: Path) ->
 
 def test_an_utterance_that_cannot_be_read_has_no_player(tone_shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = read_index([str(tone_shards / "train")])
-    broken = index.payload(3)
-
-    def with_a_broken_sector(wanted: Range) -> bytes | Exception:
-        return OSError(5, os.strerror(5)) if wanted == broken else read_local(wanted)
-
-    monkeypatch.setattr(storage, "read_local", with_a_broken_sector)
-    monkeypatch.setattr(storage, "FIRST_WAIT_SECONDS", 0.0)
+    break_sector(monkeypatch, index.payload(3))
     assert [block["caption"] for block in players(index, {3: "broken", 4: "good"})] == ["good"]

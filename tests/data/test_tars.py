@@ -2,17 +2,16 @@
 
 import io
 import json
-import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.broken_disk import break_sector
 from helpers.sources import write_tar
 
-from asrscale.common import storage
 from asrscale.common.errors import CliError
-from asrscale.common.storage import Range, read_local
+from asrscale.common.storage import read_local
 from asrscale.data.tars import json_object, read_records, read_text_member, tar_members
 
 
@@ -88,12 +87,7 @@ def test_the_text_of_a_member(tmp_path: Path) -> None:
 def test_a_member_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = str(write_tar(tmp_path / "a.tar", {"1.json": b"{}"}))
     [(name, place)] = tar_members(path)
-
-    def with_a_broken_sector(wanted: Range) -> bytes | Exception:
-        return OSError(5, os.strerror(5)) if wanted == place else read_local(wanted)
-
-    monkeypatch.setattr(storage, "read_local", with_a_broken_sector)
-    monkeypatch.setattr(storage, "FIRST_WAIT_SECONDS", 0.0)
+    break_sector(monkeypatch, place)
     line = refusal_of(lambda: read_text_member(place, name))
     assert line == f"{path}: member 1.json cannot be read (Input/output error): copy the tar again"
 
