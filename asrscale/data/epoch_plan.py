@@ -139,7 +139,8 @@ def plan_window(lengths: Ids, *, seed: int, epoch: int, window: int, steps: int,
         steps: How many to make, at least 1: `window_steps` has promised them, whatever share of a window is used.
         units_per_step: Units in a step.
     """
-    by_length = _sort_by_blurred_length(lengths, hash_keys(len(lengths), seed, epoch, window, _BLUR_SALT))
+    blurred = _blur(lengths, hash_keys(len(lengths), seed, epoch, window, _BLUR_SALT))
+    by_length = _stable_argsort(blurred)
     longest_so_far = np.maximum.accumulate(lengths[by_length])  # ascending, which blurred lengths are not quite
     unit_ends = cut_evenly(relative_time(longest_so_far), steps * units_per_step)
     unit_sizes = np.diff(unit_ends, prepend=0)
@@ -158,16 +159,21 @@ def plan_window(lengths: Ids, *, seed: int, epoch: int, window: int, steps: int,
     return EpochPlan(utterances=by_length[origins], unit_bounds=bounds[bounds_of_step])
 
 
-def _sort_by_blurred_length(lengths: Ids, keys: NDArray[np.uint64]) -> Ids:
-    """Returns the (N,) utterances by ascending length, each blurred by noise from its key."""
+def _blur(lengths: Ids, keys: NDArray[np.uint64]) -> Ids:
+    """Returns the lengths, each made longer by noise from its key."""
     noise = (keys >> np.uint64(64 - NOISE_BITS)).astype(np.int64)
-    blurred = lengths + (lengths * noise >> BLUR_BITS)
-    # Its number in the low bits makes each key unique: a plain sort does, several times as fast as a stable argsort.
-    count = len(lengths)
+    return lengths + (lengths * noise >> BLUR_BITS)
+
+
+def _stable_argsort(values: Ids) -> Ids:
+    """Returns what numpy's stable argsort does, several times as fast; for values below 2^63 divided by their number.
+
+    The position of each value in its low bits makes it unique, so that a plain sort does.
+    """
+    count = len(values)
     low_bits = count.bit_length()
-    numbered = blurred << low_bits | np.arange(count)
     low_mask = (1 << low_bits) - 1
-    return np.sort(numbered) & low_mask
+    return np.sort(values << low_bits | np.arange(count)) & low_mask
 
 
 def _deal_units(sizes: Ids, keys: NDArray[np.uint64], *, steps: int, units_per_step: int) -> Ids:

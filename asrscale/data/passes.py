@@ -79,7 +79,7 @@ class _Cut:
 
 def _sort_by_length(utterances: Ids, lengths: Ids) -> Ids:
     """Returns the utterances by ascending length; those of one length keep their order."""
-    return utterances[np.argsort(lengths[utterances], kind="stable")]
+    return utterances[lengths[utterances].argsort(kind="stable")]
 
 
 def _make_cut(utterances: Ids, ends: Ids, lengths: Ids) -> _Cut:
@@ -104,7 +104,8 @@ def _cut_each_unit(units: Sequence[Ids], lengths: Ids, memory_cap_samples: int, 
     ends: list[int] = []
     start = 0
     for count, num_pieces in zip(counts.tolist(), pieces.tolist(), strict=True):
-        ends += [start + count * piece // num_pieces for piece in range(1, num_pieces + 1)]
+        for piece in range(1, num_pieces + 1):
+            ends.append(start + count * piece // num_pieces)
         start += count
     return _make_cut(np.concatenate(units), np.array(ends), lengths)
 
