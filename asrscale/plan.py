@@ -75,7 +75,7 @@ def plan(options: PlanOptions) -> None:
     """Finds what fits and prints it.
 
     Raises:
-        CliError: There is no such model, data or GPU, nothing fits, or the page cannot be written.
+        CliError: The model, the data or the GPU cannot be found, nothing fits, or the page cannot be written.
     """
     if options.gpus < 1:
         raise CliError(f"--gpus {options.gpus}: give 1 or more")

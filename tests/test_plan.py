@@ -3,6 +3,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,42 +36,93 @@ def test_the_command_prints_a_plan_and_writes_a_page(
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1) and "--gpu mega: give the GiB" in wrong.stderr
 
 
-def test_given_flags_are_kept_to_and_repeated_in_the_command(
-    tone_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def ways_of(**given: Any) -> tuple[set[str], set[int], set[float], TrainConfig]:
-        """Configurations, checkpointing and caps that were tried, and the settings of a run by the printed command."""
+@dataclass(frozen=True)
+class Tried:
+    """What the planner tried, and the settings of a run by the command that it printed."""
+
+    configs: set[str]
+    checkpointing: set[int]
+    caps_seconds: set[float]
+    run: TrainConfig
+
+
+@pytest.fixture
+def tried(capsys: pytest.CaptureFixture[str]) -> Callable[..., Tried]:
+    """Plans for a T4 with given flags."""
+
+    def run_planner(**given: Any) -> Tried:
         plan(plan_options(gpu="t4-16", json=True, **given))
         ways = json.loads(capsys.readouterr().out)
         plan(plan_options(gpu="t4-16", **given))
-        [command] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("deepspeed")]
+        printed = capsys.readouterr().out.splitlines()
+        [command] = [line for line in printed if line.startswith("deepspeed")]
         words = shlex.split(command.partition(" launch/train.py ")[2])
-        found = ({way[name] for way in ways} for name in ("config", "activation_checkpointing", "cap_seconds"))
-        return *found, train_config(**parse(TrainConfig, words))
+        return Tried(
+            configs={way["config"] for way in ways},
+            checkpointing={way["activation_checkpointing"] for way in ways},
+            caps_seconds={way["cap_seconds"] for way in ways},
+            run=train_config(**parse(TrainConfig, words)),
+        )
 
-    data = {name: (str(tone_shards / name),) for name in ("train", "valid")}
-    kept = data | dict(model="tiny", epochs=2.5, precision="fp32", run=str(tmp_path / "a b"), perturb_speed=True)
-    configs, tried, caps, run = ways_of(**kept)
-    assert configs == {"ds_configs/zero2.json", "ds_configs/zero2_offload.json"} and tried == {0, 1, 2, 4}
-    assert run.memory.config in configs and run.memory.activation_checkpointing in tried
-    assert run.memory.memory_cap_seconds in caps
-    assert run == train_config(**kept, **{name: getattr(run.memory, name) for name in SEARCHED})
-    kept |= dict(config="ds_configs/zero3.json")
-    configs, tried, *_ = ways_of(**kept)
-    assert configs == {kept["config"]} and tried == {0, 1, 2, 4}
-    kept |= dict(activation_checkpointing=3, memory_cap_seconds=7.5, memory_gib=2.0)
-    assert ways_of(**kept) == ({kept["config"]}, {3}, {7.5}, train_config(**kept))
-    model = architecture_file(tmp_path, "XLS-R 1B")
-    with pytest.raises(CliError, match=r"in no way: leave out --activation_checkpointing, choose a smaller --model"):
-        plan(plan_options(model=model, gpu="8", activation_checkpointing=0))
+    return run_planner
 
 
-def test_what_does_not_fit_is_reported_with_what_to_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def flags(tone_shards: Path, tmp_path: Path) -> dict[str, Any]:
+    """Flags that the planner does not search for, with values other than the defaults."""
+    return dict(
+        train=(str(tone_shards / "train"),),
+        valid=(str(tone_shards / "valid"),),
+        model="tiny",
+        epochs=2.5,
+        precision="fp32",
+        run=str(tmp_path / "a b"),
+        perturb_speed=True,
+    )
+
+
+def test_the_command_repeats_given_flags_and_adds_those_that_were_found(
+    tried: Callable[..., Tried], flags: dict[str, Any]
+) -> None:
+    result = tried(**flags)
+    assert result.configs == {"ds_configs/zero2.json", "ds_configs/zero2_offload.json"}
+    assert result.checkpointing == {0, 1, 2, 4}
+    memory = result.run.memory
+    assert memory.config in result.configs and memory.activation_checkpointing in result.checkpointing
+    assert memory.memory_cap_seconds in result.caps_seconds
+    assert result.run == train_config(**flags, **{name: getattr(memory, name) for name in SEARCHED})
+
+
+def test_a_given_configuration_is_kept_to(tried: Callable[..., Tried], flags: dict[str, Any]) -> None:
+    result = tried(**flags, config="ds_configs/zero3.json")
+    assert result.configs == {"ds_configs/zero3.json"}
+    assert result.checkpointing == {0, 1, 2, 4}
+
+
+def test_nothing_is_searched_where_all_is_given(tried: Callable[..., Tried], flags: dict[str, Any]) -> None:
+    flags |= dict(config="ds_configs/zero3.json", activation_checkpointing=3, memory_cap_seconds=7.5, memory_gib=2.0)
+    assert tried(**flags) == Tried(
+        configs={"ds_configs/zero3.json"},
+        checkpointing={3},
+        caps_seconds={7.5},
+        run=train_config(**flags),
+    )
+
+
+def test_what_does_not_fit_is_reported_with_what_to_change(tmp_path: Path) -> None:
     model = architecture_file(tmp_path, "large-960h")
     with pytest.raises(CliError, match=r"an utterance of 20 s fits 1 × 1 in no way: choose a smaller --model"):
         plan(plan_options(model=model, gpu="1"))
     with pytest.raises(CliError, match="--gpus 0: give 1 or more"):
         plan(plan_options(model=model, gpus=0))
-    capsys.readouterr()
+
+
+def test_a_given_flag_that_keeps_it_from_fitting_is_to_be_left_out(tmp_path: Path) -> None:
+    model = architecture_file(tmp_path, "XLS-R 1B")
+    with pytest.raises(CliError, match=r"in no way: leave out --activation_checkpointing, choose a smaller --model"):
+        plan(plan_options(model=model, gpu="8", activation_checkpointing=0))
+
+
+def test_without_a_gpu_all_known_ones_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     plan(plan_options(model="tiny", json=True))
     assert {way["gpu"]["name"] for way in json.loads(capsys.readouterr().out)} == set(GPUS)

@@ -52,7 +52,7 @@ class Choice:
 
     @property
     def flags(self) -> str:
-        """The flags of launch/train.py that make it run so."""
+        """The flags of launch/train.py for this way to run."""
         checkpointing = f"--activation_checkpointing {self.activation_checkpointing}"
         return f"--config {shlex.quote(self.config)} {checkpointing} --memory_cap_seconds {self.cap_seconds}"
 
@@ -138,7 +138,13 @@ def make_choice(
     longest = costs[-1]
     share_seconds = step_seconds / setup.gpu_count
     pass_utterances = max(1, int(min(cap_seconds, share_seconds) / longest.seconds))
-    duration_seconds = _estimated_step_seconds(setup, recognizer, longest, pass_utterances, share_seconds)
+    duration_seconds = _estimated_step_seconds(
+        setup,
+        recognizer,
+        longest,
+        pass_utterances=pass_utterances,
+        share_seconds=share_seconds,
+    )
     return Choice(
         gpu=setup.gpu,
         gpus=setup.gpu_count,
@@ -184,7 +190,12 @@ def _allowed_cap(wanted_seconds: float, costs: Sequence[PassCost], budget_bytes:
 
 
 def _estimated_step_seconds(
-    setup: Setup, recognizer: Recognizer, longest: PassCost, pass_utterances: int, share_seconds: float
+    setup: Setup,
+    recognizer: Recognizer,
+    longest: PassCost,
+    *,
+    pass_utterances: int,
+    share_seconds: float,
 ) -> float:
     """Returns the estimated time of an optimizer step in which each rank computes `share_seconds` of padded audio.
 

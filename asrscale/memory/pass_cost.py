@@ -87,8 +87,20 @@ def trace_pass(recognizer: Recognizer, seconds: float, regulariser: Regulariser,
         semantics: What the device's kernels keep for the backward pass and need meanwhile.
     """
     slice_utterances = max(1, SLICE_SAMPLES // int(seconds * SAMPLE_RATE_HZ))
-    few = _trace(recognizer, FEW_SLICES * slice_utterances, seconds, regulariser, semantics)
-    many = _trace(recognizer, MANY_SLICES * slice_utterances, seconds, regulariser, semantics)
+    few = _trace(
+        recognizer,
+        utterances=FEW_SLICES * slice_utterances,
+        seconds=seconds,
+        regulariser=regulariser,
+        semantics=semantics,
+    )
+    many = _trace(
+        recognizer,
+        utterances=MANY_SLICES * slice_utterances,
+        seconds=seconds,
+        regulariser=regulariser,
+        semantics=semantics,
+    )
     model = recognizer.model
     return PassCost(
         seconds=seconds,
@@ -148,7 +160,12 @@ class _Trace:
 
 
 def _trace(
-    recognizer: Recognizer, utterances: int, seconds: float, regulariser: Regulariser, semantics: CudaSemantics
+    recognizer: Recognizer,
+    *,
+    utterances: int,
+    seconds: float,
+    regulariser: Regulariser,
+    semantics: CudaSemantics,
 ) -> _Trace:
     """Runs a pass on meta tensors; the arguments are those of `trace_pass`."""
     batch = _meta_batch(utterances, seconds)
