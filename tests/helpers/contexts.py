@@ -24,7 +24,7 @@ from asrscale.training.tracking import open_tracker
 from asrscale.training.watch import Watch
 
 
-def job(shards: Path, **given: object) -> RunContext:
+def make_context(shards: Path, **given: object) -> RunContext:
     """The context of a run that trains `tiny` on `shards`, in a world of one on the CPU; `given` are its settings."""
     settings = dict(batch_seconds=3.0, units_per_step=2, memory_cap_seconds=3.0, max_steps=40) | given
     config = train_config(

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from helpers.contexts import job, zero_config
+from helpers.contexts import make_context, zero_config
 
 from asrscale.common import distributed
 from asrscale.common.distributed import World
@@ -32,7 +32,7 @@ def curve(shards: Path, steps: int, zero: dict[str, object], pieces: int, world:
 
     These are its norm and its product with a random vector.
     """
-    context = job(
+    context = make_context(
         shards,
         max_steps=100,
         warmup_steps=10,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from helpers.contexts import job, step_of
+from helpers.contexts import make_context, step_of
 
 from asrscale.common.distributed import World
 from asrscale.training.checkpoint import RunState
@@ -13,7 +13,7 @@ from asrscale.training.meter import Meter
 
 
 def test_a_line_of_metrics_names_the_slowest_rank_and_counts_what_was_skipped(tone_shards: Path, world: World) -> None:
-    own = replace(job(tone_shards), world=world)
+    own = replace(make_context(tone_shards), world=world)
     step, meter = step_of(own, [np.array([4])], 1), Meter()
     meter.forward_seconds += 0.5
     meter.add(step, 0, torch.tensor(3.0), 1.0, 0.25)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.contexts import job, step_of, train_index
+from helpers.contexts import make_context, step_of, train_index
 
 from asrscale.common.distributed import World
 from asrscale.common.errors import CliError
@@ -20,7 +20,7 @@ from asrscale.training.records import count_skipped, open_records, own_keys, qua
 def test_the_quarantine_lists_each_and_stops_the_run_above_the_limit(
     tone_shards: Path, tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = replace(job(tone_shards), world=world, folder=tmp_path)
+    own = replace(make_context(tone_shards), world=world, folder=tmp_path)
     file, train = tmp_path / "quarantine.jsonl", train_index(own)
     assert open_records(own, 0) == 0
     quarantine(own, Step(4, 9, 1, 1, [], (Damaged(8, "checksum: x"), Damaged(3, "truncated: y")), train), 2, 20)
@@ -44,7 +44,7 @@ def test_the_quarantine_lists_each_and_stops_the_run_above_the_limit(
 def test_a_full_disk_costs_no_row_of_a_record(
     tone_shards: Path, tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = replace(job(tone_shards), world=world, folder=tmp_path)
+    own = replace(make_context(tone_shards), world=world, folder=tmp_path)
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     path, rows = tmp_path / "ledger" / "rank-00000.jsonl", []
     for number, room in enumerate((10_000, 50, 50, 10_000)):  # bytes
@@ -72,7 +72,7 @@ def test_a_full_disk_costs_no_row_of_a_record(
 def test_a_step_without_a_finite_gradient_is_listed_and_too_many_end_the_run(
     tone_shards: Path, tmp_path: Path, world: World
 ) -> None:
-    own = replace(job(tone_shards, max_skipped_steps=3), world=world, folder=tmp_path)
+    own = replace(make_context(tone_shards, max_skipped_steps=3), world=world, folder=tmp_path)
     step = step_of(own, [np.array([4, 7]), np.array([9])], 3)
     assert count_skipped(own, step, RunState(skipped_steps=1), 0.5) == 0 == count_skipped(own, step, RunState(), None)
     assert count_skipped(own, step, RunState(skipped_steps=1), float("inf")) == 2

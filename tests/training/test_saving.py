@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers.contexts import fit_quietly, job
+from helpers.contexts import fit_quietly, make_context
 
 from asrscale.common.distributed import World
 from asrscale.model.building import build_recognizer
@@ -19,7 +19,7 @@ def test_a_failed_save_of_a_new_best_costs_no_best_model_on_the_disk(
     tone_shards: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = dict(max_steps=4, warmup_steps=0, eval_steps=2, save_steps=1, save_total_limit=1)
-    own = replace(job(tone_shards, **settings), world=world, folder=tmp_path)
+    own = replace(make_context(tone_shards, **settings), world=world, folder=tmp_path)
     original = saving.save_checkpoint
     best: list[str] = []
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import flip_bit
-from helpers.contexts import job, step_of, train_index, zero_config
+from helpers.contexts import make_context, step_of, train_index, zero_config
 from ranks.short_of_memory import Allocator
 
 from asrscale.common.distributed import World
@@ -35,7 +35,7 @@ def trained(own: RunContext, step: Step, good: int) -> tuple[dict[str, torch.Ten
 
 
 def test_a_damaged_utterance_leaves_the_step_of_the_others(tone_shards: Path, own_shards: Path, world: World) -> None:
-    intact, damaged = (replace(job(root, warmup_steps=0), world=world) for root in (tone_shards, own_shards))
+    intact, damaged = (replace(make_context(root, warmup_steps=0), world=world) for root in (tone_shards, own_shards))
     flip_bit(train_index(damaged), 4)
     passes = [np.array([4, 7, 9]), np.array([11, 30])]
     step = step_of(damaged, passes, 5)
@@ -58,7 +58,7 @@ def test_a_damaged_utterance_leaves_the_step_of_the_others(tone_shards: Path, ow
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_weights_that_wait_for_the_head_are_not_decayed(stage: int, tone_shards: Path, world: World) -> None:
-    own = replace(job(tone_shards, warmup_steps=0, freeze_steps=2), world=world)
+    own = replace(make_context(tone_shards, warmup_steps=0, freeze_steps=2), world=world)
     engine = ds.initialize(own.recognizer.model, zero_config(stage), weight_decay=0.5, adam_beta2=0.98)
     seen = [ds.gather_weights(engine, {}, world)]
     for number in range(3):
@@ -75,7 +75,7 @@ def test_no_pass_waits_for_the_device(
     stage: int, tone_shards: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As DeepSpeed's throughput timer did, from the third step on, before each forward pass."""
-    own = replace(job(tone_shards), world=world)
+    own = replace(make_context(tone_shards), world=world)
     config = zero_config(stage) | {"steps_per_print": 1}
     engine = ds.initialize(own.recognizer.model, config, weight_decay=0.0, adam_beta2=0.98)
     waits: list[object] = []
@@ -87,7 +87,7 @@ def test_no_pass_waits_for_the_device(
 
 
 def test_a_step_without_a_good_utterance_touches_no_weight(own_shards: Path, world: World) -> None:
-    own = replace(job(own_shards, warmup_steps=0), world=world)
+    own = replace(make_context(own_shards, warmup_steps=0), world=world)
     before = {name: p.detach().clone() for name, p in own.recognizer.model.named_parameters()}
     flip_bit(train_index(own), 4)
     step = step_of(own, [np.array([4])], 1)
@@ -98,7 +98,7 @@ def test_a_step_without_a_good_utterance_touches_no_weight(own_shards: Path, wor
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_a_run_whose_first_steps_are_skipped_can_be_saved(stage: int, tone_shards: Path, world: World) -> None:
-    own = replace(job(tone_shards), world=world)
+    own = replace(make_context(tone_shards), world=world)
     engine = ds.initialize(own.recognizer.model, zero_config(stage), weight_decay=0.1, adam_beta2=0.98)
     before = ds.gather_weights(engine, {}, world)
     rehearse(engine, own)
@@ -125,7 +125,7 @@ def test_the_rehearsal_leaves_no_trace(tone_shards: Path, tmp_path: Path, world:
     """Whatever its size, and also where memory ran out in it."""
     found = []
     for longest, fails in ((8_000, False), (30_000, False), (16_000, True)):
-        own = replace(job(tone_shards, warmup_steps=0, dropout=0.1), world=world, folder=tmp_path)
+        own = replace(make_context(tone_shards, warmup_steps=0, dropout=0.1), world=world, folder=tmp_path)
         catalog = replace(own.plan.catalog, longest_samples=np.array([longest]))
         own = replace(
             own, plan=replace(own.plan, catalog=catalog), cap=replace(own.cap, path=tmp_path / "rescues.jsonl")
@@ -183,7 +183,7 @@ def test_memory_that_runs_out_anywhere_in_a_pass_leaves_the_step_as_it_is(
     config = zero_config(stage, precision, reduce_bucket_size=50_000, **offloads)
     expected: dict[str, torch.Tensor] = {}
     for where, operation in [("forward", 0), *places]:
-        own = replace(job(tone_shards, warmup_steps=0), world=world, folder=tmp_path)
+        own = replace(make_context(tone_shards, warmup_steps=0), world=world, folder=tmp_path)
         own.cap.path = tmp_path / "rescues.jsonl"
         with failing_once(where, operation, 3):  # the rehearsal, the first pass, this one
             found = after_a_step(own, config, [[4], [7], [9]])
