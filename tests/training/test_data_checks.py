@@ -1,0 +1,63 @@
+"""Training data that are refused before any work, and what of others is left out."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers.contexts import make_context
+
+from asrscale.common.errors import CliError
+from asrscale.data.run_plan import RunPlan
+from asrscale.speech.frames import ConvStem
+from asrscale.training.config import replace_settings
+from asrscale.training.data_checks import check_data
+from asrscale.training.run_context import RunContext
+
+
+def with_characters(plan: RunPlan, **more: int) -> RunPlan:
+    """The plan of data whose transcripts have other characters, too."""
+    characters = plan.catalog.characters + Counter(more)
+    return replace(plan, catalog=replace(plan.catalog, characters=characters))
+
+
+def check(context: RunContext, plan: RunPlan, **settings: object) -> None:
+    check_data(replace_settings(context.config, **settings), context.recognizer, plan, context.world)
+
+
+def test_sound_data_pass_in_silence(tone_shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    context = make_context(tone_shards)
+    check(context, context.plan)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_few_unknown_characters_are_counted_and_many_refused(
+    tone_shards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = make_context(tone_shards)
+    plan = with_characters(context.plan, ß=3, 学=2)
+    share = 5 / plan.catalog.characters.total()
+    check(context, plan, max_unknown_fraction=1.01 * share)
+    assert capsys.readouterr().err == "5 characters become [UNK]: 'ß' ×3, '学' ×2\n"
+    with pytest.raises(CliError, match=r"--model tiny misses .*% of the transcripts' characters \('ß' ×3, '学' ×2\)"):
+        check(context, plan, max_unknown_fraction=0.99 * share)
+
+
+def test_an_utterance_longer_than_a_pass_is_named(tone_shards: Path) -> None:
+    context = make_context(tone_shards)
+    with pytest.raises(CliError, match=r"cap_seconds 0\.5 is below the longest utterance, 1\.\d s in .*\.tar:"):
+        check(context, context.plan, memory_cap_seconds=0.5)
+
+
+def test_utterances_too_short_for_their_transcripts_are_counted_or_refused(
+    tone_shards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = make_context(tone_shards)
+    some = replace(context.plan, stem=ConvStem(kernels=(400,), strides=(1450,)))
+    check(context, some)
+    line = capsys.readouterr().err
+    assert "utterances left out, too short for their transcript: first " in line and line.count("\n") == 1
+    assert 0 < int(line.split()[0]) < context.plan.catalog.utterances.sum()
+    none = replace(context.plan, stem=ConvStem(kernels=(400,), strides=(16_000,)))
+    with pytest.raises(CliError, match="no utterance can be trained on"):
+        check(context, none)

@@ -1,0 +1,64 @@
+"""Evaluations while training, by a model that needs no engine around it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import flip_bit
+from helpers.contexts import make_context
+
+from asrscale.common.errors import Stopped
+from asrscale.common.progress import progress
+from asrscale.training.checkpoint import RunState
+from asrscale.training.run_context import RunContext
+from asrscale.training.tracking import open_tracker
+from asrscale.training.validation import validate
+
+
+def validated(context: RunContext, state: RunState) -> RunState:
+    """The state after an evaluation, with metrics written to the run folder only."""
+    tracking = open_tracker(context.folder, project="", config={}, wandb_mode="off")
+    with tracking as tracker, progress(1, "training", "steps", enabled=False) as bar:
+        return validate(context.recognizer.model, context, state, tracker, bar)
+
+
+def test_the_first_evaluation_is_the_best_and_an_equal_one_is_not_better(tone_shards: Path, tmp_path: Path) -> None:
+    context = replace(make_context(tone_shards), folder=tmp_path)
+    first = validated(context, RunState(step=5))
+    assert (first.best_step, first.evaluated_step, first.stale_evaluations) == (5, 5, 0)
+    again = validated(context, replace(first, step=9))
+    assert again == replace(first, step=9, evaluated_step=9, stale_evaluations=1)
+    assert context.recognizer.model.training
+
+
+def test_a_lower_loss_is_better_while_nothing_is_transcribed(tone_shards: Path, tmp_path: Path) -> None:
+    context = replace(make_context(tone_shards), folder=tmp_path)
+    wer, cer, loss = validated(context, RunState(step=1)).best
+    state = RunState(step=7, best=(wer, cer, loss + 0.1), best_step=3, stale_evaluations=2)
+    better = validated(context, state)
+    assert (better.best, better.best_step, better.stale_evaluations) == ((wer, cer, loss), 7, 0)
+
+
+def test_rates_and_some_predictions_are_recorded(tone_shards: Path, tmp_path: Path) -> None:
+    context = replace(make_context(tone_shards), folder=tmp_path)
+    state = validated(context, RunState(step=4))
+    [row] = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert (row["step"], row["valid/wer"], row["valid/cer"], row["valid/loss"]) == (4, *state.best)
+    predictions = (tmp_path / "eval" / "step-00000004.jsonl").read_text().splitlines()
+    assert len(predictions) == min(20, len(context.valid_subset))
+
+
+def test_damaged_utterances_are_printed(own_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    context = replace(make_context(own_shards), folder=tmp_path)
+    flip_bit(context.valid_subset, 1)
+    validated(context, RunState(step=1))
+    assert f"{context.valid_subset.name(1)} is left out: checksum" in capsys.readouterr().err
+
+
+def test_a_request_to_stop_ends_an_evaluation_that_does_not_count(tone_shards: Path, tmp_path: Path) -> None:
+    context = replace(make_context(tone_shards), folder=tmp_path)
+    context.watch.stopping = True
+    with pytest.raises(Stopped):
+        validated(context, RunState(step=1))
+    assert context.watch.doing == "evaluating"
