@@ -25,7 +25,7 @@ from asrscale.results import evaluation
 from asrscale.results.metrics import ErrorCounts
 from asrscale.results.predictions import predictions
 from asrscale.results.transcription import best_paths, words_of_path
-from asrscale.speech.decoding import decode_long
+from asrscale.speech.decoding import MAX_RATE_HZ, MIN_RATE_HZ, decode_long
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, resample, to_pcm16
 
 __all__ = [
@@ -252,8 +252,7 @@ def _pcm_of(audio: PathLike | Samples, sample_rate_hz: int | None) -> Pcm:
 
 def _pcm_of_samples(samples: npt.NDArray[np.generic], sample_rate_hz: int) -> Pcm:
     """Samples of any rate, mono or (T, channels), as 16 kHz PCM."""
-    if samples.ndim not in (1, 2) or not len(samples):
-        raise CliError(f"samples of shape {samples.shape}: give (T,) or (T, channels), with T above 0")
+    _check_samples(samples, sample_rate_hz)
     if samples.dtype == np.int16:
         waveform = samples.astype(np.float32) / np.float32(2**15)
     elif np.issubdtype(samples.dtype, np.floating):
@@ -265,3 +264,17 @@ def _pcm_of_samples(samples: npt.NDArray[np.generic], sample_rate_hz: int) -> Pc
     if not np.isfinite(waveform).all():
         raise AudioError("non-finite: holds NaN or infinite samples")
     return to_pcm16(resample(waveform, sample_rate_hz))
+
+
+def _check_samples(samples: npt.NDArray[np.generic], sample_rate_hz: int) -> None:
+    """Refuses shapes and rates that no recording has.
+
+    Raises:
+        CliError: Among others for (channels, T), as torchaudio returns samples: their mean over T would lose the sound.
+    """
+    if samples.ndim not in (1, 2) or samples.size == 0:
+        raise CliError(f"samples of shape {samples.shape}: give (T,) or (T, channels), with T above 0")
+    if samples.ndim == 2 and samples.shape[1] > samples.shape[0]:
+        raise CliError(f"samples of shape {samples.shape} have more channels than samples: give them transposed")
+    if not MIN_RATE_HZ <= sample_rate_hz <= MAX_RATE_HZ:  # also refuses NaN
+        raise CliError(f"sample_rate_hz {sample_rate_hz}: give a rate from {MIN_RATE_HZ:,} to {MAX_RATE_HZ:,} Hz")

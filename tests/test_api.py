@@ -65,6 +65,12 @@ def test_samples_of_any_kind_are_transcribed(model: Model, kind: str) -> None:
         (np.zeros((2, 3, 4), np.float32), 16_000, r"samples of shape \(2, 3, 4\)"),
         (np.zeros(0, np.float32), 16_000, r"samples of shape \(0,\)"),
         (np.full(16_000, np.nan, np.float32), 16_000, "non-finite"),
+        (np.zeros((100, 0), np.float32), 16_000, r"samples of shape \(100, 0\)"),
+        (np.zeros((2, 16_000), np.float32), 16_000, "more channels than samples: give them transposed"),
+        (np.zeros(16_000, np.float32), 0, "sample_rate_hz 0: give a rate from 1,000"),
+        (np.zeros(16_000, np.float32), -16_000, "sample_rate_hz -16000"),
+        (np.zeros(16_000, np.float32), float("nan"), "sample_rate_hz nan"),
+        (np.zeros(16_000, np.float32), 8_000_000_000, "sample_rate_hz 8000000000"),
     ],
 )
 def test_what_cannot_be_transcribed_is_an_error_of_one_line(
