@@ -3,6 +3,7 @@
 Shapes: B utterances of a pass, T samples, F frames, L labels; N operations of a pass.
 """
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 from transformers import Wav2Vec2ForCTC
 
 from asrscale.data.batches import LABELS_PER_SECOND, Batch
@@ -173,9 +175,32 @@ def _trace(
     F = int(count_frames(recognizer.model, torch.tensor(T)))
     regulariser.time_mask = torch.empty(utterances, F, dtype=torch.bool, device="meta")
     tape = Tape("meta", semantics.scratch)
-    with semantics:
+    with _no_garbage_collection(), _stock_linear(), semantics:
         forward_rows = run_pass(recognizer, batch, tape)
     return _Trace(utterances=utterances, rows=tape.rows, forward_rows=forward_rows)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Keeps the collector from ending an engine in the middle of a pass, whose finalisers would run operations too."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@contextmanager
+def _stock_linear() -> Iterator[None]:
+    """Undoes what ZeRO-3 leaves in a process that has used it: a linear layer of its own, with other operations."""
+    found = functional.linear
+    functional.linear = torch._C._nn.linear
+    try:
+        yield
+    finally:
+        functional.linear = found
 
 
 def _line(few: _Trace, many: _Trace, cost_of: Callable[[Row], float]) -> LinearCost:

@@ -1,11 +1,14 @@
+import gc
 import itertools
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from deepspeed.runtime.zero.linear import zero3_linear_wrap
 from helpers.models import FAMILIES
 from helpers.passes import (
     SHORT_SLICE_SAMPLES,
@@ -18,6 +21,7 @@ from helpers.passes import (
     sketched,
     weighted,
 )
+from torch.nn import functional
 
 from asrscale.memory import pass_cost
 from asrscale.memory.cuda_kernels import CudaSemantics
@@ -108,3 +112,41 @@ def test_no_gradient_is_left_after_a_pass() -> None:
     sketch = sketched(SMALL | FAMILIES["layer"], "sdpa", torch.bfloat16)
     trace_pass(sketch, 1.0, masked(sketch), CudaSemantics())
     assert all(parameter.grad is None for parameter in sketch.model.parameters())
+
+
+class Litter:
+    """An object that only the garbage collector finds, and whose finaliser runs operations, as an engine's does."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        torch.empty(3, device="meta").add(1)
+
+
+def test_what_else_is_in_the_process_changes_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    sketch = sketched(SMALL | FAMILIES["group"], "sdpa", torch.float32)
+    regulariser = masked(sketch, 0.05)
+
+    def cost() -> PassCost:
+        return trace_pass(sketch, 1.5, regulariser, CudaSemantics())
+
+    alone = cost()
+    monkeypatch.setattr(functional, "linear", zero3_linear_wrap)  # ZeRO-3 replaces it for good
+    frames = count_frames
+
+    def littering(*arguments: Any) -> Any:
+        Litter()
+        [[] for _ in range(100)]  # more objects than the threshold below: the collector runs where it may
+        return frames(*arguments)
+
+    monkeypatch.setattr(pass_cost, "count_frames", littering)
+    thresholds = gc.get_threshold()
+    gc.set_threshold(10, 1, 1)
+    try:
+        among_others = cost()
+    finally:
+        gc.set_threshold(*thresholds)
+    assert functional.linear is zero3_linear_wrap
+    np.testing.assert_array_equal(alone.live_bytes.slope, among_others.live_bytes.slope)
+    np.testing.assert_array_equal(alone.live_bytes.base, among_others.live_bytes.base)
