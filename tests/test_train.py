@@ -20,10 +20,11 @@ import webdataset
 from conftest import REPOSITORY, Disk, Server, flip_bit
 from helpers.training import STEPS, free_port, launch, metric, partitioned_zero3, short, visited
 from safetensors.torch import load_file
-from transformers import AutoModelForCTC, AutoProcessor
+from transformers import AutoModelForCTC, AutoProcessor, Wav2Vec2Config, Wav2Vec2ForCTC
 
 from asrscale.common.errors import CliError
 from asrscale.data.index import read_index
+from asrscale.model.architectures import TINY
 from asrscale.speech.normalisation import normalise
 from asrscale.training.config import train_config
 from asrscale.training.run import train
@@ -345,6 +346,23 @@ def test_a_run_goes_on_from_2_to_1_to_4_to_3_ranks_and_zero_1_to_3_to_0_to_2(
     assert metric(found, "run/restarts")[40] == 3
     weights, other = (load_file(path / "model" / "model.safetensors") for path in (expected, found))
     assert max(float((weights[name] - other[name]).abs().max()) for name in weights) < 1e-4
+
+
+@pytest.mark.slow
+def test_two_ranks_train_one_utterance_a_step_with_frames_of_40_ms(
+    tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    """One of them has an empty pass in each step."""
+    config = Wav2Vec2Config(**TINY | {"conv_kernel": [400, 4], "conv_stride": [160, 4]})
+    Wav2Vec2ForCTC(config).save_pretrained(tmp_path / "model")
+    folder = tmp_path / "run"
+    words = [word for word in launch(2, tone_shards, folder) if word not in ("--model", "tiny")]
+    flags = ["--model", tmp_path / "model", "--freeze_feature_encoder", "false", "--max_steps", 6, "--warmup_steps", 1]
+    flags += ["--batch_seconds", 0.5, "--units_per_step", 1, "--log_steps", 1, "--ledger", "true"]
+    done = run_command(*words, *flags)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [len(keys) for keys in visited(folder).values()] == [1] * 6
+    assert not any(metric(folder, "train/skipped").values()) and None not in metric(folder, "train/loss").values()
 
 
 @pytest.fixture(scope="module")

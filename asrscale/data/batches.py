@@ -100,15 +100,17 @@ def collate(index: Index, vocabulary: Vocabulary, utterances: Ids, waveforms: Ma
     )
 
 
-def silence(vocabulary: Vocabulary, count: int = 1, num_samples: int = MIN_BATCH_SAMPLES) -> Batch:
-    """Returns what an empty pass runs: silence with as many labels as speech has.
+def silence(
+    vocabulary: Vocabulary, count: int = 1, num_samples: int = MIN_BATCH_SAMPLES, *, num_labels: int = 1
+) -> Batch:
+    """Returns silence, which empty passes and rehearsals run.
 
     Args:
         vocabulary: Its unknown token stands for every label.
         count: Rows of the batch.
         num_samples: Samples of each row.
+        num_labels: Labels of each row.
     """
-    num_labels = LABELS_PER_SECOND * num_samples // SAMPLE_RATE_HZ
     return Batch(
         utterances=NO_IDS,
         waveforms=torch.zeros(count, num_samples, dtype=torch.int16),
@@ -116,3 +118,15 @@ def silence(vocabulary: Vocabulary, count: int = 1, num_samples: int = MIN_BATCH
         labels=torch.full((count, num_labels), vocabulary.unknown_id),
         num_labels=torch.full((count,), num_labels),
     )
+
+
+def labels_of_speech(num_samples: int, num_frames: int) -> int:
+    """Returns how many equal labels a rehearsal of so much audio has: as many as speech, or as CTC can emit.
+
+    Args:
+        num_samples: Samples of the audio.
+        num_frames: Frames that the model makes of them; each label but the first takes two, one of them blank.
+    """
+    labels = LABELS_PER_SECOND * num_samples // SAMPLE_RATE_HZ
+    most = (num_frames + 1) // 2
+    return max(1, min(labels, most))

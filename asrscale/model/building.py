@@ -10,7 +10,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 from asrscale.model.architectures import ARCHITECTURES, DROPOUT_SETTINGS
 from asrscale.model.attention import attention_implementation
 from asrscale.model.padding import make_padding_invariant
-from asrscale.model.pretrained import load_pretrained
+from asrscale.model.pretrained import check_finite, load_pretrained
 from asrscale.model.processors import checkpoint_processor, new_processor
 from asrscale.model.quiet import quiet_huggingface
 from asrscale.model.recognizer import Recognizer
@@ -44,22 +44,16 @@ def build_recognizer(
         dropout: Sets every dropout of the model; None keeps those of the checkpoint.
 
     Raises:
-        CliError: The model cannot be found, or its vocabulary is not usable.
+        CliError: The model cannot be found, its vocabulary is not usable, or a weight that is kept is not finite.
     """
     settings = _training_settings(attention, mask_time_prob, mask_feature_prob, dropout)
     requested = _requested_vocabulary(vocab, characters)
     torch.manual_seed(seed)
     if name in ARCHITECTURES:
         return _build_from_architecture(name, requested or build_vocabulary(characters), settings)
-    settings["dtype"] = torch.float32  # a checkpoint's own may be bf16, in which nothing is trained
-    config = load_pretrained(Wav2Vec2Config, name)
-    own = checkpoint_processor(name, config)
-    if own is None:
-        return _load_with_new_head(name, config, requested or build_vocabulary(characters), settings)
-    processor, vocabulary = own
-    model = make_padding_invariant(load_pretrained(Wav2Vec2ForCTC, name, **settings))
-    recognizer = Recognizer(model, processor, vocabulary)
-    return move_head(recognizer, requested) if requested else recognizer
+    recognizer = _load_checkpoint(name, characters, requested, settings)
+    check_finite(recognizer.model, name)
+    return recognizer
 
 
 def _requested_vocabulary(vocab: str | None, characters: Iterable[str]) -> Vocabulary | None:
@@ -76,6 +70,21 @@ def _build_from_architecture(name: str, vocabulary: Vocabulary, settings: dict[s
     config = Wav2Vec2Config(**ARCHITECTURES[name] | settings | _vocabulary_settings(vocabulary))
     model = make_padding_invariant(Wav2Vec2ForCTC(config))
     return Recognizer(model, new_processor(vocabulary, config), vocabulary)
+
+
+def _load_checkpoint(
+    name: str, characters: Iterable[str], requested: Vocabulary | None, settings: dict[str, Any]
+) -> Recognizer:
+    """Returns a checkpoint with its own head, or with one for the requested vocabulary or that of `characters`."""
+    settings["dtype"] = torch.float32  # a checkpoint's own may be bf16, in which nothing is trained
+    config = load_pretrained(Wav2Vec2Config, name)
+    own = checkpoint_processor(name, config)
+    if own is None:
+        return _load_with_new_head(name, config, requested or build_vocabulary(characters), settings)
+    processor, vocabulary = own
+    model = make_padding_invariant(load_pretrained(Wav2Vec2ForCTC, name, **settings))
+    recognizer = Recognizer(model, processor, vocabulary)
+    return move_head(recognizer, requested) if requested else recognizer
 
 
 def _load_with_new_head(

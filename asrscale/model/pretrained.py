@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from asrscale.common.errors import CliError
@@ -19,7 +20,7 @@ def load_recognizer(folder: str) -> Recognizer:
     """Loads a fine-tuned model, a folder or a Hugging Face id, with the vocabulary it was trained with.
 
     Raises:
-        CliError: It cannot be found, or has no vocabulary.
+        CliError: It cannot be found, has no vocabulary, or has a weight that is not finite.
     """
     config = load_pretrained(Wav2Vec2Config, folder)
     own = checkpoint_processor(folder, config)
@@ -27,8 +28,19 @@ def load_recognizer(folder: str) -> Recognizer:
         raise CliError(f"{folder} has no vocabulary (vocab.json), so it cannot transcribe: fine-tune it first")
     processor, vocabulary = own
     model = make_padding_invariant(load_pretrained(Wav2Vec2ForCTC, folder)).eval()
+    check_finite(model, folder)
     freeze_feature_encoder(model)  # a frozen stem computes in slices, which takes less memory
     return Recognizer(model, processor, vocabulary)
+
+
+def check_finite(model: Wav2Vec2ForCTC, name: str) -> None:
+    """Raises CliError where a weight of the model that is called `name` holds NaN or infinity; names the first."""
+    for weight_name, weight in model.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise CliError(
+                f"--model {name}: its weight {weight_name} holds NaN or infinity: choose another checkpoint, such as "
+                "an earlier one of the same training"
+            )
 
 
 @quiet_huggingface()

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from asrscale.common import distributed
-from asrscale.data.batches import Batch, silence
+from asrscale.common.errors import CliError
+from asrscale.data.batches import Batch, labels_of_speech, silence
 from asrscale.data.step_reader import Step
 from asrscale.model.forward import count_frames, ctc_losses, forward_logits
 from asrscale.model.recognizer import Recognizer
@@ -125,21 +126,38 @@ def rehearse(engine: Engine, context: RunContext) -> None:
     """Runs the largest pass there can be, of silence, and a step that changes nothing. A collective.
 
     What cannot fit fails now; and the optimizer's states exist, which the first real steps, if skipped, would not make.
+
+    Raises:
+        CliError: The gradient is not finite, which it would not be in any step; or as `train_step`.
     """
-    utterances = context.plan.most_utterances(context.cap.samples, context.world.world_size)
-    largest = silence(context.recognizer.vocabulary, utterances, context.plan.longest_samples)
     step = Step(
         number=REHEARSAL,
         utterances=0,
         audio_samples=0,
         padded_samples=0,
-        batches=[largest],
+        batches=[_largest_batch(context)],
         damaged=(),
         index=context.valid_subset,
     )
     engine.train()
-    train_step(engine, context, step, good=1, meter=Meter())
+    _, norm = train_step(engine, context, step, good=1, meter=Meter())
+    if norm is None or not math.isfinite(norm):
+        model = context.config.model.model
+        precision = context.config.memory.precision
+        raise CliError(
+            f"--model {model}: already its gradient of silence is not finite in {precision}: choose another "
+            "checkpoint, or another --precision such as fp32"
+        )
     ds.set_adam_steps(engine, 0)
+
+
+def _largest_batch(context: RunContext) -> Batch:
+    """The largest pass of the run, of silence."""
+    recognizer = context.recognizer
+    utterances = context.plan.most_utterances(context.cap.samples, context.world.world_size)
+    longest_samples = context.plan.longest_samples
+    num_labels = labels_of_speech(longest_samples, recognizer.stem.num_frames(longest_samples))
+    return silence(recognizer.vocabulary, utterances, longest_samples, num_labels=num_labels)
 
 
 def loss_sum(engine: Engine, recognizer: Recognizer, batch: Batch) -> Tensor:

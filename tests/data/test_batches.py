@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from asrscale.data.batches import LABEL_PADDING, LABELS_PER_SECOND, MIN_BATCH_SAMPLES, Batch, collate, silence
+from asrscale.data.batches import (
+    LABEL_PADDING,
+    LABELS_PER_SECOND,
+    MIN_BATCH_SAMPLES,
+    Batch,
+    collate,
+    labels_of_speech,
+    silence,
+)
 from asrscale.data.index import Index, read_index
+from asrscale.speech.frames import frames_needed
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 from asrscale.speech.vocabulary import build_vocabulary
 
@@ -53,13 +62,23 @@ def test_an_empty_pass_is_a_silent_batch(index: Index) -> None:
     assert len(batch.utterances) == 0
 
 
-def test_silence_has_as_many_labels_as_speech() -> None:
-    batch = silence(VOCABULARY, count=3, num_samples=2 * SAMPLE_RATE_HZ)
+def test_silence_has_rows_of_the_given_length_and_labels() -> None:
+    batch = silence(VOCABULARY, count=3, num_samples=2 * SAMPLE_RATE_HZ, num_labels=7)
     assert batch.waveforms.shape == (3, 2 * SAMPLE_RATE_HZ) and batch.waveforms.dtype == torch.int16
     assert batch.num_samples.tolist() == [2 * SAMPLE_RATE_HZ] * 3
-    assert batch.num_labels.tolist() == [2 * LABELS_PER_SECOND] * 3
-    assert (batch.labels == VOCABULARY.unknown_id).all() and batch.labels.shape == (3, 2 * LABELS_PER_SECOND)
+    assert batch.num_labels.tolist() == [7] * 3
+    assert (batch.labels == VOCABULARY.unknown_id).all() and batch.labels.shape == (3, 7)
     assert len(batch.utterances) == 0
+
+
+def test_labels_of_speech_are_as_many_as_ctc_can_emit() -> None:
+    assert labels_of_speech(2 * SAMPLE_RATE_HZ, num_frames=99) == 2 * LABELS_PER_SECOND
+    for num_frames in range(1, 70):
+        num_labels = labels_of_speech(2 * SAMPLE_RATE_HZ, num_frames)
+        assert 1 <= num_labels <= 2 * LABELS_PER_SECOND
+        assert frames_needed([VOCABULARY.unknown_id] * num_labels) <= num_frames
+        is_most = frames_needed([VOCABULARY.unknown_id] * (num_labels + 1)) > num_frames
+        assert is_most or num_labels == 2 * LABELS_PER_SECOND
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from asrscale.common.errors import CliError
 from asrscale.model.building import build_recognizer
@@ -38,3 +39,31 @@ def test_a_loaded_model_is_frozen_where_it_can_compute_in_slices_and_ready_to_tr
     assert not model.training
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     assert frozen == {name for name, _ in model.named_parameters() if "feature_extractor" in name}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lm_head.bias",
+        "wav2vec2.feature_extractor.conv_layers.0.conv.weight",
+        "wav2vec2.encoder.pos_conv_embed.conv.parametrizations.weight.original0",
+    ],
+)
+def test_a_weight_that_is_not_finite_is_named_whatever_loads_it(name: str, value: float, tmp_path: Path) -> None:
+    recognizer = build_recognizer("tiny", "abc")
+    with torch.no_grad():
+        recognizer.model.get_parameter(name).flatten()[-1] = value
+    recognizer.save(tmp_path)
+    message = f"--model {tmp_path}: its weight {name} holds NaN or infinity"
+    with pytest.raises(CliError, match=message):
+        build_recognizer(str(tmp_path), "abc")
+    with pytest.raises(CliError, match=message):
+        load_recognizer(str(tmp_path))
+
+
+def test_a_head_that_is_not_kept_may_hold_anything(tmp_path: Path) -> None:
+    recognizer = build_recognizer("tiny", "abc")
+    torch.nn.init.constant_(recognizer.model.lm_head.weight, float("nan"))
+    recognizer.model.save_pretrained(tmp_path)  # without a vocabulary, the head is not kept
+    assert torch.isfinite(build_recognizer(str(tmp_path), "abc").model.lm_head.weight).all()

@@ -11,10 +11,15 @@ import torch
 from conftest import flip_bit
 from helpers.contexts import make_context, step_of, train_index, zero_config
 from ranks.short_of_memory import Allocator
+from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from asrscale.common.distributed import World
+from asrscale.common.errors import CliError
+from asrscale.data.hashing import NO_IDS
 from asrscale.data.step_reader import Step
+from asrscale.model.architectures import TINY
 from asrscale.model.building import build_recognizer
+from asrscale.model.regularisation import attach_regulariser
 from asrscale.training import engine as ds
 from asrscale.training import step as step_module
 from asrscale.training.ds_config import Precision
@@ -94,6 +99,53 @@ def test_a_step_without_a_good_utterance_touches_no_weight(own_shards: Path, wor
     assert [len(batch.utterances) for batch in step.batches] == [0] and agree_on_step(step, own.watch, world) == (0, 1)
     weights, loss, _ = trained(own, step, 0)
     assert loss == 0 and all(weights[name].equal(before[name].cpu()) for name in weights)
+
+
+def with_stem(own: RunContext, folder: Path, kernels: list[int], strides: list[int]) -> RunContext:
+    """The run with a model of another stem of two convolutions, as a checkpoint in `folder`."""
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(**TINY | {"conv_kernel": kernels, "conv_stride": strides, "vocab_size": 30})
+    Wav2Vec2ForCTC(config).save_pretrained(folder)
+    recognizer = build_recognizer(str(folder), "")
+    regulariser = attach_regulariser(recognizer.model, mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0)
+    plan = replace(own.plan, stem=recognizer.stem)
+    return replace(own, recognizer=recognizer, regulariser=regulariser, plan=plan)
+
+
+@pytest.mark.parametrize("strides", [[160, 3], [160, 4], [160, 20]], ids=["30 ms", "40 ms", "200 ms"])
+@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_an_empty_pass_adds_nothing_with_frames_of_any_length(
+    strides: list[int], stage: int, own_shards: Path, tmp_path: Path, world: World
+) -> None:
+    """Of an utterance that another rank has, or of damaged recordings."""
+    own = replace(make_context(own_shards, warmup_steps=0), world=world, ds_config=zero_config(stage))
+    own = with_stem(own, tmp_path, kernels=[400, strides[1]], strides=strides)
+    flip_bit(train_index(own), 4)
+    step = step_of(own, [np.array([7]), np.array([4]), NO_IDS], 2)
+    assert [len(batch.utterances) for batch in step.batches] == [1, 0, 0]
+    step.batches[0].labels[:, 1:] = -100  # of 200 ms frames the transcript needs more than there are
+    step.batches[0].num_labels[:] = 1
+    engine = ds.initialize(own.recognizer.model, own.ds_config, weight_decay=0.0, adam_beta2=0.98)
+    rehearse(engine, own)
+    for batch in step.batches[1:]:
+        assert float(loss_sum(engine, own.recognizer, batch).detach()) == 0.0
+    loss, norm = train_step(engine, own, step, 1, Meter())
+    engine.destroy()
+    alone = with_stem(own, tmp_path, kernels=[400, strides[1]], strides=strides)
+    _, expected_loss, expected_norm = trained(alone, replace(step, batches=step.batches[:1]), 1)
+    assert (float(loss), norm) == (expected_loss, expected_norm) and np.isfinite(norm)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_model_without_a_finite_gradient_is_refused_in_the_rehearsal(
+    stage: int, tone_shards: Path, world: World
+) -> None:
+    own = replace(make_context(tone_shards), world=world)
+    torch.nn.init.constant_(own.recognizer.model.lm_head.weight, 3e38)  # finite, and too large for any product
+    engine = ds.initialize(own.recognizer.model, zero_config(stage), weight_decay=0.0, adam_beta2=0.98)
+    with pytest.raises(CliError, match="--model tiny: already its gradient of silence is not finite in auto: choose"):
+        rehearse(engine, own)
+    engine.destroy()
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
