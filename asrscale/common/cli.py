@@ -244,7 +244,7 @@ def _convert(name: str, text: str, hint: Any) -> Any:
         CliError: It is no such value; names the flag.
     """
     if get_origin(hint) is tuple:
-        parts = [part.strip() for part in text.split(",") if part.strip()]
+        parts = _split_at_commas(text)
         if not parts:
             raise CliError(f"--{name} is empty: give one value or several joined by commas")
         item_type = get_args(hint)[0]
@@ -262,6 +262,26 @@ def _convert(name: str, text: str, hint: Any) -> Any:
     if hint is str:
         return text
     return _convert_number(name, text, hint)
+
+
+def _split_at_commas(text: str) -> list[str]:
+    """Returns the values that commas join, spaces around them removed; a comma in the path of a file stays there.
+
+    A path may follow a name and an equals sign, as in `train=FILE`.
+    """
+    parts = text.split(",")
+    values: list[str] = []
+    while parts:
+        # The longest path that exists, or else what stands before the next comma.
+        for num_parts in range(len(parts), 0, -1):
+            value = ",".join(parts[:num_parts]).strip()
+            is_path = os.path.exists(value) or os.path.exists(value.partition("=")[2])
+            if is_path or num_parts == 1:
+                break
+        del parts[:num_parts]
+        if value:
+            values.append(value)
+    return values
 
 
 def _convert_number(name: str, text: str, hint: type[int] | type[float]) -> int | float:

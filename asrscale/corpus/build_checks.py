@@ -7,6 +7,7 @@ import sys
 
 from asrscale.common.errors import CliError
 from asrscale.common.storage import is_remote
+from asrscale.corpus.recordings import AudioRoot, recording_file, roots_of
 from asrscale.corpus.rows import Row
 from asrscale.corpus.split_spool import Split
 from asrscale.data.catalog import DATASET_FILE
@@ -55,19 +56,50 @@ def _changed_settings(split: Split) -> list[str]:
 
 
 def check_recordings(split: Split) -> None:
-    """Raises CliError where most recordings of a split are missing, as when the audio root is wrong."""
+    """Raises CliError where most recordings of a split are missing or may not be read: the audio root is wrong."""
     step = math.ceil(len(split.rows.kept) / PROBED_ROWS)
     probed = list(split.rows.read(split.rows.kept[::step]))
+    outside = [row for row in probed if _is_outside(row, split.audio_root)]
     missing = [row for row in probed if _is_missing(row, split.audio_root)]
-    if 2 * len(missing) > len(probed):
-        row = missing[0]
-        raise CliError(
-            f"{row.source} line {row.line}: no file {os.path.join(split.audio_root, row.audio)} ({len(missing):,} of "
-            f"{len(probed):,} files looked for are missing): set --audio_root to the folder that '{row.audio}' is in"
-        )
+    if 2 * (len(outside) + len(missing)) <= len(probed):
+        return
+    if len(outside) > len(missing):
+        raise CliError(_outside_message(outside, split.audio_root, len(probed)))
+    row = missing[0]
+    place = os.path.join(roots_of(split.audio_root)[0], row.audio)
+    raise CliError(
+        f"{row.source} line {row.line}: no file {place} ({len(missing):,} of "
+        f"{len(probed):,} files looked for are missing): set --audio_root to the folder that '{row.audio}' is in"
+    )
 
 
-def _is_missing(row: Row, audio_root: str) -> bool:
-    """Whether the file that holds the recording does not exist; one behind a URL is not looked for."""
-    path = row.tar or os.path.join(audio_root, row.audio)
-    return not is_remote(path) and not os.path.exists(path)
+def _outside_message(outside: list[Row], audio_root: AudioRoot, num_probed: int) -> str:
+    """Returns the line for recordings that exist, but below no root: with the folder to allow."""
+    places = [_real_path(row, audio_root) for row in outside]
+    folders = [os.path.dirname(place) for place in places]
+    common_folder = os.path.commonpath(folders)
+    allowed = common_folder if common_folder != "/" else folders[0]
+    roots = ",".join(roots_of(audio_root))
+    return (
+        f"{outside[0].source} line {outside[0].line}: {places[0]} is outside of {roots} ({len(outside):,} of "
+        f"{num_probed:,} files looked for are): allow their folder, too: --audio_root {roots},{allowed}"
+    )
+
+
+def _is_missing(row: Row, audio_root: AudioRoot) -> bool:
+    """Whether there is no file for the recording, below a root or elsewhere; one behind a URL is not looked for."""
+    path = recording_file(row, audio_root)
+    if path is None:
+        return not _is_outside(row, audio_root)
+    return not (is_remote(path) or os.path.exists(path))
+
+
+def _is_outside(row: Row, audio_root: AudioRoot) -> bool:
+    """Whether the recording exists, but below no root."""
+    is_refused = recording_file(row, audio_root) is None
+    return is_refused and os.path.isfile(_real_path(row, audio_root))
+
+
+def _real_path(row: Row, audio_root: AudioRoot) -> str:
+    """Returns where the file of a row lies, links followed."""
+    return os.path.realpath(os.path.join(roots_of(audio_root)[0], row.audio.replace("\0", "")))

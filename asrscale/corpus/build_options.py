@@ -1,5 +1,6 @@
 """The options of a build, and what they may be."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +9,8 @@ from typing import Literal
 from asrscale.common.cli import setting
 from asrscale.common.errors import CliError
 
-# A value of --csv: FILE or SPLIT=FILE.
-_NAMED_FILE = re.compile(r"(?:([a-z0-9_-]{1,64})=)?(.+)")
+# A value of --csv that names a split: SPLIT=FILE.
+_NAMED_FILE = re.compile(r"([a-z0-9_-]{1,64})=(.+)")
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,10 @@ class ShardOptions:
 
     csv: tuple[str, ...] = setting(help="a CSV or other corpus, which is split; or train=FILE,valid=FILE,…")
     out: str = setting(help="folder to build in: a folder for each split, and rejected.jsonl")
-    audio_root: str | None = setting(None, help="folder that file names in the CSV start from; by default the CSV's")
+    audio_root: tuple[str, ...] | None = setting(
+        None,
+        help="folders that file names in the CSV start from and may lead to; by default the CSV's",
+    )
     split_by: str | None = setting(None, help="sentence, speaker (default where known), both, or the split's column")
     valid_fraction: float = setting(0.3, help="share of the sentences or speakers for valid where the CSV is split")
     test_fraction: float = setting(0.0, help="share of them for test")
@@ -96,13 +100,17 @@ def source_files(csv: Sequence[str]) -> dict[str | None, str]:
     Raises:
         CliError: A name is given twice, or one of several paths has no name.
     """
-    files: dict[str | None, str] = {}
-    for word in csv:
-        match = _NAMED_FILE.fullmatch(word)
-        if match:
-            name, path = match.groups()
-            files[name] = path
+    named_paths = [_name_and_path(word) for word in csv]
+    files = dict(named_paths)
     is_unnamed_among_several = None in files and len(files) > 1
     if len(files) != len(csv) or is_unnamed_among_several:
         raise CliError("--csv: give one file, or several as train=FILE,valid=FILE with each name once")
     return files
+
+
+def _name_and_path(word: str) -> tuple[str | None, str]:
+    """Returns the split's name, or None, and the path of a value of --csv; an existing path may have a `=` in it."""
+    match = _NAMED_FILE.fullmatch(word)
+    if not match or (os.path.exists(word) and not os.path.exists(match[2])):
+        return None, word
+    return match[1], match[2]

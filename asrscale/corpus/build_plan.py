@@ -11,6 +11,7 @@ from asrscale.common.storage import is_remote
 from asrscale.corpus.build_options import ShardOptions, source_files
 from asrscale.corpus.checks import Rules, read_rules
 from asrscale.corpus.limit_hours import limit_hours
+from asrscale.corpus.recordings import roots_of
 from asrscale.corpus.rows import Row
 from asrscale.corpus.source_formats import Source
 from asrscale.corpus.sources import open_source
@@ -75,7 +76,7 @@ def _splits_of_source(
     _check_each_has_rows(rows_by_split, options, split_rules.by, path)
     settings = _recorded_settings(
         options,
-        audio_root=_relative_root(source.audio_root, path),
+        audio_root=",".join(_relative_root(root, path) for root in roots_of(source.audio_root)),
         split_by=split_rules.by,
         rules=rules,
         rows_sha256=rows_sha256,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from asrscale.common.errors import AudioError, CliError
 from asrscale.common.progress import Progress, progress
 from asrscale.corpus.hours import choose_hours
-from asrscale.corpus.recordings import open_audio
+from asrscale.corpus.recordings import AudioRoot, open_audio
 from asrscale.corpus.rows import Row
 from asrscale.corpus.split_spool import Split
 from asrscale.speech.decoding import probe_seconds
@@ -46,7 +46,7 @@ def _lengths_seconds(split: Split, bar: Progress) -> Iterator[float]:
         yield _length_seconds(row, split.audio_root)
 
 
-def _length_seconds(row: Row, audio_root: str) -> float:
+def _length_seconds(row: Row, audio_root: AudioRoot) -> float:
     """Returns the length that the source gives or, where it gives none, the header of the recording."""
     if row.seconds is not None:
         return row.seconds

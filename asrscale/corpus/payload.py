@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from asrscale.common.errors import AudioError
 from asrscale.corpus.checks import Rules, check_audio, check_pair, check_text
-from asrscale.corpus.recordings import open_audio
+from asrscale.corpus.recordings import AudioRoot, open_audio
 from asrscale.corpus.rows import Row
 from asrscale.speech.decoding import Source, decode
 from asrscale.speech.encoding import Codec, encode
@@ -43,7 +43,7 @@ class Payload:
     text: str
 
 
-def make_payload(row: Row, audio_root: str, rules: Rules, codec: Storage) -> Payload:
+def make_payload(row: Row, audio_root: AudioRoot, rules: Rules, codec: Storage) -> Payload:
     """Decodes, checks and encodes a row.
 
     Raises:

@@ -17,6 +17,7 @@ from asrscale import __version__
 from asrscale.common.errors import AudioError
 from asrscale.corpus.checks import Rules
 from asrscale.corpus.payload import Payload, Storage, make_payload
+from asrscale.corpus.recordings import AudioRoot, recording_file
 from asrscale.corpus.rejects import Reject, reject_row
 from asrscale.corpus.rows import Row
 from asrscale.corpus.shard_record import ShardEntry, ShardRecord, Utterance, read_record, write_record
@@ -40,7 +41,7 @@ class Task:
         path: The tar.
         split: Name of the split.
         rows: The rows to store.
-        audio_root: Folder or URL that their recordings lie below.
+        audio_root: Folder or URL, or several, that their recordings lie below.
         rules: What a recording and its transcript have to be.
         codec: What the audio is stored as; `original` keeps the bytes of its file, `in_place` even its tar.
         stop: Whether a row over which our code raises ends the build; else it is rejected.
@@ -51,7 +52,7 @@ class Task:
     path: str
     split: str
     rows: tuple[Row, ...]
-    audio_root: str
+    audio_root: AudioRoot
     rules: Rules
     codec: Storage = "flac"
     stop: bool = False
@@ -97,7 +98,7 @@ def _hash_dependencies(task: Task) -> str:
     recordings: list[tuple[int, int] | None] = []
     for row in task.rows:
         try:
-            status = os.stat(row.tar or os.path.join(task.audio_root, row.audio))
+            status = os.stat(recording_file(row, task.audio_root) or "")
             recordings.append((status.st_size, status.st_mtime_ns))
         except (OSError, ValueError):
             recordings.append(None)

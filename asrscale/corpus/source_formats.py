@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from asrscale.common.errors import CliError
+from asrscale.corpus.recordings import AudioRoot
 from asrscale.corpus.rows import Row
 from asrscale.corpus.source_lines import read_lines
 from asrscale.corpus.source_manifests import read_json_lines, read_librispeech
@@ -37,11 +38,11 @@ class Source:
     Attributes:
         read_rows: Reads the rows in the order of the source, from the first at each call; raises CliError, which names
             file and line, for a damaged one.
-        audio_root: The folder or URL that the recordings' paths start from.
+        audio_root: The folder or URL, or several, that the recordings' paths start from.
     """
 
     read_rows: Callable[[], Iterator[Row]]
-    audio_root: str
+    audio_root: AudioRoot
 
 
 def recognise_source(path: str) -> Source:
@@ -84,7 +85,7 @@ def _recognise_file(path: str) -> Source:
     if "|" in first_line:
         return Source(partial(read_ljspeech, path), audio_root=os.path.join(folder, "wavs"))
     if "\t" in first_line:
-        is_common_voice = "client_id" in first_line.split("\t")
+        is_common_voice = "client_id" in first_line.rstrip("\r\n").split("\t")
         audio_root = os.path.join(folder, "clips") if is_common_voice else folder
         return Source(partial(read_tsv, path), audio_root=audio_root)
     return Source(partial(read_csv, path), audio_root=folder)

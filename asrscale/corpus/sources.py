@@ -1,64 +1,34 @@
 """Opens a source: its rows, and the folder that their recordings lie below."""
 
-import os
-import re
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
 from asrscale.common.errors import CliError
-from asrscale.common.storage import is_remote
-from asrscale.corpus.rows import Row
+from asrscale.corpus.moved_paths import moved_prefixes, print_prefixes, read_moved_rows
+from asrscale.corpus.recordings import AudioRoot, roots_of
 from asrscale.corpus.source_formats import Source, recognise_source
 
 
-def open_source(path: str, audio_root: str | None = None) -> Source:
+def open_source(path: str, audio_root: AudioRoot | None = None) -> Source:
     """Returns a corpus of any format that `source_formats` recognises.
 
-    Where a manifest moved together with its recordings, leading folders are removed from the rows' paths: as few as it
-    takes to find the first recording, and only where no `audio_root` is given.
+    Where a manifest moved together with its recordings, or names them as another machine does, leading folders are
+    removed from the rows' paths (`moved_paths`).
 
     Args:
         path: A file or a folder; a remote corpus must be a single file.
-        audio_root: The folder or URL that the recordings' paths start from, by default that of the format.
+        audio_root: The folders or URLs that the recordings' paths start from, by default that of the format.
 
     Raises:
-        CliError: The source is missing, empty or of no such format, or its first row is damaged; names file and line.
+        CliError: The source is missing, empty or of no such format, or a row is damaged; names file and line.
     """
     source = recognise_source(path)
-    first_row = next(source.read_rows(), None)
-    if first_row is None:
+    if next(source.read_rows(), None) is None:
         raise CliError(f"{path}: has a header but no rows: add one row a recording")
-    if audio_root:
-        return replace(source, audio_root=audio_root)
 
-    default_root = source.audio_root or "."
-    is_in_place = first_row.tar is not None or is_remote(default_root)
-    prefix = "" if is_in_place else _prefix_of_moved_paths(path, first_row.audio, default_root)
-    if not prefix:
-        return replace(source, audio_root=default_root)
-    return Source(partial(_read_moved_rows, source, prefix), default_root)
-
-
-def _prefix_of_moved_paths(source: str, audio: str, root: str) -> str:
-    """Returns the leading folders without which `audio`, the path of the first recording, is found below `root`.
-
-    Empty where the path is right as it is, or where removing folders does not help. Prints what is removed.
-    """
-    if os.path.exists(os.path.join(root, audio)):
-        return ""
-    folder_ends = [slashes.end() for slashes in re.finditer("/+", audio)]
-    # Never the recording's own folder: Common Voice v1 has the same file names in every split.
-    for end in folder_ends[:-1]:
-        if os.path.exists(os.path.join(root, audio[end:])):
-            prefix = audio[:end]
-            print(f"{source}: no {prefix} here, so it is removed from the paths of recordings", file=sys.stderr)
-            return prefix
-    return ""
-
-
-def _read_moved_rows(source: Source, prefix: str) -> Iterator[Row]:
-    """Reads a source's rows, their paths without the leading folders `prefix`."""
-    for row in source.read_rows():
-        yield replace(row, audio=row.audio.removeprefix(prefix))
+    roots = tuple(root or "." for root in roots_of(audio_root or source.audio_root))
+    root: AudioRoot = roots[0] if len(roots) == 1 else roots
+    prefixes = moved_prefixes(source.read_rows, root, is_chosen=audio_root is not None)
+    print_prefixes(path, prefixes)
+    read_rows = partial(read_moved_rows, source.read_rows, prefixes) if prefixes else source.read_rows
+    return replace(source, read_rows=read_rows, audio_root=root)

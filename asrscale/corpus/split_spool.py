@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asrscale.corpus.checks import Rules
+from asrscale.corpus.recordings import AudioRoot
 from asrscale.corpus.rows import Row
 from asrscale.corpus.split_plan import SplitPlan
 
@@ -79,7 +80,7 @@ class Split:
     Attributes:
         folder: The folder, named as the split.
         source: The file or folder that its rows come from.
-        audio_root: Folder or URL that their recordings lie below.
+        audio_root: Folder or URL, or several, that their recordings lie below.
         rules: What a recording and its transcript have to be.
         settings: The options for dataset.json: a folder that was built with others is not used.
         rows: Its rows.
@@ -87,7 +88,7 @@ class Split:
 
     folder: Path
     source: str
-    audio_root: str
+    audio_root: AudioRoot
     rules: Rules
     settings: dict[str, Any]
     rows: SpooledRows

@@ -180,7 +180,7 @@ def main() -> None:
         folder = Path(name)
         csv_file, files = corpus(folder)
         per_shard = UTTERANCES // (2 * CORES)
-        audio_root = str(DIGITS) if files else None
+        audio_root = (str(DIGITS),) if files else None
         csvs = (f"part={csv_file}",)
         build(ShardOptions(csv=csvs, audio_root=audio_root, out=f"{name}/shards", shard_utterances=per_shard))
         index = read_index([f"{name}/shards/part"])

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from helpers.sharding import SHARED, needs_shared_data, refusal, refusal_in_process, shard, times
+from helpers.sharding import SHARED, needs_shared_data, refusal, refusal_in_process, shard, times, write_clip, write_csv
 
 
 def test_a_second_build_does_nothing_and_other_options_are_refused(
@@ -21,6 +21,27 @@ def test_a_second_build_does_nothing_and_other_options_are_refused(
         file.write("clips/0.wav,one more,,\n")
     assert "rows_sha256" in refusal_in_process(capsys, "--csv", corpus, "--out", out)
     assert times(out.rglob("*")) == before
+
+
+def test_recordings_that_exist_outside_the_root_are_allowed_by_the_flag_that_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("disk/one/a.wav", "disk/two/b.wav"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        write_clip(tmp_path / name)
+    (tmp_path / "table").mkdir()
+    names = [tmp_path / "disk/one/a.wav", tmp_path / "disk/two/b.wav"]
+    table = write_csv(tmp_path / "table/a.csv", [(str(name), "one") for name in names])
+    (tmp_path / "table/clips").symlink_to(tmp_path / "disk")
+    linked = write_csv(tmp_path / "table/b.csv", [("clips/one/a.wav", "one")])
+    for csv, folder in ((table, "disk"), (linked, "disk/one")):
+        flags = ("--csv", csv, "--valid_fraction", 0, "--out", tmp_path / f"out-{csv.name}")
+        line = refusal_in_process(capsys, *flags)
+        assert f"line 2: {names[0]} is outside of {tmp_path}/table" in line
+        cure = f"{tmp_path}/table,{tmp_path}/{folder}"
+        assert line.endswith(f": --audio_root {cure}")
+        assert not (tmp_path / f"out-{csv.name}").exists()
+        assert "rejected: 0 of" in " ".join(shard(*flags, "--audio_root", cure).stdout.split())
 
 
 @needs_shared_data

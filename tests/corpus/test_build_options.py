@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from helpers.sharding import refusal_in_process, write_clip, write_csv
 
+from asrscale.common.cli import parse
 from asrscale.common.errors import CliError
 from asrscale.corpus.build_options import ShardOptions, source_files
 
@@ -64,3 +65,15 @@ def test_one_source_needs_no_name_and_several_need_one_each() -> None:
         "test-clean": "s3://b/x=y.csv",
     }
     assert source_files(["Train=a.csv"]) == {None: "Train=a.csv"}  # no name of a split: part of the path
+
+
+def test_paths_with_commas_and_equals_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a=b.csv", "c, d.csv", "train=x.csv", "x.csv"):
+        (tmp_path / name).touch()
+    words = ["--out", "o", "--csv", "train=c, d.csv,valid=a=b.csv", "--audio_root", f"{tmp_path},/a,b"]
+    options = ShardOptions(**parse(ShardOptions, words))
+    assert source_files(options.csv) == {"train": "c, d.csv", "valid": "a=b.csv"}
+    assert options.audio_root == (str(tmp_path), "/a", "b")
+    assert source_files(["a=b.csv"]) == {None: "a=b.csv"}
+    assert source_files(["train=x.csv"]) == {"train": "x.csv"}  # both are there: read as a split

@@ -26,22 +26,6 @@ def test_the_rows_can_be_read_again_and_again(tmp_path: Path) -> None:
     assert [row.audio for row in source.read_rows()] == first
 
 
-def test_a_moved_manifest_is_found_by_default_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "wavs").mkdir()
-    (tmp_path / "wavs/a.wav").touch()
-    (tmp_path / "b.wav").touch()
-    path = write(tmp_path / "a.csv", "filename,text\n/old/place/wavs/a.wav,x\n/old/place/wavs/b.wav,y\nc.wav,z\n")
-    source = open_source(path)
-    for _ in range(2):
-        assert [row.audio for row in source.read_rows()] == ["wavs/a.wav", "wavs/b.wav", "c.wav"]
-    assert capsys.readouterr().err.count("no /old/place/ here") == 1
-    chosen_root = open_source(path, str(tmp_path))  # is kept to
-    assert next(chosen_root.read_rows()).audio == "/old/place/wavs/a.wav"
-    # Common Voice v1 has the same file names in every split: the folder's own name is never removed
-    path = write(tmp_path / "b.csv", "filename,text\ncv-valid-test/b.wav,x\n")
-    assert rows_of(path)[0].audio == "cv-valid-test/b.wav"
-
-
 @needs_shared_data
 def test_real_common_voice_rows() -> None:
     rows = rows_of(SHARED / "common_voice_v1/cv-valid-dev.csv")
