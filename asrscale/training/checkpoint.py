@@ -5,6 +5,7 @@ RUN/checkpoints/
                   optimizer.safetensors  both Adam moments in fp32, the count of Adam's steps, the loss scale of fp16
                   state.json             the position in the run and what early stopping needs
                   manifest.json          size and SHA-256 of each of these
+    step-00000500.replaced/              only while step 500 is saved again: counts where the other is missing
     latest, best                         a name of one of these folders each, for people: what counts are the manifests
 """
 
@@ -34,6 +35,20 @@ STATE_FILE = "state.json"
 FILES = (WEIGHTS_FILE, MOMENTS_FILE, STATE_FILE)
 MANIFEST_FILE = "manifest.json"  # of these
 
+REPLACED = ".replaced"  # ends the name of a checkpoint while the same step is saved again
+
+
+@dataclass(frozen=True)
+class Unlogged:
+    """What the steps since the last line of metrics.jsonl add up to, over all ranks."""
+
+    counted_steps: int = 0  # with a finite gradient
+    skipped_steps: int = 0  # without one
+    damaged: int = 0  # utterances
+    audio_samples: int = 0
+    padded_samples: int = 0
+    loss: float = 0.0  # of the counted steps
+
 
 @dataclass(frozen=True)
 class RunState:
@@ -51,6 +66,7 @@ class RunState:
     evaluated_step: int = 0  # where the last evaluation was; a stop may have cut one short
     restarts: int = 0  # how often the run has gone on from a checkpoint
     skipped_steps: int = 0  # how many in a row, up to this one, had no finite gradient
+    unlogged: Unlogged = Unlogged()  # the beginning of the next line of metrics.jsonl
 
 
 def save_checkpoint(
@@ -103,9 +119,9 @@ def _write(weights: dict[str, Tensor], moments: dict[str, Tensor], state: RunSta
     """
     target = folder / _name(state.step)
     partial = target.with_suffix(".partial")
-    replaced = target.with_suffix(".replaced")
-    for left_over in (partial, replaced):
-        shutil.rmtree(left_over, ignore_errors=True)
+    replaced = target.with_suffix(REPLACED)
+    _put_back(folder)
+    shutil.rmtree(partial, ignore_errors=True)
 
     partial.mkdir(parents=True)
     save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
@@ -115,11 +131,20 @@ def _write(weights: dict[str, Tensor], moments: dict[str, Tensor], state: RunSta
     sync(*partial.iterdir(), partial)
 
     if target.exists():  # its evaluation was cut short, or it was damaged
+        shutil.rmtree(replaced, ignore_errors=True)
         target.rename(replaced)
     partial.rename(target)
     sync(folder)  # from here on it is whole, and found: what else may fail is no failed save
     shutil.rmtree(replaced, ignore_errors=True)
     return target
+
+
+def _put_back(folder: Path) -> None:
+    """Gives checkpoints their names back that a kill between the two renames of `_write` has left without."""
+    for replaced in folder.glob(f"step-????????{REPLACED}"):
+        target = replaced.with_suffix("")
+        if not target.exists():
+            replaced.rename(target)
 
 
 def _tidy_up(folder: Path, target: Path, state: RunState, keep: int) -> None:
@@ -131,7 +156,7 @@ def _tidy_up(folder: Path, target: Path, state: RunState, keep: int) -> None:
     if state.best_step is not None:
         _point(folder, "best", _name(state.best_step))
         kept.append(folder / _name(state.best_step))
-    for path in set(_newest_first(folder)) - set(kept):
+    for path in set(folder.glob("step-*")) - set(kept):
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -153,7 +178,9 @@ def whole_checkpoint(run_folder: Path, step: int | None = None) -> tuple[Path | 
     if step is not None:
         candidates = [folder / _name(step), *candidates]
     refused: list[str] = []
-    for checkpoint in dict.fromkeys(candidates):  # each once
+    for candidate in dict.fromkeys(candidates):  # each once
+        replaced = candidate.with_suffix(REPLACED)
+        checkpoint = replaced if replaced.exists() and not candidate.exists() else candidate
         damaged = _damaged_files(checkpoint)
         if not damaged:
             return checkpoint, refused
@@ -171,7 +198,9 @@ def _damaged_files(checkpoint: Path) -> list[str]:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-????????"), reverse=True)
+    """Returns the checkpoints under the names that they have, or had before a kill between the renames of `_write`."""
+    found = {path.with_suffix("") for end in ("", REPLACED) for path in folder.glob(f"step-????????{end}")}
+    return sorted(found, reverse=True)
 
 
 def _name(step: int) -> str:
@@ -188,7 +217,7 @@ def read_state(checkpoint: Path) -> RunState:
     """Reads the position at which a checkpoint was written."""
     state = RunState(**json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8")))
     best = None if state.best is None else tuple(state.best)  # JSON has lists only
-    return replace(state, best=best)
+    return replace(state, best=best, unlogged=Unlogged(**(state.unlogged or {})))
 
 
 def load_weights(recognizer: Recognizer, checkpoint: Path) -> None:

@@ -44,13 +44,14 @@ def fit(context: RunContext, state: RunState, resumed: Path | None, tracker: Tra
     frozen = _frozen_weights(context)
     engine = _start_engine(context, resumed)
     with progress(context.total_steps, "training", "steps", done=state.step, enabled=context.world.is_main) as bar:
-        saver = Saver(engine, frozen, context, tracker, bar, saved=state)
+        meter = Meter(before=state.unlogged)
+        saver = Saver(engine, frozen, context, tracker, bar, meter, saved=state)
         try:
             if context.evaluation_is_due(state):  # a stop cut it short
                 state = validate(engine, context, state, tracker, bar)
                 state = saver.save(state, required=context.is_over(state))
             if not context.is_over(state):
-                for position in take_steps(engine, context, state, tracker, bar):
+                for position in take_steps(engine, context, state, meter, tracker, bar):
                     state = position.added_to(state)
                     if context.evaluation_is_due(state):
                         state = validate(engine, context, state, tracker, bar)
@@ -105,7 +106,7 @@ class Position:
 
 
 def take_steps(
-    engine: Engine, context: RunContext, state: RunState, tracker: Tracker, bar: Progress
+    engine: Engine, context: RunContext, state: RunState, meter: Meter, tracker: Tracker, bar: Progress
 ) -> Iterator[Position]:
     """Takes the steps that are left, and yields the position after each.
 
@@ -115,10 +116,9 @@ def take_steps(
         Stopped: A rank was asked to stop; raised before a step begins, on all ranks alike.
     """
     damaged_so_far = open_records(context, state.step)
-    meter = Meter()
     note = ""
     engine.train()
-    wait_started = time.perf_counter()
+    wait_started = meter.started = time.perf_counter()
     for step in _read_steps(context, state.step):
         waiting_seconds = time.perf_counter() - wait_started
         good, damaged = agree_on_step(step, context.watch, context.world)
@@ -138,7 +138,7 @@ def take_steps(
             values = meter.values(context, state)
             tracker.log(state.step, values)
             note = _bar_note(values)
-            meter = Meter()
+            meter.restart()
         bar.advance(note=note)
 
         yielded = time.perf_counter()

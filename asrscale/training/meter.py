@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from asrscale.common import distributed
+from asrscale.common.distributed import World
 from asrscale.data.step_reader import Step
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
-from asrscale.training.checkpoint import RunState
+from asrscale.training.checkpoint import RunState, Unlogged
 from asrscale.training.run_context import RunContext
 from asrscale.training.tracking import Values
 
@@ -21,7 +22,6 @@ from asrscale.training.tracking import Values
 class _RankNumbers:
     """What one rank has measured."""
 
-    loss: float
     waiting_seconds: float
     busy_seconds: float
     host_bytes: int
@@ -30,8 +30,12 @@ class _RankNumbers:
 
 @dataclass
 class Meter:
-    """Adds up what one line of metrics.jsonl holds, over the steps since the line before."""
+    """Adds up what one line of metrics.jsonl holds, over the steps since the line before.
 
+    What an attempt before this one did of them counts too, but for speeds.
+    """
+
+    before: Unlogged = field(default_factory=Unlogged)  # what the attempts before did of the line's steps
     steps: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)  # of the steps: how many were `counted`, or `skipped`
     damaged: int = 0  # utterances
@@ -65,30 +69,45 @@ class Meter:
         if is_finite:
             self.loss = self.loss + loss
 
+    def restart(self) -> None:
+        """Begins the next line."""
+        vars(self).update(vars(Meter()))
+
+    def unlogged(self, world: World) -> Unlogged:
+        """Returns what the steps of the line add up to so far, over all ranks. A collective."""
+        loss = math.fsum(distributed.gather_objects(float(self.loss), world))
+        return Unlogged(
+            counted_steps=self.before.counted_steps + self.outcomes["counted"],
+            skipped_steps=self.before.skipped_steps + self.outcomes["skipped"],
+            damaged=self.before.damaged + self.damaged,
+            audio_samples=self.before.audio_samples + self.audio_samples,
+            padded_samples=self.before.padded_samples + self.padded_samples,
+            loss=self.before.loss + loss,
+        )
+
     @property
     def busy_seconds(self) -> float:
         """Of a step, what this rank does by itself: in the rest of it all wait for the slowest."""
         return (self.waiting_seconds + self.forward_seconds) / self.steps
 
     def values(self, context: RunContext, state: RunState) -> Values:
-        """Returns the numbers since the meter was made, up to `state`. A collective."""
+        """Returns the numbers since the last line, up to `state`. A collective."""
         seconds = time.perf_counter() - self.started
         ranks: list[_RankNumbers] = distributed.gather_objects(self._own_numbers(), context.world)
         busy = tuple(rank.busy_seconds for rank in ranks)
         mean_busy_seconds = math.fsum(busy) / len(ranks)
         slowest = max(range(len(ranks)), key=busy.__getitem__)
         waiting_seconds = math.fsum(rank.waiting_seconds for rank in ranks) / len(ranks)
-        loss = math.fsum(rank.loss for rank in ranks)
-        counted_steps = self.outcomes["counted"]
+        line = self.unlogged(context.world)
         return {
-            "train/loss": loss / counted_steps if counted_steps else None,
+            "train/loss": line.loss / line.counted_steps if line.counted_steps else None,
             "train/learning_rate": context.learning_rate(state.step - 1),
             "train/gradient_norm": self.gradient_norm,
             "train/epoch": state.step / context.plan.steps_per_epoch,
             "train/audio_seconds_per_second": self.audio_samples / SAMPLE_RATE_HZ / seconds,
-            "train/padding": 1 - self.audio_samples / max(1, self.padded_samples),
-            "train/damaged": self.damaged,
-            "train/skipped": self.outcomes["skipped"],
+            "train/padding": 1 - line.audio_samples / max(1, line.padded_samples),
+            "train/damaged": line.damaged,
+            "train/skipped": line.skipped_steps,
             "train/waiting": waiting_seconds / seconds,
             "speed/step_seconds": seconds / self.steps,
             "speed/rank_seconds": busy,
@@ -104,7 +123,6 @@ class Meter:
 
     def _own_numbers(self) -> _RankNumbers:
         return _RankNumbers(
-            loss=float(self.loss),
             waiting_seconds=self.waiting_seconds,
             busy_seconds=self.busy_seconds,
             host_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # Linux counts it in KiB

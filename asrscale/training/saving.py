@@ -8,6 +8,7 @@ from asrscale.common.errors import CliError
 from asrscale.common.progress import Progress
 from asrscale.training.checkpoint import RunState, save_checkpoint
 from asrscale.training.engine import Engine
+from asrscale.training.meter import Meter
 from asrscale.training.records import sync_records
 from asrscale.training.run_context import RunContext
 from asrscale.training.tracking import Tracker
@@ -19,6 +20,7 @@ class Saver:
 
     Attributes:
         frozen: The weights that are not trained, in fp32 as they were loaded.
+        meter: What it has of the next line of metrics.jsonl is saved with the state.
         saved: The state that is on the disk, or the one that the run started with.
         failed_saves: How often a checkpoint could not be written.
     """
@@ -28,6 +30,7 @@ class Saver:
     context: RunContext
     tracker: Tracker
     bar: Progress
+    meter: Meter
     saved: RunState
     failed_saves: int = field(default=0, init=False)
 
@@ -42,9 +45,10 @@ class Saver:
         Raises:
             CliError: It cannot be written and is `required`.
         """
+        context = self.context
+        state = replace(state, unlogged=self.meter.unlogged(context.world))
         if state == self.saved:
             return state
-        context = self.context
         context.watch.beat("saving")
         sync_records(context)  # first: a checkpoint must not count steps that the records lack
         problem = save_checkpoint(

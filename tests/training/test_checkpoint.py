@@ -1,6 +1,7 @@
 import errno
 import os
 import resource
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,6 +85,46 @@ def test_a_save_that_was_cut_short_is_not_seen(
     assert newest(tmp_path).name == "step-00000001"
     save(*engine_and_recognizer, tmp_path, step=2)
     assert newest(tmp_path).name == "step-00000002" and not partial.exists()
+
+
+@pytest.mark.parametrize("best_step", [3, None])
+def test_a_step_is_saved_again_without_a_moment_in_which_no_checkpoint_is_found(
+    best_step: int | None,
+    engine_and_recognizer: tuple[ds.Engine, Recognizer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kill may come before and after every change to the folder, also of the save that follows a kill."""
+    folder = tmp_path / "run" / "checkpoints"
+    save(*engine_and_recognizer, tmp_path / "run", keep=1, step=3)
+    moments: list[Path] = []
+
+    def as_if_killed_here() -> None:
+        moments.append(tmp_path / f"killed-{len(moments)}")
+        shutil.copytree(folder, moments[-1] / "checkpoints")
+
+    def watched(original: Callable[..., object]) -> Callable[..., object]:
+        def change(path: Path, *given: object, **named: object) -> object:
+            as_if_killed_here()
+            result = original(path, *given, **named)
+            as_if_killed_here()
+            return result
+
+        return change
+
+    with monkeypatch.context() as patched:
+        for owner, name in ((Path, "rename"), (Path, "mkdir"), (shutil, "rmtree")):
+            patched.setattr(owner, name, watched(getattr(owner, name)))
+        save(*engine_and_recognizer, tmp_path / "run", keep=1, step=3, best=(0.5,), best_step=best_step)
+    assert len(moments) >= 6
+    for run in moments:
+        found = newest(run)
+        assert found is not None and checkpoint.whole_checkpoint(run, 3)[0] == found
+        assert checkpoint.read_state(found).step == 3
+    for run in moments:
+        save(*engine_and_recognizer, run, keep=1, step=4, best=(0.5,), best_step=best_step)
+        left = ["step-00000003", "step-00000004"] if best_step else ["step-00000004"]
+        assert sorted(path.name for path in (run / "checkpoints").glob("step-*")) == left
 
 
 def test_a_kill_between_latest_and_best_loses_neither(
