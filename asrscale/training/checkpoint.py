@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -215,9 +215,11 @@ def _fingerprint(path: Path) -> dict[str, int | str]:
 
 def read_state(checkpoint: Path) -> RunState:
     """Reads the position at which a checkpoint was written."""
-    state = RunState(**json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8")))
-    best = None if state.best is None else tuple(state.best)  # JSON has lists only
-    return replace(state, best=best, unlogged=Unlogged(**(state.unlogged or {})))
+    values = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
+    if values["best"] is not None:
+        values["best"] = tuple(values["best"])  # JSON has lists only
+    values["unlogged"] = Unlogged(**values.get("unlogged", {}))
+    return RunState(**values)
 
 
 def load_weights(recognizer: Recognizer, checkpoint: Path) -> None:
