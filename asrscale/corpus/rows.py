@@ -1,17 +1,29 @@
 """A row of a source: one recording and its transcript."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from asrscale.common.errors import CliError
 
-# What sources call the columns that a row needs. Where a source has several of them, the first of the list counts.
+# What sources call the columns that a row needs. Where a source has several of them, the first of the list counts; a
+# name in other case (`Filename`) does too, where none is spelled as in the list.
 AUDIO_COLUMNS = (
     "filename",  # ours and Common Voice v1's
     "path",  # that of Common Voice's later TSVs
     "audio_filepath",  # NeMo's
     "file_name",  # that of Hugging Face's audio folders
+    "wav_filename",  # DeepSpeech's and Coqui STT's
+    "audio_file",  # Coqui TTS's
+    "audio_path",
+    "wav_path",
+    "file_path",  # one of SpeechBrain's
+    "filepath",
+    "audio",
+    "wav",  # SpeechBrain's and WeNet's
+    "file",
+    "audio_id",  # VoxPopuli's on the hub
+    "source",  # FunASR's
 )
 
 
@@ -19,13 +31,21 @@ TEXT_COLUMNS = (
     "text",  # ours, Common Voice v1's and NeMo's
     "sentence",  # that of Common Voice's later TSVs
     "transcription",  # that of Hugging Face's audio folders
+    "transcript",  # DeepSpeech's, MLS's on the hub
+    "normalized_text",  # VoxPopuli's
+    "wrd",  # SpeechBrain's
+    "words",  # SpeechBrain's
+    "txt",  # WeNet's
+    "target",  # FunASR's
 )
 
 
 SPEAKER_COLUMNS = (
+    "given_speaker",  # a copy of the column that --speaker_column names, where it is none of these
     "client_id",  # Common Voice's
     "speaker",  # ours and NeMo's
     "speaker_id",
+    "spk_id",  # SpeechBrain's
 )
 
 
@@ -85,21 +105,40 @@ class Row:
         return self.start_seconds, self.seconds
 
 
-def row_of_columns(line: int, source: str, columns: Mapping[str, str]) -> Row:
+@dataclass(frozen=True)
+class ColumnNames:
+    """The columns of a source that the user names; None is one of those that are known by their names.
+
+    Attributes:
+        audio: The column of recordings.
+        text: The column of transcripts.
+        speaker: The column of speakers.
+    """
+
+    audio: str | None = None
+    text: str | None = None
+    speaker: str | None = None
+
+
+def row_of_columns(line: int, source: str, columns: Mapping[str, str], names: ColumnNames = ColumnNames()) -> Row:
     """Returns the row that columns, by their names, make; columns without a name are ignored.
 
     Raises:
         CliError: The recording or the transcript is missing, or `offset` or `duration` is no number of seconds; names
             source and line.
     """
-    audio_column = first_present(AUDIO_COLUMNS, columns)
-    text_column = first_present(TEXT_COLUMNS, columns)
-    if not audio_column or not text_column:
+    audio_column = names.audio or first_present(AUDIO_COLUMNS, columns)
+    text_column = names.text or first_present(TEXT_COLUMNS, columns)
+    if audio_column not in columns or text_column not in columns:
         # Only JSON can lack one of them, as a table's header is checked: so NeMo's names are shown.
-        raise CliError(f"{source} line {line}: needs 'audio_filepath' and 'text': complete the line")
+        wanted = f"'{names.audio or 'audio_filepath'}' and '{names.text or 'text'}'"
+        cure = "complete the line, or name others with --audio_column and --text_column"
+        raise CliError(f"{source} line {line}: needs {wanted}: {cure}")
 
     used_columns = ("", audio_column, text_column)
     extra = {name: field for name, field in columns.items() if name not in used_columns and field.strip()}
+    if names.speaker and columns.get(names.speaker, "").strip():
+        extra["given_speaker"] = columns[names.speaker]
     place = f"{source} line {line}"
     start_seconds = _seconds_in_column(START_COLUMN, extra, place)
     seconds = _seconds_in_column(LENGTH_COLUMN, extra, place)
@@ -124,6 +163,10 @@ def _seconds_in_column(column: str, columns: Mapping[str, str], place: str) -> f
     return float(field)
 
 
-def first_present(candidates: tuple[str, ...], names: Iterable[str]) -> str:
-    """Returns the first candidate that is among the names, or an empty string."""
-    return next((name for name in candidates if name in names), "")
+def first_present(candidates: tuple[str, ...], names: Collection[str]) -> str:
+    """Returns the first candidate that is among the names, or else in other case; an empty string where none is."""
+    found = next((name for name in candidates if name in names), "")
+    if found:
+        return found
+    by_lower_case = {name.lower(): name for name in reversed([*names])}
+    return next((by_lower_case[name] for name in candidates if name in by_lower_case), "")

@@ -3,7 +3,7 @@
 import pytest
 
 from asrscale.common.errors import CliError
-from asrscale.corpus.rows import Row, row_of_columns
+from asrscale.corpus.rows import ColumnNames, Row, row_of_columns
 
 
 def test_a_row_has_its_recording_and_transcript_and_the_other_columns_that_are_not_empty() -> None:
@@ -12,11 +12,49 @@ def test_a_row_has_its_recording_and_transcript_and_the_other_columns_that_are_n
     assert row_of_columns(2, "a.csv", columns) == expected
 
 
-@pytest.mark.parametrize("audio_column", ["filename", "path", "audio_filepath", "file_name"])
-@pytest.mark.parametrize("text_column", ["text", "sentence", "transcription"])
+@pytest.mark.parametrize(
+    ("audio_column", "text_column"),
+    [
+        ("filename", "text"),
+        ("path", "sentence"),
+        ("audio_filepath", "text"),
+        ("file_name", "transcription"),
+        ("wav_filename", "transcript"),  # DeepSpeech
+        ("audio_file", "text"),  # Coqui TTS
+        ("wav", "wrd"),  # SpeechBrain
+        ("wav", "txt"),  # WeNet
+        ("source", "target"),  # FunASR
+        ("audio", "transcription"),
+        ("file", "transcript"),
+        ("audio_id", "normalized_text"),  # VoxPopuli
+        ("Filename", "Text"),
+        ("FILE_NAME", "Transcription"),
+    ],
+)
 def test_the_names_that_corpora_give_the_columns(audio_column: str, text_column: str) -> None:
     row = row_of_columns(2, "a.csv", {text_column: "hello", audio_column: "a.mp3"})
     assert (row.audio, row.text, row.extra) == ("a.mp3", "hello", {})
+
+
+def test_columns_that_the_user_names_take_the_place_of_those_that_are_known() -> None:
+    columns = {
+        "filename": "no.mp3",
+        "clip": "a.mp3",
+        "text": "no",
+        "Lyrics": "hello",
+        "client_id": "bo",
+        "reader": "ann",
+    }
+    row = row_of_columns(2, "a.csv", columns, names=ColumnNames(audio="clip", text="Lyrics", speaker="reader"))
+    assert (row.audio, row.text, row.speaker) == ("a.mp3", "hello", "ann")
+    assert row.extra.items() >= {"filename": "no.mp3", "text": "no", "client_id": "bo", "reader": "ann"}.items()
+    with pytest.raises(CliError, match="needs 'x' and 'text'"):
+        row_of_columns(2, "a.csv", columns, names=ColumnNames(audio="x"))
+
+
+def test_a_name_in_other_case_counts_only_where_none_is_spelled_as_known() -> None:
+    row = row_of_columns(2, "a.csv", {"Text": "no", "text": "yes", "FILENAME": "a.mp3", "Filename": "b.mp3"})
+    assert (row.audio, row.text) == ("a.mp3", "yes")
 
 
 def test_of_several_names_the_first_counts_and_the_others_are_extra() -> None:
@@ -32,7 +70,7 @@ def test_an_empty_transcript_is_a_transcript_and_a_missing_one_is_not() -> None:
             row_of_columns(2, "a.csv", columns)
 
 
-@pytest.mark.parametrize("column", ["client_id", "speaker", "speaker_id"])
+@pytest.mark.parametrize("column", ["client_id", "speaker", "speaker_id", "spk_id"])
 def test_the_speaker(column: str) -> None:
     columns = {"filename": "a.mp3", "text": "hello"}
     assert row_of_columns(2, "a.csv", columns | {column: "ann"}).speaker == "ann"
