@@ -95,7 +95,7 @@ def plan(options: PlanOptions) -> None:
     if len(gpus) > 1:
         return
     if not report.best.cap_seconds:
-        raise CliError(_nothing_fits(options, longest_seconds))
+        raise CliError(_nothing_fits(options, longest_seconds, run_plan))
     _print_best(report)
 
 
@@ -189,12 +189,13 @@ def _print_best(report: _Report) -> None:
     print(f"\n{report.how_to_run}")
 
 
-def _nothing_fits(options: PlanOptions, longest_seconds: float) -> str:
+def _nothing_fits(options: PlanOptions, longest_seconds: float, run_plan: RunPlan | None) -> str:
     """Returns what to change where no way to run fits."""
     removals = "".join(f"leave out --{name}, " for name in SEARCHED if name in options.given)
+    slowdown = run_plan.slowdown if run_plan else ""
     return (
-        f"an utterance of {longest_seconds:.3g} s fits {options.gpus} × {options.gpu} in no way: {removals}choose a "
-        "smaller --model, a larger --gpu, more --gpus, --lora_rank 16, or shards of less --max_seconds"
+        f"an utterance of {longest_seconds:.3g} s{slowdown} fits {options.gpus} × {options.gpu} in no way: {removals}"
+        "choose a smaller --model, a larger --gpu, more --gpus, --lora_rank 16, or shards of less --max_seconds"
     )
 
 

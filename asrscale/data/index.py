@@ -6,6 +6,7 @@ Shape legend: N utterances, S shards.
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -84,6 +85,25 @@ class Index:
     def name(self, i: int) -> str:
         """Returns what to call utterance `i` in a message: shard path and key."""
         return f"{self.shards[self.shard_ids[i]]}:{self.keys[i]}"
+
+    def unique_key(self, i: int) -> str:
+        """Returns the key of utterance `i`, behind the name of its folder where several folders may share keys."""
+        key: str = self.keys[i].as_py()
+        if len(self._folder_names) == 1:
+            return key
+        folder = os.path.dirname(self.shards[self.shard_ids[i]])
+        return f"{self._folder_names[folder]}/{key}"
+
+    @cached_property
+    def _folder_names(self) -> dict[str, str]:
+        """The shortest names by which the folders are told apart: as many of the last parts of their paths."""
+        folders = sorted({os.path.dirname(shard) for shard in self.shards})
+        parts = [folder.split("/") for folder in folders]
+        for count in range(1, max(map(len, parts), default=1)):
+            names = ["/".join(one[-count:]) for one in parts]
+            if len(set(names)) == len(folders):
+                return dict(zip(folders, names, strict=True))
+        return dict(zip(folders, folders, strict=True))
 
     def payload(self, i: int) -> Range:
         """Returns where the audio of utterance `i` lies."""

@@ -63,6 +63,14 @@ class RunPlan:
         return max(MIN_BATCH_SAMPLES, longest)
 
     @property
+    def slowdown(self) -> str:
+        """What a message says after the length of the longest utterance: where that is slowed down, its own length."""
+        if not self.perturb_speed:
+            return ""
+        recorded_seconds = self.catalog.longest_samples.max() / SAMPLE_RATE_HZ
+        return f" ({recorded_seconds:.1f} s, at {SPEEDS_TENTHS[0] / 10:g} of its speed for --perturb_speed)"
+
+    @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of an epoch, the same for every one."""
         return int(self.steps.sum())

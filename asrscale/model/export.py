@@ -1,11 +1,13 @@
 """Writes a stock Hugging Face model folder, and checks what was written."""
 
+import errno
 import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -24,17 +26,30 @@ def export_model(recognizer: Recognizer, folder: Path, dtype: torch.dtype) -> No
     The recognizer's own model is changed, too: its LoRA matrices are merged, and it is cast to `dtype`.
 
     Raises:
+        OSError: It could not be written; nothing of it is left, and the folder is as it was.
         RuntimeError: The weights in the file are not, name by name and bit by bit, those of the model.
     """
     merge_lora(recognizer.model)
     weights = recognizer.model.to(dtype).state_dict()
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    recognizer.save(partial)
-    _check_written(partial, weights, dtype)
-    sync(*partial.iterdir(), partial)
+    try:
+        _write_checked(recognizer, weights, partial, dtype)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)  # makes room on a disk that is full
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
+
+
+def _write_checked(recognizer: Recognizer, weights: Mapping[str, Tensor], folder: Path, dtype: torch.dtype) -> None:
+    """Writes a model folder to the disk, and compares its weights with `weights`; raises as `export_model`."""
+    try:
+        recognizer.save(folder)
+    except SafetensorError as error:  # what it makes of an error of the disk
+        raise OSError(errno.EIO, str(error)) from error
+    _check_written(folder, weights, dtype)
+    sync(*folder.iterdir(), folder)
 
 
 def _check_written(folder: Path, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:

@@ -220,6 +220,8 @@ def _transcribe_pass(forward: nn.Module, source: _Source, batch: Batch) -> _Pass
 def _finite_losses(logits: Tensor, num_frames: Tensor, batch: Batch, blank_id: int) -> list[float]:
     """Returns the losses of the utterances that have labels and are long enough for them."""
     rows = batch.num_labels > 0
+    if not rows.any():  # torch computes no loss of nothing
+        return []
     losses = ctc_losses(logits[rows], num_frames[rows], batch.labels[rows], batch.num_labels[rows], blank=blank_id)
     return [loss for loss in losses.tolist() if math.isfinite(loss)]
 

@@ -10,10 +10,13 @@ from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 
 def predictions(index: Index, hypotheses: Iterable[tuple[int, str]]) -> Iterator[dict[str, Any]]:
-    """Yields a row for each hypothesis, given after its number in the index: key, seconds, reference, hypothesis."""
+    """Yields a row for each hypothesis, given after its number in the index: key, seconds, reference, hypothesis.
+
+    The keys of several folders begin with the names of these.
+    """
     for utterance, text in hypotheses:
         yield {
-            "key": index.keys[utterance].as_py(),
+            "key": index.unique_key(utterance),
             "seconds": float(index.num_samples[utterance] / SAMPLE_RATE_HZ),
             "reference": index.texts[utterance].as_py(),
             "hypothesis": text,

@@ -55,10 +55,10 @@ def _check_longest_utterance(config: TrainConfig, plan: RunPlan) -> None:
     catalog = plan.catalog
     index = read_shards(catalog, [int(catalog.longest_samples.argmax())])
     utterance = int(index.num_samples.argmax())
-    longest_seconds = index.num_samples[utterance] / SAMPLE_RATE_HZ
+    longest_seconds = plan.longest_samples / SAMPLE_RATE_HZ
     raise CliError(
-        f"--memory_cap_seconds {cap_seconds:g} is below the longest utterance, {longest_seconds:.1f} s in "
-        f"{index.name(utterance)}: raise it, or build the shards with a lower --max_seconds"
+        f"--memory_cap_seconds {cap_seconds:g} is below the longest utterance, {longest_seconds:.1f} s{plan.slowdown} "
+        f"in {index.name(utterance)}: raise it, or build the shards with a lower --max_seconds"
     )
 
 

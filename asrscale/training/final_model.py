@@ -1,6 +1,7 @@
 """The model of a run: built from settings, exported from the best checkpoint, evaluated, published."""
 
 import math
+from pathlib import Path
 
 import torch
 
@@ -21,6 +22,7 @@ from asrscale.training import checkpoint
 from asrscale.training.config import TrainConfig, to_dict
 from asrscale.training.metrics_plot import plot_metrics
 from asrscale.training.run_context import RunContext
+from asrscale.training.saving import disk_errors_explained
 from asrscale.training.validation import reports_evaluating
 
 EXPORT_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -55,19 +57,14 @@ def export_and_evaluate(context: RunContext, best_step: int | None) -> Evaluatio
     A collective.
 
     Raises:
+        CliError: The disk does not take it.
         Stopped: A rank was asked to stop.
     """
     world = context.world
     model_folder = context.folder / "model"
-    if world.is_main:
-        best, refusals = checkpoint.whole_checkpoint(context.folder, best_step)
-        assert best is not None, "the newest one was just written"
-        if refusals:
-            print_on_main(world, "\n".join([*refusals, f"exporting {best} instead"]))
-        recognizer = new_recognizer(context.config, context.plan.catalog)
-        checkpoint.load_weights(recognizer, best)
-        export_model(recognizer, model_folder, EXPORT_DTYPES[context.config.evaluation.export_dtype])
-    distributed.barrier()
+    with disk_errors_explained(context, str(model_folder)):
+        if world.is_main:
+            _export(context, best_step, model_folder)
 
     exported = load_recognizer(str(model_folder))
     result = evaluate(
@@ -81,11 +78,23 @@ def export_and_evaluate(context: RunContext, best_step: int | None) -> Evaluatio
         cache=context.cache,
         should_stop=reports_evaluating(context.watch),
     )
-    if world.is_main:
-        print_damaged(context.valid, result)
-        rows = predictions(context.valid, result.hypotheses())
-        write_jsonl(context.folder / "eval" / "valid.jsonl", rows)
+    path = context.folder / "eval" / "valid.jsonl"
+    with disk_errors_explained(context, str(path)):
+        if world.is_main:
+            print_damaged(context.valid, result)
+            write_jsonl(path, predictions(context.valid, result.hypotheses()))
     return result
+
+
+def _export(context: RunContext, best_step: int | None, model_folder: Path) -> None:
+    """Writes RUN/model from the checkpoint of `best_step`. For the main rank."""
+    best, refusals = checkpoint.whole_checkpoint(context.folder, best_step)
+    assert best is not None, "the newest one was just written"
+    if refusals:
+        print_on_main(context.world, "\n".join([*refusals, f"exporting {best} instead"]))
+    recognizer = new_recognizer(context.config, context.plan.catalog)
+    checkpoint.load_weights(recognizer, best)
+    export_model(recognizer, model_folder, EXPORT_DTYPES[context.config.evaluation.export_dtype])
 
 
 def write_results(context: RunContext, result: Evaluation) -> None:

@@ -124,7 +124,7 @@ def plan_memory(config: TrainConfig, plan: RunPlan, world: World) -> tuple[Train
     way = _way_of_run(config, plan, gpu, world)
     cap_seconds = config.memory.memory_cap_seconds or min(distributed.gather_objects(way.cap_seconds, world))
     if not cap_seconds:
-        raise CliError(_what_fits(config, _longest_seconds(plan), gpu, world.world_size))
+        raise CliError(_what_fits(config, plan, gpu, world.world_size))
     allocated_bytes = _allocated_bytes(way, plan, cap_seconds, world)
     return replace_settings(config, memory_cap_seconds=cap_seconds), allocated_bytes
 
@@ -141,7 +141,7 @@ def advise(config: TrainConfig, plan: RunPlan, world: World) -> str:
     way = _way_of_run(config, plan, gpu, world)
     planned_bytes = _allocated_bytes(way, plan, seconds, world)  # in passes of one utterance
     available_bytes = SHORTAGE * planned_bytes * (1 + FRAGMENTATION) + outside_bytes(world.world_size)
-    return _what_fits(config, seconds, _gpu_of(available_bytes / GIB), world.world_size)
+    return _what_fits(config, plan, _gpu_of(available_bytes / GIB), world.world_size)
 
 
 def _longest_seconds(plan: RunPlan) -> float:
@@ -178,10 +178,11 @@ def _gpu_of(gib: float) -> Gpu:
     return replace(similar, memory_gib=round(gib, 2))
 
 
-def _what_fits(config: TrainConfig, seconds: float, gpu: Gpu, gpu_count: int) -> str:
-    """Returns what to change where an utterance of `seconds` does not fit on so many GPUs."""
+def _what_fits(config: TrainConfig, plan: RunPlan, gpu: Gpu, gpu_count: int) -> str:
+    """Returns what to change where the longest utterance does not fit on so many GPUs."""
+    seconds = _longest_seconds(plan)
     uncapped = replace_settings(config, memory_cap_seconds=0.0)
     found = search(uncapped, [seconds], [gpu], gpu_count)
     best = found[gpu.name][0]
     cure = best.flags if best.cap_seconds else "a smaller --model, --lora_rank 16, a larger GPU or more of them"
-    return f"an utterance of {seconds:.1f} s does not fit into {gpu.memory_gib:.1f} GiB: try {cure}"
+    return f"an utterance of {seconds:.1f} s{plan.slowdown} does not fit into {gpu.memory_gib:.1f} GiB: try {cure}"

@@ -62,10 +62,10 @@ def sync_records(context: RunContext) -> None:
 
 
 def own_keys(step: Step) -> list[str]:
-    """Returns the keys of this rank's good utterances."""
+    """Returns the keys of this rank's good utterances, of several folders behind the names of these."""
     keys: list[str] = []
     for batch in step.batches:
-        keys += [step.index.keys[int(number)].as_py() for number in batch.utterances]
+        keys += [step.index.unique_key(int(number)) for number in batch.utterances]
     return keys
 
 

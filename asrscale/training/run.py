@@ -31,6 +31,7 @@ from asrscale.training.memory_rescue import MemoryExhausted, PassCap, open_pass_
 from asrscale.training.resume import choose_start
 from asrscale.training.run_context import RunContext
 from asrscale.training.run_folder import describe_environment, locked_run_folder, write_settings
+from asrscale.training.saving import disk_errors_explained
 from asrscale.training.settings import DEMO_DATA
 from asrscale.training.stopping import mark_preempted
 from asrscale.training.tracking import open_tracker
@@ -188,8 +189,9 @@ def _train_in_folder(context: RunContext, state: RunState, resumed: Path | None)
     if result is None:
         end_together(context, push=False)
         return EXIT_STOPPED
-    if context.world.is_main:
-        write_results(context, result)
+    with disk_errors_explained(context, "the results"):
+        if context.world.is_main:
+            write_results(context, result)
     end_together(context, push=True)
     return EXIT_COMPLETE
 
@@ -206,8 +208,9 @@ def _fit_and_evaluate(context: RunContext, state: RunState, resumed: Path | None
         enabled=is_main,
         config=to_dict(context.config) | {"deepspeed": context.ds_config, "environment": environment},
     ) as tracker:
-        if is_main:
-            write_settings(context, environment)
+        with disk_errors_explained(context, "the settings of the run"):
+            if is_main:
+                write_settings(context, environment)
         print_on_main(context.world, _opening(context, state))
         try:
             if not context.is_over(state):

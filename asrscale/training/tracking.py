@@ -9,6 +9,7 @@ W&B is a guest: once training has begun, nothing that happens to it may fail the
 """
 
 import contextlib
+import os
 import secrets
 import sys
 import time
@@ -20,6 +21,7 @@ import numpy as np
 
 from asrscale.common.atomic_files import append_jsonl, drop_rows_after, write_jsonl
 from asrscale.common.errors import CliError
+from asrscale.model.reasons import short_reason
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -143,6 +145,7 @@ def _start_wandb(wandb_mode: Literal["auto", "offline", "online"], run: Mapping[
     Raises:
         CliError: `wandb_mode` is `online`, and W&B cannot be reached or has no credentials.
     """
+    _unset_empty_variables()
     import wandb
 
     settings = wandb.Settings(silent=True, console="off")  # the progress bar as a captured log would be megabytes
@@ -166,9 +169,15 @@ def _start_wandb(wandb_mode: Literal["auto", "offline", "online"], run: Mapping[
     return None
 
 
+def _unset_empty_variables() -> None:
+    """Removes W&B's variables that are empty from the environment: a batch script's `WANDB_MODE=` asks for nothing."""
+    for name, value in list(os.environ.items()):
+        if name.startswith("WANDB_") and not value.strip():
+            del os.environ[name]
+
+
 def _give_up(wandb: Any, error: Exception) -> str:
-    """Ends wandb's service; returns the first line of `error`."""
+    """Ends wandb's service; returns the beginning of `error`."""
     with contextlib.suppress(Exception):
         wandb.teardown()  # a live service holds the run's id, and a killed one ends wandb's exit hook in a traceback
-    text = str(error) or type(error).__name__
-    return text.splitlines()[0]
+    return short_reason(error) or type(error).__name__

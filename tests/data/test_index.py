@@ -34,6 +34,25 @@ def test_folders_are_joined_in_the_order_given(tmp_path: Path) -> None:
     assert dtypes == [np.int32, np.int64, np.int64, np.uint32, np.int64]
 
 
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        (["cv/train"], [""]),
+        (["cv/train", "orders/train"], ["cv/train/", "orders/train/"]),
+        (["cv/train", "cv/extra"], ["train/", "extra/"]),
+        (["a/x/train", "b/x/train", "b/y/train"], ["a/x/train/", "b/x/train/", "b/y/train/"]),
+    ],
+)
+def test_keys_of_several_folders_are_told_apart(folders: list[str], names: list[str], tmp_path: Path) -> None:
+    """The names do not depend on where the folders lie together."""
+    for root in (tmp_path, tmp_path / "moved" / "elsewhere"):
+        index = read_index([str(make_folder(root / folder, (2,))) for folder in folders])
+        unique = [index.unique_key(number) for number in range(len(index))]
+        keys = [f"{Path(folder).name}-{number:08d}" for folder in folders for number in (1, 2)]
+        assert unique == [name + key for name, key in zip(np.repeat(names, 2), keys, strict=True)]
+        assert index.take(np.array([1])).unique_key(0) == unique[1]
+
+
 def test_take_keeps_the_requested_order(tmp_path: Path) -> None:
     index = read_index([str(make_folder(tmp_path / "a", (2, 3)))])
     part = index.take(np.array([4, 0, 2]))

@@ -2,9 +2,11 @@ import gc
 import os
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from conftest import flip_bit, learn_tones
@@ -24,6 +26,7 @@ from asrscale.results.breakdown import break_down
 from asrscale.results.evaluation import Evaluation, choose_subset, evaluate
 from asrscale.results.metrics import count_errors
 from asrscale.results.predictions import predictions, print_damaged, table
+from asrscale.speech.normalisation import normalise
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +167,26 @@ def test_damaged_utterances_are_listed_and_in_no_rate(
             flip_bit(index, number)
     with pytest.raises(CliError, match=f"none of {len(index)} utterances can be read"):
         result_at(40.0, recognizer, own_shards, world)
+
+
+@pytest.mark.parametrize("cap_seconds", [0.1, 40.0])
+@pytest.mark.parametrize("empty", [[0], [0, 1, 2, 3], None])
+def test_utterances_without_text_have_no_loss_and_what_is_heard_in_them_are_insertions(
+    empty: list[int] | None, cap_seconds: float, recognizer: Recognizer, tone_shards: Path, world: World
+) -> None:
+    """Also where a pass, or the whole of the data, has no text."""
+    whole = read_index([str(tone_shards / "valid")])
+    texts = ["" if empty is None or i in empty else text for i, text in enumerate(whole.texts.to_pylist())]
+    index = replace(whole, texts=pa.array(texts, whole.texts.type))
+    result = evaluate(recognizer.model, recognizer, index, world, memory_cap_seconds=cap_seconds, threads=1, title=None)
+    hypotheses = texts_of(result)
+    assert result.errors == count_errors(texts, [normalise(hypotheses[i]) for i in range(len(texts))])
+    if empty is None:
+        assert result.loss is None and result.errors.amounts.words == 0
+    else:
+        others = whole.take(np.setdiff1d(np.arange(len(whole)), empty))
+        how = dict(memory_cap_seconds=cap_seconds, threads=1, title=None)
+        assert result.loss == pytest.approx(evaluate(recognizer.model, recognizer, others, world, **how).loss, rel=1e-5)
 
 
 def test_the_subset_is_fixed_and_spread(tone_shards: Path) -> None:

@@ -1,6 +1,8 @@
 import io
 from pathlib import Path
 
+from helpers.folders import make_folder
+
 from asrscale.data.index import read_index
 from asrscale.results.evaluation import Evaluation
 from asrscale.results.metrics import ErrorCounts
@@ -16,6 +18,12 @@ def test_a_row_has_the_utterance_and_its_text(tone_shards: Path) -> None:
         "reference": index.texts[3].as_py(),
         "hypothesis": "a dog",
     }
+
+
+def test_rows_of_two_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    index = read_index([str(make_folder(tmp_path / corpus / "valid", (1,))) for corpus in ("cv", "orders")])
+    keys = [row["key"] for row in predictions(index, [(0, "a"), (1, "b")])]
+    assert keys == ["cv/valid/valid-00000001", "orders/valid/valid-00000001"]
 
 
 def test_the_table_has_a_line_a_data_set(tone_shards: Path) -> None:

@@ -49,6 +49,21 @@ def test_an_utterance_longer_than_a_pass_is_named(tone_shards: Path) -> None:
         check(context, context.plan, memory_cap_seconds=0.5)
 
 
+def test_an_utterance_longer_than_a_pass_once_it_is_slowed_down_is_told_with_both_lengths(tone_shards: Path) -> None:
+    context = make_context(tone_shards)
+    plan = replace(context.plan, perturb_speed=True)
+    recorded_seconds = plan.catalog.longest_samples.max() / 16_000
+    slowed_seconds = recorded_seconds / 0.9
+    cap_seconds = (recorded_seconds + slowed_seconds) / 2
+    check(context, context.plan, memory_cap_seconds=cap_seconds)
+    expected = (
+        rf"the longest utterance, {slowed_seconds:.1f} s \({recorded_seconds:.1f} s, at 0\.9 of its speed for "
+        r"--perturb_speed\) in .*\.tar:"
+    )
+    with pytest.raises(CliError, match=expected):
+        check(context, plan, memory_cap_seconds=cap_seconds, perturb_speed=True)
+
+
 def test_utterances_too_short_for_their_transcripts_are_counted_or_refused(
     tone_shards: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

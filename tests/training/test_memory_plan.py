@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,14 @@ def test_what_does_not_fit_is_reported_with_the_planners_advice(tone_shards: Pat
     advice = r"try --config ds_configs/zero2_offload\.json "
     with pytest.raises(CliError, match=rf"^an utterance of 1\.6 s does not fit into 2\.0 GiB: {advice}"):
         planned(tone_shards, model=architecture_file(tmp_path, "base"), memory_gib=2.0)
+
+
+def test_the_length_that_does_not_fit_is_said_to_be_the_slowed_one(tone_shards: Path, tmp_path: Path) -> None:
+    config = settings(tone_shards, model=architecture_file(tmp_path, "base"), memory_gib=2.0)
+    plan = replace(plan_of(config), perturb_speed=True)
+    message = r"^an utterance of 1\.8 s \(1\.6 s, at 0\.9 of its speed for --perturb_speed\) does not fit into 2\.0 GiB"
+    with distributed.joined_ranks() as world, pytest.raises(CliError, match=message):
+        plan_memory(config, plan, world)
 
 
 def test_advice_is_for_a_tenth_less_than_was_planned(tone_shards: Path) -> None:

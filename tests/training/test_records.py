@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from helpers.contexts import make_context, step_of, train_index
 
 from asrscale.common.distributed import World
 from asrscale.common.errors import CliError
+from asrscale.data.catalog import read_catalog
 from asrscale.data.loader import Damaged
 from asrscale.data.step_reader import Step
 from asrscale.training.checkpoint import RunState
@@ -82,3 +84,18 @@ def test_a_step_without_a_finite_gradient_is_listed_and_too_many_end_the_run(
         count_skipped(own, step, RunState(skipped_steps=2), float("nan"))
     open_records(own, 0)
     assert (tmp_path / "skipped.jsonl").read_text() == ""
+
+
+def test_the_ledger_tells_two_folders_of_one_name_apart(tone_shards: Path, tmp_path: Path, world: World) -> None:
+    for corpus in ("one", "two"):
+        shutil.copytree(tone_shards / "train", tmp_path / corpus / "train")
+    own = replace(make_context(tone_shards), world=world, folder=tmp_path)
+    catalog = read_catalog([str(tmp_path / corpus / "train") for corpus in ("one", "two")])
+    own = replace(own, plan=replace(own.plan, catalog=catalog))
+    count = len(train_index(own)) // 2
+    step = step_of(own, [np.array([4]), np.array([4 + count])], 2)
+    record_visits(own, step)
+    count_skipped(own, step, RunState(), float("inf"))
+    key = train_index(own).keys[4].as_py()
+    for path in (tmp_path / "ledger" / "rank-00000.jsonl", tmp_path / "skipped.jsonl"):
+        assert json.loads(path.read_text())["keys"] == [f"one/train/{key}", f"two/train/{key}"]

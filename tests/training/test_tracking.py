@@ -149,6 +149,26 @@ def test_auto_without_a_server_goes_on_offline(
     assert warnings[0].startswith("warning: W&B failed to start online")
 
 
+@pytest.mark.parametrize("name", ["MODE", "BASE_URL", "SILENT", "RESUME", "RUN_ID", "CONSOLE"])
+def test_an_empty_variable_asks_for_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"WANDB_{name}", "")
+    with tracker(tmp_path, "auto") as opened:
+        opened.log(1, {"train/loss": 1.0})
+    assert len(wandb_runs(tmp_path)) == 1 and capfd.readouterr() == ("", "")
+
+
+def test_a_variable_that_wandb_refuses_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "sometimes")
+    with tracker(tmp_path, "offline") as opened:
+        opened.log(1, {"train/loss": 1.0})
+    [warning] = capfd.readouterr().err.splitlines()
+    assert "mode" in warning and "'sometimes'" in warning
+
+
 KILLED_SERVICE = """
 import os, signal, sys, time
 from pathlib import Path
