@@ -1,7 +1,6 @@
 """What a build has to do: reads its sources and deals their rows to splits."""
 
 import os
-from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +15,7 @@ from asrscale.corpus.rows import Row
 from asrscale.corpus.source_formats import Source
 from asrscale.corpus.sources import open_source
 from asrscale.corpus.split_spool import Split, SpooledRows
-from asrscale.corpus.splits import DRAWN_BY, SplitRules, assign_splits
+from asrscale.corpus.splits import DRAWN_BY, SplitRules, assign_splits, wanted_splits
 
 # Options that a folder's bytes depend on, as dataset.json records them. Those that have to be made comparable first,
 # such as paths, are added by `_recorded_settings`.
@@ -73,7 +72,7 @@ def _splits_of_source(
     )
     source = open_source(path, options.audio_root)
     rows_by_split, rows_sha256 = _deal_rows(source, split_rules, spool)
-    _check_each_has_rows(rows_by_split, options, split_rules.by, path)
+    _check_each_has_rows(rows_by_split, split_rules, path)
     settings = _recorded_settings(
         options,
         audio_root=",".join(_relative_root(root, path) for root in roots_of(source.audio_root)),
@@ -134,27 +133,22 @@ def _relative_root(audio_root: str, path: str) -> str:
 def _content_of(row: Row) -> bytes:
     """Returns all that the source says in a row, whatever the paths of the source and its tars are."""
     content = vars(row) | {"source": "", "tar": None}
+    if not row.unusable:
+        del content["unusable"]
     return repr(content).encode()
 
 
-def _check_each_has_rows(
-    rows_by_split: dict[str, SpooledRows], options: ShardOptions, split_by: str | None, path: str
-) -> None:
+def _check_each_has_rows(rows_by_split: dict[str, SpooledRows], rules: SplitRules, path: str) -> None:
     """Raises CliError where a split has no row that goes into a shard."""
-    wanted = _wanted_splits(rows_by_split, options, split_by)
+    is_drawn = rules.by is None or rules.by in DRAWN_BY
+    wanted = wanted_splits(rules) if is_drawn else set(rows_by_split)
     filled = {split for split, rows in rows_by_split.items() if rows.kept}
     empty = wanted - filled
-    if empty:
-        raise CliError(f"{path}: no row of it is left for {min(empty)}: give another --valid_fraction or --filter")
-
-
-def _wanted_splits(found: Iterable[str], options: ShardOptions, split_by: str | None) -> set[str]:
-    """Returns the splits that must not be empty: those that are drawn, or else those that the source names."""
-    if split_by is not None and split_by not in DRAWN_BY:
-        return set(found)
-    wanted = {"train"}
-    if options.valid_fraction:
-        wanted.add("valid")
-    if options.test_fraction:
-        wanted.add("test")
-    return wanted
+    if not empty:
+        return
+    cure = "give another --filter"
+    if is_drawn:
+        cure = "give another --valid_fraction or --filter, or a file for each split (--csv train=FILE,valid=FILE)"
+    if rules.by in ("speaker", "both"):
+        cure = f"its speakers may be too few, so give --split_by sentence, or {cure.removeprefix('give ')}"
+    raise CliError(f"{path}: no row of it is left for {min(empty)}: {cure}")

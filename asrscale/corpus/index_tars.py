@@ -7,12 +7,14 @@ from pathlib import Path
 
 from asrscale.common.cli import setting
 from asrscale.common.errors import CliError
+from asrscale.common.system_files import is_system_file
 from asrscale.corpus.assemble import assemble
 from asrscale.corpus.checks import Rules
 from asrscale.corpus.output_folder import only_writer
 from asrscale.corpus.rows import Row
 from asrscale.corpus.shard_file import Task
 from asrscale.corpus.shard_workers import build_shards
+from asrscale.corpus.source_tars import read_tars
 from asrscale.corpus.sources import open_source
 from asrscale.corpus.split_plan import SplitPlan
 from asrscale.corpus.statistics_report import print_statistics
@@ -60,7 +62,7 @@ def index(options: IndexOptions) -> None:
 
 def _tars_to_index(folder: str) -> list[str]:
     """Returns the file names of a folder's tars; raises CliError where it has none, or has an index."""
-    names = sorted(path.name for path in Path(folder).glob("*.tar"))
+    names = sorted(path.name for path in Path(folder).glob("*.tar") if not is_system_file(path.name))
     if not names or Path(folder, DATASET_FILE).exists():
         cure = f"correct --data, or delete its {DATASET_FILE}"
         raise CliError(f"{folder}: no *.tar there, or indexed already: {cure}")
@@ -97,8 +99,8 @@ def _rows_by_tar(options: IndexOptions, names: Sequence[str]) -> dict[str, list[
     """Returns the samples of each tar; raises CliError where one is in a tar that is not among `names`."""
     tars = [os.path.join(options.data, name) for name in names]
     rows_by_tar: dict[str, list[Row]] = {tar: [] for tar in tars}
-    source = open_source(options.manifest or options.data, audio_root=options.data)
-    for row in source.read_rows():
+    manifest = open_source(options.manifest, options.data) if options.manifest else None
+    for row in manifest.read_rows() if manifest else read_tars(tars):
         tar = row.tar or tars[0]  # one that no tar has is rejected with the first: it is not below --data either
         if tar not in rows_by_tar:
             raise CliError(f"{tar} is not in {options.data}: give --data for each folder of tars")

@@ -48,6 +48,8 @@ def _lengths_seconds(split: Split, bar: Progress) -> Iterator[float]:
 
 def _length_seconds(row: Row, audio_root: AudioRoot) -> float:
     """Returns the length that the source gives or, where it gives none, the header of the recording."""
+    if row.unusable:
+        return 0.0
     if row.seconds is not None:
         return row.seconds
     try:

@@ -49,6 +49,8 @@ def make_payload(row: Row, audio_root: AudioRoot, rules: Rules, codec: Storage) 
     Raises:
         AudioError: The row cannot be used; the message is `reason: detail`.
     """
+    if row.unusable:
+        raise AudioError(row.unusable)
     source = open_audio(row, audio_root)
     text = normalise(row.text)
     check_text(text, rules)

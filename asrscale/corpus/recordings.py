@@ -11,7 +11,7 @@ from typing import TypeAlias
 from asrscale.common.errors import AudioError, DataError
 from asrscale.common.storage import Range, is_remote, read_bytes, read_ranges
 from asrscale.corpus.rows import Row
-from asrscale.corpus.source_tars import AUDIO_EXTENSIONS
+from asrscale.speech.decoding import AUDIO_EXTENSIONS
 
 # The folder or URL that recordings' paths start from; several are searched in their order. Only what lies below one of
 # them is opened.

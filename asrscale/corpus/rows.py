@@ -1,10 +1,13 @@
 """A row of a source: one recording and its transcript."""
 
-import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from asrscale.common.errors import CliError
+from asrscale.corpus.line_errors import LineError
+from asrscale.corpus.segments import is_time, read_segment
+from asrscale.data.tars import json_text
 
 # What sources call the columns that a row needs. Where a source has several of them, the first of the list counts; a
 # name in other case (`Filename`) does too, where none is spelled as in the list.
@@ -49,13 +52,7 @@ SPEAKER_COLUMNS = (
 )
 
 
-START_COLUMN = "offset"  # NeMo's: where a segment starts in its recording, in seconds
-
-
-LENGTH_COLUMN = "duration"  # NeMo's: how long the recording or segment is, in seconds
-
-
-_NUMBER_OF_SECONDS = re.compile(r"\d+(\.\d*)?(e[-+]?\d{1,2})?", re.ASCII | re.IGNORECASE)
+MAX_QUOTED = 40  # characters of a wrong value that a message has
 
 
 @dataclass(frozen=True)
@@ -77,6 +74,8 @@ class Row:
         tar_offset: Where the recording starts in the tar, in bytes.
         tar_size: Size of the recording in the tar, in bytes.
         refused: Why the split's rules leave the row out, as `reason: detail`; empty for a row that is used.
+        unusable: Why the source's row cannot be used, as `reason: detail`: it will be rejected. Empty for a row that is
+            to be tried. Not part of the hashes, where earlier versions did not have it.
     """
 
     line: int
@@ -90,6 +89,7 @@ class Row:
     tar_offset: int = 0
     tar_size: int = 0
     refused: str = ""
+    unusable: str = field(default="", repr=False)
 
     @property
     def speaker(self) -> str | None:
@@ -100,7 +100,6 @@ class Row:
     def segment(self) -> tuple[float, float | None]:
         """Where to start in the recording and how much of it to take, in seconds; None is to its end."""
         if self.start_seconds is None:
-            # A duration alone is not trusted: NeMo's an4_train.json gives 2 s for recordings of 1 s.
             return 0.0, None
         return self.start_seconds, self.seconds
 
@@ -120,12 +119,20 @@ class ColumnNames:
     speaker: str | None = None
 
 
-def row_of_columns(line: int, source: str, columns: Mapping[str, str], names: ColumnNames = ColumnNames()) -> Row:
+def row_of_columns(
+    line: int, source: str, columns: Mapping[str, str], names: ColumnNames = ColumnNames(), *, is_cut: bool = False
+) -> Row:
     """Returns the row that columns, by their names, make; columns without a name are ignored.
 
+    Args:
+        line: As in `Row`.
+        source: As in `Row`.
+        columns: The fields of the line by the names of their columns.
+        names: The columns that the user names.
+        is_cut: Whether `start` and `end` say where the recording was cut out of another one: then they cut nothing.
+
     Raises:
-        CliError: The recording or the transcript is missing, or `offset` or `duration` is no number of seconds; names
-            source and line.
+        LineError: The recording or the transcript is missing, or a time is none.
     """
     audio_column = names.audio or first_present(AUDIO_COLUMNS, columns)
     text_column = names.text or first_present(TEXT_COLUMNS, columns)
@@ -133,15 +140,16 @@ def row_of_columns(line: int, source: str, columns: Mapping[str, str], names: Co
         # Only JSON can lack one of them, as a table's header is checked: so NeMo's names are shown.
         wanted = f"'{names.audio or 'audio_filepath'}' and '{names.text or 'text'}'"
         cure = "complete the line, or name others with --audio_column and --text_column"
-        raise CliError(f"{source} line {line}: needs {wanted}: {cure}")
+        raise LineError(source, line, f"needs {wanted}", cure)
 
     used_columns = ("", audio_column, text_column)
     extra = {name: field for name, field in columns.items() if name not in used_columns and field.strip()}
     if names.speaker and columns.get(names.speaker, "").strip():
         extra["given_speaker"] = columns[names.speaker]
-    place = f"{source} line {line}"
-    start_seconds = _seconds_in_column(START_COLUMN, extra, place)
-    seconds = _seconds_in_column(LENGTH_COLUMN, extra, place)
+    try:
+        start_seconds, seconds = read_segment(extra, is_cut=is_cut)
+    except ValueError as error:
+        raise LineError(source, line, str(error), "correct it, or rename the column where it is no time") from error
     return Row(
         line=line,
         source=source,
@@ -153,14 +161,40 @@ def row_of_columns(line: int, source: str, columns: Mapping[str, str], names: Co
     )
 
 
-def _seconds_in_column(column: str, columns: Mapping[str, str], place: str) -> float | None:
-    """Returns a column's number of seconds, or None where the row has no such column; `place` is for the error."""
-    if column not in columns:
-        return None
-    field = columns[column]
-    if not _NUMBER_OF_SECONDS.fullmatch(field.strip()):
-        raise CliError(f"{place}: {column} '{field}' is no number of seconds: correct it")
-    return float(field)
+def columns_of_json(
+    line: int,
+    source: str,
+    members: Mapping[str, Any],
+    needed: Sequence[tuple[str, ...]] = (AUDIO_COLUMNS, TEXT_COLUMNS),
+) -> dict[str, str]:
+    """Returns the members of a JSON object as columns.
+
+    Null is an empty column. So is NaN, which pandas has for what is missing, but not where a text or a time is needed:
+    there it is a mistake, as are true, a list or an object for a text.
+
+    Args:
+        line: Where the object stands, for messages.
+        source: As `line`.
+        members: The members.
+        needed: Names of columns that must be texts, of which the first that is there counts.
+
+    Raises:
+        LineError: One of these is neither a text nor a whole number.
+    """
+    for candidates in needed:
+        column = first_present(candidates, members)
+        value = members.get(column)
+        is_text = isinstance(value, str | int) and not isinstance(value, bool)
+        if value is not None and not is_text:
+            problem = f"{column} is {json.dumps(value)[:MAX_QUOTED]}, which is no text"
+            raise LineError(source, line, problem, "correct it, or remove the line")
+    return {name: "" if _is_missing(name, value) else json_text(value) for name, value in members.items()}
+
+
+def _is_missing(name: str, value: object) -> bool:
+    """Whether a member is NaN, and its name not that of a time."""
+    is_nan = value != value
+    return is_nan and not is_time(name)
 
 
 def first_present(candidates: tuple[str, ...], names: Collection[str]) -> str:

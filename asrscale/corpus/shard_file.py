@@ -198,9 +198,11 @@ def _try_row(task: Task, number: int, row: Row) -> Payload | Reject:
 
 
 def _key_in_foreign_tar(row: Row) -> str:
-    """Returns WebDataset's key of a member: its name up to the first dot behind the last slash."""
-    folder, name = os.path.split(row.audio)
-    return os.path.join(folder, name.partition(".")[0])
+    """Returns the key of a recording in a tar: its name without the extension.
+
+    It is WebDataset's, but for names with several dots: those of `v1.0_a.wav` and `v1.0_b.wav` are both `v1`.
+    """
+    return os.path.splitext(row.audio)[0]
 
 
 def _sha256(path: str) -> str:

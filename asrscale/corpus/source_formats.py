@@ -23,11 +23,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from asrscale.common.errors import CliError
+from asrscale.common.system_files import is_system_file
 from asrscale.corpus.recordings import AudioRoot
 from asrscale.corpus.rows import Row
 from asrscale.corpus.source_lines import read_lines
 from asrscale.corpus.source_manifests import read_json_lines, read_librispeech
-from asrscale.corpus.source_tables import read_csv, read_ljspeech, read_tsv
+from asrscale.corpus.source_tables import read_csv, read_ljspeech, read_tsv, recognise_bars
 from asrscale.corpus.source_tars import read_tars
 
 
@@ -83,7 +84,7 @@ def _recognise_file(path: str) -> Source:
     if first_line.lstrip().startswith("{"):
         return Source(partial(read_json_lines, path), audio_root=folder)
     if "|" in first_line:
-        return Source(partial(read_ljspeech, path), audio_root=os.path.join(folder, "wavs"))
+        return Source(partial(read_ljspeech, path, recognise_bars(path)), audio_root=os.path.join(folder, "wavs"))
     if "\t" in first_line:
         is_common_voice = "client_id" in first_line.rstrip("\r\n").split("\t")
         audio_root = os.path.join(folder, "clips") if is_common_voice else folder
@@ -92,8 +93,8 @@ def _recognise_file(path: str) -> Source:
 
 
 def _files_below(folder: str) -> list[str]:
-    """Returns the paths of all files in a folder and the folders below it, sorted."""
+    """Returns the paths of all files in a folder and the folders below it but those of operating systems, sorted."""
     paths: list[str] = []
     for parent, _, names in os.walk(folder):
         paths.extend(os.path.join(parent, name) for name in names)
-    return sorted(paths)
+    return sorted(path for path in paths if not is_system_file(os.path.relpath(path, folder)))

@@ -24,7 +24,7 @@ def open_source(path: str, audio_root: AudioRoot | None = None) -> Source:
     """
     source = recognise_source(path)
     if next(source.read_rows(), None) is None:
-        raise CliError(f"{path}: has a header but no rows: add one row a recording")
+        raise CliError(f"{path}: has no rows: it needs one for each recording")
 
     roots = tuple(root or "." for root in roots_of(audio_root or source.audio_root))
     root: AudioRoot = roots[0] if len(roots) == 1 else roots

@@ -19,6 +19,47 @@ from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, Waveform, resample, resampl
 
 Source: TypeAlias = str | os.PathLike[str] | io.BytesIO
 
+# What names of recordings end in, in lower case: where a recording is told from other files by its name.
+AUDIO_EXTENSIONS = (
+    *(
+        "flac",
+        "wav",
+        "mp3",
+        "ogg",
+        "opus",
+        "oga",
+        "aiff",
+        "aif",
+        "aifc",
+        "au",
+        "snd",
+        "caf",
+        "w64",
+        "rf64",
+        "sph",
+        "nist",
+    ),
+    *(
+        "m4a",
+        "m4b",
+        "aac",
+        "alac",
+        "mp4",
+        "webm",
+        "weba",
+        "mka",
+        "mkv",
+        "3gp",
+        "amr",
+        "awb",
+        "wma",
+        "ac3",
+        "eac3",
+        "dts",
+    ),
+    *("wv", "ape", "tta", "spx", "mp2", "mpga", "gsm", "vox"),
+)
+
 # Beyond lie damaged headers, and resampling filters of absurd length.
 MIN_RATE_HZ = 1_000
 MAX_RATE_HZ = 1_000_000

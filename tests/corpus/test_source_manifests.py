@@ -39,10 +39,24 @@ def test_json_lines_whole_files_and_segments(tmp_path: Path) -> None:
         ('{"audio_filepath": "a", "text": "b", "offset": NaN, "duration": 1}\n', "line 1: offset 'NaN' is no number"),
         ('{"audio_filepath": "a", "text": "b", "offset": -1, "duration": 1}\n', "line 1: offset '-1' is no number"),
         ('{"a":' * 100_000, "line 1: not a JSON object"),
+        ('{"audio_filepath": "a", "text": NaN}\n', "line 1: text is NaN, which is no text: correct it"),
+        ('{"audio_filepath": "a", "text": true}\n', "line 1: text is true, which is no text"),
+        ('{"audio_filepath": "a", "text": ["b"]}\n', 'line 1: text is ["b"], which is no text'),
+        ('{"audio_filepath": "a", "text": {"b": 1}}\n', 'line 1: text is {"b": 1}, which is no text'),
+        ('{"audio_filepath": "a", "sentence": 1.5}\n', "line 1: sentence is 1.5, which is no text"),
+        ('{"audio_filepath": ["a"], "text": "b"}\n', 'line 1: audio_filepath is ["a"], which is no text'),
+        ('{"audio_filepath": "a", "text": NaN}\n' * 3, "(2 more lines of this kind: 2, 3)"),
     ],
 )
 def test_bad_manifests_are_refused_in_one_line_with_the_place(tmp_path: Path, content: str, message: str) -> None:
     assert message in refusal_of(write(tmp_path / "a.csv", content))
+
+
+def test_what_is_missing_in_json_is_no_word(tmp_path: Path) -> None:
+    """NaN is what pandas writes for it; a number is what it makes of a word of digits."""
+    lines = '{"audio_filepath": "a", "text": null, "speaker": NaN, "lang": null}\n{"audio_filepath": "b", "text": 5}\n'
+    first, second = rows_of(write(tmp_path / "a.json", lines))
+    assert (first.text, first.extra, second.text) == ("", {}, "5")
 
 
 def test_tarred_manifest_of_nemo(tmp_path: Path) -> None:

@@ -68,3 +68,27 @@ def test_ljspeech(tmp_path: Path) -> None:
         expected = [Row(n, path, f"LJ{n}.wav", text, {}) for n, text in enumerate(texts, start=1)]
         assert rows_of(source) == expected
         assert root_of(source) == str(tmp_path / "wavs")
+
+
+def test_speakers_between_bars_are_no_transcripts(tmp_path: Path) -> None:
+    path = write(tmp_path / "metadata.csv", "u0|the first sentence|anna\nu1|the second sentence|ben\nu2|a third one|\n")
+    assert [(row.text, row.speaker) for row in rows_of(path)] == [
+        ("the first sentence", "anna"),
+        ("the second sentence", "ben"),
+        ("a third one", None),
+    ]
+
+
+def test_all_mistakes_of_a_kind_are_counted(tmp_path: Path) -> None:
+    lines = ["filename,text", *(f"{n}.wav,hello" for n in range(10)), *(f"{n}.wav,one, two" for n in range(9)), "x"]
+    refusal = refusal_of(write(tmp_path / "a.csv", "\n".join(lines)))
+    assert "line 12: 3 fields where the header has 2: complete the row" in refusal
+    assert refusal.endswith(" (9 more lines of this kind: 13, 14, 15, 16, 17, …)")
+
+
+def test_times_make_segments(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "filename,text,start,end\na.wav,one,0.0,3.0\na.wav,two,3.0,7.0\nb.wav,whole,,\n")
+    assert [row.segment for row in rows_of(path)] == [(0.0, 3.0), (3.0, 4.0), (0.0, None)]
+    bad = write(tmp_path / "b.csv", "filename,text,start,stop\na.wav,one,0,x\na.wav,two,3,y\n")
+    assert "line 2: stop 'x' is no time in seconds or hh:mm:ss: correct it" in refusal_of(bad)
+    assert "(1 more line of this kind: 3)" in refusal_of(bad)

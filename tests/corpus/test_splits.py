@@ -122,3 +122,28 @@ def test_real_common_voice_rows() -> None:
     votes = Counter(int(one.extra.get("up_votes", 0)) >= 2 and one.extra.get("down_votes") == "0" for one in rows)
     dealt = assign_splits(lambda: rows, rules(filter="up_votes>=2 and down_votes==0"))
     assert sum(not one.refused for one, _ in dealt) == votes[True]
+
+
+def test_too_few_speakers_to_split_by_them(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row(number, f"sentence {number}", speaker="me") for number in range(20)]
+    assert splits_of(rows, rules()) == splits_of(rows, rules("sentence"))
+    assert capsys.readouterr().err == "split by sentence: by speaker, 1 speaker would leave none for valid\n"
+    assert set(splits_of(rows, rules("speaker"))) == {"train"}  # as asked for
+    assert set(splits_of(rows, rules(valid=0.0))) == {"train"}
+    assert not capsys.readouterr().err
+
+
+def test_rows_that_cannot_be_used_decide_nothing() -> None:
+    rows = [row(number, f"sentence {number}", speaker=number % 50) for number in range(200)]
+    broken = replace(row(200), unusable="no recording: only a.txt", text="")
+    for by in (None, "speaker", "both"):
+        dealt = list(assign_splits(lambda: [*rows, broken], rules(by, filter="speaker != 7")))
+        assert [split for _, split in dealt][:200] == splits_of(rows, rules(by))
+        assert dealt[-1][0] == broken
+
+
+def test_all_rows_without_a_speaker_are_counted() -> None:
+    rows = [row(2, speaker="a"), row(3), row(4), row(5, speaker="b")]
+    for by in ("speaker", "both"):
+        with pytest.raises(CliError, match=r"^a.csv line 3: has no speaker: .* \(1 more line of this kind: 4\)$"):
+            splits_of(rows, rules(by))

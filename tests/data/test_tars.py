@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from helpers.sources import write_tar
 
 from asrscale.common.errors import CliError
 from asrscale.common.storage import read_local
-from asrscale.data.tars import json_object, read_records, read_text_member, tar_members
+from asrscale.data.tars import json_object, read_records, read_text_member, split_member_name, tar_members
 
 
 def refusal_of(read: Callable[[], object]) -> str:
@@ -98,6 +99,32 @@ def test_records_are_those_of_the_json_members(tmp_path: Path) -> None:
     assert read_records(path) == {"1": {"accent": "us", "votes": "3"}, "x/2": {}}
     broken = str(write_tar(tmp_path / "b.tar", {"1.json": b"[1]"}))
     assert refusal_of(lambda: read_records(broken)).startswith(f"{broken} 1: not a JSON object (")
+
+
+def test_a_record_of_a_hostile_size_is_refused(tmp_path: Path) -> None:
+    path = str(write_tar(tmp_path / "a.tar", {"1.JSON": b'{"a": 1}', "2.json": b" " * (1 << 20) + b"{}"}))
+    line = refusal_of(lambda: read_records(path))
+    assert line == f"{path}: member 2 has 1,048,578 bytes, a text has 1,048,576 at most: shorten it"
+    assert read_records(str(write_tar(tmp_path / "b.tar", {"1.JSON": b'{"a": 1}'}))) == {"1": {"a": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "extension"),
+    [
+        ("x/1.WAV", "x/1", "wav"),
+        ("v1.0_b.wav", "v1", "0_b.wav"),
+        ("a.b/c", "a.b/c", ""),
+        ("wav", "wav", ""),
+        ("x/.wav", "x/.wav", ""),
+        ("./a.txt", "./a", "txt"),
+        ("a.", "a", ""),
+    ],
+)
+def test_keys_are_those_of_webdataset(name: str, key: str, extension: str) -> None:
+    """As of webdataset's own `base_plus_ext`, whose pattern this is, where it finds a name for a key."""
+    assert split_member_name(name) == (key, extension)
+    match = re.match(r"^((?:.*/|)[^.]+)[.]([^/]*)$", name)
+    assert match is None or match[1].endswith("/") or (match[1], match[2].lower()) == (key, extension)
 
 
 def test_values_of_a_json_object_become_text() -> None:

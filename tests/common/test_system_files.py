@@ -1,0 +1,19 @@
+"""Files that operating systems leave."""
+
+import pytest
+
+from asrscale.common.system_files import is_system_file
+
+
+@pytest.mark.parametrize(
+    "path", ["._a.tar", "x/._a.wav", "Thumbs.db", "@eaDir/a.wav", "__MACOSX/x/a.wav", "a/.DS_Store"]
+)
+def test_what_they_leave_is_known(path: str) -> None:
+    assert is_system_file(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["a.tar", "_a.wav", ".hidden.wav", "x/a._b.wav", "thumbs/db.wav", "../a.wav", "./a.wav"]
+)
+def test_what_a_user_has_is_not_taken_for_it(path: str) -> None:
+    assert not is_system_file(path)
