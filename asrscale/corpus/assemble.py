@@ -92,6 +92,7 @@ def _complete_folder(out: str, plan: SplitPlan) -> None:
     totals = FolderTotals()
     write_index(folder / INDEX_FILE, _index_rows(out, plan, totals))
     if not totals.utterances:
+        (folder / INDEX_FILE).unlink()
         every_row = f"every row of {plan.source} for {folder.name} was rejected ({format_counts(totals.rejected)})"
         raise CliError(f"{every_row}: see {folder.parent / REJECTED_FILE}")
     write_json(folder / DATASET_FILE, _dataset(plan, totals))
@@ -119,6 +120,12 @@ def _dataset(plan: SplitPlan, totals: FolderTotals) -> dict[str, Any]:
         "characters": dict(sorted(totals.characters.items())),
         "shards": [vars(shard) for shard in totals.shards],
     }
+
+
+def remove_records(out: str, plan: SplitPlan) -> None:
+    """Removes what is recorded of a folder's shards, with which an interrupted build would go on."""
+    for shard in plan.shard_paths(out):
+        record_path(shard).unlink(missing_ok=True)
 
 
 def _remove_leftovers(out: str, plan: SplitPlan) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from asrscale.common.errors import EXIT_INTERRUPTED
 from asrscale.corpus.array_job import finish_part, part_file
 from asrscale.corpus.assemble import assemble
-from asrscale.corpus.build_checks import check_recordings, is_built
+from asrscale.corpus.build_checks import check_recordings, is_built, warn_of_repeated_recordings
 from asrscale.corpus.build_options import ShardOptions
 from asrscale.corpus.build_plan import plan_build
 from asrscale.corpus.output_folder import disk_errors_as_cli_errors, only_writer
@@ -43,6 +43,7 @@ def build(options: ShardOptions) -> int | None:
         todo = [split for split in splits if not is_built(split)]
         for split in todo:
             check_recordings(split)
+        warn_of_repeated_recordings(todo)
         try:
             clips = _build_splits(todo, options) if todo else 0
         except KeyboardInterrupt:

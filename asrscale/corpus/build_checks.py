@@ -4,6 +4,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Iterable
 
 from asrscale.common.errors import CliError
 from asrscale.common.storage import is_remote
@@ -53,6 +54,14 @@ def _changed_settings(split: Split) -> list[str]:
         raise
     except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         return [f"{DATASET_FILE} is damaged: {error!r}"]
+
+
+def warn_of_repeated_recordings(splits: Iterable[Split]) -> None:
+    """Prints for each source how many of its recordings have several texts: each of these gets the whole recording."""
+    for source, count in {split.source: split.repeated_recordings for split in splits}.items():
+        if count:
+            have = "1 recording has" if count == 1 else f"{count:,} recordings have"
+            print(f"warning: {source}: {have} several texts and no offsets: each text gets all of it", file=sys.stderr)
 
 
 def check_recordings(split: Split) -> None:

@@ -11,6 +11,7 @@ from asrscale.corpus.build_options import ShardOptions, source_files
 from asrscale.corpus.checks import Rules, read_rules
 from asrscale.corpus.limit_hours import limit_hours
 from asrscale.corpus.recordings import roots_of
+from asrscale.corpus.repeated_recordings import RepeatedRecordings
 from asrscale.corpus.rows import Row
 from asrscale.corpus.source_formats import Source
 from asrscale.corpus.sources import open_source
@@ -71,7 +72,7 @@ def _splits_of_source(
         filter=options.filter,
     )
     source = open_source(path, options.audio_root)
-    rows_by_split, rows_sha256 = _deal_rows(source, split_rules, spool)
+    rows_by_split, rows_sha256, num_repeated = _deal_rows(source, split_rules, spool)
     _check_each_has_rows(rows_by_split, split_rules, path)
     settings = _recorded_settings(
         options,
@@ -88,25 +89,29 @@ def _splits_of_source(
             rules=rules,
             settings=settings,
             rows=rows_by_split[split],
+            repeated_recordings=num_repeated,
         )
         for split in sorted(rows_by_split)
     ]
 
 
-def _deal_rows(source: Source, split_rules: SplitRules, spool: IO[bytes]) -> tuple[dict[str, SpooledRows], str]:
+def _deal_rows(source: Source, split_rules: SplitRules, spool: IO[bytes]) -> tuple[dict[str, SpooledRows], str, int]:
     """Reads all rows of a source into the spool.
 
     Returns:
-        The rows of each split by its name, and a hash of all rows in their order.
+        The rows of each split by its name, a hash of all rows in their order, and how many recordings have several
+        texts.
     """
     rows_by_split: dict[str, SpooledRows] = {}
     content = sha256()
+    repeated = RepeatedRecordings()
     for row, split in assign_splits(source.read_rows, split_rules):
         if split not in rows_by_split:
             rows_by_split[split] = SpooledRows(spool, salt=f"{split_rules.seed} {split}")
         rows_by_split[split].add(row)
         content.update(_content_of(row))
-    return rows_by_split, content.hexdigest()
+        repeated.add(row)
+    return rows_by_split, content.hexdigest(), repeated.count()
 
 
 def _recorded_settings(

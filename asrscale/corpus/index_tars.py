@@ -1,14 +1,15 @@
 """Makes a data set folder of a folder of WebDataset tars: the verb `index` of `python -m asrscale.shard`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from asrscale.common.cli import setting
 from asrscale.common.errors import CliError
 from asrscale.common.system_files import is_system_file
-from asrscale.corpus.assemble import assemble
+from asrscale.corpus.assemble import assemble, remove_records
 from asrscale.corpus.checks import Rules
 from asrscale.corpus.output_folder import only_writer
 from asrscale.corpus.rows import Row
@@ -47,7 +48,7 @@ def index(options: IndexOptions) -> None:
     names = _tars_to_index(options.data)
     plan = SplitPlan(name=_THIS_FOLDER, source=options.data, options=_settings_of(options), shards=tuple(names))
     tasks = _tasks(options, names)
-    with only_writer(options.data):
+    with only_writer(options.data), _nothing_left_of_a_failure(options.data, plan):
         build_shards(
             tasks,
             num_rows=sum(len(task) for task in tasks),
@@ -58,6 +59,16 @@ def index(options: IndexOptions) -> None:
         )
         assemble(options.data, [plan])
     print_statistics([options.data])
+
+
+@contextmanager
+def _nothing_left_of_a_failure(folder: str, plan: SplitPlan) -> Iterator[None]:
+    """Removes the records beside the user's tars where an index fails; one that is interrupted goes on with them."""
+    try:
+        yield
+    except Exception:
+        remove_records(folder, plan)
+        raise
 
 
 def _tars_to_index(folder: str) -> list[str]:

@@ -11,7 +11,7 @@ from asrscale.common.errors import AudioError
 from asrscale.corpus.checks import Rules, check_audio, check_pair, check_text
 from asrscale.corpus.recordings import AudioRoot, open_audio
 from asrscale.corpus.rows import Row
-from asrscale.speech.decoding import Source, decode
+from asrscale.speech.decoding import Source, decode, probe_seconds
 from asrscale.speech.encoding import Codec, encode
 from asrscale.speech.normalisation import normalise
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, resample, to_pcm16
@@ -56,7 +56,7 @@ def make_payload(row: Row, audio_root: AudioRoot, rules: Rules, codec: Storage) 
     check_text(text, rules)
     if codec == "original" or codec == "in_place":
         return _keep_bytes(row, source, text, rules)
-    start_seconds, seconds = row.segment
+    start_seconds, seconds = _segment_of(row, source)
     pcm = _decode_checked(source, text, rules, start_seconds, seconds)
     return Payload(extension=codec, audio=encode(pcm, codec), num_samples=len(pcm), text=text)
 
@@ -65,11 +65,28 @@ def _keep_bytes(row: Row, source: str | io.BytesIO, text: str, rules: Rules) -> 
     """Returns a payload whose audio has the bytes of the recording; it is decoded for the checks only."""
     audio = Path(source).read_bytes() if isinstance(source, str) else source.getvalue()
     num_samples = len(_decode_checked(io.BytesIO(audio), text, rules))
-    start_seconds, seconds = row.segment
-    surplus_seconds = num_samples / SAMPLE_RATE_HZ - (seconds or math.inf)
-    if start_seconds or surplus_seconds > SEGMENT_TOLERANCE_SECONDS:
+    surplus_seconds = num_samples / SAMPLE_RATE_HZ - (row.seconds or math.inf)
+    if row.start_seconds or surplus_seconds > SEGMENT_TOLERANCE_SECONDS:
         raise AudioError("segment: a part of its recording, which can only be stored whole: give a --codec")
     return Payload(extension=_extension_of(row), audio=audio, num_samples=num_samples, text=text)
+
+
+def _segment_of(row: Row, source: Source) -> tuple[float, float | None]:
+    """Returns where to start in a recording and how much of it to take, in seconds; None is to its end.
+
+    As NeMo does: a duration cuts off the rest of the recording, but one that is longer than the recording is no fault
+    (its an4_train.json gives 2 s for recordings of 1 s). Where no segment is asked for, one that is shorter by less
+    than its rounding is none.
+    """
+    start_seconds, seconds = row.segment
+    if start_seconds or row.seconds is None:
+        return start_seconds, seconds
+    length_seconds = probe_seconds(source)
+    if isinstance(source, io.BytesIO):
+        source.seek(0)
+    tolerance_seconds = SEGMENT_TOLERANCE_SECONDS if row.start_seconds is None else 0.0
+    is_longer = length_seconds > row.seconds + tolerance_seconds
+    return 0.0, row.seconds if is_longer else None
 
 
 def _extension_of(row: Row) -> str:

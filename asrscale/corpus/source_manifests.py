@@ -2,14 +2,19 @@
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import count
 
-from asrscale.common.storage import Range
+from asrscale.common.storage import Range, is_remote
+from asrscale.common.system_files import is_system_file
 from asrscale.corpus.line_errors import LineError, refuse_all_mistakes
 from asrscale.corpus.rows import Row, columns_of_json, row_of_columns
 from asrscale.corpus.source_lines import read_lines
 from asrscale.corpus.source_tars import row_in_tar
 from asrscale.data.tars import json_members, tar_members
+from asrscale.speech.decoding import AUDIO_EXTENSIONS
 
 # NeMo lists a recording again, with -sub1, -sub2 … before the extension, for each further segment of it.
 _SEGMENT_SUFFIX = re.compile(r"-sub\d+(?=\.\w+$)")
@@ -55,23 +60,60 @@ def _found_in_tar(row: Row, members: Mapping[str, Range]) -> Row:
 def read_librispeech(paths: list[str], root: str) -> Iterator[Row]:
     """Reads LibriSpeech's *.trans.txt: `speaker-chapter-number TEXT` a line, the recording beside it as .flac.
 
+    A recording that was converted has another extension. One that no transcript in its folder names is a row, too, and
+    says so in `unusable`.
+
     Args:
         paths: The files, whose rows are numbered as those of one.
         root: The folder that the rows' recordings are named from.
     """
-    number = 0
+    numbers = count(1)
+    last_of_folder = {os.path.dirname(path): path for path in paths}
+    recordings_by_folder: dict[str, dict[str, str]] = {}
+    named: defaultdict[str, set[str]] = defaultdict(set)  # the names that transcripts have, by folder
     for path in paths:
+        folder = os.path.dirname(path)
+        if folder not in recordings_by_folder:
+            recordings_by_folder[folder] = _recordings_in(folder)
+        recordings = recordings_by_folder[folder]
         for line in read_lines(path):
-            if not line.strip():
-                continue
-            number += 1
-            name, _, text = line.strip().partition(" ")
-            recording = os.path.join(os.path.dirname(path), f"{name}.flac")
-            speaker, _, _ = name.partition("-")
-            yield Row(
-                line=number,
-                source=path,
-                audio=os.path.relpath(recording, root or "."),
-                text=text,
-                extra={"speaker": speaker},
-            )
+            if line.strip():
+                name, _, text = line.strip().partition(" ")
+                named[folder].add(name)
+                yield _row_of_librispeech(next(numbers), path, recordings.get(name, f"{name}.flac"), root, text)
+
+        if path == last_of_folder[folder]:
+            without_line = recordings_by_folder.pop(folder).keys() - named.pop(folder, set())
+            for name in sorted(without_line):
+                row = _row_of_librispeech(next(numbers), path, recordings[name], root, "")
+                yield replace(row, unusable="no transcript: no *.trans.txt beside the recording names it")
+
+
+def _recordings_in(folder: str) -> dict[str, str]:
+    """Returns the recordings in a local folder: their file names by these without extension, FLAC before others."""
+    if is_remote(folder) or not os.path.isdir(folder or "."):
+        return {}
+    files = sorted(file for file in os.listdir(folder or ".") if not is_system_file(file))
+    recordings: dict[str, str] = {}
+    for file in files:
+        name, extension = os.path.splitext(file)
+        kind = extension.lower().removeprefix(".")
+        if kind == "flac" or (kind in AUDIO_EXTENSIONS and name not in recordings):
+            recordings[name] = file
+    return recordings
+
+
+def _row_of_librispeech(number: int, path: str, file: str, root: str, text: str) -> Row:
+    """Returns the row of a recording.
+
+    Args:
+        number: The row's.
+        path: The transcripts' file.
+        file: The recording's name, beside it.
+        root: The folder that the recording is named from.
+        text: The transcript.
+    """
+    recording = os.path.join(os.path.dirname(path), file)
+    speaker, _, _ = os.path.splitext(file)[0].partition("-")
+    audio = os.path.relpath(recording, root or ".")
+    return Row(line=number, source=path, audio=audio, text=text, extra={"speaker": speaker})

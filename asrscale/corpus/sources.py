@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 from asrscale.common.errors import CliError
+from asrscale.corpus.cut_recordings import are_cut_out, print_cut_out, read_cut_out_rows
 from asrscale.corpus.moved_paths import moved_prefixes, print_prefixes, read_moved_rows
 from asrscale.corpus.recordings import AudioRoot, roots_of
 from asrscale.corpus.source_formats import Source, recognise_source
@@ -31,4 +32,7 @@ def open_source(path: str, audio_root: AudioRoot | None = None) -> Source:
     prefixes = moved_prefixes(source.read_rows, root, is_chosen=audio_root is not None)
     print_prefixes(path, prefixes)
     read_rows = partial(read_moved_rows, source.read_rows, prefixes) if prefixes else source.read_rows
+    if are_cut_out(read_rows(), root):
+        print_cut_out(path)
+        read_rows = partial(read_cut_out_rows, read_rows)
     return replace(source, read_rows=read_rows, audio_root=root)

@@ -84,6 +84,7 @@ class Split:
         rules: What a recording and its transcript have to be.
         settings: The options for dataset.json: a folder that was built with others is not used.
         rows: Its rows.
+        repeated_recordings: How many recordings of the source have several texts and no segments.
     """
 
     folder: Path
@@ -92,6 +93,7 @@ class Split:
     rules: Rules
     settings: dict[str, Any]
     rows: SpooledRows
+    repeated_recordings: int = 0
 
     def plan(self) -> SplitPlan:
         """Returns what is needed of the split once its shards are built."""

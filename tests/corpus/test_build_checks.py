@@ -3,7 +3,16 @@
 from pathlib import Path
 
 import pytest
-from helpers.sharding import SHARED, needs_shared_data, refusal, refusal_in_process, shard, times, write_clip, write_csv
+from helpers.sharding import (
+    SHARED,
+    needs_shared_data,
+    refusal,
+    refusal_in_process,
+    shard,
+    times,
+    write_clip,
+    write_csv,
+)
 
 
 def test_a_second_build_does_nothing_and_other_options_are_refused(
@@ -50,3 +59,12 @@ def test_real_rows_without_their_recordings(tmp_path: Path) -> None:
     line = refusal("--csv", csv, "--out", tmp_path / "out")
     assert f"{csv} line 2: no file {csv.parent}/cv-valid-dev/sample-000000.mp3" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_recordings_with_several_texts_are_a_warning(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.wav")
+    write_clip(tmp_path / "b.wav")
+    rows = [("a.wav", "one"), ("a.wav", "two"), ("b.wav", "three"), ("b.wav", "three")]
+    table = write_csv(tmp_path / "a.csv", rows)
+    stderr = shard("--csv", table, "--out", tmp_path / "out", "--valid_fraction", 0).stderr
+    assert f"warning: {table}: 1 recording has several texts and no offsets: each text gets all of it\n" in stderr

@@ -89,3 +89,18 @@ def test_rows_count_whatever_the_name_of_their_table(table: Path, spool: IO[byte
     table.write_text(table.read_text().replace("text 7", "text seven"))
     [changed, _] = plan(spool, table, split_by="part")
     assert one.settings["rows_sha256"] != changed.settings["rows_sha256"]
+
+
+def test_recordings_with_several_texts_are_counted(tmp_path: Path, spool: IO[bytes]) -> None:
+    table = write_csv(tmp_path / "a.csv", [("a.wav", "one"), ("a.wav", "two"), ("b.wav", "three")])
+    assert [split.repeated_recordings for split in plan(spool, table, valid_fraction=0.0)] == [1]
+
+
+def test_a_corpus_of_one_speaker_is_split_by_sentence(
+    tmp_path: Path, spool: IO[bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_csv(tmp_path / "a.csv", [(f"{n}.wav", f"text {n}", "me") for n in range(20)], "filename,text,speaker")
+    assert [split.folder.name for split in plan(spool, table)] == ["train", "valid"]
+    assert "split by sentence: by speaker, 1 speaker would leave none for valid" in capsys.readouterr().err
+    with pytest.raises(CliError, match="left for valid: its speakers may be too few, so give --split_by sentence"):
+        plan(spool, table, split_by="speaker")

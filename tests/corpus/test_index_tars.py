@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from helpers.sharding import SHARED, checksums, needs_shared_data, refusal, rejected, shard
+from helpers.sources import tone, write_tar
 
 from asrscale.data.index import read_index
 from asrscale.data.loader import read_utterances
+from asrscale.data.source_columns import columns_of_source
 from asrscale.speech.pcm import Waveform
 
 
@@ -76,3 +78,30 @@ def test_a_damaged_or_a_missing_foreign_tar(tmp_path: Path) -> None:
     assert "no *.tar there" in refusal("index", "--data", tmp_path)
     (tmp_path / "x.tar").write_bytes(b"this is no tar" * 100)
     assert str(tmp_path / "x.tar") in refusal("index", "--data", tmp_path)
+
+
+def test_a_failed_index_leaves_the_folder_of_the_user_as_it_was(tmp_path: Path) -> None:
+    members = {"a.wav": tone(0.5), "a.txt": b"one", "b.pcm": b"x", "b.txt": b"two", "c.txt": b"three"}
+    write_tar(tmp_path / "x.tar", members)
+    assert "more than --max_rejected 0.05 of 3 rows" in refusal("index", "--data", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "rejected.jsonl", "x.tar"]
+    write_tar(tmp_path / "x.tar", {"b.pcm": b"x", "b.txt": b"two"})
+    assert "every row of" in refusal("index", "--data", tmp_path, "--max_rejected", 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "rejected.jsonl", "x.tar"]
+
+
+def test_names_of_any_kind_in_tars_are_kept_or_rejected(tmp_path: Path) -> None:
+    wav = tone(0.5)
+    members = {"a.WAV": wav, "a.txt": b"one", "v1.0_b.wav": wav, "v1.0_b.JSON": b'{"text": "two", "accent": "us"}'}
+    write_tar(tmp_path / "x.tar", members | {"v1.0_c.wav": wav, "v1.0_c.txt": b"three", "d.txt": b"four", "wav": wav})
+    write_tar(tmp_path / "._x.tar", {})
+    shard("index", "--data", tmp_path, "--max_rejected", 1)
+    index = read_index([str(tmp_path)])
+    assert index.keys.to_pylist() == ["a", "v1.0_b", "v1.0_c"]
+    assert index.texts.to_pylist() == ["one", "two", "three"]
+    assert columns_of_source(index, ["accent"]) == {"accent": ["unknown", "us", "unknown"]}
+    assert {row["audio"]: row["reason"] for row in rejected(tmp_path)} == {
+        "d.txt": "no recording",
+        "wav": "unknown extension",
+    }
+    shard("verify", "--data", tmp_path)

@@ -1,6 +1,7 @@
 """What is stored of a row."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from helpers.sharding import COMMAND, ROOT, rejected, shard, write_clip, write_csv
+from helpers.sources import write_tar
 
 from asrscale.common.errors import AudioError
 from asrscale.corpus.checks import Rules
@@ -96,3 +98,36 @@ def test_a_segment_is_cut_out_unless_bytes_are_kept(tmp_path: Path) -> None:
         make_payload(row, str(tmp_path), rules, "original")
     rounded = make_row("a.wav", start_seconds=0.0, seconds=1.45)  # a manifest's durations are rounded
     assert make_payload(rounded, str(tmp_path), rules, "original").num_samples == 24_000
+
+
+@pytest.mark.parametrize(
+    ("start_seconds", "seconds", "num_samples"),
+    [
+        (None, 1.0, 16_000),  # as NeMo cuts
+        (None, 1.45, 24_000),  # rounded
+        (None, 3.0, 24_000),  # too long is no fault
+        (0.0, 1.45, 23_200),
+        (0.0, 3.0, 24_000),
+        (0.0, None, 24_000),
+        (0.5, None, 16_000),
+        (0.5, 0.25, 4_000),
+    ],
+)
+@pytest.mark.parametrize("is_in_tar", [False, True])
+def test_a_duration_cuts_off_the_rest_of_a_recording(
+    tmp_path: Path, start_seconds: float | None, seconds: float | None, num_samples: int, is_in_tar: bool
+) -> None:
+    write_clip(tmp_path / "a.wav", seconds=1.5)
+    row = make_row("a.wav", start_seconds=start_seconds, seconds=seconds)
+    if is_in_tar:
+        content = (tmp_path / "a.wav").read_bytes()
+        row = replace(
+            row, tar=str(write_tar(tmp_path / "a.tar", {"a.wav": content})), tar_offset=512, tar_size=len(content)
+        )
+    assert make_payload(row, str(tmp_path), Rules(0.1, 20.0), "flac").num_samples == num_samples
+
+
+def test_the_start_of_an_hour_is_not_too_long(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.wav", seconds=30, rate_hz=8_000)
+    row = make_row("a.wav", seconds=2.0)
+    assert make_payload(row, str(tmp_path), Rules(0.1, 20.0), "flac").num_samples == 32_000

@@ -98,3 +98,31 @@ def test_librispeech_tree_and_single_file(tmp_path: Path) -> None:
     assert root_of(tmp_path) == str(tmp_path)
     [file] = folders[0].iterdir()
     assert (rows_of(file)[0].audio, root_of(file)) == ("84-121123-0000.flac", str(folders[0]))
+
+
+def test_every_recording_beside_librispeech_transcripts_is_a_row(tmp_path: Path) -> None:
+    (tmp_path / "1/2").mkdir(parents=True)
+    (tmp_path / "1/3").mkdir()
+    write(tmp_path / "1/2/1-2.trans.txt", "1-2-0000 ONE\n1-2-0001 TWO\n1-2-0002 THREE\n1-2-0001 AGAIN\n")
+    write(tmp_path / "1/3/1-3.trans.txt", "1-3-0000 ONE\n")
+    write(tmp_path / "1/3/._1-3.trans.txt", "\0\5\x16\7")
+    for name in (
+        "2/1-2-0000.flac",
+        "2/1-2-0000.wav",
+        "2/1-2-0001.WAV",
+        "2/1-2-0003.flac",
+        "2/._1-2-0000.flac",
+        "2/a.jpg",
+    ):
+        write(tmp_path / "1" / name, "x")
+    rows = rows_of(tmp_path)
+    assert [(row.line, row.audio, row.text) for row in rows] == [
+        (1, "1/2/1-2-0000.flac", "ONE"),
+        (2, "1/2/1-2-0001.WAV", "TWO"),
+        (3, "1/2/1-2-0002.flac", "THREE"),
+        (4, "1/2/1-2-0001.WAV", "AGAIN"),
+        (5, "1/2/1-2-0003.flac", ""),
+        (6, "1/3/1-3-0000.flac", "ONE"),
+    ]
+    assert [bool(row.unusable) for row in rows] == [False] * 4 + [True, False]
+    assert rows[4].unusable == "no transcript: no *.trans.txt beside the recording names it"
