@@ -73,9 +73,10 @@ def read_catalog(folders: Sequence[str]) -> Catalog:
     """Reads what data set folders record, joined in the order given; opens no shard and no index.
 
     Raises:
-        CliError: A folder, index or shard is missing, dataset.json is damaged or of an unknown schema version, or
-            nothing is in it.
+        CliError: A folder, index or shard is missing, dataset.json is damaged or of an unknown schema version, nothing
+            is in it, or a folder is given twice.
     """
+    _check_given_once(folders)
     paths: list[str] = []
     shards: list[_Shard] = []
     row_groups: list[int] = []
@@ -96,6 +97,18 @@ def read_catalog(folders: Sequence[str]) -> Catalog:
         row_groups=np.array(row_groups, np.int64),
         characters=characters,
     )
+
+
+def _check_given_once(folders: Sequence[str]) -> None:
+    """Raises CliError where two of the paths or URLs lead to the same folder."""
+    given_by_place: dict[str, str] = {}
+    for given in folders:
+        place = given.rstrip("/") if is_remote(given) else os.path.realpath(given)
+        if place in given_by_place:
+            first = given_by_place[place]
+            other_name = "" if first == given else f", as {first} and as {given}"
+            raise CliError(f"{given}: this data set is given twice{other_name}: give it once")
+        given_by_place[place] = given
 
 
 def _row_groups(shards: Sequence[_Shard]) -> list[int]:

@@ -1,9 +1,11 @@
 """Writes a stock Hugging Face model folder, and checks what was written."""
 
 import errno
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -11,13 +13,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from asrscale.common.atomic_files import sync
+from asrscale.common.atomic_files import sync, write_json
 from asrscale.model.lora import merge_lora
 from asrscale.model.recognizer import Recognizer
 
 WEIGHTS_FILE = "model.safetensors"  # transformers' name
-CONFIG_FILE = "config.json"  # transformers' name
 CARD_FILE = "README.md"  # the hub's name
+PROVENANCE_FILE = "provenance.json"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Which weights of a run a model folder holds."""
+
+    step: int  # of the run, at which they were saved
+    checkpoint_sha256: str  # of the file of weights in the checkpoint
+    dtype: str  # of the weights in the folder, as its config.json names it
+    weights_sha256: str  # of the file of weights in the folder
 
 
 def export_model(recognizer: Recognizer, folder: Path, dtype: torch.dtype) -> None:
@@ -62,9 +74,51 @@ def _check_written(folder: Path, weights: Mapping[str, Tensor], dtype: torch.dty
             raise RuntimeError(f"{folder}: {name} was not written as it is")
 
 
-def is_exported(folder: Path, dtype: torch.dtype) -> bool:
-    """Whether a model folder is finished (its card is written last) and in `dtype`."""
-    if not (folder / CARD_FILE).is_file():
-        return False
-    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    return bool(config["dtype"] == str(dtype).removeprefix("torch."))
+def write_provenance(folder: Path, *, step: int, checkpoint_sha256: str, dtype: torch.dtype) -> None:
+    """Records in a model folder which weights of its run it holds.
+
+    Args:
+        folder: As `export_model` wrote it.
+        step: Of the run, at which the weights were saved.
+        checkpoint_sha256: Of the file of weights in the checkpoint.
+        dtype: Of the weights in the folder.
+    """
+    provenance = Provenance(
+        step=step,
+        checkpoint_sha256=checkpoint_sha256,
+        dtype=dtype_name(dtype),
+        weights_sha256=_file_sha256(folder / WEIGHTS_FILE),
+    )
+    write_json(folder / PROVENANCE_FILE, asdict(provenance))
+
+
+def read_provenance(folder: Path) -> Provenance | None:
+    """Returns which weights a model folder holds; None where it does not say, or holds other weights than it says."""
+    try:
+        provenance = Provenance(**json.loads((folder / PROVENANCE_FILE).read_text(encoding="utf-8")))
+        is_true = provenance.weights_sha256 == _file_sha256(folder / WEIGHTS_FILE)
+    except (OSError, ValueError, TypeError):
+        return None
+    return provenance if is_true else None
+
+
+def has_card(folder: Path) -> bool:
+    """Whether a model folder is finished: its card is written last."""
+    return (folder / CARD_FILE).is_file()
+
+
+def withdraw_card(folder: Path) -> None:
+    """Makes a model folder unfinished again, if it exists, and durably so."""
+    if has_card(folder):
+        (folder / CARD_FILE).unlink()
+        sync(folder)
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Returns the name of a type as the config.json of a model has it."""
+    return str(dtype).removeprefix("torch.")

@@ -176,7 +176,7 @@ def whole_checkpoint(run_folder: Path, step: int | None = None) -> tuple[Path | 
     folder = run_folder / "checkpoints"
     candidates = _newest_first(folder)
     if step is not None:
-        candidates = [folder / _name(step), *candidates]
+        candidates = [checkpoint_at(run_folder, step), *candidates]
     refused: list[str] = []
     for candidate in dict.fromkeys(candidates):  # each once
         replaced = candidate.with_suffix(REPLACED)
@@ -220,6 +220,25 @@ def read_state(checkpoint: Path) -> RunState:
         values["best"] = tuple(values["best"])  # JSON has lists only
     values["unlogged"] = Unlogged(**values.get("unlogged", {}))
     return RunState(**values)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Returns the step at which a checkpoint was saved, by its name."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def checkpoint_at(run_folder: Path, step: int) -> Path:
+    """Returns the place of the checkpoint of a step, whether there is one or not."""
+    return run_folder / "checkpoints" / _name(step)
+
+
+def weights_sha256(checkpoint: Path) -> str | None:
+    """Returns the SHA-256 of a checkpoint's weights, by its manifest; None where there is no such checkpoint."""
+    try:
+        manifest = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
+        return str(manifest[WEIGHTS_FILE]["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def load_weights(recognizer: Recognizer, checkpoint: Path) -> None:

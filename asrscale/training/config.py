@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,11 @@ FROM_SCRATCH: dict[str, Any] = {
     "layerdrop": 0.0,
 }
 
-# Settings that decide what the next step computes: they must not change when a run is resumed.
+PLACES_OF_DATA = ("train", "valid", "cache_dir")
+
+# Settings that decide what the next step computes: they must not change when a run is resumed. Where the data lie may
+# change; what is in them is compared by its hash.
 FIXED_BY_THE_RUN = (
-    "train",
-    "valid",
     "model",
     "vocab",
     "seed",
@@ -166,8 +168,13 @@ def to_dict(config: TrainConfig) -> dict[str, Any]:
     return loaded
 
 
-def check_resumable(config: TrainConfig, folder: Path, data_fingerprint: str) -> list[str]:
-    """Compares settings with those that a run was last started with.
+def check_resumable(config: TrainConfig, folder: Path, content: Mapping[str, str]) -> list[str]:
+    """Compares settings and data with those that a run was last started with.
+
+    Args:
+        config: The settings now.
+        folder: The run folder.
+        content: The hash of the content of the training and the validation data, by the names of their flags.
 
     Returns:
         What changed and may change, a line each.
@@ -184,6 +191,28 @@ def check_resumable(config: TrainConfig, folder: Path, data_fingerprint: str) ->
         if name in changed:
             cure = "go on with the old value, or choose another --run"
             raise CliError(f"{folder} was started with --{name} {before.get(name)}, not {changed[name]}: {cure}")
-    if before.get("data_fingerprint") != data_fingerprint:
-        raise CliError(f"{folder} was started with other data in {', '.join(config.data.train)}: choose another --run")
+    _check_same_data(config, folder, content, before.get("content"))
     return [f"--{name} is {now} from here on, and was {before.get(name)}" for name, now in changed.items()]
+
+
+def _check_same_data(config: TrainConfig, folder: Path, content: Mapping[str, str], before: Any) -> None:
+    """Raises CliError where the data are not those that a run was last started with.
+
+    Args:
+        config: The settings now.
+        folder: The run folder.
+        content: As `check_resumable` takes it.
+        before: What config.json holds of it.
+    """
+    if before is None:
+        raise CliError(
+            f"{folder} was started by an older asrscale, which recorded too little of its data to go on safely: "
+            "choose another --run, or finish this one with the version that began it"
+        )
+    for name, found in content.items():
+        if found != before[name]:
+            places = ", ".join(getattr(config.data, name))
+            raise CliError(
+                f"{folder} was started with other data than {places} (--{name}) has now: sound or transcripts changed: "
+                "give the data as they were, or choose another --run"
+            )

@@ -10,7 +10,14 @@ from asrscale.common.atomic_files import write_jsonl, write_text
 from asrscale.common.distributed import print_on_main
 from asrscale.data.catalog import Catalog
 from asrscale.model.building import build_recognizer
-from asrscale.model.export import export_model, is_exported
+from asrscale.model.export import (
+    dtype_name,
+    export_model,
+    has_card,
+    read_provenance,
+    withdraw_card,
+    write_provenance,
+)
 from asrscale.model.hub import push_model
 from asrscale.model.lora import add_lora
 from asrscale.model.model_card import model_card
@@ -45,10 +52,37 @@ def new_recognizer(config: TrainConfig, catalog: Catalog) -> Recognizer:
     return recognizer
 
 
-def is_complete(context: RunContext) -> bool:
-    """Whether the model was exported, with its card, in the precision of --export_dtype."""
-    dtype = EXPORT_DTYPES[context.config.evaluation.export_dtype]
-    return is_exported(context.folder / "model", dtype)
+def is_complete(context: RunContext, best_step: int | None) -> bool:
+    """Whether RUN/model is finished, in the precision of --export_dtype, and the best of the run. A collective.
+
+    Args:
+        context: Of the run.
+        best_step: The step of the best evaluation, by the newest checkpoint.
+    """
+    is_done = context.world.is_main and _is_best_exported(context, best_step)
+    is_done_on_main: bool = distributed.gather_objects(is_done, context.world)[0]
+    return is_done_on_main
+
+
+def _is_best_exported(context: RunContext, best_step: int | None) -> bool:
+    model_folder = context.folder / "model"
+    if not has_card(model_folder):
+        return False
+    exported = read_provenance(model_folder)
+    if exported is None or exported.dtype != dtype_name(EXPORT_DTYPES[context.config.evaluation.export_dtype]):
+        return False
+
+    if exported.step == best_step:
+        kept_sha256 = checkpoint.weights_sha256(checkpoint.checkpoint_at(context.folder, best_step))
+        return kept_sha256 in (None, exported.checkpoint_sha256)
+    # The best one was damaged when the model was exported: then it is what would be exported now.
+    stand_in, _ = checkpoint.whole_checkpoint(context.folder, best_step)
+    return stand_in is not None and exported.checkpoint_sha256 == checkpoint.weights_sha256(stand_in)
+
+
+def withdraw_model(context: RunContext) -> None:
+    """Takes back that RUN/model is the finished model of this run, before the run goes on. For the main rank."""
+    withdraw_card(context.folder / "model")
 
 
 def export_and_evaluate(context: RunContext, best_step: int | None) -> Evaluation:
@@ -94,7 +128,14 @@ def _export(context: RunContext, best_step: int | None, model_folder: Path) -> N
         print_on_main(context.world, "\n".join([*refusals, f"exporting {best} instead"]))
     recognizer = new_recognizer(context.config, context.plan.catalog)
     checkpoint.load_weights(recognizer, best)
-    export_model(recognizer, model_folder, EXPORT_DTYPES[context.config.evaluation.export_dtype])
+    dtype = EXPORT_DTYPES[context.config.evaluation.export_dtype]
+    export_model(recognizer, model_folder, dtype)
+    write_provenance(
+        model_folder,
+        step=checkpoint.step_of(best),
+        checkpoint_sha256=checkpoint.weights_sha256(best) or "",
+        dtype=dtype,
+    )
 
 
 def write_results(context: RunContext, result: Evaluation) -> None:

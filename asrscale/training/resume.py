@@ -1,5 +1,6 @@
 """Where a run starts: at the newest whole checkpoint, or at the beginning."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,22 +8,31 @@ from asrscale.common import distributed
 from asrscale.common.distributed import World, print_on_main
 from asrscale.common.errors import CliError, TransientError
 from asrscale.data.run_plan import RunPlan
+from asrscale.model.export import has_card
 from asrscale.model.recognizer import Recognizer
 from asrscale.training import checkpoint
 from asrscale.training.checkpoint import RunState
-from asrscale.training.config import TrainConfig, check_resumable, to_dict
+from asrscale.training.config import PLACES_OF_DATA, TrainConfig, check_resumable, to_dict
 
 
 def choose_start(
-    config: TrainConfig, plan: RunPlan, recognizer: Recognizer, world: World
+    config: TrainConfig, plan: RunPlan, content: Mapping[str, str], recognizer: Recognizer, world: World
 ) -> tuple[Path | None, RunState]:
     """Finds the newest whole checkpoint, and loads its weights into `recognizer`. A collective.
+
+    Args:
+        config: The settings of the run.
+        plan: The order of its training data.
+        content: Hashes of what is in its training and validation data, by the names of their flags.
+        recognizer: Gets the weights.
+        world: This process among the ranks.
 
     Returns:
         The checkpoint's folder, or None, and the position at which the run starts.
 
     Raises:
-        CliError: No checkpoint is whole, or data or settings changed that must not, or differ between ranks.
+        CliError: No checkpoint is whole, the folder holds a finished model and no checkpoint, or data or settings
+            changed that must not, or differ between ranks.
         TransientError: The ranks see different checkpoints.
     """
     folder = Path(config.general.run)
@@ -32,9 +42,15 @@ def choose_start(
         if newest is None:
             raise CliError(f"no checkpoint of {folder} is whole: choose another --run, or delete them to start over")
 
+    if newest is None and has_card(folder / "model"):
+        raise CliError(
+            f"{folder} holds a finished model, and no checkpoint to go on from: choose another --run, or delete "
+            f"{folder / 'model'} to train anew"
+        )
+
     state = RunState()
     if newest is not None:
-        for change in check_resumable(config, folder, plan.fingerprint):
+        for change in check_resumable(config, folder, content):
             print_on_main(world, change)
         saved = checkpoint.read_state(newest)
         state = replace(saved, restarts=saved.restarts + 1)
@@ -45,7 +61,8 @@ def choose_start(
 
 def _check_ranks_agree(config: TrainConfig, plan: RunPlan, state: RunState, world: World) -> None:
     """Raises an error where ranks have other settings, data or checkpoints than the main rank."""
-    own = to_dict(config) | {"training data": plan.fingerprint, "checkpoint": state.step}
+    settings = {name: value for name, value in to_dict(config).items() if name not in PLACES_OF_DATA}
+    own = settings | {"training data": plan.fingerprint, "checkpoint": state.step}
     of_ranks = distributed.gather_objects(own, world)
     main = of_ranks[0]
     differing = [name for name in main if any(one[name] != main[name] for one in of_ranks)]

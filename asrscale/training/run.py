@@ -11,6 +11,7 @@ from asrscale.common.distributed import World, print_on_main
 from asrscale.common.errors import EXIT_COMPLETE, EXIT_STOPPED, EXIT_USAGE, CliError, Stopped
 from asrscale.common.shard_cache import Cache
 from asrscale.data.catalog import Catalog, read_catalog
+from asrscale.data.content import hash_content
 from asrscale.data.index import read_index
 from asrscale.data.plan_summary import describe_plan
 from asrscale.data.run_plan import RunPlan, plan_run
@@ -21,10 +22,17 @@ from asrscale.model.regularisation import Regulariser, attach_regulariser
 from asrscale.results.evaluation import Evaluation, choose_subset
 from asrscale.training import engine as ds
 from asrscale.training.checkpoint import RunState
-from asrscale.training.config import TrainConfig, replace_settings, to_dict, with_regularisation
+from asrscale.training.config import PLACES_OF_DATA, TrainConfig, replace_settings, to_dict, with_regularisation
 from asrscale.training.data_checks import check_data
 from asrscale.training.ds_config import read_ds_config, resolve_ds_config, resolve_precision
-from asrscale.training.final_model import end_together, export_and_evaluate, is_complete, new_recognizer, write_results
+from asrscale.training.final_model import (
+    end_together,
+    export_and_evaluate,
+    is_complete,
+    new_recognizer,
+    withdraw_model,
+    write_results,
+)
 from asrscale.training.loop import fit
 from asrscale.training.memory_plan import advise, plan_memory
 from asrscale.training.memory_rescue import MemoryExhausted, PassCap, open_pass_cap
@@ -33,7 +41,7 @@ from asrscale.training.run_context import RunContext
 from asrscale.training.run_folder import describe_environment, locked_run_folder, write_settings
 from asrscale.training.saving import disk_errors_explained
 from asrscale.training.settings import DEMO_DATA
-from asrscale.training.stopping import mark_preempted
+from asrscale.training.stopping import mark_preempted, unmark_preempted
 from asrscale.training.tracking import open_tracker
 from asrscale.training.watch import Watch
 
@@ -75,7 +83,8 @@ def train(config: TrainConfig, watch: Watch) -> int:
         with locked_run_folder(Path(config.general.run), world):
             watch.rank = world.rank
             watch.world_size = world.world_size
-            resumed, state = choose_start(config, plan, recognizer, world)
+            content = _hash_data(config, catalog, world)
+            resumed, state = choose_start(config, plan, content, recognizer, world)
             with _memory_errors_explained(config, plan, watch, world):
                 context = RunContext(
                     config=config,
@@ -85,6 +94,7 @@ def train(config: TrainConfig, watch: Watch) -> int:
                     recognizer=recognizer,
                     regulariser=_prepare_model(config, recognizer),
                     plan=plan,
+                    content=content,
                     valid=valid,
                     valid_subset=choose_subset(valid, config.evaluation.eval_utterances),
                     total_steps=total_steps,
@@ -120,6 +130,18 @@ def _plan_data(config: TrainConfig, catalog: Catalog, recognizer: Recognizer) ->
         units_per_step=config.batching.units_per_step,
         perturb_speed=config.data.perturb_speed,
     )
+
+
+def _hash_data(config: TrainConfig, catalog: Catalog, world: World) -> dict[str, str]:
+    """Hashes of what is in the training and the validation data, by the names of their flags. A collective.
+
+    The main rank reads the indexes; that the other ranks have the same data follows from the plan of the run.
+    """
+    content: dict[str, str] = {}
+    if world.is_main:
+        content = {"train": hash_content(catalog), "valid": hash_content(read_catalog(config.data.valid))}
+    content_of_main: dict[str, str] = distributed.gather_objects(content, world)[0]
+    return content_of_main
 
 
 def _count_steps(config: TrainConfig, plan: RunPlan) -> int:
@@ -162,6 +184,7 @@ def _prepare_model(config: TrainConfig, recognizer: Recognizer) -> Regulariser:
 def _open_cap(config: TrainConfig, plan: RunPlan, watch: Watch, world: World) -> PassCap:
     """The cap on a pass to begin with; the watch compares it with those that other ranks write."""
     settings = to_dict(config) | {"world_size": world.world_size}
+    settings = {name: value for name, value in settings.items() if name not in PLACES_OF_DATA}
     cap = open_pass_cap(Path(config.general.run), settings, config.memory.memory_cap_seconds, plan.longest_samples)
     watch.cap = cap
     return cap
@@ -176,7 +199,10 @@ def _cache(config: TrainConfig) -> Cache | None:
 
 def _train_in_folder(context: RunContext, state: RunState, resumed: Path | None) -> int:
     """Trains from `state`, exports and evaluates, unless all is done already; returns the exit code."""
-    if context.is_over(state) and is_complete(context):
+    is_done = context.is_over(state) and is_complete(context, state.best_step)
+    if context.world.is_main:
+        unmark_preempted(context.folder)
+    if is_done:
         model_folder = context.folder / "model"
         print_on_main(
             context.world,
@@ -185,6 +211,9 @@ def _train_in_folder(context: RunContext, state: RunState, resumed: Path | None)
         end_together(context, push=True)
         return EXIT_COMPLETE
 
+    context.watch.holds_unfinished_run = True
+    if context.world.is_main:
+        withdraw_model(context)
     result = _fit_and_evaluate(context, state, resumed)
     if result is None:
         end_together(context, push=False)
@@ -192,6 +221,7 @@ def _train_in_folder(context: RunContext, state: RunState, resumed: Path | None)
     with disk_errors_explained(context, "the results"):
         if context.world.is_main:
             write_results(context, result)
+    context.watch.holds_unfinished_run = False
     end_together(context, push=True)
     return EXIT_COMPLETE
 

@@ -1,5 +1,6 @@
 """What stays the same from a run's first step to its last, and what its settings make due at a step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class RunContext:
     recognizer: Recognizer  # the model being trained, which the engine wraps
     regulariser: Regulariser  # of that model
     plan: RunPlan  # the training data and their order
+    content: Mapping[str, str]  # hashes of what is in the training and the validation data
     valid: Index  # all validation data
     valid_subset: Index  # the part of it that is transcribed while training
     total_steps: int  # length of the run

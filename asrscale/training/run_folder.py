@@ -21,7 +21,6 @@ from asrscale.common.errors import AsrscaleError, CliError, TransientError
 from asrscale.model.recognizer import describe
 from asrscale.training.config import to_dict
 from asrscale.training.run_context import RunContext
-from asrscale.training.stopping import PREEMPTED_FILE
 
 RECORDED_PACKAGES = ("torch", "deepspeed", "transformers", "soundfile", "numpy")
 
@@ -68,8 +67,7 @@ def _lock(folder: Path, stack: ExitStack) -> None:
 def write_settings(context: RunContext, environment: dict[str, Any]) -> None:
     """Writes the settings as resolved, what DeepSpeed gets, and what runs where. For the main rank."""
     folder = context.folder
-    (folder / PREEMPTED_FILE).unlink(missing_ok=True)
-    settings = to_dict(context.config) | {"data_fingerprint": context.plan.fingerprint}
+    settings = to_dict(context.config) | {"content": dict(context.content)}
     write_json(folder / "config.json", settings)
     write_json(folder / "ds_config.json", context.ds_config)
     write_json(folder / "environment.json", environment)

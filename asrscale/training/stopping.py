@@ -2,6 +2,8 @@
 
     RUN/PREEMPTED   says that the run stopped on request, and is to be started again
 
+A process that ends before the run folder is its own says so by its exit code alone.
+
 A signal handler in Python runs when the main thread is back from native code, which may be never; a thread of our own
 is woken by a signal at once. All it does is to set a flag, which the next collective of the main thread carries to all
 ranks. The same thread shows the heartbeat of this rank and looks for hangs (`heartbeat`).
@@ -50,9 +52,16 @@ PREEMPTED_FILE = "PREEMPTED"
 
 
 def mark_preempted(run_folder: Path) -> None:
-    """Writes RUN/PREEMPTED: to be started again. Batch scripts look for it; the next start removes it."""
-    run_folder.mkdir(parents=True, exist_ok=True)
+    """Writes RUN/PREEMPTED: to be started again. Batch scripts look for it; the next start removes it.
+
+    For ranks of the training that holds the lock of the run folder, and for no other: it may be another one's.
+    """
     (run_folder / PREEMPTED_FILE).write_text("stopped on request; start it again with the same command\n")
+
+
+def unmark_preempted(run_folder: Path) -> None:
+    """Removes RUN/PREEMPTED: the run has been started again, or is complete. For the same ranks."""
+    (run_folder / PREEMPTED_FILE).unlink(missing_ok=True)
 
 
 def agree_on_step(step: Step, watch: Watch, world: World) -> tuple[int, int]:
@@ -202,8 +211,9 @@ def _exit_if_stop_cannot_wait(watch: Watch, orphan_deadline: float) -> None:
 
 def _exit_to_be_started_again(watch: Watch, reason: str) -> None:
     """Ends the process, whatever the main thread is doing; the newest checkpoint stands."""
-    with contextlib.suppress(OSError):  # a full or broken disk must not keep the process here
-        mark_preempted(watch.folder)
+    if watch.holds_unfinished_run:
+        with contextlib.suppress(OSError):  # a full or broken disk must not keep the process here
+            mark_preempted(watch.folder)
     print(f"{reason}; the same command goes on", file=sys.stderr, flush=True)
     os._exit(EXIT_STOPPED)
 

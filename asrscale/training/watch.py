@@ -20,6 +20,7 @@ class Watch:
     beats: int = 0  # how often it has made progress
     busy_seconds: float = 0.0  # what a step lately took this rank, without its waiting for other ranks
     rank: int | None = None  # of this process, once the run folder belongs to its run
+    holds_unfinished_run: bool = False  # whether the run folder is locked by this run, which is not complete
     world_size: int = 1
     hang_seconds: float = 600.0  # how long it may take until any rank makes progress
     cap: PassCap | None = None  # outdated by a rank whose memory did not suffice: then all ranks exit

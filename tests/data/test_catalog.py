@@ -88,3 +88,16 @@ def test_transcripts_that_were_normalised_differently_are_refused(own_shards: Pa
     path.write_text(json.dumps(dataset | {"normalisation": dataset["normalisation"][1:]}))
     with pytest.raises(CliError, match="its transcripts were normalised differently than asrscale does now: build"):
         read_catalog([str(own_shards / "train")])
+
+
+def test_a_data_set_is_given_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_folder(tmp_path / "a", (1,))
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CliError, match=r"^a: this data set is given twice: give it once$"):
+        read_catalog(["a", "a"])
+    for other in ("./a", "a/", "link", str(folder), "b/../a"):
+        with pytest.raises(CliError, match=rf"this data set is given twice, as a and as {re.escape(other)}: give it"):
+            read_catalog(["a", other])
+    with pytest.raises(CliError, match="is given twice, as s3://bucket/a and as s3://bucket/a/"):
+        read_catalog(["s3://bucket/a", "s3://bucket/a/"])

@@ -58,6 +58,7 @@ def make_context(shards: Path, **given: object) -> RunContext:
         recognizer=recognizer,
         regulariser=attach_regulariser(recognizer.model, mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0),
         plan=plan,
+        content={"train": "", "valid": ""},
         valid=valid,
         valid_subset=valid,
         total_steps=config.batching.max_steps,

@@ -17,6 +17,25 @@ FAMILIES = {
     "layer": dict(feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True),  # lv60, XLSR, XLS-R
 }
 
+# A model of about a thousand weights: two convolutions and one layer.
+FEW_WEIGHTS = dict(
+    conv_dim=[4, 4],
+    conv_kernel=[10, 8],
+    conv_stride=[20, 16],
+    num_feat_extract_layers=2,
+    hidden_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=1,
+    intermediate_size=8,
+    num_conv_pos_embeddings=2,
+    num_conv_pos_embedding_groups=1,
+    hidden_dropout=0.0,
+    attention_dropout=0.0,
+    activation_dropout=0.0,
+    feat_proj_dropout=0.0,
+    final_dropout=0.0,
+)
+
 
 def untrained_recognizer() -> Recognizer:
     """`tiny` with random weights, the same at each call, ready to transcribe."""

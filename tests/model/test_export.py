@@ -1,3 +1,4 @@
+import json
 from copy import deepcopy
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCTC, AutoProcessor
 
 from asrscale.model.building import build_recognizer
-from asrscale.model.export import export_model, is_exported
+from asrscale.model.export import export_model, has_card, read_provenance, withdraw_card, write_provenance
 from asrscale.model.forward import forward_logits
 from asrscale.model.freezing import freeze_feature_encoder
 from asrscale.model.recognizer import Recognizer
@@ -49,9 +50,9 @@ def test_an_export_is_complete_and_stock_transformers_computes_the_same(
     assert ids == trained.vocabulary.encode(text) and trained.vocabulary.unknown_id not in ids
     assert processor.tokenizer.decode(ids, group_tokens=False) == text
 
+    assert not has_card(folder)
     (folder / "README.md").touch()
-    assert is_exported(folder, dtype) and not is_exported(folder, torch.float16)
-    assert not is_exported(tmp_path / "nowhere", dtype)
+    assert has_card(folder) and not has_card(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(("fault", "message"), [("drop", "missing or foreign weights"), ("round", "not written as it")])
@@ -82,6 +83,35 @@ def test_a_folder_that_exists_is_replaced_as_a_whole(trained: Recognizer, tmp_pa
     export_model(deepcopy(trained), folder, torch.float32)
     (folder / "README.md").touch()
     export_model(deepcopy(trained), folder, torch.bfloat16)
-    assert not (folder / "README.md").exists() and not is_exported(folder, torch.bfloat16)
+    assert not has_card(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert not (folder / "left.by.a.kill").exists()
+
+
+def test_a_folder_says_which_weights_it_holds_as_long_as_it_holds_them(trained: Recognizer, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    assert read_provenance(folder) is None
+    export_model(deepcopy(trained), folder, torch.bfloat16)
+    assert read_provenance(folder) is None
+    write_provenance(folder, step=24, checkpoint_sha256="abc", dtype=torch.bfloat16)
+    found = read_provenance(folder)
+    assert found is not None
+    assert (found.step, found.checkpoint_sha256) == (24, "abc")
+    assert found.dtype == json.loads((folder / "config.json").read_text())["dtype"] == "bfloat16"
+
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert read_provenance(folder) is None
+    weights.write_bytes(whole)
+    assert read_provenance(folder) == found
+    for damaged in ("{", "[]", '{"step": 1}'):
+        (folder / "provenance.json").write_text(damaged)
+        assert read_provenance(folder) is None
+
+
+def test_a_finished_folder_can_be_made_unfinished(tmp_path: Path) -> None:
+    withdraw_card(tmp_path / "nowhere")
+    (tmp_path / "README.md").touch()
+    withdraw_card(tmp_path)
+    assert not has_card(tmp_path)

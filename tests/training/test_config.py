@@ -8,6 +8,7 @@ from asrscale.common.errors import CliError
 from asrscale.training.config import FROM_SCRATCH, check_resumable, to_dict, train_config, with_regularisation
 
 DATA = dict(train=("a",), valid=("b",))
+CONTENT = {"train": "abc", "valid": "def"}
 
 
 def test_defaults_fit_the_model() -> None:
@@ -72,25 +73,39 @@ def test_without_data_the_demo_is_used_or_explained(tmp_path: Path, monkeypatch:
 
 def test_a_run_is_only_resumed_with_the_settings_that_made_it(tmp_path: Path) -> None:
     config = train_config(**DATA, memory_cap_seconds=40.0)
-    write_json(tmp_path / "config.json", to_dict(config) | {"data_fingerprint": "abc"})
-    assert check_resumable(config, tmp_path, "abc") == []
-    assert check_resumable(train_config(**DATA, log_steps=7, memory_cap_seconds=99.0), tmp_path, "abc") == [
+    write_json(tmp_path / "config.json", to_dict(config) | {"content": CONTENT})
+    assert check_resumable(config, tmp_path, CONTENT) == []
+    assert check_resumable(train_config(**DATA, log_steps=7, memory_cap_seconds=99.0), tmp_path, CONTENT) == [
         "--memory_cap_seconds is 99.0 from here on, and was 40.0",
         "--log_steps is 7 from here on, and was 20",
     ]
     with pytest.raises(CliError, match="was started with --seed 42, not 43"):
-        check_resumable(train_config(**DATA, seed=43), tmp_path, "abc")
+        check_resumable(train_config(**DATA, seed=43), tmp_path, CONTENT)
     others = dict(
         mask_time_prob=0.1, dropout=0.2, perturb_speed=True, max_gradient_norm=2.0, freeze_feature_encoder=False
     )
     for name, value in others.items():
         with pytest.raises(CliError, match=f"was started with --{name}"):
-            check_resumable(train_config(**DATA, **{name: value}), tmp_path, "abc")
-    with pytest.raises(CliError, match="was started with other data in a"):
-        check_resumable(config, tmp_path, "abd")
+            check_resumable(train_config(**DATA, **{name: value}), tmp_path, CONTENT)
+    for name, where in (("train", "a"), ("valid", "b")):
+        with pytest.raises(CliError, match=rf"was started with other data than {where} \(--{name}\) has now"):
+            check_resumable(config, tmp_path, CONTENT | {name: "other"})
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CliError, match=r"no readable config\.json"):
-        check_resumable(config, tmp_path, "abc")
+        check_resumable(config, tmp_path, CONTENT)
+
+
+def test_a_run_goes_on_where_its_data_are_now(tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", to_dict(train_config(**DATA)) | {"content": CONTENT})
+    moved = train_config(train=("/elsewhere/a",), valid=DATA["valid"])
+    assert check_resumable(moved, tmp_path, CONTENT) == ["--train is ['/elsewhere/a'] from here on, and was ['a']"]
+
+
+def test_a_run_that_does_not_know_its_data_is_not_resumed(tmp_path: Path) -> None:
+    config = train_config(**DATA)
+    write_json(tmp_path / "config.json", to_dict(config) | {"data_fingerprint": "abc"})
+    with pytest.raises(CliError, match="was started by an older asrscale"):
+        check_resumable(config, tmp_path, CONTENT)
 
 
 def test_write_json_leaves_no_partial_file(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_a_stop_in_start_up_or_evaluation_is_quick_and_loses_nothing(
     process.send_signal(number)
     assert process.wait(PATIENCE_SECONDS) == EXIT_STOPPED
     assert "while starting" in process.communicate()[0]
-    assert {path.name for path in folder.iterdir()} == {PREEMPTED_FILE}
+    assert not folder.exists()  # it was not locked yet, and might have been another one's
 
     process = start([words[0], "-c", STOPPED_IN_EVALUATION.format(number=number.value), *words[1:]])
     output, _ = process.communicate()
