@@ -35,7 +35,7 @@ OWNERS = {
     "jiwer": {"results.metrics"},
     "matplotlib": {"training.metrics_plot"},
     "peft": {"model.lora"},
-    "pyarrow": {"data.catalog", "data.index"},
+    "pyarrow": {"corpus.source_parquet", "data.catalog", "data.index"},
     "safetensors": {"model.export", "training.checkpoint"},
     "soundfile": {"speech.decoding", "speech.encoding", "corpus.demo_clip"},
     "soxr": {"speech.pcm", "corpus.demo_clip"},

@@ -85,6 +85,19 @@ def open_binary(path: str) -> BinaryIO:
     return io.BufferedReader(file, REMOTE_BUFFER_BYTES)
 
 
+def list_files(url: str) -> list[str]:
+    """Returns the URLs of all files below a remote folder, sorted; of a file, its own.
+
+    Raises:
+        OSError: There is no such folder, or it cannot be listed.
+    """
+    system = _file_system(url)
+    [names] = _retried(lambda urls: [_attempt(system.find, name) for name in urls], [url])
+    if isinstance(names, Exception):
+        raise OSError(f"{url}: cannot be listed ({error_line(names)})")
+    return sorted(system.unstrip_protocol(name) for name in names)
+
+
 class _RemoteFile(fsspec.spec.AbstractBufferedFile):  # type: ignore[misc]
     """A remote file whose every read is retried like a shard's."""
 

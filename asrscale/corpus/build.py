@@ -22,6 +22,7 @@ from asrscale.corpus.shard_workers import build_shards
 from asrscale.corpus.split_plan import SplitPlan
 from asrscale.corpus.split_spool import Split
 from asrscale.corpus.statistics_report import print_statistics
+from asrscale.corpus.unpack import UNPACK_FOLDER
 from asrscale.data.catalog import DATASET_FILE
 
 
@@ -51,6 +52,9 @@ def build(options: ShardOptions) -> int | None:
             return EXIT_INTERRUPTED
     if options.parts == 1:
         print_statistics([str(split.folder) for split in splits])
+    unpacked = os.path.join(options.out, UNPACK_FOLDER)
+    if os.path.isdir(unpacked):
+        print(f"{unpacked}: recordings that were unpacked for the build: delete it once no build needs them")
     if todo:
         seconds = time.monotonic() - started_seconds
         print(f"{clips:,} clips in {seconds:.1f} s: {clips / seconds:,.0f} clips/s")

@@ -17,7 +17,8 @@ _NAMED_FILE = re.compile(r"([a-z0-9_-]{1,64})=(.+)")
 class ShardOptions:
     """Builds WebDataset shards of 16 kHz audio from a CSV with the columns filename and text, or another corpus.
 
-    Others: Common Voice's TSV, NeMo's JSON lines, LJSpeech's metadata.csv, folders of *.trans.txt or WebDataset tars.
+    Others: Common Voice of any release, NeMo's JSON lines, Parquet (local or hf://datasets/…), audio folders, Kaldi's
+    and lhotse's manifests, LJSpeech, LibriSpeech, WebDataset tars; docs/guide/data.md has them all.
 
     Other verbs: `verify`, `index`, `stats` and `merge`; `python -m asrscale.shard VERB --help` describes them.
     """
@@ -29,6 +30,10 @@ class ShardOptions:
         help="folders that file names in the CSV start from and may lead to; by default the CSV's",
     )
     split_by: str | None = setting(None, help="sentence, speaker (default where known), both, or the split's column")
+    audio_column: str | None = setting(None, help="the column of recordings; by default a known name such as filename")
+    text_column: str | None = setting(None, help="the column of transcripts; by default a known name such as text")
+    speaker_column: str | None = setting(None, help="the column of speakers; by default client_id, speaker or the like")
+    split_column: str | None = setting(None, help="the column that names each row's split; the same as --split_by NAME")
     valid_fraction: float = setting(0.3, help="share of the sentences or speakers for valid where the CSV is split")
     test_fraction: float = setting(0.0, help="share of them for test")
     filter: str | None = setting(None, help="which rows to take, such as 'up_votes>=2 and down_votes==0'")
@@ -52,6 +57,7 @@ class ShardOptions:
 
     def __post_init__(self) -> None:
         _check_fractions(self)
+        _check_split_by(self)
         _check_lengths(self)
         _check_at_least("shard_utterances", self.shard_utterances, least=1)
         _check_at_least("workers", self.workers, least=1)
@@ -67,6 +73,11 @@ def _check_fractions(options: ShardOptions) -> None:
     held_out = options.valid_fraction + options.test_fraction
     if options.valid_fraction < 0 or options.test_fraction < 0 or held_out >= 1:
         raise CliError(f"--valid_fraction {options.valid_fraction}: give 0 to below 1, with --test_fraction together")
+
+
+def _check_split_by(options: ShardOptions) -> None:
+    if options.split_by and options.split_column:
+        raise CliError("--split_by and --split_column both say how the corpus is split: give one")
 
 
 def _check_lengths(options: ShardOptions) -> None:

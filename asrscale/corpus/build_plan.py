@@ -12,11 +12,12 @@ from asrscale.corpus.checks import Rules, read_rules
 from asrscale.corpus.limit_hours import limit_hours
 from asrscale.corpus.recordings import roots_of
 from asrscale.corpus.repeated_recordings import RepeatedRecordings
-from asrscale.corpus.rows import Row
-from asrscale.corpus.source_formats import Source
+from asrscale.corpus.rows import ColumnNames, Row
+from asrscale.corpus.source_formats import Source, SourceOptions
 from asrscale.corpus.sources import open_source
 from asrscale.corpus.split_spool import Split, SpooledRows
 from asrscale.corpus.splits import DRAWN_BY, SplitRules, assign_splits, wanted_splits
+from asrscale.corpus.unpack import UNPACK_FOLDER
 
 # Options that a folder's bytes depend on, as dataset.json records them. Those that have to be made comparable first,
 # such as paths, are added by `_recorded_settings`.
@@ -64,19 +65,27 @@ def _splits_of_source(
         rules: What a recording and its transcript have to be.
         spool: A temporary file for the rows.
     """
+    source_options = SourceOptions(
+        names=ColumnNames(audio=options.audio_column, text=options.text_column, speaker=options.speaker_column),
+        unpack_folder=os.path.join(options.out, UNPACK_FOLDER),
+    )
+    source = open_source(path, options.audio_root, source_options)
+    if name and source.split_column:
+        raise CliError(f"--csv {name}={path}: has splits of its own: give --csv {path}, or the table of one of them")
     split_rules = SplitRules(
-        by=f"={name}" if name else options.split_by,
+        by=f"={name}" if name else options.split_by or options.split_column or source.split_column,
         valid_fraction=options.valid_fraction,
         test_fraction=options.test_fraction,
         seed=options.seed,
         filter=options.filter,
     )
-    source = open_source(path, options.audio_root)
     rows_by_split, rows_sha256, num_repeated = _deal_rows(source, split_rules, spool)
     _check_each_has_rows(rows_by_split, split_rules, path)
     settings = _recorded_settings(
         options,
-        audio_root=",".join(_relative_root(root, path) for root in roots_of(source.audio_root)),
+        audio_root=",".join(
+            _relative_root(root, source.home or os.path.dirname(path)) for root in roots_of(source.audio_root)
+        ),
         split_by=split_rules.by,
         rules=rules,
         rows_sha256=rows_sha256,
@@ -128,11 +137,11 @@ def _recorded_settings(
     }
 
 
-def _relative_root(audio_root: str, path: str) -> str:
-    """Returns an audio root as seen from the source, so that both may move together; a URL as it is."""
+def _relative_root(audio_root: str, folder: str) -> str:
+    """Returns an audio root as seen from the source's folder, so that both may move together; a URL as it is."""
     if is_remote(audio_root):
         return audio_root
-    return os.path.relpath(audio_root, os.path.dirname(path) or ".")
+    return os.path.relpath(audio_root, folder or ".")
 
 
 def _content_of(row: Row) -> bytes:

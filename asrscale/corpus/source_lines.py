@@ -1,23 +1,73 @@
 """Text files of sources, line by line."""
 
+import gzip
+import io
+import json
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 
 from asrscale.common.errors import CliError
 from asrscale.common.storage import open_binary
 
+_GZIP_MAGIC = b"\x1f\x8b"
+
 
 def read_lines(path: str) -> Iterator[str]:
-    """Reads the lines of a UTF-8 file, local or remote, with their line ends and without a byte order mark.
+    """Reads the lines of a UTF-8 file, local or remote, gzipped or not: with line ends, without byte order mark.
 
     Raises:
         CliError: The file cannot be read or is not UTF-8; names the line.
     """
     line_number = 1
     try:
-        with open_binary(path) as file:
+        with text_errors_as_cli_errors(path), open_text_bytes(path) as file:
             for line_number, line in enumerate(file, start=1):
                 yield line.decode("utf-8-sig" if line_number == 1 else "utf-8")
-    except OSError as error:
-        raise CliError(f"{path}: {error.strerror or error}: give the path of a CSV file or another corpus") from error
     except UnicodeDecodeError as error:
         raise CliError(f"{path} line {line_number}: not UTF-8: convert the file, as with iconv -t UTF-8") from error
+
+
+@contextmanager
+def text_errors_as_cli_errors(path: str) -> Iterator[None]:
+    """Raises CliError for a file that cannot be read, or is damaged where it is gzipped."""
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise CliError(f"{path}: a damaged gzip file ({error}): copy it again") from error
+    except OSError as error:
+        raise CliError(f"{path}: {error.strerror or error}: give the path of a CSV file or another corpus") from error
+
+
+def open_text_bytes(path: str) -> BinaryIO:
+    """Opens a file for reading; one that is gzipped, whatever its name, is unpacked on the way.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    file = open_binary(path)
+    beginning = file.read(len(_GZIP_MAGIC))
+    file.seek(0)
+    if beginning != _GZIP_MAGIC:
+        return file
+    unpacked: Any = gzip.GzipFile(fileobj=file)
+    return io.BufferedReader(unpacked)
+
+
+def read_objects(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Reads JSON lines: the number of each line that is not blank, and its object.
+
+    Raises:
+        CliError: A line is no JSON object, or as `read_lines`.
+    """
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise CliError(f"{path} line {number}: not a JSON object ({error}): correct it") from error
+        if not isinstance(value, dict):
+            raise CliError(f"{path} line {number}: not a JSON object: correct it")
+        yield number, value

@@ -6,11 +6,20 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 from asrscale.common.storage import Range, is_remote
 from asrscale.common.system_files import is_system_file
 from asrscale.corpus.line_errors import LineError, refuse_all_mistakes
-from asrscale.corpus.rows import Row, columns_of_json, row_of_columns
+from asrscale.corpus.rows import (
+    AUDIO_COLUMNS,
+    TEXT_COLUMNS,
+    ColumnNames,
+    Row,
+    columns_of_json,
+    first_present,
+    row_of_columns,
+)
 from asrscale.corpus.source_lines import read_lines
 from asrscale.corpus.source_tars import row_in_tar
 from asrscale.data.tars import json_members, tar_members
@@ -20,13 +29,14 @@ from asrscale.speech.decoding import AUDIO_EXTENSIONS
 _SEGMENT_SUFFIX = re.compile(r"-sub\d+(?=\.\w+$)")
 
 
-def read_json_lines(path: str) -> Iterator[Row]:
+def read_json_lines(path: str, names: ColumnNames) -> Iterator[Row]:
     """Reads a manifest as NeMo's: a line is an object with `audio_filepath`, `text`, and maybe `duration`, `offset`.
 
-    A `shard_id` N names the tar audio_N.tar beside the manifest, which holds the recording.
+    A `shard_id` N names the tar audio_N.tar beside the manifest, which holds the recording. `names` are the
+    members that the user names.
     """
     lines = ((line, content) for line, content in enumerate(read_lines(path), start=1) if content.strip())
-    rows = (_row_of_json(path, line, content) for line, content in lines)
+    rows = (_row_of_json(path, line, content, names) for line, content in lines)
     members_by_shard: dict[str, dict[str, Range]] = {}
     for row in refuse_all_mistakes(rows):
         shard = row.extra.get("shard_id", "")
@@ -39,15 +49,25 @@ def read_json_lines(path: str) -> Iterator[Row]:
         yield _found_in_tar(row, members_by_shard[shard])
 
 
-def _row_of_json(path: str, line: int, content: str) -> Row | LineError:
+def _row_of_json(path: str, line: int, content: str, names: ColumnNames) -> Row | LineError:
     """Returns the row of a manifest's line, or its mistake."""
     try:
-        members = json_members(content)
-        return row_of_columns(line, path, columns_of_json(line, path, members))
+        needed = tuple(
+            (given,) if given else known for given, known in ((names.audio, AUDIO_COLUMNS), (names.text, TEXT_COLUMNS))
+        )
+        members = _with_path(json_members(content), needed[0])
+        return row_of_columns(line, path, columns_of_json(line, path, members, needed), names)
     except LineError as error:
         return error
     except ValueError as error:
         return LineError(path, line, str(error), "correct it")
+
+
+def _with_path(members: dict[str, Any], audio_columns: tuple[str, ...]) -> dict[str, Any]:
+    """Returns an object's members; a recording that is an object with a path, as of `datasets`, is that path."""
+    column = first_present(audio_columns, members)
+    recording = members.get(column)
+    return members | {column: recording["path"]} if isinstance(recording, dict) and "path" in recording else members
 
 
 def _found_in_tar(row: Row, members: Mapping[str, Range]) -> Row:

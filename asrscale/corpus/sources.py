@@ -1,29 +1,34 @@
 """Opens a source: its rows, and the folder that their recordings lie below."""
 
+import os
 from dataclasses import replace
 from functools import partial
 
 from asrscale.common.errors import CliError
+from asrscale.common.storage import is_remote
 from asrscale.corpus.cut_recordings import are_cut_out, print_cut_out, read_cut_out_rows
 from asrscale.corpus.moved_paths import moved_prefixes, print_prefixes, read_moved_rows
 from asrscale.corpus.recordings import AudioRoot, roots_of
-from asrscale.corpus.source_formats import Source, recognise_source
+from asrscale.corpus.source_folders import recognise_folder
+from asrscale.corpus.source_formats import Source, SourceOptions, recognise_file
+from asrscale.corpus.unpack import is_archive, unpack_archive
 
 
-def open_source(path: str, audio_root: AudioRoot | None = None) -> Source:
-    """Returns a corpus of any format that `source_formats` recognises.
+def open_source(path: str, audio_root: AudioRoot | None = None, options: SourceOptions | None = None) -> Source:
+    """Returns a corpus of any format that `source_formats` or `source_folders` recognises.
 
     Where a manifest moved together with its recordings, or names them as another machine does, leading folders are
     removed from the rows' paths (`moved_paths`).
 
     Args:
-        path: A file or a folder; a remote corpus must be a single file.
+        path: A file, a folder, or an archive of a folder.
         audio_root: The folders or URLs that the recordings' paths start from, by default that of the format.
+        options: Which columns to read, and where to unpack; by default nothing is unpacked.
 
     Raises:
         CliError: The source is missing, empty or of no such format, or a row is damaged; names file and line.
     """
-    source = recognise_source(path)
+    source = _recognise(path, options or SourceOptions())
     if next(source.read_rows(), None) is None:
         raise CliError(f"{path}: has no rows: it needs one for each recording")
 
@@ -36,3 +41,16 @@ def open_source(path: str, audio_root: AudioRoot | None = None) -> Source:
         print_cut_out(path)
         read_rows = partial(read_cut_out_rows, read_rows)
     return replace(source, read_rows=read_rows, audio_root=root)
+
+
+def _recognise(path: str, options: SourceOptions) -> Source:
+    """Returns the source at a path, whatever lies there."""
+    is_remote_folder = is_remote(path) and not path.startswith("http") and not os.path.splitext(path)[1]
+    if os.path.isdir(path) or is_remote_folder:
+        return recognise_folder(path, options)
+    if os.path.isfile(path) and is_archive(path):
+        if options.unpack_folder is None:
+            raise CliError(f"{path}: a compressed archive: unpack it and give its folder")
+        folder = unpack_archive(path, options.unpack_folder)
+        return replace(recognise_folder(folder, options), home=folder)
+    return recognise_file(path, options)

@@ -32,8 +32,9 @@ from asrscale.corpus.build_options import ShardOptions, source_files
     ],
 )
 def test_bad_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: str, words: str) -> None:
-    write_clip(tmp_path / "a.wav")
-    good = write_csv(tmp_path / "good.csv", [("a.wav", "one"), ("a.wav", "two")])
+    for name in ("a.wav", "b.wav"):
+        write_clip(tmp_path / name)
+    good = write_csv(tmp_path / "good.csv", [("a.wav", "one"), ("b.wav", "two")])
     assert words in refusal_in_process(capsys, *flags.format(good=good, out=tmp_path / "out").split())
     assert not (tmp_path / "out").exists()
 

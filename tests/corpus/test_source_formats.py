@@ -41,5 +41,7 @@ def test_a_folder_is_recognised_by_its_files(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_nothing_known(tmp_path: Path) -> None:
-    with pytest.raises(CliError, match=r"a folder without \*.trans.txt, metadata.csv or \*.tar"):
+    with pytest.raises(
+        CliError, match=r"a folder without \*.trans.txt, metadata.csv, \*.tar,.*: give the file with transcripts"
+    ):
         rows_of(tmp_path)
