@@ -1,7 +1,8 @@
-"""Damaged recordings and tables through the real builder.
+"""Damaged recordings and tables, and tars of any members, through the real builder.
 
 Each row must be in a shard or in rejected.jsonl, or one line must say why nothing is built. `python tests/fuzz_shard.py
-[SEED]` damages 2,100 recordings and 500 tables; tests/corpus/test_fuzz_shard.py damages a few of each.
+[SEED]` damages 2,100 recordings and 500 tables, and writes tars of 5,000 keys; tests/corpus/test_fuzz_shard.py takes a
+few of each.
 """
 
 import contextlib
@@ -18,13 +19,16 @@ import soundfile
 
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import speak
+from helpers.sources import write_tar
 
 from asrscale.common import cli
 from asrscale.common.errors import EXIT_COMPLETE, EXIT_USAGE
 from asrscale.corpus.build import build
 from asrscale.corpus.build_options import ShardOptions
+from asrscale.corpus.index_tars import IndexOptions, index
 from asrscale.corpus.sources import open_source
 from asrscale.data.index import read_index
+from asrscale.data.tars import MAX_MEMBER_BYTES
 
 FORMATS = {"wav": "WAV", "flac": "FLAC", "mp3": "MP3", "ogg": "OGG", "aiff": "AIFF", "au": "AU", "w64": "W64"}
 TABLES = {
@@ -154,6 +158,78 @@ def fuzz_tables(folder: Path, count: int, seed: int) -> Counter[str]:
     return found
 
 
+def kinds_of_key(key: str, wav: bytes, rng: np.random.Generator) -> list[tuple[int, dict[str, bytes]]]:
+    """The members of a key in a foreign tar, right or wrong in one way: for each kind how many rows they are, and they.
+
+    The last kind, transcripts of a megabyte, is to be rare.
+    """
+    text = {f"{key}.txt": b"bad dog"}
+    sound = {f"{key}.wav": wav}
+    no_text = rng.choice(["NaN", "true", '["bad dog"]', "1.5"])
+    odd_extension = rng.choice(["pcm", "xyz", "wavv", ""])
+    several = {f"{key}.{n}_b.{end}": content for n in range(3) for end, content in (("wav", wav), ("txt", b"bad dog"))}
+    return [
+        (1, sound | text),
+        (1, {f"{key}.WAV": wav, f"{key}.TXT": b"bad dog"}),
+        (1, {f"{key}.5_b.wav": wav, f"{key}.5_b.txt": b"bad dog"}),
+        (3, several),
+        (1, text),
+        (1, sound),
+        (1, {f"{key}.{odd_extension}": wav, **text}),
+        (2, sound | text | {f"{key}.flac": wav}),
+        (1, sound | text | {f"{key}.json": b'{"text": "good dog"}'}),
+        (1, sound | {f"{key}.json": damaged(b'{"text": "bad dog", "offset": 0}', rng)}),
+        (1, sound | {f"{key}.txt": damaged("b\u00e4d dog".encode(), rng)}),
+        (1, {key: wav}),
+        (0, {f"._{key}.wav": wav, f"__MACOSX/{key}.txt": b"bad dog", f"{key}/Thumbs.db": b"x"}),
+        (1, text | {f"{key}.wav": damaged(wav, rng)}),
+        (1, {f"x/{key}.wav": wav, f"x/{key}.json": b'{"sentence": "bad dog", "start": 7, "end": 9}'}),
+        (1, sound | {f"{key}.json": f'{{"text": {no_text}}}'.encode()}),
+        (1, sound | text | {f"{key}.jpg": b"a picture", f"{key}.cls": b"7"}),
+        (1, sound | {f"{key}.{rng.choice(['txt', 'json'])}": b" " * (MAX_MEMBER_BYTES + 1)}),
+    ]
+
+
+def write_tars_of_any_keys(folder: Path, count: int, rng: np.random.Generator) -> int:
+    """Four tars whose members are in random order; returns how many rows they are."""
+    folder.mkdir(parents=True)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, speak("bad dog", 0), 16_000, format="WAV")
+    num_rows = 0
+    for tar_number in range(4):
+        members: list[tuple[str, bytes]] = []
+        for number in range(tar_number, count, 4):
+            *kinds, rare_kind = kinds_of_key(f"key{number}", buffer.getvalue(), rng)
+            num_rows_of_key, members_of_key = kinds[number % len(kinds)] if number % 100 else rare_kind
+            members += members_of_key.items()
+            num_rows += num_rows_of_key
+        shuffled = {members[i][0]: members[i][1] for i in rng.permutation(len(members))}
+        write_tar(folder / f"{tar_number}.tar", shuffled)
+    return num_rows
+
+
+def fuzz_tars(folder: Path, count: int, seed: int) -> Counter[str]:
+    """Builds and indexes tars of `count` keys; returns how many rows were built, and rejected for which reason."""
+    tars = folder / "tars"
+    num_rows = write_tars_of_any_keys(tars, count, np.random.default_rng(seed))
+    out = folder / "out"
+    code, stderr = run_build("--csv", f"train={tars}", "--out", out, "--max_rejected", 1, "--on_error", "stop")
+    assert code == EXIT_COMPLETE, stderr
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        index(IndexOptions(data=str(tars), max_rejected=1, workers=2))
+
+    found = Counter[str]()
+    for data, rejects in ((out / "train", out), (tars, tars)):
+        lines = [json.loads(line) for line in (rejects / "rejected.jsonl").read_text().splitlines()]
+        keys = read_index([str(data)]).keys.to_pylist()
+        assert len(keys) + len(lines) == num_rows
+        assert len(set(keys)) == len(keys)
+        reasons = Counter(line["reason"].replace(" ", "_") for line in lines)
+        assert not reasons["fault"]
+        found = Counter(built=len(keys), **reasons)
+    return found
+
+
 def kind_of_error(error: str) -> str:
     """An error's message without quotations, paths and numbers."""
     general = re.sub(r"'.*?'|\S*/\S*|\d+", "", error)
@@ -162,7 +238,7 @@ def kind_of_error(error: str) -> str:
 
 def main() -> None:
     seed = int(sys.argv[1]) if sys.argv[1:] else 0
-    for fuzz, count in ((fuzz_recordings, 2_100), (fuzz_tables, 500)):
+    for fuzz, count in ((fuzz_recordings, 2_100), (fuzz_tables, 500), (fuzz_tars, 5_000)):
         with tempfile.TemporaryDirectory() as folder:
             found = fuzz(Path(folder), count, seed=seed)
         counts = ", ".join(f"{name} {number}" for name, number in found.most_common())

@@ -9,6 +9,7 @@ from typing import Any
 from asrscale.common.atomic_files import read_jsonl, write_json, write_jsonl
 from asrscale.common.errors import CliError
 from asrscale.corpus.rejects import REJECTED_FILE, format_counts
+from asrscale.corpus.shard_inputs import join_inputs
 from asrscale.corpus.shard_record import ShardEntry, ShardRecord, read_record, record_path
 from asrscale.corpus.split_plan import SplitPlan
 from asrscale.data.catalog import DATASET_FILE, INDEX_FILE, SCHEMA_VERSION
@@ -89,6 +90,7 @@ class FolderTotals:
 def _complete_folder(out: str, plan: SplitPlan) -> None:
     """Writes index.parquet, then dataset.json, with which the folder is complete."""
     folder = plan.folder(out)
+    join_inputs(out, plan.name, plan.shard_paths(out))
     totals = FolderTotals()
     write_index(folder / INDEX_FILE, _index_rows(out, plan, totals))
     if not totals.utterances:

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from asrscale.common.errors import EXIT_INTERRUPTED
 from asrscale.corpus.array_job import finish_part, part_file
@@ -17,7 +17,9 @@ from asrscale.corpus.build_checks import check_recordings, is_built, warn_of_rep
 from asrscale.corpus.build_options import ShardOptions
 from asrscale.corpus.build_plan import plan_build
 from asrscale.corpus.output_folder import disk_errors_as_cli_errors, only_writer
+from asrscale.corpus.repair import repaired_shards, restore_records
 from asrscale.corpus.shard_file import Task
+from asrscale.corpus.shard_inputs import read_joined_inputs
 from asrscale.corpus.shard_workers import build_shards
 from asrscale.corpus.split_plan import SplitPlan
 from asrscale.corpus.split_spool import Split
@@ -41,17 +43,18 @@ def build(options: ShardOptions) -> int | None:
         spool = tempfile.TemporaryFile()  # noqa: SIM115  # closed below; without a name, nothing is left of it
         splits = plan_build(options, spool)
     with spool:
-        todo = [split for split in splits if not is_built(split)]
+        repaired = {split.folder.name: _repaired_shards(split, options) for split in splits if is_built(split)}
+        todo = [split for split in splits if repaired.get(split.folder.name) != frozenset()]
         for split in todo:
             check_recordings(split)
-        warn_of_repeated_recordings(todo)
         try:
-            clips = _build_splits(todo, options) if todo else 0
+            clips = _build_splits(todo, repaired, options) if todo else 0
         except KeyboardInterrupt:
             print(f"interrupted: run the same command again to finish {options.out}", file=sys.stderr)
             return EXIT_INTERRUPTED
     if options.parts == 1:
         print_statistics([str(split.folder) for split in splits])
+        warn_of_repeated_recordings(todo)
     unpacked = os.path.join(options.out, UNPACK_FOLDER)
     if os.path.isdir(unpacked):
         print(f"{unpacked}: recordings that were unpacked for the build: delete it once no build needs them")
@@ -61,8 +64,25 @@ def build(options: ShardOptions) -> int | None:
     return None
 
 
-def _build_splits(splits: Sequence[Split], options: ShardOptions) -> int:
+def _repaired_shards(split: Split, options: ShardOptions) -> frozenset[str]:
+    """Returns which shards of a complete folder to build again, as their recordings were repaired since; says so."""
+    recorded = read_joined_inputs(options.out, split.folder.name) if options.parts == 1 else {}
+    repaired = repaired_shards(_tasks_of_split(split, split.plan(), options), recorded) if recorded else frozenset()
+    if repaired:
+        shards = f"{len(repaired):,} of {len(recorded):,} shards"
+        print(f"{split.folder}: building {shards} again, whose recordings were added or changed since")
+    else:
+        print(f"{split.folder}: already built")
+    return repaired
+
+
+def _build_splits(splits: Sequence[Split], repaired: Mapping[str, frozenset[str]], options: ShardOptions) -> int:
     """Builds the shards of this part and, where there are no other parts, completes the folders.
+
+    Args:
+        splits: The splits.
+        repaired: Of those that are complete, by their names, the shards to build again.
+        options: Those of the build.
 
     Returns:
         How many rows the shards have.
@@ -71,8 +91,11 @@ def _build_splits(splits: Sequence[Split], options: ShardOptions) -> int:
     plans = [split.plan() for split in splits]
     num_rows = sum(_num_rows(split, options) for split in splits)
     with only_writer(options.out, part.stem if part else ""):
-        for split in splits:
+        for split, plan in zip(splits, plans, strict=True):
             split.folder.mkdir(parents=True, exist_ok=True)
+            if plan.name in repaired:
+                tasks = _tasks_of_split(split, plan, options)
+                restore_records(options.out, split.folder, tasks, repaired[plan.name])
             (split.folder / DATASET_FILE).unlink(missing_ok=True)  # from here on the folder is not complete
         build_shards(
             _tasks(splits, plans, options),

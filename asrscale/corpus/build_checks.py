@@ -18,7 +18,7 @@ PROBED_ROWS = 1_000  # whose recordings are looked for, of each split: with a wr
 
 
 def is_built(split: Split) -> bool:
-    """Whether the folder of a split is complete; prints so, or why it is built again.
+    """Whether the folder of a split is complete; prints why it is built again.
 
     Raises:
         CliError: The folder was built with other options or from other input, or its dataset.json is damaged.
@@ -35,7 +35,6 @@ def is_built(split: Split) -> bool:
     except CliError as error:
         print(f"building {split.folder} again: {error}", file=sys.stderr)
         return False
-    print(f"{split.folder}: already built")
     return True
 
 

@@ -52,6 +52,8 @@ def make_payload(row: Row, audio_root: AudioRoot, rules: Rules, codec: Storage) 
     if row.unusable:
         raise AudioError(row.unusable)
     source = open_audio(row, audio_root)
+    if not row.text.strip():
+        raise AudioError("empty transcript: the source has none")
     text = normalise(row.text)
     check_text(text, rules)
     if codec == "original" or codec == "in_place":

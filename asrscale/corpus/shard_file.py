@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import IO
+from typing import IO, TypeAlias
 
 from asrscale import __version__
 from asrscale.common.errors import AudioError
@@ -20,6 +20,7 @@ from asrscale.corpus.payload import Payload, Storage, make_payload
 from asrscale.corpus.recordings import AudioRoot, recording_file
 from asrscale.corpus.rejects import Reject, reject_row
 from asrscale.corpus.rows import Row
+from asrscale.corpus.shard_inputs import inputs_of, write_inputs
 from asrscale.corpus.shard_record import ShardEntry, ShardRecord, Utterance, read_record, write_record
 from asrscale.corpus.tar_writer import write_end, write_utterance
 
@@ -29,12 +30,15 @@ DEATHS_TO_BLAME = 2  # times that a worker died with a row in hand: the first ma
 
 _WRITE_BUFFER_BYTES = 1 << 20
 
+# The size of a file in bytes, and when it was changed, in nanoseconds: what a recording counts by.
+FileStatus: TypeAlias = tuple[int, int]
+
 
 @dataclass(frozen=True)
 class Task:
     """One shard to build: the tar `path` of `rows` in their order, with keys that start with `split`.
 
-    Name, fields and their order are part of the hash that is recorded of a shard (`_hash_dependencies`): where one
+    Name, fields and their order are part of the hash that is recorded of a shard (`hash_dependencies`): where one
     changes, interrupted builds of older versions begin anew.
 
     Attributes:
@@ -84,24 +88,32 @@ def build_shard(task: Task, begin: Callable[[int], None]) -> Counter[str]:
     Raises:
         RuntimeError: Our code raised over a row, and `task.stop` is set; names the row.
     """
-    made_of = _hash_dependencies(task)
+    recordings = stat_recordings(task)
+    made_of = hash_dependencies(task, recordings)
     record = read_record(task.path)
     if record is None or not _is_up_to_date(record, task, made_of):
         packed = _pack_in_place(task, begin) if task.codec == "in_place" else _write_tar(task, begin)
         record = _describe_shard(task, packed, made_of)
         write_record(task.path, record)
+    if task.codec != "in_place":
+        write_inputs(task.path, inputs_of(task.path, [row.line for row in task.rows], recordings))
     return Counter(reject.reason for reject in record.rejects)
 
 
-def _hash_dependencies(task: Task) -> str:
-    """Returns a hash of all that the shard depends on; a recording counts by its size and time of change."""
-    recordings: list[tuple[int, int] | None] = []
+def stat_recordings(task: Task) -> list[FileStatus | None]:
+    """Returns for each row of a shard what its recording's file is now; None where it is missing."""
+    recordings: list[FileStatus | None] = []
     for row in task.rows:
         try:
             status = os.stat(recording_file(row, task.audio_root) or "")
             recordings.append((status.st_size, status.st_mtime_ns))
         except (OSError, ValueError):
             recordings.append(None)
+    return recordings
+
+
+def hash_dependencies(task: Task, recordings: list[FileStatus | None]) -> str:
+    """Returns a hash of all that the shard depends on; `recordings` are what `stat_recordings` returns."""
     settled = replace(task, stop=False, deaths=())
     dependencies = repr((__version__, settled, recordings))
     return hashlib.sha256(dependencies.encode("utf-8", "backslashreplace")).hexdigest()
@@ -123,10 +135,14 @@ def _describe_shard(task: Task, packed: PackedRows, made_of: str) -> ShardRecord
         samples=sum(lengths),
         longest_samples=max(lengths, default=0),
     )
-    refused = tuple(reject_row(task.split, row, row.refused or PAST_HOURS) for row in task.refused)
     return ShardRecord(
-        utterances=packed.utterances, rejects=packed.rejects, made_of=made_of, shard=entry, refused=refused
+        utterances=packed.utterances, rejects=packed.rejects, made_of=made_of, shard=entry, refused=refused_rows(task)
     )
+
+
+def refused_rows(task: Task) -> tuple[Reject, ...]:
+    """Returns the lines of rejected.jsonl for the rows that are listed with a shard and are in none."""
+    return tuple(reject_row(task.split, row, row.refused or PAST_HOURS) for row in task.refused)
 
 
 def _write_tar(task: Task, begin: Callable[[int], None]) -> PackedRows:

@@ -161,11 +161,19 @@ def _row_of_sample(number: int, path: str, sample: _Sample) -> Row:
         text_if_none = {} if has_text else {TEXT_COLUMNS[0]: ""}
         row = row_of_columns(number, path, columns | text_if_none | {AUDIO_COLUMNS[0]: name}, is_cut=True)
         if not has_text:
-            unusable = unusable or f"no transcript: {name} has neither a .txt nor a .json with a text"
+            unusable = unusable or f"no transcript: {_lack_of_text(name, list(columns))}"
     except (CliError, ValueError) as error:
         row = Row(line=number, source=path, audio=name, text="", extra={})
         unusable = unusable or f"unusable transcript: {error}"
     return replace(row_in_tar(row, place), unusable=unusable)
+
+
+def _lack_of_text(name: str, columns: Sequence[str]) -> str:
+    """Returns what a recording has instead of a transcript: nothing, or a .json with these members."""
+    if not columns:
+        return f"{name} has no .txt and no .json with a text"
+    named = ", ".join(columns[:_NAMED_MEMBERS])
+    return f"{name} has no .txt, and none of its .json's members ({named}) is known as a text"
 
 
 def _read_columns(number: int, path: str, transcripts: Sequence[_Member]) -> dict[str, str]:

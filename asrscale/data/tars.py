@@ -45,6 +45,8 @@ def all_members(path: str) -> Iterator[tuple[str, Range | None]]:
             end = file.read(tarfile.BLOCKSIZE)
             if end != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError(f"no header and no end at byte {tar.offset:,}")
+    except FileNotFoundError as error:
+        raise CliError(f"{path}: {error.strerror}: correct the path, or copy the tar there") from error
     except (OSError, tarfile.TarError) as error:
         why = getattr(error, "strerror", None) or error
         raise CliError(f"{path}: {why}: give a whole tar that is not compressed, or copy it again") from error

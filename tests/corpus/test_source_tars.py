@@ -58,13 +58,16 @@ def test_every_key_of_a_tar_is_a_row(tmp_path: Path) -> None:
         "g.wav": b"x",
         "g.json": b'{"sentence": "of Common Voice"}',
         "g.jpg": b"a picture",
+        "h.wav": b"x",
+        "h.json": b'{"id": 7, "said": "something"}',
     }
     assert reasons_of(write_tar(tmp_path / "a.tar", members)) == {
         "a.WAV": "",
         "b.m4a": "",
         "e.wav": "",
         "e.flac": "second recording: e.wav in the same tar has the key e, too",
-        "f.wav": "no transcript: f.wav has neither a .txt nor a .json with a text",
+        "f.wav": "no transcript: f.wav has no .txt and no .json with a text",
+        "h.wav": "no transcript: h.wav has no .txt, and none of its .json's members (id, said) is known as a text",
         "g.wav": "",
         "c.txt": "no recording: the key has only c.txt",
         "d.pcm": "unknown extension: d.pcm is not known as audio by its name",

@@ -70,7 +70,8 @@ def test_a_damaged_tar_is_refused_after_its_whole_members(
 
 
 def test_a_missing_or_a_compressed_tar_is_refused(tmp_path: Path) -> None:
-    assert "No such file or directory" in refusal_of(lambda: list(tar_members(str(tmp_path / "absent.tar"))))
+    absent = refusal_of(lambda: list(tar_members(str(tmp_path / "absent.tar"))))
+    assert absent == f"{tmp_path}/absent.tar: No such file or directory: correct the path, or copy the tar there"
     path = tmp_path / "a.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
         tar.add(__file__, "a.py")
