@@ -36,6 +36,9 @@ def run(options: TranscribeOptions) -> None:
     files = list(dict.fromkeys(options.audio))
     if not files:
         raise CliError("no recording is named: give one or several, as in --model M a.mp3 b.wav")
+    folder = next((file for file in files if os.path.isdir(file)), None)
+    if folder:
+        raise CliError(f"{folder} is a folder: name its recordings, as in {os.path.join(folder, '*.wav')}")
     recognizer = load_recognizer(options.model)
     recognizer.model.to("cuda" if torch.cuda.is_available() else "cpu")
     done = 0

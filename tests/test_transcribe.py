@@ -46,6 +46,7 @@ def test_the_command_leaves_out_what_it_cannot_read(
     ("given", "message"),
     [
         (dict(audio=()), "no recording is named"),
+        (dict(audio=("a.wav", ".")), r"^\. is a folder: name its recordings, as in \./\*\.wav$"),
         (dict(model="nowhere"), "--model nowhere: no such folder"),
         (dict(jsonl="nowhere/x.jsonl"), "--jsonl nowhere/x.jsonl cannot be written: No such file"),
     ],

@@ -8,6 +8,7 @@ from pathlib import Path
 from asrscale.common.atomic_files import write_json
 from asrscale.common.errors import CliError
 from asrscale.corpus.assemble import assemble
+from asrscale.corpus.dataset_card import write_card
 from asrscale.corpus.output_folder import only_writer
 from asrscale.corpus.split_plan import SplitPlan, plans_from_json, plans_to_json
 
@@ -38,6 +39,7 @@ def merge(out: str) -> list[str]:
     with only_writer(out):
         plans = _read_common_plans(parts)
         assemble(out, plans)
+        write_card(out)
         for path in found:
             path.unlink()
     return [os.path.join(out, plan.name) for plan in plans]

@@ -16,6 +16,7 @@ from asrscale.corpus.assemble import assemble
 from asrscale.corpus.build_checks import check_recordings, is_built, warn_of_repeated_recordings
 from asrscale.corpus.build_options import ShardOptions
 from asrscale.corpus.build_plan import plan_build
+from asrscale.corpus.dataset_card import write_card
 from asrscale.corpus.output_folder import disk_errors_as_cli_errors, only_writer
 from asrscale.corpus.repair import repaired_shards, restore_records
 from asrscale.corpus.shard_file import Task
@@ -109,6 +110,7 @@ def _build_splits(splits: Sequence[Split], repaired: Mapping[str, frozenset[str]
             finish_part(part, plans)
         else:
             assemble(options.out, plans)
+            write_card(options.out)
     return num_rows
 
 

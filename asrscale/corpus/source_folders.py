@@ -3,6 +3,7 @@
 | folder | recognised by | split of a row |
 |---|---|---|
 | lhotse's Shar | cuts.000000.jsonl.gz | drawn |
+| NeMo's tars | tarred_audio_manifest.json, or manifest_0.json in `sharded_manifests` | drawn |
 | Kaldi's data folder | wav.scp and text | drawn |
 | Common Voice, any release, and others with a table for each split | train.tsv, cv-valid-dev.csv … | the table's |
 | Common Voice on the hub | transcript/LANGUAGE/train.tsv | the table's |
@@ -33,10 +34,12 @@ from asrscale.corpus.source_common_voice import split_tables, transcript_folder
 from asrscale.corpus.source_formats import Source, SourceOptions, recognise_file
 from asrscale.corpus.source_kaldi import is_kaldi_folder, read_kaldi
 from asrscale.corpus.source_lhotse import is_shar, read_shar
-from asrscale.corpus.source_manifests import read_librispeech
+from asrscale.corpus.source_manifests import has_sharded_manifests, read_librispeech, read_sharded_manifests
 from asrscale.corpus.source_parquet import read_parquet
 from asrscale.corpus.source_tars import read_tars
 from asrscale.corpus.split_names import SPLIT_COLUMN, split_in_name
+
+NEMO_MANIFEST = "tarred_audio_manifest.json"  # that of tars, beside them
 
 _METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.tsv", "metadata.parquet")
 
@@ -72,10 +75,15 @@ def recognise_folder(folder: str, options: SourceOptions) -> Source:
 
 def _recognise_own_files(folder: str, options: SourceOptions) -> Source | None:
     """Recognises a folder by the names of the files directly in it."""
-    if is_shar(os.listdir(folder)):
+    names = os.listdir(folder)
+    if is_shar(names):
         return Source(partial(read_shar, folder), audio_root=folder)
     if is_kaldi_folder(folder):
         return Source(partial(read_kaldi, folder), audio_root=folder)
+    if has_sharded_manifests(names):
+        return Source(partial(read_sharded_manifests, folder, options.names), audio_root=folder)
+    if NEMO_MANIFEST in names:
+        return recognise_file(os.path.join(folder, NEMO_MANIFEST), options)
     transcripts = os.path.join(folder, MLS_FILE)
     if os.path.exists(transcripts):
         return recognise_file(transcripts, options)

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -25,6 +25,10 @@ from asrscale.corpus.source_tars import row_in_tar
 from asrscale.data.tars import json_members, tar_members
 from asrscale.speech.decoding import AUDIO_EXTENSIONS
 
+SHARDED_MANIFESTS = "sharded_manifests"  # where NeMo has a manifest for each tar
+
+_SHARDED_MANIFEST = re.compile(r"manifest_(\d+)\.json")
+
 # NeMo lists a recording again, with -sub1, -sub2 … before the extension, for each further segment of it.
 _SEGMENT_SUFFIX = re.compile(r"-sub\d+(?=\.\w+$)")
 
@@ -44,9 +48,30 @@ def read_json_lines(path: str, names: ColumnNames) -> Iterator[Row]:
             yield row
             continue
         if shard not in members_by_shard:
-            tar = os.path.join(os.path.dirname(path), f"audio_{shard}.tar")
-            members_by_shard[shard] = dict(tar_members(tar))
+            members_by_shard[shard] = dict(tar_members(_tar_of_shard(path, shard)))
         yield _found_in_tar(row, members_by_shard[shard])
+
+
+def _tar_of_shard(path: str, shard: str) -> str:
+    """Returns the tar of a shard: beside the manifest; beside its folder, where that is NeMo's `sharded_manifests`."""
+    folder = os.path.dirname(path)
+    if os.path.basename(os.path.abspath(folder)) == SHARDED_MANIFESTS:
+        folder = os.path.dirname(folder) if folder else os.pardir
+    return os.path.join(folder, f"audio_{shard}.tar")
+
+
+def read_sharded_manifests(folder: str, names: ColumnNames) -> Iterator[Row]:
+    """Reads NeMo's manifests of single tars, manifest_0.json and so on, as one."""
+    numbers = count(1)
+    files = [(int(match[1]), match[0]) for match in map(_SHARDED_MANIFEST.fullmatch, os.listdir(folder)) if match]
+    for _, name in sorted(files):
+        for row in read_json_lines(os.path.join(folder, name), names):
+            yield replace(row, line=next(numbers))
+
+
+def has_sharded_manifests(names: Iterable[str]) -> bool:
+    """Whether file names are those of manifests of single tars."""
+    return any(_SHARDED_MANIFEST.fullmatch(name) for name in names)
 
 
 def _row_of_json(path: str, line: int, content: str, names: ColumnNames) -> Row | LineError:

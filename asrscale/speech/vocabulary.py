@@ -1,6 +1,7 @@
 """Normalised text to labels: the vocabulary of a CTC head."""
 
 import json
+import re
 import string
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -94,6 +95,9 @@ def build_vocabulary(characters: Iterable[str]) -> Vocabulary:
     return Vocabulary((*standard, *sorted(further), "|", "[UNK]", "[PAD]"))
 
 
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(?<!\.json)", re.ASCII)  # OWNER/NAME
+
+
 def read_vocabulary(path: str) -> Vocabulary:
     """Reads a vocab.json with `[PAD]` or `<pad>`, `[UNK]` or `<unk>`, and `|`.
 
@@ -102,8 +106,15 @@ def read_vocabulary(path: str) -> Vocabulary:
     """
     try:
         ids = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        cure = "give the path of a vocab.json"
+        if _HUB_ID.fullmatch(path):
+            cure = (
+                f"download the model first, as with hf download {path} --local-dir FOLDER, and give FOLDER/vocab.json"
+            )
+        raise CliError(f"--vocab {path} cannot be read (no such file): {cure}") from error
     except (OSError, ValueError) as error:
-        raise CliError(f"--vocab {path} cannot be read ({error}): give shards, or the path of a vocab.json") from error
+        raise CliError(f"--vocab {path} cannot be read ({error}): give the path of a vocab.json") from error
     if not isinstance(ids, dict) or not all(isinstance(id, int) for id in ids.values()):
         raise CliError(f"--vocab {path} holds no JSON object of tokens and their ids")
     # The first spellings are those of transformers' documentation, the second fairseq's.

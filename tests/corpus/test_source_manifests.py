@@ -1,5 +1,6 @@
 """JSON lines and LibriSpeech's transcripts to rows."""
 
+import io
 import json
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def test_tarred_manifest_of_nemo(tmp_path: Path) -> None:
 def test_a_manifest_whose_tar_is_missing_is_refused(tmp_path: Path) -> None:
     record = {"audio_filepath": "a.wav", "text": "yes", "duration": 0.25, "offset": 0.5, "shard_id": 7}
     path = write(tmp_path / "m.json", json.dumps(record))
-    with pytest.raises(CliError, match=r"audio_7.tar: No such file"):
+    with pytest.raises(CliError, match=r"audio_7.tar: No such file or directory: correct the path"):
         rows_of(path)
 
 
@@ -126,3 +127,24 @@ def test_every_recording_beside_librispeech_transcripts_is_a_row(tmp_path: Path)
     ]
     assert [bool(row.unusable) for row in rows] == [False] * 4 + [True, False]
     assert rows[4].unusable == "no transcript: no *.trans.txt beside the recording names it"
+
+
+def test_manifests_of_single_tars(tmp_path: Path) -> None:
+    for shard, seconds in enumerate((1.0, 2.0)):
+        write_tar(tmp_path / f"audio_{shard}.tar", {"a.wav": tone(seconds)})
+    folder = tmp_path / "sharded_manifests"
+    folder.mkdir()
+    for shard in (0, 1):
+        record = {"audio_filepath": "a.wav", "text": f"text {shard}", "shard_id": shard}
+        write(folder / f"manifest_{shard}.json", json.dumps(record) + "\n")
+    for path, texts in ((folder, ["text 0", "text 1"]), (folder / "manifest_1.json", ["text 1"])):
+        rows = rows_of(path)
+        assert [(row.line, row.text) for row in rows] == list(enumerate(texts, start=1))
+        assert all(isinstance(open_audio(row, str(folder)), io.BytesIO) for row in rows)
+
+
+def test_the_manifest_beside_tars_has_their_transcripts(tmp_path: Path) -> None:
+    write_tar(tmp_path / "audio_0.tar", {"a.wav": tone(1.0)})
+    record = {"audio_filepath": "a.wav", "text": "yes", "shard_id": 0}
+    write(tmp_path / "tarred_audio_manifest.json", json.dumps(record) + "\n")
+    assert [row.text for row in rows_of(tmp_path)] == ["yes"]

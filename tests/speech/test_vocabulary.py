@@ -101,6 +101,13 @@ def test_a_file_that_is_no_vocabulary_is_refused(content: str | None, message: s
         read_vocabulary(str(path))
 
 
+def test_an_id_of_the_hub_is_to_be_downloaded_first() -> None:
+    with pytest.raises(CliError, match="as with hf download facebook/wav2vec2-base-960h --local-dir FOLDER, and give"):
+        read_vocabulary("facebook/wav2vec2-base-960h")
+    with pytest.raises(CliError, match=r"no such file\): give the path of a vocab.json$"):
+        read_vocabulary("model/vocab.json")
+
+
 def test_twins_are_found_across_cases_and_by_role() -> None:
     lower = build_vocabulary("ß")
     twins = lower.twins(UPPER)
