@@ -50,7 +50,7 @@ def _length_seconds(row: Row, audio_root: AudioRoot) -> float:
     """Returns the length that the source gives or, where it gives none, the header of the recording."""
     if row.unusable:
         return 0.0
-    if row.seconds is not None:
+    if row.seconds:
         return row.seconds
     try:
         return probe_seconds(open_audio(row, audio_root))

@@ -81,7 +81,7 @@ def _segment_of(row: Row, source: Source) -> tuple[float, float | None]:
     than its rounding is none.
     """
     start_seconds, seconds = row.segment
-    if start_seconds or row.seconds is None:
+    if start_seconds or not row.seconds:
         return start_seconds, seconds
     length_seconds = probe_seconds(source)
     if isinstance(source, io.BytesIO):

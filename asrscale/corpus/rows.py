@@ -98,10 +98,10 @@ class Row:
 
     @property
     def segment(self) -> tuple[float, float | None]:
-        """Where to start in the recording and how much of it to take, in seconds; None is to its end."""
+        """Where to start in the recording and how much of it to take, in seconds; None is to its end, as 0 is."""
         if self.start_seconds is None:
             return 0.0, None
-        return self.start_seconds, self.seconds
+        return self.start_seconds, self.seconds or None
 
 
 @dataclass(frozen=True)

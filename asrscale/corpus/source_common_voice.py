@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from asrscale.common.errors import CliError
 from asrscale.common.storage import Range
+from asrscale.common.system_files import is_system_file
 from asrscale.corpus.rows import Row
 from asrscale.corpus.source_tars import row_in_tar
 from asrscale.corpus.split_names import split_in_name
@@ -84,7 +85,7 @@ def clip_tars(table: str) -> list[str]:
     folder = _hub_audio_folder(table)
     if not os.path.isdir(folder):
         return []
-    tars = [entry.path for entry in os.scandir(folder) if entry.name.endswith(".tar")]
+    tars = [file.path for file in os.scandir(folder) if file.name.endswith(".tar") and not is_system_file(file.name)]
     return sorted(tars, key=_number_last)
 
 

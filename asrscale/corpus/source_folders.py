@@ -165,7 +165,8 @@ def _path_from(folder: str, roots: tuple[str, ...], audio: str) -> str:
 
 def _recognise_inner_folder(folder: str, options: SourceOptions) -> Source:
     """Recognises what is in the only folder of a folder, or in the only one that has tables for splits."""
-    inner = [entry.path for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
+    folders = [entry for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
+    inner = [entry.path for entry in folders if not is_system_file(entry.name)]
     with_tables = sorted(path for path in inner if split_tables(path))
     chosen = with_tables or inner
     if len(with_tables) > 1:

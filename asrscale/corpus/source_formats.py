@@ -48,7 +48,13 @@ from asrscale.corpus.source_parquet import read_parquet
 from asrscale.corpus.source_refusals import refuse_binary, refuse_text
 from asrscale.corpus.source_tables import read_ljspeech, read_table, recognise_bars
 from asrscale.corpus.source_tars import read_tars
-from asrscale.corpus.table_dialect import FLEURS_COLUMNS, is_recording, recognise_dialect, split_fields
+from asrscale.corpus.table_dialect import (
+    FLEURS_COLUMNS,
+    id_column_between_bars,
+    is_recording,
+    recognise_dialect,
+    split_fields,
+)
 
 PARQUET_MAGIC = b"PAR1"
 
@@ -132,6 +138,9 @@ def _recognise_text(path: str, options: SourceOptions) -> Source:
         return _recognise_json_lines(path, options)
     dialect = recognise_dialect(path, first_line, options.names)
     if dialect is None:
+        id_column = id_column_between_bars(first_line)
+        if id_column:
+            return _recognise_text(path, replace(options, names=replace(options.names, audio=id_column)))
         return _recognise_bars(path, first_line)
     header = split_fields(first_line, dialect.delimiter)
     if is_voxpopuli(header) and not options.names.audio:
@@ -141,7 +150,11 @@ def _recognise_text(path: str, options: SourceOptions) -> Source:
     if dialect.columns == FLEURS_COLUMNS:
         return Source(read_rows, audio_root=fleurs_folder(path))
     is_common_voice = "client_id" in header and dialect.delimiter == "\t"
-    return _beside_clips(path, read_rows) if is_common_voice else Source(read_rows, audio_root=folder)
+    if is_common_voice:
+        return _beside_clips(path, read_rows)
+    wavs = os.path.join(folder, "wavs")
+    is_beside_wavs = dialect.delimiter == "|" and os.path.isdir(wavs)  # like LJSpeech's, but with a header
+    return Source(read_rows, audio_root=(wavs, folder) if is_beside_wavs else folder)
 
 
 def _recognise_bars(path: str, first_line: str) -> Source:

@@ -57,7 +57,9 @@ def _row_of_bars(path: str, layout: BarLayout, record: Record | LineError) -> Ro
         return record
     line, fields = record
     if len(fields) not in (2, 3):
-        return LineError(path, line, f"{len(fields)} fields between bars", "give id|text|normalised text")
+        return LineError(
+            path, line, f"{len(fields)} fields between bars", "give id|text, or name the fields in a first line"
+        )
     name, second, third = [*fields, ""][:3]
     if layout == "text|normalised" or len(fields) == 2:
         text, speaker = third.strip() or second, ""

@@ -19,6 +19,9 @@ _WITHOUT_QUOTES = ("\t", "|")
 
 _SEPARATOR_LINE = re.compile(r'"?sep=(.|\\t)"?', re.IGNORECASE)  # Excel's: what separates the fields of the next lines
 
+# What tables like LJSpeech's that have a header call the name of a recording; elsewhere it is the number of a row.
+_ID_COLUMNS = ("id", "utt_id", "utterance_id", "utt", "file_id", "wav_id", "name", "basename", "key")
+
 FLEURS_COLUMNS = ("id", "file_name", "raw_transcription", "transcription", "phonemes", "num_samples", "gender")
 
 _FLEURS_GENDERS = ("MALE", "FEMALE", "OTHER")
@@ -79,6 +82,12 @@ def _with_delimiter(first_line: str, delimiter: str, columns: tuple[str, ...] | 
     is_quoted = delimiter not in _WITHOUT_QUOTES or first_line.lstrip().startswith('"')
     skips_spaces = all(field.startswith(" ") for field in first_line.split(delimiter)[1:])
     return Dialect(delimiter, is_quoted, columns, skips_spaces=skips_spaces)
+
+
+def id_column_between_bars(first_line: str) -> str | None:
+    """Returns the column of recordings in a header such as `id|text|speaker`; None where the line is no such header."""
+    first, *others = split_fields(first_line, "|") or [""]
+    return first if first.lower() in _ID_COLUMNS and first_present(TEXT_COLUMNS, others) else None
 
 
 def split_fields(line: str, delimiter: str) -> list[str]:

@@ -106,6 +106,8 @@ def test_a_segment_is_cut_out_unless_bytes_are_kept(tmp_path: Path) -> None:
         (None, 1.0, 16_000),  # as NeMo cuts
         (None, 1.45, 24_000),  # rounded
         (None, 3.0, 24_000),  # too long is no fault
+        (None, 0.0, 24_000),  # not known
+        (0.5, 0.0, 16_000),
         (0.0, 1.45, 23_200),
         (0.0, 3.0, 24_000),
         (0.0, None, 24_000),

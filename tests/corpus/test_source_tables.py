@@ -162,3 +162,17 @@ def test_the_last_column_of_common_voice_has_no_line_end_in_its_name(tmp_path: P
         path = write(tmp_path / "a.tsv", f"path\tsentence\tclient_id{newline}a.mp3\tone\tann{newline}")
         assert root_of(path) == str(tmp_path / "clips")
         assert [(row.audio, row.text, row.speaker) for row in rows_of(path)] == [("a.mp3", "one", "ann")]
+
+
+@pytest.mark.parametrize(
+    "header", ["id|text|speaker", "filename|text|speaker", "utt_id|transcription|speaker_id", "ID|Text|speaker"]
+)
+def test_a_first_line_between_bars_is_no_recording(tmp_path: Path, header: str) -> None:
+    """What a table whose fields are not clear is to be given."""
+    (tmp_path / "wavs").mkdir()
+    path = write(tmp_path / "metadata.csv", f"{header}\nu0|1 2|anna\nu1|3 4|ben\n")
+    assert [(row.audio, row.text, row.speaker) for row in rows_of(path)] == [
+        ("u0", "1 2", "anna"),
+        ("u1", "3 4", "ben"),
+    ]
+    assert root_of(path) == (str(tmp_path / "wavs"), str(tmp_path))
