@@ -38,25 +38,29 @@ def row_in_tar(row: Row, place: Range) -> Row:
 
 @dataclass(frozen=True)
 class _Member:
-    """A file in a tar; `place` is None for what is no regular file, such as a link."""
+    """A file in a tar.
+
+    Attributes:
+        name: Its name.
+        place: Where its content lies; None for what is no regular file, such as a link.
+        key: WebDataset's key.
+        suffix: What follows the last dot of the name, in lower case.
+        stem: The name without its last dot and what follows: the key, but for names with several dots.
+    """
 
     name: str
     place: Range | None
+    key: str
+    suffix: str
+    stem: str
 
-    @property
-    def key(self) -> str:
-        """WebDataset's key."""
-        return split_member_name(self.name)[0]
 
-    @property
-    def suffix(self) -> str:
-        """What follows the last dot of the name, in lower case."""
-        return split_member_name(self.name)[1].rpartition(".")[2]
-
-    @property
-    def stem(self) -> str:
-        """The name without its last dot and what follows: the key, but for names with several dots."""
-        return self.name[: -len(self.suffix) - 1] if self.suffix else self.name
+def _member(name: str, place: Range | None) -> _Member:
+    """Returns a member by its name."""
+    key, extension = split_member_name(name)
+    suffix = extension.rpartition(".")[2]
+    stem = name[: -len(suffix) - 1] if suffix else name
+    return _Member(name, place, key, suffix, stem)
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def _read_samples(path: str) -> Iterator[_Sample]:
     recordings: list[_Member] = []
     others: defaultdict[str, list[_Member]] = defaultdict(list)  # by key
     for name, place in all_members(path):
-        member = _Member(name, place)
+        member = _member(name, place)
         if member.suffix in AUDIO_EXTENSIONS:
             recordings.append(member)
         else:
@@ -165,7 +169,7 @@ def _row_of_sample(number: int, path: str, sample: _Sample) -> Row:
     except (CliError, ValueError) as error:
         row = Row(line=number, source=path, audio=name, text="", extra={})
         unusable = unusable or f"unusable transcript: {error}"
-    return replace(row_in_tar(row, place), unusable=unusable)
+    return replace(row, tar=place.path, tar_offset=place.start, tar_size=place.size, unusable=unusable)
 
 
 def _lack_of_text(name: str, columns: Sequence[str]) -> str:

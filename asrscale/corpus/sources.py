@@ -29,12 +29,14 @@ def open_source(path: str, audio_root: AudioRoot | None = None, options: SourceO
         CliError: The source is missing, empty or of no such format, or a row is damaged; names file and line.
     """
     source = _recognise(path, options or SourceOptions())
-    if next(source.read_rows(), None) is None:
+    first_row = next(source.read_rows(), None)
+    if first_row is None:
         raise CliError(f"{path}: has no rows: it needs one for each recording")
 
     roots = tuple(root or "." for root in roots_of(audio_root or source.audio_root))
     root: AudioRoot = roots[0] if len(roots) == 1 else roots
-    prefixes = moved_prefixes(source.read_rows, root, is_chosen=audio_root is not None)
+    is_in_tars = first_row.tar is not None  # so no paths to look for, and to read all of them takes long
+    prefixes = () if is_in_tars else moved_prefixes(source.read_rows, root, is_chosen=audio_root is not None)
     print_prefixes(path, prefixes)
     read_rows = partial(read_moved_rows, source.read_rows, prefixes) if prefixes else source.read_rows
     if are_cut_out(read_rows(), root):
