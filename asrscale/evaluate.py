@@ -3,6 +3,7 @@
 python -m asrscale.evaluate --model runs/demo/model --data data/demo/shards/test,data/demo/shards/voices
 """
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,8 @@ def run(options: EvaluateOptions) -> None:
             cache=Cache(options.cache_dir, options.cache_bytes) if options.cache_dir else None,
         )
     if world.is_main:
+        for index in indexes.values():
+            print(*index.notes, sep="\n", end="\n" if index.notes else "", file=sys.stderr)
         print(report)
 
 

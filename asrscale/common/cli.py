@@ -206,6 +206,8 @@ def default_text(flag: Flag) -> str:
         return "required"
     if isinstance(flag.default, bool | None):
         return f"default {str(flag.default).lower()}"
+    if flag.default == ():
+        return "default: none of these"
     return f"default {flag.default}"
 
 

@@ -14,7 +14,7 @@ from asrscale.corpus.shard_record import ShardEntry, ShardRecord, read_record, r
 from asrscale.corpus.split_plan import SplitPlan
 from asrscale.data.catalog import DATASET_FILE, INDEX_FILE, SCHEMA_VERSION
 from asrscale.data.index import write_index
-from asrscale.speech.normalisation import NORMALISATION_STEPS
+from asrscale.speech.normalisation import TextRules, labels_in, rules_in, steps_of
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 
@@ -63,18 +63,29 @@ def _all_shards(out: str, plan: SplitPlan) -> Iterator[ShardRecord]:
 
 @dataclass(frozen=True)
 class FolderTotals:
-    """Sums over the shards of a folder."""
+    """Sums over the shards of a folder.
 
+    Attributes:
+        text: How its transcripts are normalised.
+        shards: Their entries in dataset.json.
+        characters: How often each occurs in the transcripts; with `--text characters` labels such as phones.
+        rejected: How many rows are left out, by reason.
+        markup: How often each annotation, tag and HTML entity was in the transcripts of the source.
+    """
+
+    text: TextRules
     shards: list[ShardEntry] = field(default_factory=list)
     characters: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
+    markup: Counter[str] = field(default_factory=Counter)
 
     def add(self, record: ShardRecord) -> None:
         """Adds a shard."""
         self.shards.append(record.shard)
         self.rejected.update(reject.reason for reject in record.left_out)
+        self.markup.update(record.markup)
         for utterance in record.utterances:
-            self.characters.update(utterance.text)
+            self.characters.update(labels_in(utterance.text, self.text))
 
     @property
     def utterances(self) -> int:
@@ -91,7 +102,7 @@ def _complete_folder(out: str, plan: SplitPlan) -> None:
     """Writes index.parquet, then dataset.json, with which the folder is complete."""
     folder = plan.folder(out)
     join_inputs(out, plan.name, plan.shard_paths(out))
-    totals = FolderTotals()
+    totals = FolderTotals(rules_in(plan.options))
     write_index(folder / INDEX_FILE, _index_rows(out, plan, totals))
     if not totals.utterances:
         (folder / INDEX_FILE).unlink()
@@ -113,13 +124,15 @@ def _dataset(plan: SplitPlan, totals: FolderTotals) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "source": plan.source,
         "options": plan.options,
-        "normalisation": NORMALISATION_STEPS,
+        "text": totals.text.to_json(),
+        "normalisation": list(steps_of(totals.text)),
         "sample_rate_hz": SAMPLE_RATE_HZ,
         "rows": totals.utterances + totals.rejected.total(),
         "utterances": totals.utterances,
         "hours": totals.hours,
         "rejected": dict(sorted(totals.rejected.items())),
         "characters": dict(sorted(totals.characters.items())),
+        "markup": dict(totals.markup.most_common()),
         "shards": [vars(shard) for shard in totals.shards],
     }
 

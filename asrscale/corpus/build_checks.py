@@ -12,7 +12,7 @@ from asrscale.corpus.recordings import AudioRoot, recording_file, roots_of
 from asrscale.corpus.rows import Row
 from asrscale.corpus.split_spool import Split
 from asrscale.data.catalog import DATASET_FILE
-from asrscale.data.index import read_index
+from asrscale.data.index import Index, read_index
 
 PROBED_ROWS = 1_000  # whose recordings are looked for, of each split: with a wrong audio root nearly all are missing
 
@@ -31,11 +31,21 @@ def is_built(split: Split) -> bool:
         cure = "give another --out or delete the folder"
         raise CliError(f"{split.folder} was built with other options or input ({', '.join(changed)}): {cure}")
     try:
-        read_index([str(split.folder)])
+        index = read_index([str(split.folder)])
     except CliError as error:
         print(f"building {split.folder} again: {error}", file=sys.stderr)
         return False
+    print(_other_normalisation(split, index), end="")
     return True
+
+
+def _other_normalisation(split: Split, index: Index) -> str:
+    """Returns a line about a folder whose transcripts an older version normalised in another way; "" for others."""
+    language = split.rules.text.language
+    if index.text_rules[0] == split.rules.text and not index.notes:
+        return ""
+    steps = f"other steps than those of now for {language or 'any language'}"
+    return f"{split.folder}: its transcripts were normalised by {steps}: for these give another --out\n"
 
 
 def _changed_settings(split: Split) -> list[str]:
@@ -46,8 +56,12 @@ def _changed_settings(split: Split) -> list[str]:
         NotADirectoryError: Nor a folder.
     """
     try:
-        recorded = json.loads((split.folder / DATASET_FILE).read_bytes())["options"]
-        differences = recorded.items() ^ split.settings.items()
+        dataset = json.loads((split.folder / DATASET_FILE).read_bytes())
+        settings = split.settings
+        if "text" not in dataset and not split.language_is_given:
+            # Older versions had the same steps for all languages, and did not look which one a corpus names.
+            settings = {name: value for name, value in settings.items() if name != "language"}
+        differences = dataset["options"].items() ^ settings.items()
         return sorted({name for name, _ in differences})
     except (FileNotFoundError, NotADirectoryError):
         raise

@@ -3,11 +3,12 @@
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from asrscale.common.cli import setting
 from asrscale.common.errors import CliError
+from asrscale.corpus.text_options import TextOptions
 
 # A value of --csv that names a split: SPLIT=FILE.
 _NAMED_FILE = re.compile(r"([a-z0-9_-]{1,64})=(.+)")
@@ -54,6 +55,7 @@ class ShardOptions:
     part: int = setting(0, help="of an array job, which share of the shards to build: 0 to --parts - 1; then `merge`")
     parts: int = setting(1, help="how many shares the array job has")
     workers: int | None = setting(None, help="how many processes; by default one for each usable core")
+    transcripts: TextOptions = field(default_factory=TextOptions)
 
     def __post_init__(self) -> None:
         _check_fractions(self)

@@ -1,6 +1,7 @@
 """What a build has to do: reads its sources and deals their rows to splits."""
 
 import os
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +18,7 @@ from asrscale.corpus.source_formats import Source, SourceOptions
 from asrscale.corpus.sources import open_source
 from asrscale.corpus.split_spool import Split, SpooledRows
 from asrscale.corpus.splits import DRAWN_BY, SplitRules, assign_splits, wanted_splits
+from asrscale.corpus.text_options import text_rules
 from asrscale.corpus.unpack import UNPACK_FOLDER
 
 # Options that a folder's bytes depend on, as dataset.json records them. Those that have to be made comparable first,
@@ -72,12 +74,14 @@ def _splits_of_source(
     source = open_source(path, options.audio_root, source_options)
     if name and source.split_column:
         raise CliError(f"--csv {name}={path}: has splits of its own: give --csv {path}, or the table of one of them")
+    rules = replace(rules, text=text_rules(options.transcripts, source.read_rows, options.filter))
     split_rules = SplitRules(
         by=f"={name}" if name else options.split_by or options.split_column or source.split_column,
         valid_fraction=options.valid_fraction,
         test_fraction=options.test_fraction,
         seed=options.seed,
         filter=options.filter,
+        text=rules.text,
     )
     rows_by_split, rows_sha256, num_repeated = _deal_rows(source, split_rules, spool)
     _check_each_has_rows(rows_by_split, split_rules, path)
@@ -99,6 +103,7 @@ def _splits_of_source(
             settings=settings,
             rows=rows_by_split[split],
             repeated_recordings=num_repeated,
+            language_is_given=options.transcripts.language is not None,
         )
         for split in sorted(rows_by_split)
     ]
@@ -128,13 +133,17 @@ def _recorded_settings(
 ) -> dict[str, Any]:
     """Returns what dataset.json records of a build; the same folder is not built again with other settings."""
     recorded_options = {name: getattr(options, name) for name in RECORDED_OPTIONS}
-    return recorded_options | {
-        "audio_root_from_csv": audio_root,
-        "split_by": split_by,
-        "codec": "original" if options.original else options.codec,
-        "vocab_sha256": rules.fingerprint if options.vocab else None,
-        "rows_sha256": rows_sha256,
-    }
+    return (
+        recorded_options
+        | rules.text.changes
+        | {
+            "audio_root_from_csv": audio_root,
+            "split_by": split_by,
+            "codec": "original" if options.original else options.codec,
+            "vocab_sha256": rules.fingerprint if options.vocab else None,
+            "rows_sha256": rows_sha256,
+        }
+    )
 
 
 def _relative_root(audio_root: str, folder: str) -> str:

@@ -5,7 +5,7 @@ Shape legend: T samples.
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,6 +13,8 @@ import numpy as np
 
 from asrscale.common.errors import AudioError, CliError
 from asrscale.speech.frames import WAV2VEC2_STEM, ConvStem, frames_needed
+from asrscale.speech.markup import find_markup
+from asrscale.speech.normalisation import NEUTRAL, TextRules
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Waveform
 from asrscale.speech.vocabulary import Vocabulary, read_vocabulary
 
@@ -43,12 +45,14 @@ class Rules:
         max_seconds: Longer recordings are rejected.
         vocabulary: The model's; None allows any character, each of them one label.
         stem: The model's convolutions, which decide how many frames a recording has.
+        text: How transcripts are normalised; no part of the fingerprint, since dataset.json records it by itself.
     """
 
     min_seconds: float
     max_seconds: float
     vocabulary: Vocabulary | None = None
     stem: ConvStem = WAV2VEC2_STEM
+    text: TextRules = field(default=NEUTRAL, repr=False)
 
     @property
     def fingerprint(self) -> str:
@@ -91,6 +95,13 @@ def _read_stem(config_file: Path) -> ConvStem:
         kernels=tuple(config.get("conv_kernel", WAV2VEC2_STEM.kernels)),
         strides=tuple(config.get("conv_stride", WAV2VEC2_STEM.strides)),
     )
+
+
+def check_markup(text: str) -> None:
+    """Raises AudioError `reason: detail` for a transcript, not yet normalised, with annotations, tags or entities."""
+    found = find_markup(text)
+    if found:
+        raise AudioError(f"markup: {' '.join(found)}")
 
 
 def check_text(text: str, rules: Rules) -> None:

@@ -1,9 +1,10 @@
 """Makes a data set folder of a folder of WebDataset tars: the verb `index` of `python -m asrscale.shard`."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from asrscale.common.cli import setting
@@ -19,7 +20,9 @@ from asrscale.corpus.source_tars import read_tars
 from asrscale.corpus.sources import open_source
 from asrscale.corpus.split_plan import SplitPlan
 from asrscale.corpus.statistics_report import print_statistics
+from asrscale.corpus.text_options import TextOptions, text_rules
 from asrscale.data.catalog import DATASET_FILE
+from asrscale.speech.normalisation import TextRules
 
 _THIS_FOLDER = "."  # the split's name: its folder is --data itself
 
@@ -37,6 +40,7 @@ class IndexOptions:
     max_seconds: float = setting(20.0, help="longer clips are rejected")
     max_rejected: float = setting(0.05, help="share of the samples, as 5%; no index is made when more are rejected")
     workers: int | None = setting(None, help="how many processes; by default one for each usable core")
+    transcripts: TextOptions = field(default_factory=TextOptions)
 
 
 def index(options: IndexOptions) -> None:
@@ -46,8 +50,10 @@ def index(options: IndexOptions) -> None:
         CliError: A tar or the manifest cannot be read, or too much is rejected.
     """
     names = _tars_to_index(options.data)
-    plan = SplitPlan(name=_THIS_FOLDER, source=options.data, options=_settings_of(options), shards=tuple(names))
-    tasks = _tasks(options, names)
+    read_rows = _reader_of_rows(options, names)
+    text = text_rules(options.transcripts, read_rows)
+    plan = SplitPlan(name=_THIS_FOLDER, source=options.data, options=_settings_of(options, text), shards=tuple(names))
+    tasks = _tasks(options, read_rows(), text, names)
     with only_writer(options.data), _nothing_left_of_a_failure(options.data, plan):
         build_shards(
             tasks,
@@ -80,9 +86,9 @@ def _tars_to_index(folder: str) -> list[str]:
     return names
 
 
-def _settings_of(options: IndexOptions) -> dict[str, object]:
+def _settings_of(options: IndexOptions, text: TextRules) -> dict[str, object]:
     """Returns what dataset.json records of the options."""
-    return {
+    return text.changes | {
         "codec": "in_place",
         "manifest": options.manifest,
         "min_seconds": options.min_seconds,
@@ -90,30 +96,36 @@ def _settings_of(options: IndexOptions) -> dict[str, object]:
     }
 
 
-def _tasks(options: IndexOptions, names: Sequence[str]) -> list[Task]:
+def _tasks(options: IndexOptions, rows: Iterable[Row], text: TextRules, names: Sequence[str]) -> list[Task]:
     """Returns a task for each tar."""
-    rules = Rules(options.min_seconds, options.max_seconds)
+    rules = Rules(options.min_seconds, options.max_seconds, text=text)
     return [
         Task(
             path=tar,
             split=_THIS_FOLDER,
-            rows=tuple(rows),
+            rows=tuple(own_rows),
             audio_root=options.data,
             rules=rules,
             codec="in_place",
         )
-        for tar, rows in _rows_by_tar(options, names).items()
+        for tar, own_rows in _rows_by_tar(options.data, rows, names).items()
     ]
 
 
-def _rows_by_tar(options: IndexOptions, names: Sequence[str]) -> dict[str, list[Row]]:
+def _reader_of_rows(options: IndexOptions, names: Sequence[str]) -> Callable[[], Iterable[Row]]:
+    """Returns what reads all samples, from the first on at each call."""
+    if options.manifest:
+        return open_source(options.manifest, options.data).read_rows
+    return partial(read_tars, [os.path.join(options.data, name) for name in names])
+
+
+def _rows_by_tar(folder: str, rows: Iterable[Row], names: Sequence[str]) -> dict[str, list[Row]]:
     """Returns the samples of each tar; raises CliError where one is in a tar that is not among `names`."""
-    tars = [os.path.join(options.data, name) for name in names]
+    tars = [os.path.join(folder, name) for name in names]
     rows_by_tar: dict[str, list[Row]] = {tar: [] for tar in tars}
-    manifest = open_source(options.manifest, options.data) if options.manifest else None
-    for row in manifest.read_rows() if manifest else read_tars(tars):
+    for row in rows:
         tar = row.tar or tars[0]  # one that no tar has is rejected with the first: it is not below --data either
         if tar not in rows_by_tar:
-            raise CliError(f"{tar} is not in {options.data}: give --data for each folder of tars")
+            raise CliError(f"{tar} is not in {folder}: give --data for each folder of tars")
         rows_by_tar[tar].append(row)
     return rows_by_tar

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from asrscale.common.errors import AudioError
-from asrscale.corpus.checks import Rules, check_audio, check_pair, check_text
+from asrscale.corpus.checks import Rules, check_audio, check_markup, check_pair, check_text
 from asrscale.corpus.recordings import AudioRoot, open_audio
 from asrscale.corpus.rows import Row
 from asrscale.speech.decoding import Source, decode, probe_seconds
@@ -54,7 +54,9 @@ def make_payload(row: Row, audio_root: AudioRoot, rules: Rules, codec: Storage) 
     source = open_audio(row, audio_root)
     if not row.text.strip():
         raise AudioError("empty transcript: the source has none")
-    text = normalise(row.text)
+    if rules.text.markup == "reject":
+        check_markup(row.text)
+    text = normalise(row.text, rules.text)
     check_text(text, rules)
     if codec == "original" or codec == "in_place":
         return _keep_bytes(row, source, text, rules)

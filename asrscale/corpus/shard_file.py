@@ -23,10 +23,14 @@ from asrscale.corpus.rows import Row
 from asrscale.corpus.shard_inputs import inputs_of, write_inputs
 from asrscale.corpus.shard_record import ShardEntry, ShardRecord, Utterance, read_record, write_record
 from asrscale.corpus.tar_writer import write_end, write_utterance
+from asrscale.speech.markup import find_markup
+from asrscale.speech.normalisation import steps_of
 
 PAST_HOURS = "past max_hours: not in the sample"  # why a row is refused that fulfils the split's rules
 
 DEATHS_TO_BLAME = 2  # times that a worker died with a row in hand: the first may be somebody's kill -9
+
+LISTED_MARKUP = 100  # different annotations and tags of a shard that dataset.json counts, the most frequent
 
 _WRITE_BUFFER_BYTES = 1 << 20
 
@@ -69,10 +73,11 @@ class Task:
 
 @dataclass(frozen=True)
 class PackedRows:
-    """What became of the rows of a shard: each is in one of the two."""
+    """What became of the rows of a shard: each is an utterance or a reject; and the markup in the utterances' texts."""
 
     utterances: tuple[Utterance, ...]
     rejects: tuple[Reject, ...]
+    markup: Counter[str]
 
 
 def build_shard(task: Task, begin: Callable[[int], None]) -> Counter[str]:
@@ -115,7 +120,7 @@ def stat_recordings(task: Task) -> list[FileStatus | None]:
 def hash_dependencies(task: Task, recordings: list[FileStatus | None]) -> str:
     """Returns a hash of all that the shard depends on; `recordings` are what `stat_recordings` returns."""
     settled = replace(task, stop=False, deaths=())
-    dependencies = repr((__version__, settled, recordings))
+    dependencies = repr((__version__, settled, recordings, settled.rules.text, tuple(steps_of(settled.rules.text))))
     return hashlib.sha256(dependencies.encode("utf-8", "backslashreplace")).hexdigest()
 
 
@@ -136,7 +141,12 @@ def _describe_shard(task: Task, packed: PackedRows, made_of: str) -> ShardRecord
         longest_samples=max(lengths, default=0),
     )
     return ShardRecord(
-        utterances=packed.utterances, rejects=packed.rejects, made_of=made_of, shard=entry, refused=refused_rows(task)
+        utterances=packed.utterances,
+        rejects=packed.rejects,
+        made_of=made_of,
+        shard=entry,
+        refused=refused_rows(task),
+        markup=dict(packed.markup.most_common(LISTED_MARKUP)),
     )
 
 
@@ -169,6 +179,7 @@ def _pack_rows(task: Task, tar: IO[bytes] | None, begin: Callable[[int], None]) 
     file = os.path.basename(task.path)
     utterances: list[Utterance] = []
     rejects: list[Reject] = []
+    markup: Counter[str] = Counter()
     for number, row in enumerate(task.rows):
         begin(number)
         payload = _try_row(task, number, row)
@@ -192,7 +203,9 @@ def _pack_rows(task: Task, tar: IO[bytes] | None, begin: Callable[[int], None]) 
             num_samples=payload.num_samples,
         )
         utterances.append(utterance)
-    return PackedRows(tuple(utterances), tuple(rejects))
+        if task.rules.text.form == "words":
+            markup.update(find_markup(row.text))
+    return PackedRows(tuple(utterances), tuple(rejects), markup)
 
 
 def _try_row(task: Task, number: int, row: Row) -> Payload | Reject:

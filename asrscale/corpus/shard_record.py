@@ -6,7 +6,7 @@ It lets an interrupted build go on where it was, and the parts of an array job b
 import json
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class ShardRecord:
         made_of: Hash of all that the shard depends on.
         shard: Its entry in dataset.json.
         refused: Rows that the split's rules leave out; they are in no shard, and each shard records a share of them.
+        markup: How often each annotation, tag and HTML entity was in the transcripts of its utterances.
     """
 
     utterances: tuple[Utterance, ...]
@@ -66,6 +67,7 @@ class ShardRecord:
     made_of: str
     shard: ShardEntry
     refused: tuple[Reject, ...]
+    markup: dict[str, int] = field(default_factory=dict)
 
     @property
     def left_out(self) -> tuple[Reject, ...]:
@@ -93,7 +95,10 @@ def read_record(tar_path: str | os.PathLike[str]) -> ShardRecord | None:
 
 def write_record(tar_path: str | os.PathLike[str], record: ShardRecord) -> None:
     """Writes the record of the shard at `tar_path`, whole or not at all."""
-    write_text(record_path(tar_path), json.dumps(record, default=vars))
+    values = vars(record).copy()
+    if not record.markup:
+        del values["markup"]  # as older versions wrote it
+    write_text(record_path(tar_path), json.dumps(values, default=vars))
 
 
 def _from_json(values: dict[str, Any]) -> ShardRecord:
@@ -104,4 +109,5 @@ def _from_json(values: dict[str, Any]) -> ShardRecord:
         made_of=values["made_of"],
         shard=ShardEntry(**values["shard"]),
         refused=tuple(Reject(**reject) for reject in values["refused"]),
+        markup=values.get("markup", {}),
     )

@@ -85,6 +85,7 @@ class Split:
         settings: The options for dataset.json: a folder that was built with others is not used.
         rows: Its rows.
         repeated_recordings: How many recordings of the source have several texts and no segments.
+        language_is_given: Whether --language is, and not found in the corpus.
     """
 
     folder: Path
@@ -94,6 +95,7 @@ class Split:
     settings: dict[str, Any]
     rows: SpooledRows
     repeated_recordings: int = 0
+    language_is_given: bool = False
 
     def plan(self) -> SplitPlan:
         """Returns what is needed of the split once its shards are built."""

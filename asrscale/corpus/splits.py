@@ -11,7 +11,7 @@ from asrscale.common.errors import CliError
 from asrscale.corpus.line_errors import LineError, refuse_all_mistakes
 from asrscale.corpus.row_filter import filter_columns, parse_filter, row_matches
 from asrscale.corpus.rows import Row
-from asrscale.speech.normalisation import normalise
+from asrscale.speech.normalisation import NEUTRAL, TextRules, normalise
 
 # What no two splits share, where the split of a row is drawn.
 DRAWN_BY = ("sentence", "speaker", "both")
@@ -30,6 +30,7 @@ class SplitRules:
         test_fraction: Likewise for test.
         seed: Decides which sentences or speakers these are.
         filter: What rows have to fulfil, such as `up_votes>=2 and down_votes==0`; see `row_filter`.
+        text: How transcripts are normalised: those that are then equal are the same sentence.
     """
 
     by: str | None
@@ -37,6 +38,7 @@ class SplitRules:
     test_fraction: float
     seed: int
     filter: str | None = None
+    text: TextRules = NEUTRAL
 
 
 def assign_splits(read_rows: Callable[[], Iterable[Row]], rules: SplitRules) -> Iterator[tuple[Row, str]]:
@@ -123,7 +125,7 @@ def _owners_of_held_out_sentences(rows: Iterable[Row], condition: ast.expr, rule
         split = split_of(row, "both", rules)
         if split == "train":
             continue
-        sentence = normalise(row.text)
+        sentence = normalise(row.text, rules.text)
         if owners.get(sentence) != "test":
             owners[sentence] = split
     return owners
@@ -139,7 +141,7 @@ def _why_refused(row: Row, split: str, condition: ast.expr, owners: Mapping[str,
     if not row_matches(condition, row):
         return f"filtered: {rules.filter}"
     if owners:
-        owner = owners.get(normalise(row.text), split)
+        owner = owners.get(normalise(row.text, rules.text), split)
         if owner != split:
             return f"sentence held out: it is in {owner}, its speaker in {split}"
     return ""
@@ -154,14 +156,14 @@ def split_of(row: Row, by: str, rules: SplitRules) -> str:
     if by.startswith("="):
         return by.removeprefix("=")
     if by in DRAWN_BY:
-        return _draw_split(_group_of(row, by), rules)
+        return _draw_split(_group_of(row, by, rules.text), rules)
     return _split_in_column(row, by)
 
 
-def _group_of(row: Row, by: str) -> str:
+def _group_of(row: Row, by: str, text: TextRules) -> str:
     """Returns what may not be in two splits: the row's normalised sentence, or its speaker."""
     if by == "sentence":
-        return normalise(row.text)
+        return normalise(row.text, text)
     if row.speaker is None and row.unusable:
         return ""
     if row.speaker is None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from asrscale.common.storage import read_bytes
 from asrscale.data.catalog import DATASET_FILE, Catalog, read_catalog
 from asrscale.data.index import Index, read_shards
+from asrscale.speech.normalisation import TextRules
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 Hashes: TypeAlias = NDArray[np.uint64]
@@ -36,6 +37,9 @@ class FolderStatistics:
         rows: How many rows of the source were meant for it.
         rejected: How many of these it does not hold, by reason.
         characters: How often each occurs in the transcripts.
+        markup: How often each annotation, tag and HTML entity was in the transcripts of the source.
+        text: How transcripts are normalised.
+        note: Where other steps than those of now normalised them, the line that says so; else empty.
         speakers: How many the source names.
         repeated_clips: Utterances whose recording is the same as another's.
     """
@@ -49,6 +53,9 @@ class FolderStatistics:
     rows: int
     rejected: Mapping[str, int]
     characters: Mapping[str, int]
+    markup: Mapping[str, int]
+    text: TextRules
+    note: str
     speakers: int
     repeated_clips: int
 
@@ -154,6 +161,9 @@ def _folder_statistics(path: str, catalog: Catalog, fingerprints: Fingerprints) 
         rows=dataset["rows"],
         rejected=dataset["rejected"],
         characters=dataset["characters"],
+        markup=dataset.get("markup", {}),  # older versions did not look for any
+        text=catalog.text_rules[0],
+        note=" ".join(catalog.notes),
         speakers=len(np.unique(fingerprints.speakers)),
         repeated_clips=dataset["utterances"] - recordings,
     )

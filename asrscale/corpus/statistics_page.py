@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from asrscale.common.html import Block, bars, histogram, table, write_page
 from asrscale.corpus.statistics import FolderStatistics, SharedContent, Statistics
+from asrscale.corpus.text_options import describe_rules
 from asrscale.data.index import Index, read_index
 from asrscale.data.players import PLAYERS, players
 from asrscale.data.source_columns import UNKNOWN, columns_of_source
-from asrscale.speech.normalisation import NORMALISATION_STEPS
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 GROUPS = ("accent", "accents", "age", "gender", "speaker")  # as Common Voice names them
@@ -39,8 +39,8 @@ def write_statistics_page(statistics: Statistics, path: str) -> None:
         "Listen, from the shortest to the longest": _players(index, seconds, texts),
     }
     title = os.path.dirname(folders[0]) or folders[0]
-    steps = ", ".join(NORMALISATION_STEPS).replace("_", " ")
-    summary = f"{len(index):,} utterances, {index.hours:,.2f} hours. Transcripts: {steps}."
+    text = "; ".join(dict.fromkeys(describe_rules(rules) for rules in index.text_rules))
+    summary = f"{len(index):,} utterances, {index.hours:,.2f} hours; {text}."
     write_page(path, title, summary, sections)
 
 

@@ -5,6 +5,9 @@ from collections.abc import Iterator, Sequence
 from asrscale.corpus.rejects import format_counts
 from asrscale.corpus.statistics import FolderStatistics, SharedContent, Statistics, read_statistics
 from asrscale.corpus.statistics_page import write_statistics_page
+from asrscale.corpus.text_options import describe_rules
+
+SHOWN_MARKUP = 10  # different annotations and tags of a folder
 
 
 def print_statistics(folders: Sequence[str], html: str | None = None) -> None:
@@ -48,7 +51,19 @@ def _folder_lines(folder: FolderStatistics) -> Iterator[str]:
     yield f"  length: {folder.mean_seconds:.1f} s on average, {folder.longest_seconds:.1f} s at most"
     yield f"  rejected: {num_rejected:,} of {folder.rows:,} rows  {format_counts(folder.rejected)}".rstrip()
     yield f"  characters: {len(folder.characters)}  {characters!r}; digits, kept and not spelled: {folder.digits:,}"
+    if folder.markup:
+        yield f"  {_markup_line(folder)}"
+    yield f"  {describe_rules(folder.text)}"
+    if folder.note:
+        yield f"  {folder.note}"
     yield f"  repeated audio: {folder.repeated_clips:,} clips are the same as another"
+
+
+def _markup_line(folder: FolderStatistics) -> str:
+    """Returns the most frequent annotations, tags and entities, and what became of them."""
+    shown = ", ".join(f"{markup} ×{count:,}" for markup, count in list(folder.markup.items())[:SHOWN_MARKUP])
+    became = "taken out, entities decoded" if folder.text.markup == "drop" else "kept"
+    return f"markup, {became}: {sum(folder.markup.values()):,}  {shown}"
 
 
 def _shares_of_utterances(folders: Sequence[FolderStatistics]) -> str:

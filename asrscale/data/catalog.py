@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from asrscale.common.errors import CliError
 from asrscale.common.storage import is_remote, read_bytes
-from asrscale.speech.normalisation import NORMALISATION_STEPS
+from asrscale.speech.normalisation import NEUTRAL, TextRules, normalise, rules_from_json, steps_of
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 SCHEMA_VERSION = 1  # of index.parquet and dataset.json together
@@ -42,6 +42,8 @@ class Catalog:
     # (S,) which row group of the index.parquet beside it has its rows; NO_ROW_GROUP for a shard without any
     row_groups: npt.NDArray[np.int64]
     characters: Counter[str]  # counts of the characters of all transcripts
+    text_rules: tuple[TextRules, ...]  # (S,) how the transcripts of each are normalised
+    notes: tuple[str, ...] = ()  # lines about folders whose transcripts other steps normalised than those of now
     footers: dict[str, pq.FileMetaData] = field(default_factory=dict)  # of each index.parquet read so far, parsed once
 
     @property
@@ -67,6 +69,8 @@ class _Dataset:
 
     shards: list[_Shard]
     characters: Counter[str]
+    text: TextRules
+    note: str  # why its transcripts are not as they would be now; "" where they are
 
 
 def read_catalog(folders: Sequence[str]) -> Catalog:
@@ -81,6 +85,8 @@ def read_catalog(folders: Sequence[str]) -> Catalog:
     shards: list[_Shard] = []
     row_groups: list[int] = []
     characters: Counter[str] = Counter()
+    text_rules: list[TextRules] = []
+    notes: list[str] = []
     for given in folders:
         folder = given.rstrip("/") if is_remote(given) else os.path.abspath(given)
         dataset = _read_dataset(folder)
@@ -88,6 +94,8 @@ def read_catalog(folders: Sequence[str]) -> Catalog:
         shards += dataset.shards
         row_groups += _row_groups(dataset.shards)
         characters.update(dataset.characters)
+        text_rules += [dataset.text] * len(dataset.shards)
+        notes += [f"{given}: {dataset.note}"] if dataset.note else []
     return Catalog(
         shards=tuple(paths),
         shard_bytes=np.array([shard.bytes for shard in shards], np.int64),
@@ -96,6 +104,8 @@ def read_catalog(folders: Sequence[str]) -> Catalog:
         longest_samples=np.array([shard.longest_samples for shard in shards], np.int64),
         row_groups=np.array(row_groups, np.int64),
         characters=characters,
+        text_rules=tuple(text_rules),
+        notes=tuple(notes),
     )
 
 
@@ -146,16 +156,15 @@ def _parse_dataset(folder: str, content: bytes) -> _Dataset:
     """Parses the dataset.json of a folder.
 
     Raises:
-        CliError: It is of another schema version, or its transcripts were normalised differently.
+        CliError: It is of another schema version.
         ValueError: It is not JSON, or a value is not what it must be; so for KeyError and TypeError.
     """
     dataset: dict[str, Any] = json.loads(content)
     version = dataset["schema_version"]
     if version != SCHEMA_VERSION:
         raise CliError(f"{folder}: schema version {version}, this asrscale reads {SCHEMA_VERSION}: {REBUILD}")
-    steps = tuple(dataset.get("normalisation", NORMALISATION_STEPS))
-    if steps != NORMALISATION_STEPS:
-        raise CliError(f"{folder}: its transcripts were normalised differently than asrscale does now: {REBUILD}")
+    characters = Counter[str](dataset["characters"])
+    text = rules_from_json(dataset["text"]) if "text" in dataset else NEUTRAL
     shards = [
         _Shard(
             file=str(shard["file"]),
@@ -166,7 +175,27 @@ def _parse_dataset(folder: str, content: bytes) -> _Dataset:
         )
         for shard in dataset["shards"]
     ]
-    return _Dataset(shards=shards, characters=Counter(dataset["characters"]))
+    note = _note_of_other_steps(dataset.get("normalisation"), text, characters)
+    return _Dataset(shards=shards, characters=characters, text=text, note=note)
+
+
+def _note_of_other_steps(steps: list[str] | None, text: TextRules, characters: Counter[str]) -> str:
+    """Returns what to say where other steps than those of now normalised transcripts; "" where it makes no difference.
+
+    Args:
+        steps: Those that dataset.json records.
+        text: The rules, by which hypotheses will be normalised.
+        characters: Of the transcripts.
+    """
+    if steps is None or steps == list(steps_of(text)):
+        return ""
+    changed = [character for character in characters if normalise(f"a{character}a", text) != f"a{character}a"]
+    if all(map(str.isascii, characters)) and not changed:
+        return ""  # English, for which the steps of older versions were the same
+    return (
+        "its transcripts were normalised by the steps of another version of asrscale: for those of now, build the "
+        "folder again with asrscale.shard --language CODE"
+    )
 
 
 def _check_files_exist(folder: str, names: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from asrscale.common.errors import CliError
 from asrscale.common.storage import Range, is_remote, open_binary
 from asrscale.data.catalog import DATASET_FILE, INDEX_FILE, REBUILD, SCHEMA_VERSION, Catalog, read_catalog
+from asrscale.speech.normalisation import TextRules
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 _TEXT = pa.large_string()  # large: 2 GiB of text are few hours at internet scale
@@ -52,6 +53,8 @@ class Index:
     keys: pa.LargeStringArray  # (N,)
     texts: pa.LargeStringArray  # (N,)
     speakers: pa.LargeStringArray  # (N,)
+    text_rules: tuple[TextRules, ...]  # (S,) how the transcripts of each of `shards` are normalised
+    notes: tuple[str, ...]  # lines about folders whose transcripts other steps normalised than those of now
 
     def __len__(self) -> int:
         return len(self.shard_ids)
@@ -80,6 +83,8 @@ class Index:
             keys=self.keys.take(ids),
             texts=self.texts.take(ids),
             speakers=self.speakers.take(ids),
+            text_rules=self.text_rules,
+            notes=self.notes,
         )
 
     def name(self, i: int) -> str:
@@ -104,6 +109,11 @@ class Index:
             if len(set(names)) == len(folders):
                 return dict(zip(folders, names, strict=True))
         return dict(zip(folders, folders, strict=True))
+
+    def rules(self, i: int) -> TextRules:
+        """Returns how the transcript of utterance `i` is normalised."""
+        rules: TextRules = self.text_rules[self.shard_ids[i]]
+        return rules
 
     def payload(self, i: int) -> Range:
         """Returns where the audio of utterance `i` lies."""
@@ -169,6 +179,8 @@ def read_shards(catalog: Catalog, numbers: Iterable[int]) -> Index:
         keys=table["key"].combine_chunks(),
         texts=table["text"].combine_chunks(),
         speakers=table["speaker"].combine_chunks(),
+        text_rules=catalog.text_rules,
+        notes=catalog.notes,
     )
 
 

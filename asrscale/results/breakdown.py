@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from asrscale.data.index import Index
 from asrscale.data.source_columns import UNKNOWN
+from asrscale.results.comparison import comparable
 from asrscale.results.grouping import GROUPINGS, group_values
 from asrscale.results.intervals import NO_SPEAKER, rates_by_speaker
 from asrscale.results.metrics import Amounts, aligned_differences, count_errors
-from asrscale.speech.normalisation import NORMALISATION_STEPS, normalise
+from asrscale.speech.normalisation import TextRules, steps_of
 
 WORST = 50  # utterances with the most word errors that are listed
 
@@ -27,8 +28,8 @@ class _Compared:
     """An utterance whose reference and hypothesis were compared."""
 
     key: str
-    reference: str
-    hypothesis: str  # normalised
+    reference: str  # normalised, as the hypothesis
+    hypothesis: str
     amounts: Amounts
 
 
@@ -53,20 +54,21 @@ def break_down(index: Index, hypotheses: Iterable[tuple[int, str]]) -> dict[str,
         hypotheses: Of some or all of its utterances, each after its number in the index; in the order of the index.
 
     Returns:
-        What `rates_by_speaker` returns of all; `normaliser`, the steps that hypotheses went through as transcripts did;
+        What `rates_by_speaker` returns of all; `language` and `normaliser`, the steps that hypotheses went through as
+        transcripts did, or those of each language, joined;
         `by`, the rates of each group in each of `GROUPINGS` that has several; and the `worst` utterances.
     """
     tally = _new_tally(len(index))
     worst: list[_Compared] = []
-    for held, texts in _by_shard(index, hypotheses):
-        compared = _compare(held, texts)
+    for held, references, texts in _by_shard(index, hypotheses):
+        compared = _compare(held, references, texts)
         _add(tally, compared, group_values(held))
         worst = _worst_of([*worst, *compared])
     amounts = tally.amounts[: tally.count]
     speakers = tally.members["speaker"][: tally.count]
     return {
         **rates_by_speaker(amounts, speakers),
-        "normaliser": NORMALISATION_STEPS,
+        **describe_rules(index.text_rules),
         "by": _rates_of_groups(tally),
         "worst": [_describe(one) for one in worst],
     }
@@ -82,21 +84,26 @@ def _new_tally(size: int) -> _Tally:
     )
 
 
-def _by_shard(index: Index, hypotheses: Iterable[tuple[int, str]]) -> Iterator[tuple[Index, list[str]]]:
-    """Yields for each shard the utterances that have a hypothesis, and these, normalised."""
+def describe_rules(text_rules: Iterable[TextRules]) -> dict[str, Any]:
+    """Returns the languages of transcripts, "" for any, and the steps of their normalisation; each named once."""
+    different = dict.fromkeys(text_rules)
+    steps = dict.fromkeys(step for rules in different for step in steps_of(rules))
+    return {"language": ", ".join(dict.fromkeys(rules.language for rules in different)), "normaliser": list(steps)}
+
+
+def _by_shard(
+    index: Index, hypotheses: Iterable[tuple[int, str]]
+) -> Iterator[tuple[Index, Sequence[str], Sequence[str]]]:
+    """Yields for each shard the utterances that have a hypothesis, their references, and the hypotheses."""
     for _, of_shard in groupby(hypotheses, key=lambda pair: index.shard_ids[pair[0]]):
-        utterances = []
-        texts = []
-        for utterance, text in of_shard:
-            utterances.append(utterance)
-            texts.append(normalise(text))
-        yield index.take(np.array(utterances)), texts
+        pairs = list(of_shard)
+        references, texts = comparable(index, pairs)
+        yield index.take(np.array([utterance for utterance, _ in pairs])), references, texts
 
 
-def _compare(utterances: Index, hypotheses: Sequence[str]) -> list[_Compared]:
+def _compare(utterances: Index, references: Sequence[str], hypotheses: Sequence[str]) -> list[_Compared]:
     """Counts the errors of each utterance."""
     keys = utterances.keys.to_pylist()
-    references = utterances.texts.to_pylist()
     return [
         _Compared(key, reference, hypothesis, count_errors([reference], [hypothesis]).amounts)
         for key, reference, hypothesis in zip(keys, references, hypotheses, strict=True)

@@ -28,9 +28,9 @@ from asrscale.data.loader import Damaged, LoadedStep, load_steps
 from asrscale.data.passes import cut_step
 from asrscale.model.forward import count_frames, ctc_losses, forward_logits, greedy_texts
 from asrscale.model.recognizer import Recognizer
+from asrscale.results.comparison import comparable
 from asrscale.results.metrics import ErrorCounts, count_errors
 from asrscale.results.totals import Totals
-from asrscale.speech.normalisation import normalise
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 # Audio of a unit, and units of a step: a few units together are long enough to deal evenly to the ranks.
@@ -211,8 +211,8 @@ def _transcribe_pass(forward: nn.Module, source: _Source, batch: Batch) -> _Pass
     texts = greedy_texts(recognizer, logits, num_frames)
     utterances = batch.utterances.tolist()
     # The errors of a pass, not of a window: jiwer takes 5 kB for each utterance.
-    references = [source.index.texts[utterance].as_py() for utterance in utterances]
-    errors = count_errors(references, [normalise(text) for text in texts])
+    references, compared = comparable(source.index, zip(utterances, texts, strict=True))
+    errors = count_errors(references, compared)
     hypotheses = list(zip(utterances, texts, strict=True))
     return _PassResult(hypotheses, Totals(errors, loss=sum(losses), losses=len(losses)))
 

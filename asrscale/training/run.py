@@ -71,6 +71,8 @@ def train(config: TrainConfig, watch: Watch) -> int:
     with ds.joined_ranks() as world:
         watch.beat()
         _announce_demo_data(config, world)
+        for note in dict.fromkeys([*catalog.notes, *valid.notes]):
+            print_on_main(world, note)
         config = _complete(config, catalog, world)
         ds_config = _resolve_ds_config(ds_config, config, world)
         recognizer = new_recognizer(config, catalog)

@@ -20,6 +20,7 @@ from asrscale.corpus.rows import Row
 from asrscale.corpus.shard_file import Task, build_shard
 from asrscale.corpus.shard_record import read_record
 from asrscale.speech import decoding
+from asrscale.speech.normalisation import NEUTRAL, steps_of
 
 
 def make_task(folder: Path, max_seconds: float = 20) -> Task:
@@ -100,10 +101,10 @@ def test_a_row_over_which_two_workers_died_is_rejected(tmp_path: Path) -> None:
     assert [reject["line"] for reject in part["rejects"]] == [3]
 
 
-def test_what_a_shard_depends_on_is_hashed_as_by_earlier_versions(
+def test_what_a_shard_depends_on_is_hashed_with_names_and_order_of_fields_and_the_steps_of_normalisation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So a build that an earlier version began goes on: the hash depends on names and order of fields."""
+    """So a build that a version with the same fields and steps began goes on, and another begins anew."""
     monkeypatch.chdir(tmp_path)
     soundfile.write("a.wav", 0.5 * np.sin(np.arange(8_000) / 10), 16_000)
     os.utime("a.wav", ns=(0, 10**18))
@@ -121,7 +122,9 @@ def test_what_a_shard_depends_on_is_hashed_as_by_earlier_versions(
         "seconds=None, tar=None, tar_offset=0, tar_size=0, refused='')), audio_root='.', "
         "rules=Rules(min_seconds=0.1, max_seconds=20.0, vocabulary=None, "
         "stem=ConvStem(kernels=(10, 3, 3, 3, 3, 2, 2), strides=(5, 2, 2, 2, 2, 2, 2))), "
-        "codec='flac', stop=False, deaths=(), refused=()), [(16044, 1000000000000000000), None])"
+        "codec='flac', stop=False, deaths=(), refused=()), [(16044, 1000000000000000000), None], "
+        "TextRules(language='', form='words', keep_case=False, keep_punctuation=False, hyphens=None, markup='drop', "
+        f"numbers='keep'), {tuple(steps_of(NEUTRAL))})"
     )
     part = json.loads(Path("train-000000.tar.part").read_text())
     assert part["made_of"] == hashlib.sha256(hashed.encode()).hexdigest()

@@ -9,6 +9,7 @@ from helpers.sharding import shard, write_clip, write_csv
 from asrscale.corpus.statistics import FolderStatistics, SharedContent, Statistics
 from asrscale.corpus.statistics_report import format_statistics
 from asrscale.data.index import read_index
+from asrscale.speech.normalisation import TextRules
 
 
 def test_what_folders_share_is_printed_by_a_build_and_by_stats(tmp_path: Path) -> None:
@@ -49,10 +50,14 @@ def test_the_lines_of_statistics() -> None:
         rows=4_096,
         rejected={"too short": 1_000, "silent": 96},
         characters={" ": 5, "1": 1_200, "a": 2, "é": 1},
+        markup={"[noise]": 1_001, "&amp;": 2},
+        text=TextRules(language="fr", form="none"),
+        note="",
         speakers=7,
         repeated_clips=1_001,
     )
     test = replace(train, path="out/test", utterances=1_000, hours=1.0, rows=1_000, rejected={}, repeated_clips=0)
+    test = replace(test, markup={}, text=TextRules(form="none"), note="out/test: of another version")
     shared = SharedContent(one=train, other=test, sentences=1_234, speakers=2, recordings=0)
     statistics = Statistics(folders=(train, test), shared=(shared,), random_split_leak=0.1234)
     assert format_statistics(statistics) == [
@@ -60,11 +65,15 @@ def test_the_lines_of_statistics() -> None:
         "  length: 3.0 s on average, 20.0 s at most",
         "  rejected: 1,096 of 4,096 rows  silent 96, too short 1,000",
         "  characters: 4  ' 1aé'; digits, kept and not spelled: 1,200",
+        "  markup, taken out, entities decoded: 1,003  [noise] ×1,001, &amp; ×2",
+        "  transcripts: fr: collapse white space",
         "  repeated audio: 1,001 clips are the same as another",
         "out/test: 1,000 utterances, 1.00 h, 3 shards, 1,234.6 MB",
         "  length: 3.6 s on average, 20.0 s at most",
         "  rejected: 0 of 1,000 rows",
         "  characters: 4  ' 1aé'; digits, kept and not spelled: 1,200",
+        "  transcripts: any language: collapse white space",
+        "  out/test: of another version",
         "  repeated audio: 0 clips are the same as another",
         "of all utterances: train 75.0%, test 25.0%",
         "out/train/ and out/test share 1,234 sentences and 2 speakers, and 0 recordings",

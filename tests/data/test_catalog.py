@@ -9,6 +9,8 @@ from helpers.folders import make_folder, read_dataset, refusal
 
 from asrscale.common.errors import CliError
 from asrscale.data.catalog import DATASET_FILE, INDEX_FILE, read_catalog
+from asrscale.data.index import read_index
+from asrscale.speech.normalisation import FORMER_STEPS, NEUTRAL, TextRules, steps_of
 
 
 def test_folders_are_joined_shard_by_shard(tmp_path: Path) -> None:
@@ -81,13 +83,32 @@ def test_what_is_missing_is_named_before_anything_is_read(tmp_path: Path) -> Non
         read_catalog([str(tmp_path / "b")])
 
 
-def test_transcripts_that_were_normalised_differently_are_refused(own_shards: Path) -> None:
-    """They would be compared with what this version makes of a hypothesis."""
+def test_transcripts_that_another_version_normalised_are_read_and_said_where_it_makes_a_difference(
+    own_shards: Path,
+) -> None:
     path = own_shards / "train/dataset.json"
     dataset = json.loads(path.read_bytes())
-    path.write_text(json.dumps(dataset | {"normalisation": dataset["normalisation"][1:]}))
-    with pytest.raises(CliError, match="its transcripts were normalised differently than asrscale does now: build"):
-        read_catalog([str(own_shards / "train")])
+    assert read_catalog([str(own_shards / "train")]).notes == ()
+    del dataset["text"]  # as older versions wrote it
+    former = dataset | {"normalisation": list(FORMER_STEPS)}
+    path.write_text(json.dumps(former))
+    catalog = read_catalog([str(own_shards / "train")])
+    assert catalog.notes == () and set(catalog.text_rules) == {NEUTRAL}  # English letters, the same then and now
+    path.write_text(json.dumps(former | {"characters": {"a": 2, "\u00e5": 1}}))
+    [note] = read_catalog([str(own_shards / "train")]).notes
+    assert "normalised by the steps of another version of asrscale" in note and "--language CODE" in note
+
+
+def test_the_rules_of_transcripts_are_those_of_each_folder(own_shards: Path) -> None:
+    path = own_shards / "valid/dataset.json"
+    dataset = json.loads(path.read_bytes())
+    rules = TextRules(language="tr", keep_case=True)
+    path.write_text(json.dumps(dataset | {"text": rules.to_json(), "normalisation": list(steps_of(rules))}))
+    index = read_index([str(own_shards / "train"), str(own_shards / "valid")])
+    assert [index.rules(0), index.rules(len(index) - 1)] == [NEUTRAL, rules]
+    path.write_text(json.dumps(dataset | {"text": {"tongue": "tr"}}))
+    with pytest.raises(CliError, match=r"dataset\.json is damaged"):
+        read_catalog([str(own_shards / "valid")])
 
 
 def test_a_data_set_is_given_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,125 @@
+"""What is right in each language, and which codes are taken."""
+
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from asrscale.common.errors import CliError
+from asrscale.speech.languages import check_language, codes_of, language_of
+from asrscale.speech.normalisation import TextRules, normalise
+
+SENTENCES = Path(__file__).with_name("sentences.txt")
+AT_LEAST = 6  # sentences of each language
+
+
+def read_sentences() -> dict[str, list[tuple[str, str, str]]]:
+    """The sentences of each language, their right transcripts, and the reasons."""
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    language = ""
+    for line in SENTENCES.read_text(encoding="utf-8").splitlines():
+        if re.fullmatch(r"\[[A-Za-z-]+\]", line):
+            language = line.strip("[]")
+            found[language] = []
+        elif line and not line.startswith("#"):
+            plain = re.sub(r"\\u([0-9a-f]{4})|\\U([0-9a-f]{8})", lambda match: chr(int(match[1] or match[2], 16)), line)
+            raw, right, reason = plain.split(" | ")
+            found[language].append((raw, unicodedata.normalize("NFC", right), reason))
+    return found
+
+
+LANGUAGES = read_sentences()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_spoken_is_what_the_language_writes(language: str) -> None:
+    rules = TextRules(language=language.lower())
+    found = {raw: normalise(raw, rules) for raw, _, _ in LANGUAGES[language]}
+    assert found == {raw: right for raw, right, _ in LANGUAGES[language]}
+    assert [normalise(text, rules) for text in found.values()] == list(found.values())
+
+
+def test_the_table_has_enough_of_them() -> None:
+    assert len(LANGUAGES) >= 40
+    assert min(map(len, LANGUAGES.values())) >= AT_LEAST
+
+
+@pytest.mark.parametrize("code", ["de", "zh-TW", "zh-Hant-TW", "rm-sursilv", "kab", "TUR", "sr-Latn"])
+def test_codes_of_languages(code: str) -> None:
+    assert check_language(code, "--language") == code.lower()
+
+
+@pytest.mark.parametrize("code", ["", "german", "d", "de_DE", "de DE", "1a"])
+def test_what_is_no_code_is_refused(code: str) -> None:
+    with pytest.raises(CliError, match=r"--language '.*' is no code of a language: give one such as de"):
+        check_language(code, "--language")
+
+
+def test_long_and_short_codes_and_regions_are_one_language() -> None:
+    assert codes_of("tr") == ["tr", "tur"] and codes_of("tur") == ["tur", "tr"]
+    assert codes_of("sv-se") == ["sv-se", "sv", "swe"] and codes_of("kab") == ["kab"]
+    assert language_of("tur") == language_of("tr") == language_of("tr-cy") != language_of("de")
+    assert language_of("xx") == language_of("eo")  # nothing particular
+
+
+INVISIBLE = "\u00ad\u034f\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u2060\ufe0f\ufeff\U000e0101"
+PAIRS = [
+    "ab",
+    "éß",
+    "σα",
+    "яж",
+    "աբ",
+    "אב",
+    "بب",
+    "कक",
+    "ক্ক",
+    "ക്ക",
+    "ක්ක",
+    "กก",
+    "ກກ",
+    "កក",
+    "ကက",
+    "აბ",
+    "አበ",
+    "하하",
+    "日本",
+    "かナ",
+    "བབ",
+    "ᠠᠡ",
+]  # letters of a script
+
+
+@pytest.mark.parametrize("language", ["", *LANGUAGES])
+def test_no_word_is_split_at_what_is_no_separator(language: str) -> None:
+    rules = TextRules(language=language.lower())
+    for pair in PAIRS:
+        for character in INVISIBLE + "'’ʼ`´":
+            assert " " not in normalise(pair[0] + character + pair[1:], rules), (pair, hex(ord(character)))
+    assert normalise("l·l", rules) == "l·l"
+    assert normalise("צ״ל ג׳י Ինչու՞ն", rules) == "צ״ל ג׳י ինչուն"
+
+
+@pytest.mark.parametrize("language", ["", *LANGUAGES])
+def test_what_separates_words_does_so_in_every_language_with_spaces(language: str) -> None:
+    rules = TextRules(language=language.lower())
+    for separator in (
+        " ",
+        "\u00a0",
+        "\t",
+        ", ",
+        ",",
+        ";",
+        "!",
+        "?",
+        "…",
+        "—",
+        " – ",
+        "/",
+        "«",
+        "”",
+        "|",
+        "\u2028",
+        "🙂",
+    ):
+        assert normalise(f"ab{separator}cd", rules) == "ab cd", separator
