@@ -1,7 +1,7 @@
 """A training run: from settings to a fine-tuned model folder. The functions stand in the order in which they run."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -70,9 +70,7 @@ def train(config: TrainConfig, watch: Watch) -> int:
 
     with ds.joined_ranks() as world:
         watch.beat()
-        _announce_demo_data(config, world)
-        for note in dict.fromkeys([*catalog.notes, *valid.notes]):
-            print_on_main(world, note)
+        _announce_data(config, [*catalog.notes, *valid.notes], world)
         config = _complete(config, catalog, world)
         ds_config = _resolve_ds_config(ds_config, config, world)
         recognizer = new_recognizer(config, catalog)
@@ -108,8 +106,10 @@ def train(config: TrainConfig, watch: Watch) -> int:
                 return _train_in_folder(context, state, resumed)
 
 
-def _announce_demo_data(config: TrainConfig, world: World) -> None:
-    """Prints that nobody has chosen the data."""
+def _announce_data(config: TrainConfig, notes: Iterable[str], world: World) -> None:
+    """Prints what there is to say about the data: each note once, and whether nobody has chosen them."""
+    for note in dict.fromkeys(notes):
+        print_on_main(world, note)
     folder = config.data.train[0]
     if folder.startswith(DEMO_DATA):
         print_on_main(world, f"training on the demo's data, {folder}; --train and --valid choose yours")
