@@ -70,6 +70,8 @@ def recognise_folder(folder: str, options: SourceOptions) -> Source:
     parquets = [file for file in files if file.endswith(".parquet")]
     if parquets:
         return _parquet_source(folder, parquets, options)
+    for table in split_tables(transcript_folder(folder) or folder).values():  # one at most
+        return recognise_file(table, options)
     return _recognise_inner_folder(folder, options)
 
 
@@ -87,8 +89,8 @@ def _recognise_own_files(folder: str, options: SourceOptions) -> Source | None:
     transcripts = os.path.join(folder, MLS_FILE)
     if os.path.exists(transcripts):
         return recognise_file(transcripts, options)
-    tables = split_tables(transcript_folder(folder) or folder)
-    if tables:
+    tables = {} if _metadata_file(folder) else split_tables(transcript_folder(folder) or folder)
+    if len(tables) > 1 or "" in tables:
         return _join({split: recognise_file(table, options) for split, table in tables.items()}, folder)
     return None
 

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count
@@ -70,7 +71,7 @@ def _read_file(
                 columns |= {audio_column: name, **extra}
                 row = row_of_columns(next(numbers), path, columns, names=_with_audio(names, audio_column))
                 yield row_in_tar(row, place) if place else row
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are not UTF-8
         raise CliError(f"{path}: cannot be read as Parquet ({error_line(error)}): copy it again") from error
 
 
@@ -134,14 +135,18 @@ def _copied_recordings(
     if unpack_folder is None:
         raise CliError(f"{path}: recordings in a Parquet can only be built into shards: give it as --csv of a build")
     state = str(table.metadata.to_dict())  # with the places and statistics of all that is in the file
-    folder = unpack_once(path, state, unpack_folder, partial(_copy_recordings, table, audio_column))
+    folder = unpack_once(path, state, unpack_folder, partial(_copy_recordings, table, audio_column, state))
     return {int(name): place for name, place in tar_members(os.path.join(folder, _TAR))}
 
 
-def _copy_recordings(table: pq.ParquetFile, audio_column: str, folder: str) -> None:
-    """Writes the recordings to a tar; the name of each is the position of its row."""
+def _copy_recordings(table: pq.ParquetFile, audio_column: str, state: str, folder: str) -> None:
+    """Writes the recordings to a tar; the name of each is the position of its row.
+
+    The tar's time of change follows from the file's state: by it a build knows whether its recordings have changed.
+    """
+    path = os.path.join(folder, _TAR)
     positions = count()
-    with tarfile.open(os.path.join(folder, _TAR), "w", format=tarfile.USTAR_FORMAT) as tar:
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for batch in table.iter_batches(batch_size=ROWS_AT_ONCE, columns=[audio_column]):
             for value in batch.column(0).to_pylist():
                 position = next(positions)
@@ -150,6 +155,8 @@ def _copy_recordings(table: pq.ParquetFile, audio_column: str, folder: str) -> N
                     member = tarfile.TarInfo(str(position))
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))
+    seconds = zlib.crc32(state.encode())
+    os.utime(path, (seconds, seconds))
 
 
 def _read_columns(table: pq.ParquetFile, audio_column: str) -> Iterator[dict[str, str]]:

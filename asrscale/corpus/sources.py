@@ -1,6 +1,7 @@
 """Opens a source: its rows, and the folder that their recordings lie below."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -9,6 +10,7 @@ from asrscale.common.storage import is_remote
 from asrscale.corpus.cut_recordings import are_cut_out, print_cut_out, read_cut_out_rows
 from asrscale.corpus.moved_paths import moved_prefixes, print_prefixes, read_moved_rows
 from asrscale.corpus.recordings import AudioRoot, roots_of
+from asrscale.corpus.rows import Row
 from asrscale.corpus.source_folders import recognise_folder
 from asrscale.corpus.source_formats import Source, SourceOptions, recognise_file
 from asrscale.corpus.unpack import is_archive, unpack_archive
@@ -54,5 +56,12 @@ def _recognise(path: str, options: SourceOptions) -> Source:
         if options.unpack_folder is None:
             raise CliError(f"{path}: a compressed archive: unpack it and give its folder")
         folder = unpack_archive(path, options.unpack_folder)
-        return replace(recognise_folder(folder, options), home=folder)
+        source = recognise_folder(folder, options)
+        return replace(source, read_rows=partial(_read_archived_rows, source, folder, path), home=folder)
     return recognise_file(path, options)
+
+
+def _read_archived_rows(source: Source, folder: str, archive: str) -> Iterator[Row]:
+    """Reads rows of what an archive was unpacked to; their source is in the archive, wherever that was."""
+    for row in source.read_rows():
+        yield replace(row, source=f"{archive}{row.source.removeprefix(folder)}")

@@ -34,8 +34,11 @@ _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, l
 def is_archive(path: str) -> bool:
     """Whether a local file is a compressed tar or a zip of files, not a document that is a zip (xlsx)."""
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return "[Content_Types].xml" not in archive.namelist()
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return "[Content_Types].xml" not in archive.namelist()
+        except zipfile.BadZipFile:
+            return False
     return any(_is_tar_within(path, opener) for opener in _OPENERS)
 
 
@@ -44,7 +47,7 @@ def _is_tar_within(path: str, opener: Callable[[str], IO[bytes]]) -> bool:
     try:
         with opener(path) as file:
             beginning = file.read(_USTAR_OFFSET + 5)
-    except (OSError, EOFError, lzma.LZMAError, ValueError):
+    except (OSError, *_DAMAGE):
         return False
     return beginning[_USTAR_OFFSET:] == b"ustar"
 

@@ -68,6 +68,19 @@ def test_tables_of_splits_with_other_extensions(tmp_path: Path) -> None:
     assert "dev.jsonl and validation.csv are both for valid: give the one to use" in refusal_of(tmp_path)
 
 
+def test_the_only_table_of_a_folder_counts_where_there_is_nothing_else(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.wav")
+    write(tmp_path / "train.csv", "filename,text\na.wav,one\n")
+    assert found(tmp_path) == [("a.wav", "one", None)]
+    write(tmp_path / "metadata.csv", "filename,text\na.wav,from metadata\n")
+    write(tmp_path / "test.csv", "filename,text\na.wav,two\n")
+    assert found(tmp_path) == [("a.wav", "from metadata", None)]
+    write_tar(tmp_path / "0.tar", {"b.wav": b"x"})
+    (tmp_path / "metadata.csv").unlink()
+    (tmp_path / "test.csv").unlink()
+    assert [row.audio for row in rows_of(tmp_path)] == ["b.wav"]
+
+
 def test_tars_in_folders_are_one_source_as_ever(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / split).mkdir()

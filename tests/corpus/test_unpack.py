@@ -53,7 +53,12 @@ def test_an_archive_is_unpacked_once(tmp_path: Path, name: str, capsys: pytest.C
 
 
 def test_what_is_no_archive(tmp_path: Path) -> None:
-    for name, content in (("a.csv", b"filename,text\n"), ("a.csv.gz", b"\x1f\x8b\x08"), ("empty", b"")):
+    for name, content in (
+        ("a.csv", b"filename,text\n"),
+        ("a.csv.gz", b"\x1f\x8b\x08"),
+        ("empty", b""),
+        ("bad.gz", gzip.compress(b"x" * 99)[:10] + b"\xff" * 99),
+    ):
         (tmp_path / name).write_bytes(content)
         assert not is_archive(str(tmp_path / name))
     assert not is_archive(str(write_tar(tmp_path / "plain.tar", "w")))
