@@ -5,6 +5,7 @@ imported. It is a real process otherwise, with its own signals, file locks and e
 """
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import resource
@@ -12,6 +13,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -23,6 +25,7 @@ Harm: TypeAlias = Literal["none", "kill", "stop", "full disk", "short file"]
 OPERATIONS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "shutil.rmtree")
 SHORT_FILE_BYTES = 700  # of the run's files, most are shorter and a few longer
 PATIENCE_SECONDS = 60
+PIPE_BYTES = 1 << 20  # more than an attempt prints
 
 
 @dataclass(frozen=True)
@@ -43,18 +46,28 @@ class Attempt:
     operations: list[str]  # the file operations in the run folder
 
 
-def attempt(words: list[str], run_folder: Path, fault: Fault, scratch: Path) -> Attempt:
+def attempt(words: list[str], run_folder: Path, fault: Fault) -> Attempt:
     """Runs one attempt with the flags `words` in a process of its own."""
-    context = multiprocessing.get_context("forkserver")
     _start_server()
-    output, operations = scratch / "output.txt", scratch / "operations.txt"
-    for path in (output, operations):
-        path.write_text("")
-    process = context.Process(target=_run, args=(words, run_folder, fault, output, operations))
+    context = multiprocessing.get_context("forkserver")
+    # Pipes, since a limit on the size of files must not cut what the process prints.
+    output, output_end = context.Pipe(duplex=False)
+    operations, operations_end = context.Pipe(duplex=False)
+    for end in (output_end, operations_end):
+        fcntl.fcntl(end.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    process = context.Process(target=_run, args=(words, run_folder, fault, output_end, operations_end))
     process.start()
+    output_end.close()
+    operations_end.close()
     process.join(PATIENCE_SECONDS)
-    assert process.exitcode is not None, f"hangs: {output.read_text()}"
-    return Attempt(process.exitcode, output.read_text(), operations.read_text().splitlines())
+    assert process.exitcode is not None, "hangs"
+    return Attempt(process.exitcode, _read_all(output), _read_all(operations).splitlines())
+
+
+def _read_all(pipe: Connection) -> str:
+    """What a process has written to a pipe before it ended."""
+    with os.fdopen(os.dup(pipe.fileno()), "rb") as file:
+        return file.read().decode()
 
 
 def _start_server() -> None:
@@ -70,14 +83,13 @@ def _start_server() -> None:
             os.environ["PYTHONPATH"] = path_before
 
 
-def _run(words: list[str], run_folder: Path, fault: Fault, output: Path, operations: Path) -> None:
+def _run(words: list[str], run_folder: Path, fault: Fault, output: Connection, operations: Connection) -> None:
     """Does what the command does, in the forked process, which it ends."""
-    descriptor = os.open(output, os.O_WRONLY | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
     sys.stdout = os.fdopen(1, "w", buffering=1)
     sys.stderr = os.fdopen(2, "w", buffering=1)
-    _harm(run_folder, fault, os.open(operations, os.O_WRONLY | os.O_APPEND))
+    _harm(run_folder, fault, operations.fileno())
 
     from asrscale.common import cli
     from asrscale.train import run

@@ -75,7 +75,7 @@ def make_scene(root: Path) -> Scene:
     run_folder = root / "undisturbed"
     scene = Scene(root, {}, {}, {}, {})
     every = {"eval_steps": 1, "save_steps": 1, "save_total_limit": 99, "patience": 0}
-    done = start(scene, run_folder, scene.data("plain"), every, Fault(), root)
+    done = start(scene, run_folder, scene.data("plain"), every, Fault())
     assert done.code == 0, done.output
     for row in rows_of(run_folder / "metrics.jsonl"):
         step = row["step"]
@@ -117,16 +117,14 @@ def _correct_a_transcript(csv_file: Path, name: str) -> None:
     csv_file.write_text("\n".join(lines) + "\n")
 
 
-def start(
-    scene: Scene, run_folder: Path, data: Path | str, changing: dict[str, Any], fault: Fault, scratch: Path
-) -> Attempt:
+def start(scene: Scene, run_folder: Path, data: Path | str, changing: dict[str, Any], fault: Fault) -> Attempt:
     """Makes one attempt at the run in `run_folder`."""
     flags = FIXED | changing
     train, valid = f"{data}/train", f"{data}/valid"
     words = ["--train", train, "--valid", valid, "--model", str(scene.model), "--run", str(run_folder)]
     for name, value in flags.items():
         words += [f"--{name}", str(value)]
-    return attempt(words, run_folder, fault, scratch)
+    return attempt(words, run_folder, fault)
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:

@@ -129,7 +129,7 @@ class Sequence(RuleBasedStateMachine):
         with (self.folder / "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             before = listing(self.folder)
-            done = start(self.scene, self.folder, self.given, self.changing, Fault(), self.scratch)
+            done = start(self.scene, self.folder, self.given, self.changing, Fault())
             assert done.code == EXIT_FAULT and "is in use by another training" in done.output, done.output
             assert listing(self.folder) == before
         self.reached["busy"] += 1
@@ -149,7 +149,7 @@ class Sequence(RuleBasedStateMachine):
     def _start(self, fault: Fault) -> Attempt:
         """Makes an attempt, and checks the promises."""
         newest_before = self._newest()
-        done = start(self.scene, self.folder, self.given, self.changing, fault, self.scratch)
+        done = start(self.scene, self.folder, self.given, self.changing, fault)
         self.last = done
         where = "end"
         if fault.harm != "none" and fault.operation <= len(done.operations):
@@ -163,7 +163,7 @@ class Sequence(RuleBasedStateMachine):
     def _refused(self, change: dict[str, Any], message: str) -> None:
         """Starts with something that a run does not go on with: one line, and nothing in the folder changes."""
         before = listing(self.folder)
-        done = start(self.scene, self.folder, self.given, self.changing | change, Fault(), self.scratch)
+        done = start(self.scene, self.folder, self.given, self.changing | change, Fault())
         assert done.code == EXIT_USAGE and message in done.output, done.output
         assert listing(self.folder) == before
         self.reached[f"refused: {message}"] += 1
@@ -286,7 +286,7 @@ def draw_sequences(scene: Scene, count: int, steps: int) -> Counter[str]:
             stateful_step_count=steps,
             deadline=None,
             suppress_health_check=list(HealthCheck),
-            phases=[Phase.explicit, Phase.generate, Phase.shrink],
+            phases=[Phase.generate],
             database=None,
             derandomize=os.environ.get("ASRSCALE_DRAW") != "anew",
             print_blob=False,
