@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -25,6 +26,9 @@ from asrscale.model.building import build_recognizer
 from asrscale.model.forward import count_frames, ctc_losses, forward_logits
 from asrscale.model.recognizer import Recognizer
 from asrscale.speech.pcm import to_pcm16
+
+if TYPE_CHECKING:
+    from helpers.run_scene import Scene
 
 REPOSITORY = Path(__file__).parent.parent
 TONES_HZ = {letter: 300.0 * 1.35**number for number, letter in enumerate("abdegiou")}
@@ -201,6 +205,14 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
     yield Disk(folder)
     subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> "Scene":
+    """Data, a model of few weights, and an undisturbed run of them."""
+    from helpers.run_scene import make_scene
+
+    return make_scene(tmp_path_factory.mktemp("scene"))
 
 
 @pytest.fixture

@@ -71,6 +71,10 @@ def make_scene(root: Path) -> Scene:
         corrected = shutil.copytree(root / "plain", root / split, ignore=shutil.ignore_patterns("shards"))
         _correct_a_transcript(corrected / "corpus.csv", _recording_in(root / "plain" / "shards" / split))
         _build(corrected)
+        # A sentence that changes may go to another split: only this one is to be other than it was.
+        [other] = {"train", "valid"} - {split}
+        shutil.rmtree(corrected / "shards" / other)
+        shutil.copytree(root / "plain" / "shards" / other, corrected / "shards" / other)
 
     run_folder = root / "undisturbed"
     scene = Scene(root, {}, {}, {}, {})

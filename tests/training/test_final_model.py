@@ -1,13 +1,18 @@
 """The end of a run: when the model counts as complete."""
 
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
+from helpers.run_attempts import Fault, Harm
+from helpers.run_scene import Scene, listing, start
 from helpers.training import metric
 
 from asrscale.common.errors import CliError
+from asrscale.model.export import has_card, read_provenance
 from asrscale.training import final_model
+from asrscale.training.checkpoint import read_state, whole_checkpoint
 from asrscale.training.config import train_config
 from asrscale.training.run import train
 from asrscale.training.watch import Watch
@@ -80,3 +85,95 @@ def test_a_full_disk_at_the_end_is_one_line_and_the_same_command_goes_on(
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("model.partial")) and not (tmp_path / "model" / "README.md").exists()
     assert train(config, Watch(tmp_path)) == 0 and (tmp_path / "model" / "README.md").exists()
+
+
+EARLY = {"eval_steps": 1, "save_steps": 1, "patience": 1}  # steps 1 to 3 get better, and step 4 worse
+TO_THE_END = EARLY | {"patience": 0, "max_steps": 6, "eval_steps": 2}  # steps 4 and 6 are evaluated next
+
+
+def exported_step(run_folder: Path) -> int:
+    provenance = read_provenance(run_folder / "model")
+    assert provenance is not None
+    return provenance.step
+
+
+def operation_number(scene: Scene, folder: Path, wanted: str) -> int:
+    """Which file operation of the attempt that goes on after an early end is `wanted`."""
+    ended_early(scene, folder)
+    done = start(scene, folder, scene.data("plain"), TO_THE_END, Fault())
+    return done.operations.index(wanted) + 1
+
+
+def ended_early(scene: Scene, folder: Path) -> None:
+    """Makes a run that stopped early, with its model."""
+    done = start(scene, folder, scene.data("plain"), EARLY, Fault())
+    assert done.code == 0 and "stopped early after step 4" in done.output, done.output
+    assert exported_step(folder) == 3
+
+
+@pytest.mark.parametrize("harm", ["kill", "full disk"])
+@pytest.mark.parametrize(
+    "where", ["shutil.rmtree model.partial", "shutil.rmtree model", "open model/README.md.partial"]
+)
+def test_a_model_of_an_earlier_end_is_never_taken_for_the_last(
+    harm: Harm, where: str, scene: Scene, tmp_path: Path
+) -> None:
+    """The run goes on after an early end, and its new export is cut short."""
+    number = operation_number(scene, tmp_path / "measured", where)
+    folder = tmp_path / "run"
+    ended_early(scene, folder)
+    cut = start(scene, folder, scene.data("plain"), TO_THE_END, Fault(harm, number, lasts=1000))
+    assert cut.code != 0 and not has_card(folder / "model")
+    done = start(scene, folder, scene.data("plain"), TO_THE_END, Fault())
+    assert done.code == 0 and "is complete" not in done.output, done.output
+    assert exported_step(folder) == read_state(newest_checkpoint(folder)).best_step
+    again = start(scene, folder, scene.data("plain"), TO_THE_END, Fault())
+    assert again.code == 0 and "is complete" in again.output, again.output
+
+
+def test_weights_that_were_replaced_are_exported_again(scene: Scene, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    ended_early(scene, folder)
+    weights = folder / "model" / "model.safetensors"
+    right = weights.read_bytes()
+    weights.write_bytes(right[:-4] + b"1234")
+    done = start(scene, folder, scene.data("plain"), EARLY, Fault())
+    assert done.code == 0 and "is complete" not in done.output
+    assert weights.read_bytes() == right
+
+
+def test_a_finished_run_without_checkpoints_is_not_trained_over(scene: Scene, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    ended_early(scene, folder)
+    shutil.rmtree(folder / "checkpoints")
+    before = listing(folder)
+    done = start(scene, folder, scene.data("plain"), EARLY, Fault())
+    assert done.code == 2 and "holds a finished model, and no checkpoint to go on from" in done.output
+    assert listing(folder) == before
+
+
+def test_a_complete_run_is_not_to_be_started_again(scene: Scene, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    ended_early(scene, folder)
+    (folder / "PREEMPTED").touch()  # as a start that was stopped has left it
+    done = start(scene, folder, scene.data("plain"), EARLY, Fault())
+    assert done.code == 0 and "is complete" in done.output
+    assert not (folder / "PREEMPTED").exists()
+
+
+def test_the_same_data_elsewhere_go_on_and_other_data_do_not(scene: Scene, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    first = start(scene, folder, scene.data("plain"), TO_THE_END, Fault("kill", 60))
+    assert first.code == -9 and newest_checkpoint(folder)
+    for split in ("train", "valid"):
+        refused = start(scene, folder, scene.data(split), TO_THE_END, Fault())
+        assert refused.code == 2 and f"(--{split}) has now" in refused.output, refused.output
+    copied = shutil.copytree(scene.data("plain"), tmp_path / "copied")
+    done = start(scene, folder, f"{copied}/.", TO_THE_END, Fault())
+    assert done.code == 0 and "--train is" in done.output, done.output
+
+
+def newest_checkpoint(run_folder: Path) -> Path:
+    newest, _ = whole_checkpoint(run_folder)
+    assert newest is not None
+    return newest

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.run_attempts import Attempt, Fault
-from helpers.run_scene import STEPS, Scene, listing, make_scene, rows_of, score_of, start
+from helpers.run_scene import STEPS, Scene, listing, rows_of, score_of, start
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
@@ -29,12 +29,9 @@ from asrscale.training.checkpoint import RunState, read_state, whole_checkpoint
 KILLED = -9
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
-faults = st.builds(
-    Fault,
-    harm=st.sampled_from(["none", "kill", "kill", "stop", "full disk", "short file"]),
-    operation=st.integers(1, 110),
-    lasts=st.sampled_from([1, 3, 1000]),
-)
+# An attempt from start to end has about a hundred file operations in the run folder.
+operations = st.sampled_from(range(1, 111))
+durations = st.sampled_from([1, 3, 1000])  # in file operations
 # Settings that a run may be resumed with.
 changes = st.one_of(
     st.tuples(st.just("patience"), st.sampled_from([0, 1, 2])),
@@ -61,6 +58,7 @@ class Sequence(RuleBasedStateMachine):
         self.data.symlink_to(self.scene.data("plain"))
         self.given: str | Path = self.data
         self.changing: dict[str, Any] = {"eval_steps": 2, "save_steps": 2, "save_total_limit": 1, "patience": 0}
+        self.was_busy = False
         self.disk_failed = False
         self.damaged = False
         self.last: Attempt | None = None
@@ -73,10 +71,35 @@ class Sequence(RuleBasedStateMachine):
         assert again.code == EXIT_COMPLETE and "is complete" in again.output, again.output
         shutil.rmtree(self.scratch)
 
-    @rule(fault=faults)
-    def harmed(self, fault: Fault) -> None:
-        """An attempt that something happens to."""
-        self._start(fault)
+    @rule(operation=operations)
+    def killed(self, operation: int) -> None:
+        """An attempt that is killed."""
+        self._start(Fault("kill", operation))
+
+    @rule(operation=operations)
+    def killed_another_time(self, operation: int) -> None:
+        """The same, since kills are to be drawn more often."""
+        self._start(Fault("kill", operation))
+
+    @rule(operation=operations)
+    def stopped(self, operation: int) -> None:
+        """An attempt that is asked to stop."""
+        self._start(Fault("stop", operation))
+
+    @rule(operation=operations, lasts=durations)
+    def full(self, operation: int, lasts: int) -> None:
+        """An attempt that finds no room for new files for a while."""
+        self._start(Fault("full disk", operation, lasts))
+
+    @rule(operation=operations, lasts=durations)
+    def short(self, operation: int, lasts: int) -> None:
+        """An attempt whose files are cut short for a while."""
+        self._start(Fault("short file", operation, lasts))
+
+    @rule()
+    def undisturbed(self) -> None:
+        """An attempt that nothing happens to."""
+        self._start(Fault())
 
     @rule(change=changes)
     def changed(self, change: tuple[str, Any]) -> None:
@@ -122,9 +145,11 @@ class Sequence(RuleBasedStateMachine):
         [name] = change
         self._refused(change, f"was started with --{name}")
 
+    @precondition(lambda self: not self.was_busy)
     @rule()
     def busy(self) -> None:
         """Started, and stopped while starting, while another training holds the folder."""
+        self.was_busy = True
         self.folder.mkdir(exist_ok=True)
         with (self.folder / "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -268,11 +293,6 @@ def _whole_rows(path: Path, may_be_torn: bool) -> list[dict[str, Any]]:
 def _kind_of(operation: str) -> str:
     """A file operation without the number of its step."""
     return "".join("N" if letter.isdigit() else letter for letter in operation).replace("NNNNNNNN", "N")
-
-
-@pytest.fixture(scope="session")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    return make_scene(tmp_path_factory.mktemp("scene"))
 
 
 def draw_sequences(scene: Scene, count: int, steps: int) -> Counter[str]:
