@@ -36,6 +36,7 @@ FILES = (WEIGHTS_FILE, MOMENTS_FILE, STATE_FILE)
 MANIFEST_FILE = "manifest.json"  # of these
 
 REPLACED = ".replaced"  # ends the name of a checkpoint while the same step is saved again
+DROPPED = ".dropped"  # ends the name of one that is being deleted
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,18 @@ def _tidy_up(folder: Path, target: Path, state: RunState, keep: int) -> None:
         _point(folder, "best", _name(state.best_step))
         kept.append(folder / _name(state.best_step))
     for path in set(folder.glob("step-*")) - set(kept):
-        shutil.rmtree(path, ignore_errors=True)
+        _drop(path)
+
+
+def _drop(checkpoint: Path) -> None:
+    """Takes a checkpoint's name away, so that one that is half deleted is never looked at, and deletes it.
+
+    Where that fails, it stays until the next save.
+    """
+    dropped = checkpoint.with_suffix(DROPPED)
+    with contextlib.suppress(OSError):
+        checkpoint.rename(dropped)
+    shutil.rmtree(dropped, ignore_errors=True)
 
 
 def _point(folder: Path, name: str, target: str) -> None:
@@ -224,7 +236,7 @@ def read_state(checkpoint: Path) -> RunState:
 
 def step_of(checkpoint: Path) -> int:
     """Returns the step at which a checkpoint was saved, by its name."""
-    return int(checkpoint.name.removeprefix("step-"))
+    return int(checkpoint.with_suffix("").name.removeprefix("step-"))
 
 
 def checkpoint_at(run_folder: Path, step: int) -> Path:

@@ -15,6 +15,7 @@ from bench_plan import peak_mib
 from helpers.simulated import bytes_read, simulate
 
 from asrscale.data.catalog import INDEX_FILE, read_catalog
+from asrscale.data.content import hash_content
 from asrscale.data.run_plan import plan_run, plan_visit, read_window
 from asrscale.data.step_reader import steps_from
 from asrscale.model.building import build_recognizer
@@ -50,6 +51,20 @@ def resume(folder: str, share: float) -> None:
     print(json.dumps(results))
 
 
+def compare_data(folder: str) -> None:
+    """What a run does to see that its data are the same as before; prints JSON."""
+    base_mib, started = peak_mib(), time.perf_counter()
+    hash_content(read_catalog([folder]))
+    print(json.dumps(dict(seconds=time.perf_counter() - started, base_mib=base_mib, peak_mib=peak_mib())))
+
+
+def in_a_new_process(*arguments: str) -> dict[str, float]:
+    """The JSON that this file prints with these arguments."""
+    command = [sys.executable, __file__, *arguments]
+    row: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return row
+
+
 def main() -> None:
     columns = f"{'utterances':>12} {'index':>8} {'resumed at step':>16} {'catalog':>8}"
     print(f"{columns} {'step planned':>13} {'step loaded':>12}")
@@ -59,8 +74,7 @@ def main() -> None:
             index_bytes = Path(name, INDEX_FILE).stat().st_size
             costs = []
             for share in (0.0, 0.5, 0.99):
-                command = [sys.executable, __file__, name, str(share)]
-                row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+                row = in_a_new_process(name, str(share))
                 assert row["windows_planned"] == 1, row
                 costs.append(row["planned_bytes"])
                 print(
@@ -72,10 +86,18 @@ def main() -> None:
                     flush=True,
                 )
             assert max(costs) < 1.2 * min(costs), costs
+            row = in_a_new_process(name)
+            print(
+                f"{utterances:12,} {index_bytes / 1e6:5,.0f} MB, content hashed: "
+                f"{row['seconds']:.2f} s, peak memory {row['peak_mib']:,.0f} MiB, of which {row['base_mib']:,.0f} before",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
+    if len(sys.argv) == 3:
         resume(sys.argv[1], float(sys.argv[2]))
+    elif len(sys.argv) == 2:
+        compare_data(sys.argv[1])
     else:
         main()

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 
 from asrscale.common.errors import EXIT_COMPLETE, EXIT_FAULT, EXIT_STOPPED, EXIT_USAGE
 from asrscale.model.export import Provenance, has_card, read_provenance
-from asrscale.training.checkpoint import RunState, read_state, whole_checkpoint
+from asrscale.training.checkpoint import RunState, read_state, step_of, whole_checkpoint
 
 KILLED = -9
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -277,7 +277,7 @@ class Sequence(RuleBasedStateMachine):
 
     def _newest(self) -> int | None:
         newest, _ = whole_checkpoint(self.folder)
-        return None if newest is None else int(newest.name.removeprefix("step-"))
+        return None if newest is None else step_of(newest)
 
     def _state(self) -> RunState:
         newest, _ = whole_checkpoint(self.folder)
