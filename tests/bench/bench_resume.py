@@ -89,7 +89,7 @@ def main() -> None:
             row = in_a_new_process(name)
             print(
                 f"{utterances:12,} {index_bytes / 1e6:5,.0f} MB, content hashed: "
-                f"{row['seconds']:.2f} s, peak memory {row['peak_mib']:,.0f} MiB, of which {row['base_mib']:,.0f} before",
+                f"{row['seconds']:.2f} s, peak memory {row['peak_mib']:,.0f} MiB, {row['base_mib']:,.0f} before",
                 flush=True,
             )
 
