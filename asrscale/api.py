@@ -25,7 +25,8 @@ from asrscale.results import evaluation
 from asrscale.results.metrics import ErrorCounts
 from asrscale.results.predictions import predictions
 from asrscale.results.transcription import best_paths, words_of_path
-from asrscale.speech.decoding import MAX_RATE_HZ, MIN_RATE_HZ, decode_long
+from asrscale.speech.blocks import MAX_RATE_HZ, MIN_RATE_HZ
+from asrscale.speech.decoding import decode_long
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, resample, to_pcm16
 
 __all__ = [
@@ -113,8 +114,8 @@ class Model:
         """Transcribes one recording of any length.
 
         Args:
-            audio: A file of any format that libsndfile reads; or samples, (T,) or (T, channels), as soundfile.read
-                returns them: float in [-1, 1], or int16.
+            audio: A file of any format that libsndfile or ffmpeg reads; or samples, (T,) or (T, channels), as
+                soundfile.read returns them: float in [-1, 1], or int16.
             sample_rate_hz: Of samples; a file has its own.
             memory_cap_seconds: Padded audio that is computed at once.
             show_progress: Whether a long recording shows a progress bar.

@@ -19,7 +19,7 @@ from asrscale.results.transcription import transcribe_files
 
 @dataclass(frozen=True)
 class TranscribeOptions:
-    """Transcribes recordings with a fine-tuned model: a line of text each, from any format that libsndfile reads."""
+    """Transcribes recordings with a fine-tuned model: a line of text each, from any format that ffmpeg reads."""
 
     model: str = cli.setting(help="model folder or Hugging Face id")
     audio: tuple[str, ...] = cli.setting((), help="recordings, named without a flag", words=True)

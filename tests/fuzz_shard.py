@@ -1,8 +1,8 @@
 """Damaged recordings and tables, and tars of any members, through the real builder.
 
 Each row must be in a shard or in rejected.jsonl, or one line must say why nothing is built. `python tests/fuzz_shard.py
-[SEED]` damages 2,100 recordings and 500 tables, and writes tars of 5,000 keys; tests/corpus/test_fuzz_shard.py takes a
-few of each.
+[SEED]` damages, joins, cuts and tags 5,000 recordings, damages 500 tables, and writes tars of 5,000 keys;
+tests/corpus/test_fuzz_shard.py takes a few of each.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ import soundfile
 
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import speak
+from helpers.audio import apev2_tag, encoded, encoded_by_ffmpeg, id3v2_tag
 from helpers.sources import write_tar
 
 from asrscale.common import cli
@@ -31,6 +32,8 @@ from asrscale.data.index import read_index
 from asrscale.data.tars import MAX_MEMBER_BYTES
 
 FORMATS = {"wav": "WAV", "flac": "FLAC", "mp3": "MP3", "ogg": "OGG", "aiff": "AIFF", "au": "AU", "w64": "W64"}
+# ffmpeg's names of the container and the encoder, by the extension.
+OF_FFMPEG = {"m4a": ("mp4", "aac"), "aac": ("adts", "aac"), "wv": ("wv", "wavpack"), "tta": ("tta", "tta")}
 TABLES = {
     "a.csv": 'filename,text,up_votes\nc.wav,one two,3\nc.wav,"three, four",\nc.wav,five,1\n',
     "b.tsv": 'client_id\tpath\tsentence\tup_votes\nann\tc.wav\tone two\t2\nbob\tc.wav\tthree "four"\t\n',
@@ -81,21 +84,48 @@ def run_build(*flags: object) -> tuple[int, str]:
             return int(end.code or 0), stderr.getvalue()
 
 
-def write_damaged_recordings(folder: Path, count: int, rng: np.random.Generator) -> Path:
-    """Recordings of all formats in turn, each damaged; returns their table."""
+def intact_recordings() -> dict[str, bytes]:
+    """A recording in each of many encodings, by the extension of its file."""
     sound = speak("bad dog age", 0)
-    intact: dict[str, bytes] = {}
-    for kind, format in FORMATS.items():
-        buffer = io.BytesIO()
-        soundfile.write(buffer, sound, 16_000, format=format)
-        intact[kind] = buffer.getvalue()
+    at_48khz = np.repeat(sound, 3)
+    return {
+        **{kind: encoded(sound, 16_000, format) for kind, format in FORMATS.items()},
+        "bare.mp3": encoded_by_ffmpeg(sound, 16_000, "mp3", "libmp3lame", {"write_xing": "0", "id3v2_version": "0"}),
+        "opus": encoded_by_ffmpeg(at_48khz, 48_000, "ogg", "libopus"),
+        "webm": encoded_by_ffmpeg(at_48khz, 48_000, "webm", "libopus"),
+        **{kind: encoded_by_ffmpeg(sound, 16_000, *how) for kind, how in OF_FFMPEG.items()},
+    }
 
-    kinds = list(FORMATS)
+
+def recombined(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
+    """A recording joined with another or itself, cut off, or with tags before, between and behind."""
+    size = int(2 ** rng.uniform(0, 17))
+    tags = [b"", bytes(size), id3v2_tag(size), apev2_tag(size), apev2_tag(size, has_header=False), b"TAG" + bytes(125)]
+    before, between, behind = (tags[rng.integers(len(tags))] for _ in range(3))
+    match rng.integers(0, 4):
+        case 0:
+            return data + between + data
+        case 1:
+            return before + data + other + behind
+        case 2:
+            return before + data[: int(rng.integers(0, len(data)))] + between + data
+        case _:
+            return before + data[: int(rng.integers(0, len(data)))] + behind
+
+
+def write_damaged_recordings(folder: Path, count: int, rng: np.random.Generator) -> Path:
+    """Recordings of all encodings in turn, each damaged, recombined, or both; returns their table."""
+    intact = intact_recordings()
+    kinds = list(intact)
     lines = ["filename,text"]
     for number in range(count):
         kind = kinds[number % len(kinds)]
-        (folder / f"{number}.{kind}").write_bytes(damaged(intact[kind], rng))
-        lines.append(f"{number}.{kind},bad dog {number}")
+        other = kinds[rng.integers(len(kinds))]
+        content = intact[kind] if rng.random() < 1 / 3 else recombined(intact[kind], intact[other], rng)
+        is_damaged = content is intact[kind] or rng.random() < 1 / 3
+        name = f"{number}.{other if rng.random() < 0.05 else kind}"
+        (folder / name).write_bytes(damaged(content, rng) if is_damaged else content)
+        lines.append(f"{name},bad dog {number}")
     table = folder / "a.csv"
     table.write_text("\n".join(lines) + "\n")
     return table
@@ -238,7 +268,7 @@ def kind_of_error(error: str) -> str:
 
 def main() -> None:
     seed = int(sys.argv[1]) if sys.argv[1:] else 0
-    for fuzz, count in ((fuzz_recordings, 2_100), (fuzz_tables, 500), (fuzz_tars, 5_000)):
+    for fuzz, count in ((fuzz_recordings, 5_000), (fuzz_tables, 500), (fuzz_tars, 5_000)):
         with tempfile.TemporaryDirectory() as folder:
             found = fuzz(Path(folder), count, seed=seed)
         counts = ", ".join(f"{name} {number}" for name, number in found.most_common())

@@ -25,7 +25,8 @@ MAY_IMPORT = {
 
 # Libraries with an interface wide enough that only the named modules should know it.
 OWNERS = {
-    "ctypes": {"corpus.demo_voice"},
+    "av": {"speech.ffmpeg"},
+    "ctypes": {"common.c_stderr", "corpus.demo_voice"},
     "deepspeed": {"training.engine"},
     "espeakng_loader": {"corpus.demo_voice"},
     "fire": {"common.cli"},
@@ -37,7 +38,7 @@ OWNERS = {
     "peft": {"model.lora"},
     "pyarrow": {"corpus.source_parquet", "data.catalog", "data.index"},
     "safetensors": {"model.export", "training.checkpoint"},
-    "soundfile": {"speech.decoding", "speech.encoding", "corpus.demo_clip"},
+    "soundfile": {"speech.libsndfile", "speech.encoding", "corpus.demo_clip"},
     "soxr": {"speech.pcm", "corpus.demo_clip"},
     "tqdm": {"common.progress"},
     "wandb": {"training.tracking"},

@@ -13,7 +13,7 @@ from asrscale.corpus.payload import SEGMENT_TOLERANCE_SECONDS
 from asrscale.corpus.recordings import AudioRoot, open_audio
 from asrscale.corpus.rows import Row
 from asrscale.corpus.segments import LENGTH_COLUMN, OFFSET_COLUMN
-from asrscale.speech.decoding import probe_seconds
+from asrscale.speech.parts import probe_seconds
 
 FIRST_ROWS = 1_000  # among which segments are looked for
 

@@ -11,7 +11,7 @@ from asrscale.corpus.hours import choose_hours
 from asrscale.corpus.recordings import AudioRoot, open_audio
 from asrscale.corpus.rows import Row
 from asrscale.corpus.split_spool import Split
-from asrscale.speech.decoding import probe_seconds
+from asrscale.speech.parts import probe_seconds
 
 SECONDS_PER_HOUR = 3600
 

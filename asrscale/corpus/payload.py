@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from asrscale.common.errors import AudioError
+from asrscale.corpus.channel import channel_of
 from asrscale.corpus.checks import Rules, check_audio, check_markup, check_pair, check_text
 from asrscale.corpus.recordings import AudioRoot, open_audio
 from asrscale.corpus.rows import Row
-from asrscale.speech.decoding import Source, decode, probe_seconds
+from asrscale.speech.blocks import Source
+from asrscale.speech.decoding import count_channels, decode
 from asrscale.speech.encoding import Codec, encode
 from asrscale.speech.normalisation import normalise
-from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, resample, to_pcm16
+from asrscale.speech.parts import probe_seconds
+from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, Waveform, resample, to_pcm16
 
 # What the audio is stored as: encoded anew, the `original` bytes of its file, or `in_place` in a tar that exists.
 Storage: TypeAlias = Codec | Literal["original", "in_place"]
@@ -61,17 +64,23 @@ def make_payload(row: Row, audio_root: AudioRoot, rules: Rules, codec: Storage) 
     if codec == "original" or codec == "in_place":
         return _keep_bytes(row, source, text, rules)
     start_seconds, seconds = _segment_of(row, source)
-    pcm = _decode_checked(source, text, rules, start_seconds, seconds)
+    channel = channel_of(row, source)
+    waveform, rate_hz = decode(source, rules.max_seconds, start_seconds, seconds, channel=channel)
+    pcm = _check_pcm(waveform, rate_hz, text, rules)
     return Payload(extension=codec, audio=encode(pcm, codec), num_samples=len(pcm), text=text)
 
 
 def _keep_bytes(row: Row, source: str | io.BytesIO, text: str, rules: Rules) -> Payload:
     """Returns a payload whose audio has the bytes of the recording; it is decoded for the checks only."""
     audio = Path(source).read_bytes() if isinstance(source, str) else source.getvalue()
-    num_samples = len(_decode_checked(io.BytesIO(audio), text, rules))
+    content = io.BytesIO(audio)
+    channel = channel_of(row, content)
+    num_samples = len(_check_pcm(*decode(content, rules.max_seconds, channel=channel), text, rules))
     surplus_seconds = num_samples / SAMPLE_RATE_HZ - (row.seconds or math.inf)
     if row.start_seconds or surplus_seconds > SEGMENT_TOLERANCE_SECONDS:
         raise AudioError("segment: a part of its recording, which can only be stored whole: give a --codec")
+    if channel is not None and count_channels(content) > 1:
+        raise AudioError("channel: one of its recording's, which can only be stored with the others: give a --codec")
     return Payload(extension=_extension_of(row), audio=audio, num_samples=num_samples, text=text)
 
 
@@ -86,8 +95,6 @@ def _segment_of(row: Row, source: Source) -> tuple[float, float | None]:
     if start_seconds or not row.seconds:
         return start_seconds, seconds
     length_seconds = probe_seconds(source)
-    if isinstance(source, io.BytesIO):
-        source.seek(0)
     tolerance_seconds = SEGMENT_TOLERANCE_SECONDS if row.start_seconds is None else 0.0
     is_longer = length_seconds > row.seconds + tolerance_seconds
     return 0.0, row.seconds if is_longer else None
@@ -99,15 +106,12 @@ def _extension_of(row: Row) -> str:
     return extension if _AUDIO_EXTENSION.fullmatch(extension) else "audio"
 
 
-def _decode_checked(
-    source: Source, text: str, rules: Rules, start_seconds: float = 0.0, seconds: float | None = None
-) -> Pcm:
-    """Returns a recording, or the part of it from `start_seconds` on, at 16 kHz.
+def _check_pcm(waveform: Waveform, rate_hz: int, text: str, rules: Rules) -> Pcm:
+    """Returns a decoded recording (T,) at 16 kHz.
 
     Raises:
         AudioError: `text` cannot be learned from it; the message is `reason: detail`.
     """
-    waveform, rate_hz = decode(source, rules.max_seconds, start_seconds, seconds)
     check_audio(waveform)
     pcm = to_pcm16(resample(waveform, rate_hz))
     check_pair(text, len(pcm), rules)

@@ -1,131 +1,104 @@
-"""The bytes of audio files to samples. Owns soundfile.
+"""A recording to samples: whole or a part of it, one channel or the mean of all.
 
-Shape legend: T samples.
+Shape legend: T samples, C channels.
 """
 
 import io
 import math
-import os
-import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TypeAlias
 
 import numpy as np
-import soundfile
 
 from asrscale.common.errors import AudioError
+from asrscale.speech.blocks import TRUNCATION_TOLERANCE_FRAMES, Block, Frames, Source, UnknownFormatError, truncated
+from asrscale.speech.libsndfile import read_stored_pcm16
+from asrscale.speech.parts import read_blocks
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, Waveform, resample, resampling_stream, to_pcm16
 
-Source: TypeAlias = str | os.PathLike[str] | io.BytesIO
+PAYLOAD_MAX_SECONDS = 86_400.0  # of a day: those that a build admits are far shorter
+
+# The mean of C channels that have nothing to do with each other has 1/C of their power. Less than this share is left of
+# channels that are each other's opposite, as a microphone or mixer makes them that is wired the wrong way round.
+MIN_POWER_OF_MEAN = 0.01
 
 # What names of recordings end in, in lower case: where a recording is told from other files by its name.
 AUDIO_EXTENSIONS = (
-    *(
-        "flac",
-        "wav",
-        "mp3",
-        "ogg",
-        "opus",
-        "oga",
-        "aiff",
-        "aif",
-        "aifc",
-        "au",
-        "snd",
-        "caf",
-        "w64",
-        "rf64",
-        "sph",
-        "nist",
-    ),
-    *(
-        "m4a",
-        "m4b",
-        "aac",
-        "alac",
-        "mp4",
-        "webm",
-        "weba",
-        "mka",
-        "mkv",
-        "3gp",
-        "amr",
-        "awb",
-        "wma",
-        "ac3",
-        "eac3",
-        "dts",
-    ),
-    *("wv", "ape", "tta", "spx", "mp2", "mpga", "gsm", "vox"),
+    *("flac", "wav", "mp3", "ogg", "opus", "oga", "aiff", "aif", "aifc", "au", "snd", "caf", "w64", "rf64"),
+    *("sph", "nist", "gsm", "vox", "m4a", "m4b", "aac", "alac", "mp4", "mov", "webm", "weba", "mka", "mkv", "3gp"),
+    *("amr", "awb", "wma", "ac3", "eac3", "dts", "wv", "ape", "tta", "spx", "mp2", "mpga", "g722"),
 )
 
-# Beyond lie damaged headers, and resampling filters of absurd length.
-MIN_RATE_HZ = 1_000
-MAX_RATE_HZ = 1_000_000
+_EMPTY = "empty: holds no samples"
 
-# How many frames of those that its header promises a sound mp3 may lack: real Common Voice clips lack 270, and an
-# encoder may pad by one mp3 frame of 1,152 samples at either end.
-TRUNCATION_TOLERANCE_FRAMES = 2 * 1_152
-
-MAX_TAG_BYTES = 8_192  # what may follow the end of a recording, or come before an mp3's first frame
-STREAMED_CHUNK_BYTES = 0x7FFF_0000  # programs that write wav to a pipe leave a placeholder above this for the length
-PAYLOAD_MAX_SECONDS = 86_400.0  # of a day: those that a build admits are far shorter
-
-# So many are decoded at a time (22 s of 48 kHz), so that a header with a wrong length cannot make us allocate that.
-BLOCK_FRAMES = 1 << 20
-
-# The line of libsndfile's log for a wav or aiff that ends early, in bytes: "data : 192000 (should be 95978)".
-_SHORT_CHUNK = re.compile(r"\b(?:data|SSND) : (\d+) \(should be (\d+)\)")
-
-# The line of its log for a wav that goes on after its last chunk.
-_SURPLUS = re.compile(r"Unknown chunk marker \(\w+\) at position (\d+)")
-
-# In the first frame of an mp3: flags that it counts its frames (1) and bytes (2), the frames, and the bytes.
-_XING = re.compile(rb"(?:Xing|Info)\0\0\0[\x03\x07\x0b\x0f].{4}(.{4})", re.DOTALL)
+_STORING_FORMATS = (b"RIFF", b"fLaC")  # what files begin with that may hold 16-bit samples as they are
 
 
 def decode(
-    source: Source, max_seconds: float, start_seconds: float = 0.0, seconds: float | None = None
+    source: Source,
+    max_seconds: float,
+    start_seconds: float = 0.0,
+    seconds: float | None = None,
+    *,
+    channel: int | None = None,
 ) -> tuple[Waveform, int]:
-    """Decodes a recording, or a segment of it that is exact to the frame.
+    """Decodes a recording, or a segment of it that is exact to the sample.
 
     Args:
-        source: In any format that libsndfile reads: wav, flac, mp3, ogg, opus and others.
+        source: In any format that libsndfile or ffmpeg reads.
         max_seconds: Of what is decoded; no more is ever held in memory.
         start_seconds: Where the segment begins.
         seconds: How long the segment is; None is to the end of the recording.
+        channel: Which of the channels, from 0; None for their mean.
 
     Returns:
-        The mean of the channels, float32 (T,) in about [-1, 1], and its own sample rate in Hz.
+        The samples, float32 (T,) in about [-1, 1], and the recording's own sample rate in Hz.
 
     Raises:
-        AudioError: `category: detail`; unreadable, truncated (ogg, opus and an mp3 without a Xing header do not say how
-            long they should be), longer than its header says, empty, or too long.
+        AudioError: `category: detail`; unreadable, truncated (some formats do not say how long they should be), longer
+            than its header says, empty, too long, without that channel, or of channels that cancel each other out.
     """
-    with _opened(source) as file:
-        blocks = list(_read_blocks(file, max_seconds, start_seconds, seconds))
-        waveform = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        return waveform, int(file.samplerate)
+    end_seconds = math.inf if seconds is None else start_seconds + seconds
+    pieces: list[Waveform] = []
+    frames = 0
+    rate_hz = 0
+    for piece, rate_hz in _read_mono(source, start_seconds, end_seconds, channel):
+        frames += len(piece)
+        if frames > max_seconds * rate_hz:
+            raise AudioError(f"too long: more than {max_seconds:g} s")
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces), rate_hz
+
+
+def count_channels(source: Source) -> int:
+    """Returns how many channels a recording has, by its beginning.
+
+    Raises:
+        AudioError: `category: detail`; unreadable, or empty.
+    """
+    for block in read_blocks(source):
+        return int(block.samples.shape[1])
+    raise AudioError(_EMPTY)
 
 
 def decode_long(source: Source) -> Pcm:
     """Returns the 16-bit samples (T,) at 16 kHz of a recording of any length, in at most 230 MB of memory for an hour.
 
-    They are those of `decode`, `resample` and `to_pcm16`, computed block by block.
+    They are those of `decode`, `resample` and `to_pcm16`, computed block by block. The bytes of an mp3 may come on top.
 
     Raises:
         AudioError: As `decode` does, and `non-finite`.
     """
     pieces: list[Pcm] = []
-    with _opened(source) as file:
-        rate_hz = int(file.samplerate)
-        stream = resampling_stream(rate_hz)
-        for block in _read_blocks(file, math.inf):
-            if not np.isfinite(block).all():
-                raise AudioError("non-finite: holds NaN or infinite samples")
-            resampled = block if rate_hz == SAMPLE_RATE_HZ else stream.resample_chunk(block)
-            pieces.append(to_pcm16(resampled))
+    stream = None
+    for piece, rate_hz in _read_mono(source, 0.0, math.inf, channel=None):
+        if not np.isfinite(piece).all():
+            raise AudioError("non-finite: holds NaN or infinite samples")
+        if rate_hz == SAMPLE_RATE_HZ:
+            pieces.append(to_pcm16(piece))
+            continue
+        stream = stream or resampling_stream(rate_hz)
+        pieces.append(to_pcm16(stream.resample_chunk(piece)))
+    if stream:
         rest = stream.resample_chunk(np.empty(0, np.float32), last=True)
         pieces.append(to_pcm16(rest))
     return np.concatenate(pieces)
@@ -137,140 +110,95 @@ def decode_payload(data: bytes) -> Pcm:
     Raises:
         AudioError: The bytes are damaged.
     """
-    with _opened(io.BytesIO(data)) as file:
-        if (file.samplerate, file.channels, file.subtype) == (SAMPLE_RATE_HZ, 1, "PCM_16"):
-            return _read_pcm16(file)
+    stored = _read_stored(data)
+    if stored is not None:
+        return stored
     waveform, rate_hz = decode(io.BytesIO(data), PAYLOAD_MAX_SECONDS)
     return to_pcm16(resample(waveform, rate_hz))
 
 
-def probe_seconds(source: Source) -> float:
-    """Returns how long a recording is by its header.
+def _read_stored(data: bytes) -> Pcm | None:
+    """Returns the samples of a payload that stores what we want; None for any other."""
+    if data[:4] not in _STORING_FORMATS:
+        return None
+    try:
+        return read_stored_pcm16(data)
+    except UnknownFormatError:  # another decoder may know it
+        return None
+
+
+def _read_mono(
+    source: Source, start_seconds: float, end_seconds: float, channel: int | None
+) -> Iterator[tuple[Waveform, int]]:
+    """Yields the samples of one channel, or of the mean of all, piece by piece, and their rate in Hz.
 
     Raises:
-        AudioError: It cannot be opened.
+        AudioError: As `decode` does.
     """
-    with _opened(source) as file:
-        return float(file.frames / file.samplerate)
-
-
-@contextmanager
-def _opened(source: Source) -> Iterator[soundfile.SoundFile]:
-    """Opens a recording; an error that libsndfile or soundfile raises for it becomes an AudioError of one line."""
-    try:
-        with soundfile.SoundFile(source) as file:
-            # Otherwise soundfile seeks to the position it is at after each read: 3 % of an mp3's decoding.
-            file.seekable = lambda: False
-            if not MIN_RATE_HZ <= file.samplerate <= MAX_RATE_HZ:
-                raise AudioError(f"unreadable: a sample rate of {file.samplerate:,} Hz")
-            yield file
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: soundfile takes *.raw for headerless audio
-        detail = getattr(error, "error_string", "") or str(error)
-        raise AudioError(f"unreadable: {' '.join(detail.split())}") from error
-
-
-def _read_pcm16(file: soundfile.SoundFile) -> Pcm:
-    """Reads all samples of a file that stores what we want, without a detour over floats."""
-    pcm: Pcm = file.read(file.frames, dtype="int16")
-    if len(pcm) != file.frames or not len(pcm):
-        raise AudioError(f"truncated: {len(pcm):,} of {file.frames:,} samples could be decoded")
-    return pcm
-
-
-def _read_blocks(
-    file: soundfile.SoundFile, max_seconds: float, start_seconds: float = 0.0, seconds: float | None = None
-) -> Iterator[Waveform]:
-    """Yields what `decode` returns, piece by piece, and raises the same errors."""
-    rate_hz = int(file.samplerate)
-    start = round(start_seconds * rate_hz)
-    end = int(file.frames) if seconds is None else round((start_seconds + seconds) * rate_hz)
-
-    position = _seek_towards(file, start)
+    rate_hz = 0
     frames = 0
-    while position < end:
-        block = file.read(min(BLOCK_FRAMES, end - position), dtype="float32", always_2d=True)
-        if not len(block):
+    missing_frames = 0.0
+    mean_power = 0.0
+    channel_power = 0.0
+    for block in read_blocks(source, start_seconds, end_seconds):
+        _check_same_rate(block, rate_hz)
+        rate_hz = block.rate_hz
+        wanted, missing_frames = _cut(block, start_seconds, end_seconds)
+        if len(wanted):
+            mono = _to_mono(wanted, channel)
+            frames += len(mono)
+            if channel is None and wanted.shape[1] > 1:
+                mean_power += float(np.vdot(mono, mono))
+                channel_power += float(np.vdot(wanted, wanted)) / wanted.shape[1]
+            yield mono, rate_hz
+        if missing_frames <= 0:
             break
-        wanted = block[max(0, start - position) :]
-        position += len(block)
-        frames += len(wanted)
-        if frames > max_seconds * rate_hz:
-            raise AudioError(f"too long: more than {max_seconds:g} s")
-        yield wanted[:, 0] if file.channels == 1 else wanted.mean(axis=1)
 
-    _check_end(file, frames, missing_frames=end - position, is_segment=seconds is not None)
+    is_segment = end_seconds < math.inf
+    _check_found(frames, missing_frames if is_segment else 0, is_segment=is_segment)
+    if mean_power < MIN_POWER_OF_MEAN * channel_power:
+        raise AudioError("opposite phases: its channels cancel each other out: choose one in a column named channel")
 
 
-def _check_end(file: soundfile.SoundFile, frames: int, missing_frames: int, *, is_segment: bool) -> None:
-    """Raises AudioError where a recording turned out truncated, longer than its header says, or empty.
+def _check_same_rate(block: Block, rate_hz: int) -> None:
+    """Raises AudioError where a block has another sample rate than those before it, if there were any."""
+    if rate_hz and block.rate_hz != rate_hz:
+        seconds = block.start / rate_hz
+        rates = f"from {rate_hz:,} to {block.rate_hz:,} Hz"
+        raise AudioError(f"unreadable: its sample rate changes {rates} after {seconds:.2f} s: convert it to one rate")
+
+
+def _cut(block: Block, start_seconds: float, end_seconds: float) -> tuple[Frames, float]:
+    """Returns what of a block belongs to a segment, (T, C), and how many samples are missing behind the block."""
+    start = round(start_seconds * block.rate_hz)
+    end = math.inf if end_seconds == math.inf else round(end_seconds * block.rate_hz)
+    first = max(0, start - block.start)
+    last = min(len(block.samples), max(0, end - block.start))
+    return block.samples[first : int(last)], end - block.end
+
+
+def _to_mono(samples: Frames, channel: int | None) -> Waveform:
+    """Returns one channel of samples (T, C), or the mean of all; raises AudioError where there is no such channel."""
+    channels = samples.shape[1]
+    if channel is not None:
+        if channel >= channels:
+            raise AudioError(f"channel: the row asks for number {channel} of its {channels}, counted from 0")
+        return samples[:, channel]
+    if channels == 1:
+        return samples[:, 0]
+    mean: Waveform = samples.mean(axis=1)
+    return mean
+
+
+def _check_found(frames: int, missing_frames: float, *, is_segment: bool) -> None:
+    """Raises AudioError where a recording has no samples, or a segment lacks some.
 
     Args:
-        file: Read to its end, or to that of the segment.
-        frames: How many were read.
-        missing_frames: How many fewer than were expected.
-        is_segment: Do not compare the whole recording with the lengths in bytes that its headers give.
+        frames: How many were found.
+        missing_frames: How many fewer than a segment should have.
+        is_segment: Whether it is a segment.
     """
-    log = "" if is_segment else _libsndfile_log(file)
-    missing_frames = max(missing_frames, _frames_missing_by(log, file.channels))
-    if missing_frames > TRUNCATION_TOLERANCE_FRAMES:
-        raise AudioError(f"truncated: {frames:,} of {frames + missing_frames:,} frames could be decoded")
-
-    surplus_bytes = 0 if is_segment else _surplus_bytes(file, log)
-    if surplus_bytes > MAX_TAG_BYTES:
-        raise AudioError(f"longer than its header says: it goes on for {surplus_bytes:,} bytes")
-
+    if missing_frames > TRUNCATION_TOLERANCE_FRAMES and frames:
+        raise truncated(frames, frames + int(missing_frames))
     if not frames:
-        raise AudioError("empty: holds no samples")
-
-
-def _seek_towards(file: soundfile.SoundFile, frame: int) -> int:
-    """Seeks to a frame, or stays at the beginning where that would not be exact; returns the position.
-
-    Frames of an mp3 after a seek may be decoded without the bits that frames before them keep for them, and are wrong.
-    """
-    if not frame or file.format == "MP3":
-        return 0
-    return int(file.seek(min(frame, file.frames)))
-
-
-def _libsndfile_log(file: soundfile.SoundFile) -> str:
-    """Returns what libsndfile logged about a file; of an mp3 it logs nothing of use."""
-    return "" if file.format == "MP3" else str(file.extra_info)
-
-
-def _frames_missing_by(log: str, channels: int) -> int:
-    """Returns about how many frames a wav or aiff lacks of those that its header promises, exact at 16 bits."""
-    short = _SHORT_CHUNK.search(log)
-    if not short:
-        return 0
-    promised_bytes = int(short[1])
-    found_bytes = int(short[2])
-    if promised_bytes > STREAMED_CHUNK_BYTES:
-        return 0
-    return (promised_bytes - found_bytes) // (2 * channels)
-
-
-def _surplus_bytes(file: soundfile.SoundFile, log: str) -> int:
-    """Returns how many bytes of a wav or mp3 follow those that its headers count.
-
-    libsndfile stops there without an error. Returns 0 for other formats, and for an mp3 without a Xing header.
-    """
-    if file.format == "MP3":
-        head, size_bytes = _head_and_size(file)
-        xing = _XING.search(head)
-        return size_bytes - xing.start() - int.from_bytes(xing[1]) if xing else 0
-    unknown = _SURPLUS.search(log)
-    if unknown:
-        _, size_bytes = _head_and_size(file)
-        return size_bytes - int(unknown[1])
-    return 0
-
-
-def _head_and_size(file: soundfile.SoundFile) -> tuple[bytes, int]:
-    """Returns the first MAX_TAG_BYTES of an open recording, and its size in bytes."""
-    if isinstance(file.name, io.BytesIO):
-        data = file.name.getvalue()
-        return data[:MAX_TAG_BYTES], len(data)
-    with open(file.name, "rb", buffering=0) as content:
-        head = content.read(MAX_TAG_BYTES)
-        return head, content.seek(0, os.SEEK_END)
+        raise AudioError("truncated: the recording ends before the segment begins" if is_segment else _EMPTY)

@@ -9,7 +9,8 @@ import soundfile
 from helpers.audio import encoded, sine
 
 from asrscale.common.errors import AudioError
-from asrscale.speech import decoding, encoding, pcm
+from asrscale.speech import decoding, encoding, libsndfile, parts, pcm
+from asrscale.speech.blocks import TRUNCATION_TOLERANCE_FRAMES
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 
@@ -24,7 +25,7 @@ def test_every_format_rate_and_channel_count(tmp_path: Path, format: str, rate_h
     for source in (path, str(path), io.BytesIO(path.read_bytes())):
         waveform, rate = decoding.decode(source, max_seconds=2)
         assert (rate, waveform.dtype.name, waveform.ndim) == (rate_hz, "float32", 1)
-        assert abs(len(waveform) - rate_hz) <= decoding.TRUNCATION_TOLERANCE_FRAMES
+        assert abs(len(waveform) - rate_hz) <= TRUNCATION_TOLERANCE_FRAMES
         assert np.abs(np.abs(waveform).max() - 0.5) < 0.05
 
 
@@ -36,7 +37,7 @@ def test_channels_are_averaged() -> None:
 
 @pytest.mark.parametrize(
     ("format", "reason"),
-    [("WAV", "truncated"), ("AIFF", "truncated"), ("MP3", "truncated"), ("FLAC", "unreadable")],
+    [("WAV", "truncated"), ("AIFF", "truncated"), ("MP3", "truncated"), ("FLAC", "truncated")],
 )
 def test_half_a_file_is_refused(format: str, reason: str) -> None:
     data = encoded(sine(300, 48_000, 2), 48_000, format)
@@ -59,9 +60,8 @@ def halved_header(data: bytes, name: bytes) -> bytes:
 
 def test_a_recording_longer_than_its_header_says_is_refused_and_tags_at_its_end_are_not() -> None:
     mp3, wav = (encoded(sine(300, 48_000, 8), 48_000, format) for format in ("MP3", "WAV"))
-    for data in (mp3 + mp3, mp3 + mp3[: len(mp3) // 2], halved_header(wav, b"data")):
-        with pytest.raises(AudioError, match=r"^longer than its header says: it goes on for [\d,]+ bytes$"):
-            decoding.decode(io.BytesIO(data), 20)
+    with pytest.raises(AudioError, match=r"^longer than its header says: it goes on for [\d,]+ bytes$"):
+        decoding.decode(io.BytesIO(halved_header(wav, b"data")), 20)
     tag = b"LIST" + (20_000).to_bytes(4, "little") + b"INFO" + bytes(19_996)
     for data in (mp3, mp3 + b"TAG" + bytes(125), wav, wav + tag, wav + bytes(1_000)):
         assert len(decoding.decode(io.BytesIO(data), 20)[0]) == 8 * 48_000
@@ -75,7 +75,7 @@ def test_common_voice_mp3s_whose_header_is_a_little_off() -> None:
         waveform, rate = decoding.decode(clip, 20)
         promised = soundfile.info(clip).frames
         assert rate == 48_000
-        assert 0 < promised - len(waveform) <= decoding.TRUNCATION_TOLERANCE_FRAMES
+        assert 0 < promised - len(waveform) <= TRUNCATION_TOLERANCE_FRAMES
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_paths_that_hold_no_recording(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("format", ["WAV", "FLAC", "MP3", "OGG"])
 def test_too_long_is_refused_and_the_limit_itself_is_not(format: str) -> None:
     data = encoded(sine(300, 16_000, 2), 16_000, format)
-    assert len(decoding.decode(io.BytesIO(data), 2.2)[0]) >= 32_000 - decoding.TRUNCATION_TOLERANCE_FRAMES
+    assert len(decoding.decode(io.BytesIO(data), 2.2)[0]) >= 32_000 - TRUNCATION_TOLERANCE_FRAMES
     with pytest.raises(AudioError, match=r"^too long: more than 1\.5 s"):
         decoding.decode(io.BytesIO(data), 1.5)
     if format in ("WAV", "FLAC"):
@@ -172,16 +172,16 @@ def test_the_probed_length_is_the_decoded_one() -> None:
     for format in ("WAV", "FLAC", "MP3", "OGG"):
         data = encoded(sine(300, 44_100, 2), 44_100, format)
         waveform, rate = decoding.decode(io.BytesIO(data), 20)
-        assert decoding.probe_seconds(io.BytesIO(data)) == pytest.approx(len(waveform) / rate, abs=0.06)
+        assert parts.probe_seconds(io.BytesIO(data)) == pytest.approx(len(waveform) / rate, abs=0.06)
     with pytest.raises(AudioError, match=r"^unreadable: "):
-        decoding.probe_seconds(io.BytesIO(b"no audio"))
+        parts.probe_seconds(io.BytesIO(b"no audio"))
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 44_100])
 def test_a_long_recording_is_the_same_in_blocks(rate_hz: int, monkeypatch: pytest.MonkeyPatch) -> None:
     data = encoded(np.random.default_rng(0).uniform(-0.5, 0.5, (3 * rate_hz, 2)), rate_hz, "FLAC")
     whole = pcm.to_pcm16(pcm.resample(*decoding.decode(io.BytesIO(data), 20)))
-    monkeypatch.setattr(decoding, "BLOCK_FRAMES", 1_000)
+    monkeypatch.setattr(libsndfile, "BLOCK_FRAMES", 1_000)
     assert np.array_equal(decoding.decode_long(io.BytesIO(data)), whole) and len(whole) == 48_000
 
 
