@@ -40,10 +40,10 @@ from asrscale.corpus import payload
 
 decode = payload.decode
 
-def deadly(source, *limits):
+def deadly(source, *limits, **options):
     if str(source).endswith("deadly.wav"):
         os.abort()
-    return decode(source, *limits)
+    return decode(source, *limits, **options)
 
 payload.decode = deadly
 if __name__ == "__main__":
