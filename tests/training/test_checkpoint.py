@@ -244,7 +244,10 @@ def test_what_fails_after_a_checkpoint_is_whole_is_no_failed_save(
     for step in (1, 2, 3):
         assert save(*engine_and_recognizer, tmp_path, keep=1, step=step, best_step=1, best=(0.1,)) is None
     found = {path.name for path in folder.glob("step-*")}
-    assert found == {"step-00000000.dropped", "step-00000001", "step-00000003"} and newest(tmp_path).name == "step-00000003"
+    assert (
+        found == {"step-00000000.dropped", "step-00000001", "step-00000003"}
+        and newest(tmp_path).name == "step-00000003"
+    )
     assert (folder / "best").read_text() == "step-00000001\n"
 
 
