@@ -11,9 +11,11 @@ from pathlib import Path
 from asrscale.common import cli, distributed
 from asrscale.common.errors import CliError
 from asrscale.common.shard_cache import Cache
-from asrscale.data.index import read_index
+from asrscale.data.index import Index, read_index
 from asrscale.model.pretrained import load_recognizer
+from asrscale.model.recognizer import Recognizer
 from asrscale.results.report import ReportFiles, data_set_name, evaluate_data_sets
+from asrscale.speech.normalisation import name_rules
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,22 @@ def run(options: EvaluateOptions) -> None:
             cache=Cache(options.cache_dir, options.cache_bytes) if options.cache_dir else None,
         )
     if world.is_main:
-        for index in indexes.values():
-            print(*index.notes, sep="\n", end="\n" if index.notes else "", file=sys.stderr)
+        for folder, index in indexes.items():
+            for note in [*index.notes, *_other_rules(recognizer, folder, index)]:
+                print(note, file=sys.stderr)
         print(report)
+
+
+def _other_rules(recognizer: Recognizer, folder: str, index: Index) -> list[str]:
+    """Returns a line where the model was trained on transcripts that were normalised in another way than these."""
+    trained_on = recognizer.text_rules
+    if trained_on is None or set(index.text_rules) == {trained_on}:
+        return []
+    of_data = "; ".join(dict.fromkeys(map(name_rules, index.text_rules)))
+    return [
+        f"{folder}: its transcripts are normalised as {of_data}, those that the model was trained on as "
+        f"{name_rules(trained_on)}: some errors may be these differences"
+    ]
 
 
 def _check(options: EvaluateOptions, folders: Iterable[str]) -> None:

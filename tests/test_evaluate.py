@@ -10,6 +10,7 @@ from asrscale.common.errors import CliError
 from asrscale.evaluate import EvaluateOptions, run
 from asrscale.model.building import build_recognizer
 from asrscale.model.recognizer import Recognizer
+from asrscale.speech.normalisation import TextRules
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -78,3 +79,15 @@ def test_the_command_writes_all_of_it(
     both = (str(tone_shards / "valid"), str(tone_shards / "train"))
     with pytest.raises(CliError, match="--html is a page of one data set"):
         run(EvaluateOptions(model="nowhere", data=both, html="page.html"))
+
+
+def test_a_model_and_data_that_are_normalised_in_different_ways_are_said(
+    tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    model = build_recognizer("tiny", "abc", seed=5)
+    model.record_text_rules(TextRules(language="tr"))
+    model.save(tmp_path / "model")
+    words = ["--model", tmp_path / "model", "--data", tone_shards / "valid"]
+    done = run_command(sys.executable, "-m", "asrscale.evaluate", *words)
+    assert done.returncode == 0, done.stderr
+    assert "normalised as any language, those that the model was trained on as tr: some errors may be" in done.stderr

@@ -31,7 +31,7 @@ OWNERS = {
     "espeakng_loader": {"corpus.demo_voice"},
     "fire": {"common.cli"},
     "fsspec": {"common.storage"},
-    "huggingface_hub": {"model.hub", "model.quiet"},
+    "huggingface_hub": {"common.checkpoint_files", "model.hub", "model.quiet"},
     "jinja2": {"common.html"},
     "jiwer": {"results.metrics"},
     "matplotlib": {"training.metrics_plot"},

@@ -41,7 +41,9 @@ class ShardOptions:
     max_hours: float | None = setting(
         None, help="take so many hours of all; lengths are spread as they are among all rows"
     )
-    vocab: str | None = setting(None, help="checkpoint folder or vocab.json: clips it cannot learn from are rejected")
+    vocab: str | None = setting(
+        None, help="checkpoint folder, Hugging Face id or vocab.json: clips it cannot learn from are rejected"
+    )
     seed: int = setting(42, help="decides the split, and what goes into which shard")
     min_seconds: float = setting(0.1, help="shorter clips are rejected")
     max_seconds: float = setting(20.0, help="longer clips are rejected, never cut")

@@ -46,7 +46,9 @@ def plan_build(options: ShardOptions, spool: IO[bytes]) -> list[Split]:
         CliError: --csv, --vocab or --filter is wrong, a source cannot be read, or no row is left for a split.
     """
     files = source_files(options.csv)
-    rules = read_rules(options.min_seconds, options.max_seconds, options.vocab)
+    rules = read_rules(
+        options.min_seconds, options.max_seconds, options.vocab, (options.transcripts.language or "").lower()
+    )
     splits: list[Split] = []
     for name, path in files.items():
         splits += _splits_of_source(path, name=name, options=options, rules=rules, spool=spool)

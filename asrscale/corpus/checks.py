@@ -3,20 +3,23 @@
 Shape legend: T samples.
 """
 
-import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from asrscale.common.checkpoint_files import checkpoint_json
 from asrscale.common.errors import AudioError, CliError
 from asrscale.speech.frames import WAV2VEC2_STEM, ConvStem, frames_needed
 from asrscale.speech.markup import find_markup
-from asrscale.speech.normalisation import NEUTRAL, TextRules
+from asrscale.speech.normalisation import NEUTRAL, TextRules, labels_in
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Waveform
-from asrscale.speech.vocabulary import Vocabulary, read_vocabulary
+from asrscale.speech.vocabulary import Vocabulary
+from asrscale.speech.vocabulary_files import read_vocabulary
 
 # Share of full scale, -60 dB: any microphone that recorded a voice also recorded more noise than that.
 SILENT_PEAK = 1e-3
@@ -57,40 +60,40 @@ class Rules:
     @property
     def fingerprint(self) -> str:
         """A hash of the rules; dataset.json records it as `vocab_sha256`, so its spelling must not change."""
+        is_spaced = self.vocabulary is not None and self.vocabulary.spaced
+        phones = " of phones" if is_spaced else ""
         spelled = (
             f"Rules(min_seconds={self.min_seconds!r}, max_seconds={self.max_seconds!r}, "
-            f"vocabulary={self.vocabulary!r}, kernels={self.stem.kernels!r}, strides={self.stem.strides!r})"
+            f"vocabulary={self.vocabulary!r}{phones}, kernels={self.stem.kernels!r}, strides={self.stem.strides!r})"
         )
         return sha256(spelled.encode()).hexdigest()
 
 
-def read_rules(min_seconds: float, max_seconds: float, checkpoint: str | None) -> Rules:
+def read_rules(min_seconds: float, max_seconds: float, checkpoint: str | None, language: str = "") -> Rules:
     """Returns the rules for a model.
 
     Args:
         min_seconds: As in `Rules`.
         max_seconds: As in `Rules`.
-        checkpoint: The model's local folder, or its vocab.json; None for a model that is yet to be built.
+        checkpoint: The model's folder, its Hugging Face id, or its vocab.json; None for one that is yet to be built.
+        language: Which language of a vocabulary for many.
 
     Raises:
         CliError: The vocab.json, or the config.json beside it, cannot be used.
     """
     if checkpoint is None:
         return Rules(min_seconds=min_seconds, max_seconds=max_seconds)
-    vocab_file = Path(checkpoint, "vocab.json") if os.path.isdir(checkpoint) else Path(checkpoint)
-    vocabulary = read_vocabulary(str(vocab_file))
+    vocabulary = read_vocabulary(checkpoint, language)
+    folder = str(Path(checkpoint).parent) if os.path.isfile(checkpoint) else checkpoint
     try:
-        stem = _read_stem(vocab_file.with_name("config.json"))
+        stem = _read_stem(checkpoint_json(folder, "config.json"))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CliError(f"--vocab {checkpoint}: its config.json cannot be read: {error}") from error
     return Rules(min_seconds=min_seconds, max_seconds=max_seconds, vocabulary=vocabulary, stem=stem)
 
 
-def _read_stem(config_file: Path) -> ConvStem:
-    """Returns the convolutions of a checkpoint's config.json; stock wav2vec2's where it or they are missing."""
-    if not config_file.exists():
-        return WAV2VEC2_STEM
-    config = json.loads(config_file.read_bytes())
+def _read_stem(config: Mapping[str, Any]) -> ConvStem:
+    """Returns the convolutions of a checkpoint's configuration; stock wav2vec2's where they are missing."""
     return ConvStem(
         kernels=tuple(config.get("conv_kernel", WAV2VEC2_STEM.kernels)),
         strides=tuple(config.get("conv_stride", WAV2VEC2_STEM.strides)),
@@ -142,9 +145,10 @@ def check_pair(text: str, num_samples: int, rules: Rules) -> None:
     seconds = num_samples / SAMPLE_RATE_HZ
     if seconds < rules.min_seconds:
         raise AudioError(f"too short: {seconds:.3f} s")
-    if len(text) > seconds * MAX_CHARACTERS_PER_SECOND:
-        raise AudioError(f"too fast: {len(text) / seconds:.0f} characters a second")
-    labels = rules.vocabulary.encode(text) if rules.vocabulary else text
+    characters = len(labels_in(text, rules.text))
+    if characters > seconds * MAX_CHARACTERS_PER_SECOND:
+        raise AudioError(f"too fast: {characters / seconds:.0f} characters a second")
+    labels = rules.vocabulary.encode(text) if rules.vocabulary else labels_in(text, rules.text)
     needed = frames_needed(labels)
     frames = rules.stem.num_frames(num_samples)
     if needed > frames:

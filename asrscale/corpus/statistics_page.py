@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from asrscale.common.html import Block, bars, histogram, table, write_page
 from asrscale.corpus.statistics import FolderStatistics, SharedContent, Statistics
-from asrscale.corpus.text_options import describe_rules
 from asrscale.data.index import Index, read_index
 from asrscale.data.players import PLAYERS, players
 from asrscale.data.source_columns import UNKNOWN, columns_of_source
+from asrscale.speech.normalisation import describe_rules
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 GROUPS = ("accent", "accents", "age", "gender", "speaker")  # as Common Voice names them

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from asrscale.corpus.rejects import format_counts
 from asrscale.corpus.statistics import FolderStatistics, SharedContent, Statistics, read_statistics
 from asrscale.corpus.statistics_page import write_statistics_page
-from asrscale.corpus.text_options import describe_rules
+from asrscale.speech.normalisation import describe_rules
 
 SHOWN_MARKUP = 10  # different annotations and tags of a folder
 

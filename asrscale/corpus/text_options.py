@@ -10,7 +10,7 @@ from asrscale.common.errors import CliError
 from asrscale.corpus.row_filter import parse_filter, row_matches
 from asrscale.corpus.rows import Row
 from asrscale.speech.languages import check_language, is_language
-from asrscale.speech.normalisation import TextRules, steps_of
+from asrscale.speech.normalisation import TextRules
 from asrscale.speech.numbers import check_can_spell
 
 # Where a corpus says itself which language it is in; the first is Common Voice's.
@@ -92,12 +92,6 @@ def text_rules(options: TextOptions, read_rows: Callable[[], Iterable[Row]], fil
         numbers=options.numbers,
     )
     return replace(rules, markup="keep") if form != "words" else rules
-
-
-def describe_rules(rules: TextRules) -> str:
-    """Returns the language and the steps of normalisation as one line."""
-    steps = ", ".join(steps_of(rules)).replace("_", " ")
-    return f"transcripts: {rules.language or 'any language'}: {steps}"
 
 
 def _language_of_corpus(read_rows: Callable[[], Iterable[Row]], filter: str | None) -> str:

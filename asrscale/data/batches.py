@@ -106,7 +106,7 @@ def silence(
     """Returns silence, which empty passes and rehearsals run.
 
     Args:
-        vocabulary: Its unknown token stands for every label.
+        vocabulary: One of its tokens stands for every label.
         count: Rows of the batch.
         num_samples: Samples of each row.
         num_labels: Labels of each row.
@@ -115,7 +115,7 @@ def silence(
         utterances=NO_IDS,
         waveforms=torch.zeros(count, num_samples, dtype=torch.int16),
         num_samples=torch.full((count,), num_samples),
-        labels=torch.full((count, num_labels), vocabulary.unknown_id),
+        labels=torch.full((count, num_labels), vocabulary.any_label_id),
         num_labels=torch.full((count,), num_labels),
     )
 

@@ -14,7 +14,8 @@ from asrscale.model.pretrained import check_finite, load_pretrained
 from asrscale.model.processors import checkpoint_processor, new_processor
 from asrscale.model.quiet import quiet_huggingface
 from asrscale.model.recognizer import Recognizer
-from asrscale.speech.vocabulary import Vocabulary, build_vocabulary, read_vocabulary
+from asrscale.speech.vocabulary import Vocabulary, build_vocabulary
+from asrscale.speech.vocabulary_files import read_vocabulary
 
 
 @quiet_huggingface()
@@ -24,6 +25,7 @@ def build_recognizer(
     *,
     seed: int = 0,
     vocab: str | None = None,
+    spaced: bool = False,
     attention: str = "auto",
     mask_time_prob: float = 0.0,
     mask_feature_prob: float = 0.0,
@@ -35,8 +37,9 @@ def build_recognizer(
         name: A name of `ARCHITECTURES`, a Hugging Face id, or a model folder.
         characters: The characters of the training transcripts, for a model without a vocabulary of its own.
         seed: Seeds the weights that are drawn at random; torch's global generator is seeded with it.
-        vocab: `shards` builds a vocabulary from `characters`, else the path of a vocab.json; a trained head keeps its
-            rows of the characters that are in both. None keeps the checkpoint's own.
+        vocab: `shards` builds a vocabulary from `characters`, else the path of a vocab.json, a model folder or a hub's
+            id; a trained head keeps its rows of the characters that are in both. None keeps the checkpoint's own.
+        spaced: Whether `characters` are labels such as phones, between spaces in the transcripts.
         attention: The implementation; see `asrscale.model.attention`.
         mask_time_prob: Above 0, SpecAugment over time is wanted, so that the model needs its mask vector; the masks
             themselves are drawn in `asrscale.model.regularisation`.
@@ -47,21 +50,22 @@ def build_recognizer(
         CliError: The model cannot be found, its vocabulary is not usable, or a weight that is kept is not finite.
     """
     settings = _training_settings(attention, mask_time_prob, mask_feature_prob, dropout)
-    requested = _requested_vocabulary(vocab, characters)
+    own = build_vocabulary(characters, spaced=spaced)
+    requested = _requested_vocabulary(vocab, own)
     torch.manual_seed(seed)
     if name in ARCHITECTURES:
-        return _build_from_architecture(name, requested or build_vocabulary(characters), settings)
-    recognizer = _load_checkpoint(name, characters, requested, settings)
+        return _build_from_architecture(name, requested or own, settings)
+    recognizer = _load_checkpoint(name, requested, own, settings)
     check_finite(recognizer.model, name)
     return recognizer
 
 
-def _requested_vocabulary(vocab: str | None, characters: Iterable[str]) -> Vocabulary | None:
+def _requested_vocabulary(vocab: str | None, of_shards: Vocabulary) -> Vocabulary | None:
     """Returns the vocabulary that `--vocab` names, or None where it does not ask for one."""
     if vocab is None:
         return None
     if vocab == "shards":
-        return build_vocabulary(characters)
+        return of_shards
     return read_vocabulary(vocab)
 
 
@@ -73,14 +77,14 @@ def _build_from_architecture(name: str, vocabulary: Vocabulary, settings: dict[s
 
 
 def _load_checkpoint(
-    name: str, characters: Iterable[str], requested: Vocabulary | None, settings: dict[str, Any]
+    name: str, requested: Vocabulary | None, of_shards: Vocabulary, settings: dict[str, Any]
 ) -> Recognizer:
-    """Returns a checkpoint with its own head, or with one for the requested vocabulary or that of `characters`."""
+    """Returns a checkpoint with its own head, or with one for the requested vocabulary or that of the shards."""
     settings["dtype"] = torch.float32  # a checkpoint's own may be bf16, in which nothing is trained
     config = load_pretrained(Wav2Vec2Config, name)
     own = checkpoint_processor(name, config)
     if own is None:
-        return _load_with_new_head(name, config, requested or build_vocabulary(characters), settings)
+        return _load_with_new_head(name, config, requested or of_shards, settings)
     processor, vocabulary = own
     model = make_padding_invariant(load_pretrained(Wav2Vec2ForCTC, name, **settings))
     recognizer = Recognizer(model, processor, vocabulary)

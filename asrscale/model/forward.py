@@ -9,6 +9,7 @@ from transformers import Wav2Vec2ForCTC
 
 from asrscale.model.padding import standardise
 from asrscale.model.recognizer import Recognizer
+from asrscale.speech.ctc_text import text_of_path
 from asrscale.speech.pcm import PCM_SCALE
 
 WAVEFORM_EPSILON = 1e-7  # what transformers' Wav2Vec2FeatureExtractor adds to the variance of a waveform
@@ -60,5 +61,8 @@ def greedy_texts(recognizer: Recognizer, logits: Tensor, num_frames: Tensor) -> 
     The best path has the likeliest token of each frame. It is found on the device, and only token ids are copied.
     """
     paths = logits.argmax(-1).cpu()
-    tokenizer = recognizer.processor.tokenizer
-    return [tokenizer.decode(path[:frames].tolist()) for path, frames in zip(paths, num_frames.tolist(), strict=True)]
+    vocabulary = recognizer.vocabulary
+    return [
+        text_of_path(path[:frames].tolist(), vocabulary)
+        for path, frames in zip(paths, num_frames.tolist(), strict=True)
+    ]

@@ -1,9 +1,12 @@
 """The README.md of an exported model folder, as the Hugging Face hub reads it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from asrscale.speech.languages import short_code
+from asrscale.speech.normalisation import TextRules, describe_rules
 
 TEMPLATE = """---
 library_name: transformers
@@ -12,7 +15,7 @@ tags:
 - wav2vec2
 - ctc
 - asrscale
-{base_model_line}---
+{language_lines}{base_model_line}---
 
 # {model} fine-tuned with asrscale
 
@@ -24,8 +27,10 @@ tags:
 | word error rate | {wer:.2%} |
 | character error rate | {cer:.2%} |
 
-Greedy CTC decoding of 16 kHz mono audio, no language model; transcripts and hypotheses were compared in lower case
-without punctuation.
+Greedy CTC decoding of 16 kHz mono audio, no language model. Transcripts were normalised before training, and hypotheses
+before they were compared with them:
+
+{transcripts}
 
 ```python
 import soundfile, transformers
@@ -46,6 +51,7 @@ print(recognise({{"raw": audio, "sampling_rate": sample_rate_hz}})["text"])
 def model_card(
     settings: dict[str, Any],
     *,
+    text_rules: Sequence[TextRules],
     train_hours: float,
     train_utterances: int,
     valid_utterances: int,
@@ -56,6 +62,7 @@ def model_card(
 
     Args:
         settings: Of the run, each with its value: `train`, `valid`, `model`, `push_to_hub` and all others.
+        text_rules: How the transcripts of the training data are normalised; each is named once.
         train_hours: Audio in the training data.
         train_utterances: Utterances in the training data.
         valid_utterances: Utterances that the rates are of.
@@ -64,6 +71,8 @@ def model_card(
     """
     model = settings["model"]
     return TEMPLATE.format(
+        language_lines=_language_lines(text_rules),
+        transcripts="\n".join(f"- {describe_rules(rules)}" for rules in dict.fromkeys(text_rules)),
         base_model_line=_base_model_line(model),
         model=model,
         train_folders=_list_folders(settings["train"]),
@@ -76,6 +85,12 @@ def model_card(
         exported_model=settings["push_to_hub"] or "PATH_OF_THIS_FOLDER",
         settings=json.dumps(settings, indent=2, ensure_ascii=False),
     )
+
+
+def _language_lines(text_rules: Iterable[TextRules]) -> str:
+    """Returns the card's `language` entry, which the hub wants without regions; "" where no language is known."""
+    codes = dict.fromkeys(short_code(rules.language) for rules in text_rules if rules.language)
+    return "".join(["language:\n", *(f"- {code}\n" for code in codes)]) if codes else ""
 
 
 def _base_model_line(model: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
+from asrscale.common.checkpoint_files import may_be_hub_id
 from asrscale.common.errors import CliError
 from asrscale.model.architectures import ARCHITECTURES
 from asrscale.model.freezing import freeze_feature_encoder
@@ -50,7 +51,7 @@ def load_pretrained(kind: type[Any], name: str, **settings: Any) -> Any:
     Raises:
         CliError: Nothing has that name, it cannot be loaded, or it is no wav2vec2.
     """
-    if not Path(name).exists() and not _may_be_hub_id(name):
+    if not Path(name).exists() and not may_be_hub_id(name):
         architectures = ", ".join(ARCHITECTURES)
         raise CliError(
             f"--model {name}: no such folder, and neither an id such as facebook/wav2vec2-base-960h nor one of the "
@@ -64,8 +65,3 @@ def load_pretrained(kind: type[Any], name: str, **settings: Any) -> Any:
     if model_type != "wav2vec2":
         raise CliError(f"--model {name} is a {model_type} model, not wav2vec2")
     return loaded
-
-
-def _may_be_hub_id(name: str) -> bool:
-    """Whether a name has the form of an id such as facebook/wav2vec2-base, and not that of a path."""
-    return name.count("/") == 1 and name[0] not in "./~"

@@ -8,19 +8,28 @@ import json
 import tempfile
 from pathlib import Path
 
-from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
-from transformers.utils import cached_file
+from transformers import (
+    Wav2Vec2Config,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2PhonemeCTCTokenizer,
+    Wav2Vec2Processor,
+)
 
 from asrscale.common.errors import CliError
 from asrscale.model.quiet import quiet_huggingface
 from asrscale.model.reasons import short_reason
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
-from asrscale.speech.vocabulary import Vocabulary, vocabulary_from_dict
+from asrscale.speech.vocabulary import Vocabulary
+from asrscale.speech.vocabulary_files import checkpoint_vocabulary
 
 
 @quiet_huggingface()
 def checkpoint_processor(name: str, config: Wav2Vec2Config) -> tuple[Wav2Vec2Processor, Vocabulary] | None:
-    """Returns the processor and vocabulary that came with a checkpoint, or None where it has no vocabulary.
+    """Returns the vocabulary that came with a checkpoint, and a processor for it; None where it has no vocabulary.
+
+    The tokenizer is a new one with the same ids: what settings such as `clean_up_tokenization_spaces` would change in a
+    text is not passed on to the exported model.
 
     Args:
         name: A Hugging Face id, or a model folder.
@@ -29,30 +38,17 @@ def checkpoint_processor(name: str, config: Wav2Vec2Config) -> tuple[Wav2Vec2Pro
     Raises:
         CliError: The vocabulary cannot be loaded or does not fit the head, or the model is for another sample rate.
     """
-    tokenizer = _load_tokenizer(name)
-    if tokenizer is None:
-        return None
-    vocabulary = vocabulary_from_dict(
-        tokenizer.get_vocab(),
-        blank=tokenizer.pad_token,
-        unknown=tokenizer.unk_token,
-        word_delimiter=tokenizer.word_delimiter_token,
-    )
-    _check_fits_head(name, vocabulary, config)
-    extractor = _load_feature_extractor(name, config)
-    return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer), vocabulary
-
-
-def _load_tokenizer(name: str) -> Wav2Vec2CTCTokenizer | None:
-    """Returns a checkpoint's tokenizer, or None where it has no vocab.json."""
     try:
-        # A vocab.json that exists but cannot be downloaded must not count as missing: that would reset the head. So
-        # this raises in that case, and returns None only where the file does not exist.
-        if cached_file(name, "vocab.json", _raise_exceptions_for_missing_entries=False) is None:
-            return None
-        return Wav2Vec2CTCTokenizer.from_pretrained(name)
+        vocabulary = checkpoint_vocabulary(name)
     except (OSError, TypeError, ValueError) as error:
         raise CliError(f"--model {name}: its vocab.json cannot be loaded: {short_reason(error)}") from error
+    except CliError as error:
+        raise CliError(f"--model {name}: {error}") from error
+    if vocabulary is None:
+        return None
+    _check_fits_head(name, vocabulary, config)
+    extractor = _load_feature_extractor(name, config)
+    return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=_new_tokenizer(vocabulary)), vocabulary
 
 
 def _check_fits_head(name: str, vocabulary: Vocabulary, config: Wav2Vec2Config) -> None:
@@ -84,19 +80,26 @@ def new_processor(vocabulary: Vocabulary, config: Wav2Vec2Config) -> Wav2Vec2Pro
     return Wav2Vec2Processor(feature_extractor=_new_feature_extractor(config), tokenizer=_new_tokenizer(vocabulary))
 
 
-def _new_tokenizer(vocabulary: Vocabulary) -> Wav2Vec2CTCTokenizer:
-    """Returns a tokenizer without <s> and </s>, for which the head has no rows."""
+def _new_tokenizer(vocabulary: Vocabulary) -> Wav2Vec2CTCTokenizer | Wav2Vec2PhonemeCTCTokenizer:
+    """Returns a tokenizer that adds no tokens, for which the head would have no rows."""
     ids = {token: number for number, token in enumerate(vocabulary.tokens)}
-    with tempfile.TemporaryDirectory() as folder:  # the tokenizer only reads from files
+    special: dict[str, str | None] = {
+        "bos_token": None,
+        "eos_token": None,
+        # A token that there has to be, and may be none of the head's: transformers has no vocabulary without it.
+        "unk_token": vocabulary.unknown or vocabulary.blank,
+        "pad_token": vocabulary.blank,
+    }
+    with tempfile.TemporaryDirectory() as folder:  # the tokenizers only read from files
         vocab_file = Path(folder, "vocab.json")
         vocab_file.write_text(json.dumps(ids))
+        if vocabulary.spaced:
+            return Wav2Vec2PhonemeCTCTokenizer(vocab_file, do_phonemize=False, **special)
         return Wav2Vec2CTCTokenizer(
             vocab_file,
-            bos_token=None,
-            eos_token=None,
-            unk_token=vocabulary.unknown,
-            pad_token=vocabulary.blank,
-            word_delimiter_token=vocabulary.word_delimiter,
+            word_delimiter_token=vocabulary.word_delimiter or vocabulary.blank,
+            do_lower_case=vocabulary.lower_cased,
+            **special,
         )
 
 

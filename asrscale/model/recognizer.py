@@ -8,7 +8,10 @@ from transformers import Wav2Vec2ForCTC, Wav2Vec2Processor
 
 from asrscale.model.quiet import quiet_huggingface
 from asrscale.speech.frames import ConvStem
+from asrscale.speech.normalisation import TextRules, rules_from_json
 from asrscale.speech.vocabulary import Vocabulary
+
+_TEXT_RULES = "transcripts"  # an entry of config.json, which transformers keeps
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +27,16 @@ class Recognizer:
         """The geometry of the model's convolutions."""
         config = self.model.config
         return ConvStem(kernels=tuple(config.conv_kernel), strides=tuple(config.conv_stride))
+
+    @property
+    def text_rules(self) -> TextRules | None:
+        """How the transcripts that it was trained on were normalised; None where its configuration does not say."""
+        recorded = getattr(self.model.config, _TEXT_RULES, None)
+        return rules_from_json(recorded) if recorded else None
+
+    def record_text_rules(self, rules: TextRules) -> None:
+        """Has the model's configuration say how the transcripts that it is trained on are normalised."""
+        setattr(self.model.config, _TEXT_RULES, rules.to_json())
 
     @quiet_huggingface()
     def save(self, folder: str | os.PathLike[str]) -> None:

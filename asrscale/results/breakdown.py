@@ -68,7 +68,7 @@ def break_down(index: Index, hypotheses: Iterable[tuple[int, str]]) -> dict[str,
     speakers = tally.members["speaker"][: tally.count]
     return {
         **rates_by_speaker(amounts, speakers),
-        **describe_rules(index.text_rules),
+        **_normalisation(index.text_rules),
         "by": _rates_of_groups(tally),
         "worst": [_describe(one) for one in worst],
     }
@@ -84,7 +84,7 @@ def _new_tally(size: int) -> _Tally:
     )
 
 
-def describe_rules(text_rules: Iterable[TextRules]) -> dict[str, Any]:
+def _normalisation(text_rules: Iterable[TextRules]) -> dict[str, Any]:
     """Returns the languages of transcripts, "" for any, and the steps of their normalisation; each named once."""
     different = dict.fromkeys(text_rules)
     steps = dict.fromkeys(step for rules in different for step in steps_of(rules))

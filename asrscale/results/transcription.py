@@ -24,6 +24,7 @@ from asrscale.data.hashing import Ids
 from asrscale.data.passes import cut_step
 from asrscale.model.forward import count_frames, forward_logits
 from asrscale.model.recognizer import Recognizer
+from asrscale.speech import ctc_text
 from asrscale.speech.decoding import decode_long
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm
 
@@ -57,7 +58,7 @@ def transcribe_files(
         bar: Counts the files.
 
     Yields:
-        `file`, `seconds`, and what `words_of_path` returns.
+        `file`, `seconds`, what `words_of_path` returns, and the `language` of the model's training data, if known.
     """
     group: dict[str, Pcm] = {}
     for file in files:
@@ -87,7 +88,9 @@ def _transcribe_group(
         return
     paths = best_paths(list(group.values()), recognizer, cap_seconds, bar)
     for (file, pcm), path in zip(group.items(), paths, strict=True):
-        yield {"file": file, "seconds": len(pcm) / SAMPLE_RATE_HZ, **words_of_path(path, recognizer)}
+        row = {"file": file, "seconds": len(pcm) / SAMPLE_RATE_HZ, **words_of_path(path, recognizer)}
+        language = recognizer.text_rules.language if recognizer.text_rules else ""
+        yield row | ({"language": language} if language else {})
 
 
 def best_paths(recordings: Sequence[Pcm], recognizer: Recognizer, cap_seconds: float, bar: Progress) -> list[list[int]]:
@@ -159,16 +162,18 @@ def cut_windows(pcm: Pcm, stride: int) -> list[Window]:
 def words_of_path(path: list[int], recognizer: Recognizer) -> dict[str, Any]:
     """Returns the `text` of a path, and its `words`: each its `word`, `start_seconds` and `end_seconds`."""
     frame_seconds = recognizer.stem.stride_samples / SAMPLE_RATE_HZ
-    decoded = recognizer.processor.tokenizer.decode(path, output_word_offsets=True)
-    words = [
-        {
-            "word": found["word"],
-            "start_seconds": _to_seconds(found["start_offset"], frame_seconds),
-            "end_seconds": _to_seconds(found["end_offset"], frame_seconds),
-        }
-        for found in decoded.word_offsets
-    ]
-    return {"text": decoded.text, "words": words}
+    words = ctc_text.words_of_path(path, recognizer.vocabulary)
+    return {
+        "text": " ".join(word.text for word in words),
+        "words": [
+            {
+                "word": word.text,
+                "start_seconds": _to_seconds(word.start_frame, frame_seconds),
+                "end_seconds": _to_seconds(word.end_frame, frame_seconds),
+            }
+            for word in words
+        ],
+    }
 
 
 def _to_seconds(frames: int, frame_seconds: float) -> float:

@@ -18,7 +18,7 @@ _DOTTED_I = regex.compile(f"i{_DOT_ABOVE}+")
 
 # A sigma has another form where a word of several letters ends.
 _FINAL_SIGMA = regex.compile(r"(?<=[\p{Greek}][\p{M}]*)σ(?![\p{L}\p{M}'·])")
-_INNER_SIGMA = regex.compile(r"ς(?=\p{L})")
+_INNER_SIGMA = regex.compile(r"ς(?=[\p{L}'])")
 
 
 def lower_case(text: str, casing: Casing) -> str:

@@ -149,6 +149,20 @@ def steps_of(rules: TextRules) -> dict[str, Step]:
     return steps
 
 
+def describe_rules(rules: TextRules) -> str:
+    """Returns the language and the steps of normalisation as one line."""
+    steps = ", ".join(steps_of(rules)).replace("_", " ")
+    return f"transcripts: {name_rules(rules)}: {steps}"
+
+
+def name_rules(rules: TextRules) -> str:
+    """Returns the language of transcripts and what else is not as usual, such as `de, keep_case`."""
+    others = [
+        name if value is True else f"{name} {value}" for name, value in rules.changes.items() if name != "language"
+    ]
+    return ", ".join([rules.language or "any language", *others])
+
+
 _LOWER_CASE = {"usual": "lower_case", "turkic": "turkic_lower_case", "lithuanian": "lithuanian_lower_case"}
 
 

@@ -9,6 +9,7 @@ from asrscale.data.index import read_shards
 from asrscale.data.run_plan import RunPlan, read_window
 from asrscale.model.recognizer import Recognizer
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
+from asrscale.speech.vocabulary import Vocabulary
 from asrscale.training.config import TrainConfig
 
 SHOWN_CHARACTERS = 5
@@ -29,22 +30,43 @@ def check_data(config: TrainConfig, recognizer: Recognizer, plan: RunPlan, world
 def _check_characters(config: TrainConfig, recognizer: Recognizer, plan: RunPlan, world: World) -> None:
     """Refuses transcripts with too many characters that the vocabulary lacks."""
     vocabulary = recognizer.vocabulary
-    characters = plan.catalog.characters
-    unknown = Counter[str]()
-    for character, count in characters.items():
-        if vocabulary.unknown_characters(character):
-            unknown[character] = count
+    unknown, num_characters = _unknown_characters(vocabulary, plan)
     if not unknown:
         return
 
     worst = ", ".join(f"'{character}' ×{count:,}" for character, count in unknown.most_common(SHOWN_CHARACTERS))
-    share = unknown.total() / characters.total()
+    share = unknown.total() / num_characters
     if share > config.data.max_unknown_fraction:
         raise CliError(
             f"the vocabulary of --model {config.model.model} misses {share:.1%} of the transcripts' characters "
             f"({worst}): correct the transcripts, choose another model, or raise --max_unknown_fraction"
         )
-    print_on_main(world, f"{unknown.total():,} characters become {vocabulary.unknown}: {worst}")
+    became = f"become {vocabulary.unknown}" if vocabulary.unknown else "have no label and are left out"
+    print_on_main(world, f"{unknown.total():,} characters {became}: {worst}")
+
+
+def _unknown_characters(vocabulary: Vocabulary, plan: RunPlan) -> tuple[Counter[str], int]:
+    """Returns how often each character that the vocabulary lacks occurs, and among how many characters.
+
+    By the counts of dataset.json; where tokens have several characters, which may hold one that has no token alone, by
+    the transcripts of the first window that have such a character.
+    """
+    characters = plan.catalog.characters
+    unknown = Counter[str]()
+    for character, count in characters.items():
+        if vocabulary.unknown_characters(character):
+            unknown[character] = count
+    if not unknown or not vocabulary.has_long_tokens:
+        return unknown, characters.total()
+
+    _, window, _ = find_step(plan.steps, 0, seed=plan.seed)
+    texts = [text for index in read_window(plan, window) for text in index.texts.to_pylist()]
+    suspicious = set(unknown)
+    unknown = Counter()
+    for text in texts:
+        if suspicious.intersection(text):
+            unknown.update(vocabulary.unknown_characters(text))
+    return unknown, sum(map(len, texts))
 
 
 def _check_longest_utterance(config: TrainConfig, plan: RunPlan) -> None:

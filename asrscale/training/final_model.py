@@ -42,11 +42,15 @@ def new_recognizer(config: TrainConfig, catalog: Catalog) -> Recognizer:
         catalog.characters,
         seed=config.general.seed,
         vocab=config.model.vocab,
+        spaced=any(rules.form == "characters" for rules in catalog.text_rules),
         attention=config.model.attention,
         mask_time_prob=config.model.mask_time_prob or 0.0,
         mask_feature_prob=config.model.mask_feature_prob or 0.0,
         dropout=config.model.dropout,
     )
+    different_rules = set(catalog.text_rules)
+    if len(different_rules) == 1:
+        recognizer.record_text_rules(different_rules.pop())
     if config.model.lora_rank:
         add_lora(recognizer.model, config.model.lora_rank)
     return recognizer
@@ -145,6 +149,7 @@ def write_results(context: RunContext, result: Evaluation) -> None:
     curves = plot_metrics(folder)
     card = model_card(
         to_dict(context.config),
+        text_rules=catalog.text_rules,
         train_hours=catalog.hours,
         train_utterances=int(catalog.utterances.sum()),
         valid_utterances=result.errors.utterances,

@@ -94,7 +94,10 @@ class ModelSettings:
     """Model and regularisation."""
 
     model: str = setting("facebook/wav2vec2-base-960h", help="Hugging Face id or folder; 'tiny' starts from scratch")
-    vocab: str | None = setting(None, help="shards, or a vocab.json: another vocabulary than the checkpoint's own")
+    vocab: str | None = setting(
+        None,
+        help="shards, or a vocab.json, model folder or Hugging Face id: another vocabulary than the checkpoint's own",
+    )
     attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = setting(
         "auto", help="auto: as transformers does"
     )

@@ -1,13 +1,11 @@
-"""Texts to labels, and which vocabularies are refused."""
+"""Texts to labels, in the form that a vocabulary has."""
 
-import json
 import string
-from pathlib import Path
+import unicodedata
 
 import pytest
 
-from asrscale.common.errors import CliError
-from asrscale.speech.vocabulary import Vocabulary, build_vocabulary, read_vocabulary, vocabulary_from_dict
+from asrscale.speech.vocabulary import Vocabulary, build_vocabulary
 
 UPPER = Vocabulary(("[PAD]", "<s>", "</s>", "[UNK]", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"))
 
@@ -54,60 +52,6 @@ def test_a_blank_of_one_character_never_becomes_a_label() -> None:
     assert vocabulary.unknown_characters("a-a") == {"-": 1}
 
 
-def test_vocabulary_from_dict() -> None:
-    ids = {token: id for id, token in enumerate(UPPER.tokens)}
-    assert vocabulary_from_dict(dict(reversed(ids.items())), "[PAD]", "[UNK]", "|") == UPPER
-
-
-@pytest.mark.parametrize(
-    ("ids", "word"),
-    [
-        ({"[PAD]": 0, "[UNK]": 1, "|": 3}, "0 to 2"),
-        ({"[PAD]": 0, "[UNK]": 1, "|": 1}, "0 to 2"),
-        ({"[PAD]": 1, "[UNK]": 2, "|": 3}, "0 to 2"),
-        ({"<pad>": 0, "[UNK]": 1, "|": 2}, r"'\[PAD\]'"),
-        ({"[PAD]": 0, "<unk>": 1, "|": 2}, r"'\[UNK\]'"),
-        ({"[PAD]": 0, "[UNK]": 1, " ": 2}, r"'\|'"),
-        ({}, r"'\[PAD\]'"),
-    ],
-)
-def test_vocabulary_from_dict_refuses(ids: dict[str, int], word: str) -> None:
-    with pytest.raises(CliError, match=word):
-        vocabulary_from_dict(ids, "[PAD]", "[UNK]", "|")
-
-
-@pytest.mark.parametrize(("blank", "unknown"), [("[PAD]", "[UNK]"), ("<pad>", "<unk>")])
-def test_a_vocab_json_may_have_either_spelling_of_its_special_tokens(blank: str, unknown: str, tmp_path: Path) -> None:
-    path = tmp_path / "vocab.json"
-    path.write_text(json.dumps({blank: 0, unknown: 1, "|": 2, "a": 3}))
-    assert read_vocabulary(str(path)) == Vocabulary((blank, unknown, "|", "a"), blank, unknown)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{", "cannot be read"),
-        ("[1]", "holds no JSON object of tokens and their ids"),
-        ('{"a": "b"}', "holds no JSON object of tokens and their ids"),
-        ('{"a": 0}', r"has no token '<pad>' for blank: add it to its vocab\.json"),
-        (None, "cannot be read"),
-    ],
-)
-def test_a_file_that_is_no_vocabulary_is_refused(content: str | None, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "vocab.json"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(CliError, match=message):
-        read_vocabulary(str(path))
-
-
-def test_an_id_of_the_hub_is_to_be_downloaded_first() -> None:
-    with pytest.raises(CliError, match="as with hf download facebook/wav2vec2-base-960h --local-dir FOLDER, and give"):
-        read_vocabulary("facebook/wav2vec2-base-960h")
-    with pytest.raises(CliError, match=r"no such file\): give the path of a vocab.json$"):
-        read_vocabulary("model/vocab.json")
-
-
 def test_twins_are_found_across_cases_and_by_role() -> None:
     lower = build_vocabulary("ß")
     twins = lower.twins(UPPER)
@@ -119,3 +63,81 @@ def test_twins_are_found_across_cases_and_by_role() -> None:
         "[PAD]": "[PAD]",
     }
     assert lower.tokens.index("ß") not in twins  # its upper case is two letters
+
+
+def spelled(vocabulary: Vocabulary, text: str) -> str:
+    """The tokens of a text's labels, between bars."""
+    return "/".join(vocabulary.tokens[id] for id in vocabulary.encode(text))
+
+
+def vocabulary_of(*texts: str) -> Vocabulary:
+    return Vocabulary((*texts, "|", "[UNK]", "[PAD]"))
+
+
+GERMAN = vocabulary_of(*"'ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÜß")
+TURKISH = vocabulary_of(*"ABCÇDEFGĞHIİJKLMNOÖPRSŞTUÜVYZ")
+DECOMPOSED = vocabulary_of(*sorted(set(unicodedata.normalize("NFD", "aáàeéèẹ́ọ̀bcdn"))))
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "text", "labels"),
+    [
+        (GERMAN, "straße äh", "S/T/R/A/ß/E/|/Ä/H"),  # one small letter does not make the case unknown
+        (UPPER, "maß", "M/A/S/S"),  # no sharp s at all
+        (TURKISH, "ışık", "I/Ş/I/K"),
+        (TURKISH, "istanbul", "İ/S/T/A/N/B/U/L"),
+        (UPPER, "ışık", "[UNK]/[UNK]/[UNK]/K"),  # its I is that of i: the letters must not fall together
+        (UPPER, "istik", "I/S/T/I/K"),
+        (DECOMPOSED, "bẹ́ dé", "b/e/\u0323/\u0301/|/d/e/\u0301"),
+        (DECOMPOSED, "ñ", "[UNK]"),  # one unknown letter, not a letter and an unknown mark
+        (vocabulary_of("e", "é"), "é e\u0301 e", "é/|/é/|/e"),
+        (vocabulary_of("\u09df", "হ"), "হ\u09af\u09bc", "হ/\u09df"),  # not in NFC
+        (vocabulary_of("e\u0301", "t"), "été", "e\u0301/t/e\u0301"),  # one token of two characters
+        (vocabulary_of("’", "a"), "a'a", "a/’/a"),
+        (vocabulary_of("'", "o"), "o\u02bbo", "o/'/o"),
+        (vocabulary_of("׳", "ג"), "ג׳", "ג/׳"),
+        (vocabulary_of("'", '"', "ג", "צ"), "ג׳צ״ג", "ג/'/צ/\"/ג"),
+        (vocabulary_of("σ", "ο"), "οσ ος", "ο/σ/|/ο/σ"),  # no final sigma
+        (vocabulary_of("Σ", "Ο"), "ος", "Ο/Σ"),
+        (vocabulary_of("t", "tʰ", "æ", "æ̃", "a"), "tʰæ̃ta", "tʰ/æ̃/t/a"),
+        (vocabulary_of("C", "H", "CH", "A", "Z"), "chaz", "CH/A/Z"),  # digraphs in capitals
+        (vocabulary_of("c", "ch", "chh"), "chchhc", "ch/chh/c"),
+    ],
+)
+def test_labels_have_the_form_of_the_vocabulary(vocabulary: Vocabulary, text: str, labels: str) -> None:
+    assert spelled(vocabulary, text) == labels
+    unknown = vocabulary.unknown_characters(text)
+    assert unknown.total() == labels.split("/").count("[UNK]")
+
+
+def test_case_is_that_of_most_letters() -> None:
+    assert (GERMAN.case, TURKISH.case, vocabulary_of("A", "B", "ı").case) == ("upper", "upper", "upper")
+    assert vocabulary_of(*string.ascii_lowercase, *"ABC").encode("aA") == [0, 26]  # both are there: as typed
+
+
+def test_phones_between_spaces_are_labels_and_the_space_is_none() -> None:
+    vocabulary = build_vocabulary(["tʃ", "iː", "t"], spaced=True)
+    assert vocabulary.tokens == ("iː", "t", "tʃ", "[UNK]", "[PAD]")
+    assert vocabulary.encode("tʃ iː  t x") == [2, 0, 1, 3]
+    assert vocabulary.unknown_characters("tʃ x x") == {"x": 2}
+    assert vocabulary.twins(build_vocabulary(["t"], spaced=True)) == {1: 0, 3: 1, 4: 2}
+
+
+def test_a_head_without_delimiter_and_unknown_token() -> None:
+    vocabulary = Vocabulary(("你", "好", "[PAD]"), unknown="", word_delimiter="")
+    assert vocabulary.encode("你x好 你") == [0, 1, 0]
+    assert vocabulary.unknown_characters("你x好 你") == {"x": 1, " ": 1}
+    assert (vocabulary.unknown_id, vocabulary.delimiter_id, vocabulary.any_label_id) == (None, None, 0)
+    assert Vocabulary(("[PAD]", "a"), unknown="", word_delimiter="").any_label_id == 1
+
+
+def test_special_tokens_are_no_text() -> None:
+    vocabulary = Vocabulary(("<s>", "</s>", "s", "<", ">", "|", "[UNK]", "[PAD]"), special=("<s>", "</s>"))
+    assert vocabulary.encode("<s>") == [3, 2, 4]
+    assert vocabulary.special_ids == {0, 1, 6}
+
+
+def test_the_representation_is_that_of_former_versions() -> None:
+    """dataset.json hashes it: folders that were built for a checkpoint must not count as built for another."""
+    vocabulary = Vocabulary(("a", "[PAD]"), special=("<s>",), spaced=True, lower_cased=True)
+    assert repr(vocabulary) == "Vocabulary(tokens=('a', '[PAD]'), blank='[PAD]', unknown='[UNK]', word_delimiter='|')"

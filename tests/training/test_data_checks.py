@@ -8,8 +8,10 @@ import pytest
 from helpers.contexts import make_context
 
 from asrscale.common.errors import CliError
+from asrscale.data.index import read_shards
 from asrscale.data.run_plan import RunPlan
 from asrscale.speech.frames import ConvStem
+from asrscale.speech.vocabulary import Vocabulary
 from asrscale.training.config import replace_settings
 from asrscale.training.data_checks import check_data
 from asrscale.training.run_context import RunContext
@@ -41,6 +43,22 @@ def test_few_unknown_characters_are_counted_and_many_refused(
     assert capsys.readouterr().err == "5 characters become [UNK]: 'ß' ×3, '学' ×2\n"
     with pytest.raises(CliError, match=r"--model tiny misses .*% of the transcripts' characters \('ß' ×3, '学' ×2\)"):
         check(context, plan, max_unknown_fraction=0.99 * share)
+
+
+def test_tokens_of_several_characters_are_looked_for_in_the_transcripts(
+    tone_shards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By itself `d` has no token, but `ad`, `od`, `di` and `do` have: the check and the labels are the same code."""
+    context = make_context(tone_shards)
+    tokens = ("a", "b", "e", "g", "i", "o", "u", "ad", "od", "di", "do", "|", "[UNK]", "[PAD]")
+    recognizer = replace(context.recognizer, vocabulary=Vocabulary(tokens))
+    check_data(context.config, recognizer, context.plan, context.world)
+    assert capsys.readouterr().err == ""
+    recognizer = replace(context.recognizer, vocabulary=Vocabulary(tuple(token for token in tokens if token != "do")))
+    texts = read_shards(context.plan.catalog, range(len(context.plan.catalog.shards))).texts.to_pylist()
+    dogs = " ".join(texts).split().count("dog")
+    check_data(replace_settings(context.config, max_unknown_fraction=1.0), recognizer, context.plan, context.world)
+    assert capsys.readouterr().err == f"{dogs:,} characters become [UNK]: 'd' ×{dogs:,}\n"
 
 
 def test_an_utterance_longer_than_a_pass_is_named(tone_shards: Path) -> None:
