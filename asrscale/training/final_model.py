@@ -27,9 +27,9 @@ from asrscale.results.evaluation import Evaluation, evaluate
 from asrscale.results.predictions import predictions, print_damaged, table
 from asrscale.training import checkpoint
 from asrscale.training.config import TrainConfig, to_dict
+from asrscale.training.disk_errors import disk_errors_explained
 from asrscale.training.metrics_plot import plot_metrics
 from asrscale.training.run_context import RunContext
-from asrscale.training.saving import disk_errors_explained
 from asrscale.training.validation import reports_evaluating
 
 EXPORT_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -100,7 +100,7 @@ def export_and_evaluate(context: RunContext, best_step: int | None) -> Evaluatio
     """
     world = context.world
     model_folder = context.folder / "model"
-    with disk_errors_explained(context, str(model_folder)):
+    with disk_errors_explained(context.folder, world, str(model_folder)):
         if world.is_main:
             _export(context, best_step, model_folder)
 
@@ -117,7 +117,7 @@ def export_and_evaluate(context: RunContext, best_step: int | None) -> Evaluatio
         should_stop=reports_evaluating(context.watch),
     )
     path = context.folder / "eval" / "valid.jsonl"
-    with disk_errors_explained(context, str(path)):
+    with disk_errors_explained(context.folder, world, str(path)):
         if world.is_main:
             print_damaged(context.valid, result)
             write_jsonl(path, predictions(context.valid, result.hypotheses()))

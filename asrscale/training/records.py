@@ -19,6 +19,7 @@ from asrscale.common.errors import CliError
 from asrscale.data.loader import Damaged
 from asrscale.data.step_reader import Step
 from asrscale.training.checkpoint import RunState
+from asrscale.training.disk_errors import disk_errors_explained
 from asrscale.training.run_context import RunContext
 from asrscale.training.tracking import METRICS_FILE
 
@@ -36,11 +37,12 @@ def open_records(context: RunContext, steps_done: int) -> int:
         How many damaged utterances are left in the records.
     """
     damaged = 0
-    if context.world.is_main:
-        ledger = context.folder / LEDGER_FOLDER
-        for path in (context.folder / SKIPPED_FILE, *ledger.glob("*.jsonl")):
-            drop_rows_after(path, steps_done)
-        damaged = drop_rows_after(context.folder / QUARANTINE_FILE, steps_done)
+    with disk_errors_explained(context.folder, context.world, "the records of the run"):
+        if context.world.is_main:
+            ledger = context.folder / LEDGER_FOLDER
+            for path in (context.folder / SKIPPED_FILE, *ledger.glob("*.jsonl")):
+                drop_rows_after(path, steps_done)
+            damaged = drop_rows_after(context.folder / QUARANTINE_FILE, steps_done)
     return round(distributed.all_reduce_sum([damaged], context.world)[0])
 
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from asrscale.training import engine as ds
 from asrscale.training.checkpoint import RunState
 from asrscale.training.config import PLACES_OF_DATA, TrainConfig, replace_settings, to_dict, with_regularisation
 from asrscale.training.data_checks import check_data
+from asrscale.training.disk_errors import disk_errors_explained
 from asrscale.training.ds_config import read_ds_config, resolve_ds_config, resolve_precision
 from asrscale.training.final_model import (
     end_together,
@@ -35,14 +36,13 @@ from asrscale.training.final_model import (
 )
 from asrscale.training.loop import fit
 from asrscale.training.memory_plan import advise, plan_memory
-from asrscale.training.memory_rescue import MemoryExhausted, PassCap, open_pass_cap
+from asrscale.training.memory_rescue import RESCUES_FILE, MemoryExhausted, PassCap, open_pass_cap
 from asrscale.training.resume import choose_start
 from asrscale.training.run_context import RunContext
 from asrscale.training.run_folder import describe_environment, locked_run_folder, write_settings
-from asrscale.training.saving import disk_errors_explained
 from asrscale.training.settings import DEMO_DATA
-from asrscale.training.stopping import mark_preempted, unmark_preempted
-from asrscale.training.tracking import open_tracker
+from asrscale.training.stopping import PREEMPTED_FILE, mark_preempted, unmark_preempted
+from asrscale.training.tracking import Tracker, open_tracker
 from asrscale.training.watch import Watch
 
 
@@ -187,7 +187,9 @@ def _open_cap(config: TrainConfig, plan: RunPlan, watch: Watch, world: World) ->
     """The cap on a pass to begin with; the watch compares it with those that other ranks write."""
     settings = to_dict(config) | {"world_size": world.world_size}
     settings = {name: value for name, value in settings.items() if name not in PLACES_OF_DATA}
-    cap = open_pass_cap(Path(config.general.run), settings, config.memory.memory_cap_seconds, plan.longest_samples)
+    folder = Path(config.general.run)
+    with disk_errors_explained(folder, world, RESCUES_FILE):
+        cap = open_pass_cap(folder, settings, config.memory.memory_cap_seconds, plan.longest_samples)
     watch.cap = cap
     return cap
 
@@ -202,8 +204,9 @@ def _cache(config: TrainConfig) -> Cache | None:
 def _train_in_folder(context: RunContext, state: RunState, resumed: Path | None) -> int:
     """Trains from `state`, exports and evaluates, unless all is done already; returns the exit code."""
     is_done = context.is_over(state) and is_complete(context, state.best_step)
-    if context.world.is_main:
-        unmark_preempted(context.folder)
+    with disk_errors_explained(context.folder, context.world, PREEMPTED_FILE):
+        if context.world.is_main:
+            unmark_preempted(context.folder)
     if is_done:
         model_folder = context.folder / "model"
         print_on_main(
@@ -214,13 +217,14 @@ def _train_in_folder(context: RunContext, state: RunState, resumed: Path | None)
         return EXIT_COMPLETE
 
     context.watch.holds_unfinished_run = True
-    if context.world.is_main:
-        withdraw_model(context)
+    with disk_errors_explained(context.folder, context.world, "the model's card"):
+        if context.world.is_main:
+            withdraw_model(context)
     result = _fit_and_evaluate(context, state, resumed)
     if result is None:
         end_together(context, push=False)
         return EXIT_STOPPED
-    with disk_errors_explained(context, "the results"):
+    with disk_errors_explained(context.folder, context.world, "the results"):
         if context.world.is_main:
             write_results(context, result)
     context.watch.holds_unfinished_run = False
@@ -231,18 +235,9 @@ def _train_in_folder(context: RunContext, state: RunState, resumed: Path | None)
 def _fit_and_evaluate(context: RunContext, state: RunState, resumed: Path | None) -> Evaluation | None:
     """Trains from `state`, exports the best model and evaluates it, all of it tracked; None after a request to stop."""
     is_main = context.world.is_main
-    environment = describe_environment(context)
-    with open_tracker(
-        context.folder,
-        project=context.config.tracking.wandb_project,
-        wandb_mode=context.config.tracking.wandb,
-        resume_step=state.step if resumed else None,
-        enabled=is_main,
-        config=to_dict(context.config) | {"deepspeed": context.ds_config, "environment": environment},
-    ) as tracker:
-        with disk_errors_explained(context, "the settings of the run"):
-            if is_main:
-                write_settings(context, environment)
+    with ExitStack() as stack:
+        with disk_errors_explained(context.folder, context.world, "the records of the run"):
+            tracker = stack.enter_context(_open_tracker(context, state, resumed))
         print_on_main(context.world, _opening(context, state))
         try:
             if not context.is_over(state):
@@ -250,12 +245,30 @@ def _fit_and_evaluate(context: RunContext, state: RunState, resumed: Path | None
             context.watch.beat("saving")
             result = export_and_evaluate(context, state.best_step)
         except Stopped:
-            if is_main:
-                mark_preempted(context.folder)
+            with disk_errors_explained(context.folder, context.world, PREEMPTED_FILE):
+                if is_main:
+                    mark_preempted(context.folder)
             return None
         rates = {"final/wer": result.errors.wer, "final/cer": result.errors.cer, "final/loss": result.loss}
         tracker.log(state.step, rates)
         return result
+
+
+@contextmanager
+def _open_tracker(context: RunContext, state: RunState, resumed: Path | None) -> Iterator[Tracker]:
+    """Opens the tracker of a run, after its settings are written."""
+    environment = describe_environment(context)
+    if context.world.is_main:
+        write_settings(context, environment)
+    with open_tracker(
+        context.folder,
+        project=context.config.tracking.wandb_project,
+        wandb_mode=context.config.tracking.wandb,
+        resume_step=state.step if resumed else None,
+        enabled=context.world.is_main,
+        config=to_dict(context.config) | {"deepspeed": context.ds_config, "environment": environment},
+    ) as tracker:
+        yield tracker
 
 
 def _opening(context: RunContext, state: RunState) -> str:

@@ -1,50 +1,18 @@
-"""When a checkpoint is saved, and what happens when it, or what a run writes at its end, cannot be."""
+"""When a checkpoint is saved, and what happens when it cannot be."""
 
-import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from asrscale.common import distributed
 from asrscale.common.errors import CliError
 from asrscale.common.progress import Progress
 from asrscale.training.checkpoint import RunState, save_checkpoint
+from asrscale.training.disk_errors import disk_cure
 from asrscale.training.engine import Engine
 from asrscale.training.meter import Meter
 from asrscale.training.records import sync_records
 from asrscale.training.run_context import RunContext
 from asrscale.training.tracking import Tracker
-
-# What the disk is to blame for: it is full or over a quota, takes no file so large, is read-only or broken.
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
-
-
-@contextmanager
-def disk_errors_explained(context: RunContext, what: str) -> Iterator[None]:
-    """Ends all ranks with one line where the disk does not take `what`, which the main rank writes within.
-
-    A collective, at its end.
-
-    Raises:
-        CliError: The disk did not take it; on all ranks.
-    """
-    problem = None
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        problem = str(error)
-    problem_of_main: str | None = distributed.gather_objects(problem, context.world)[0]
-    if problem_of_main is not None:
-        raise CliError(f"{what} cannot be written ({problem_of_main}): {_cure(context)}")
-
-
-def _cure(context: RunContext) -> str:
-    """What to do about a disk that is full."""
-    return f"make room in {context.folder}, and start again with the same command"
 
 
 @dataclass
@@ -98,7 +66,7 @@ class Saver:
 
         failure = f"step {state.step:,} cannot be saved ({problem}); the checkpoint of step {self.saved.step:,} stands"
         if required:
-            raise CliError(f"{failure}: {_cure(context)}")
+            raise CliError(f"{failure}: {disk_cure(context.folder)}")
         self.failed_saves += 1
         self.tracker.log(state.step, {"run/failed_saves": self.failed_saves})
         self.bar.write(f"warning: {failure}, and the run goes on")
