@@ -25,6 +25,7 @@ from asrscale.memory.pass_cost import run_pass, trace_pass
 from asrscale.memory.tape import Tape
 from asrscale.model.forward import count_frames, forward_logits
 from asrscale.model.recognizer import Recognizer
+from asrscale.model.regularisation import prepare_pass
 from asrscale.training import ds_config
 from asrscale.training import engine as ds
 
@@ -98,6 +99,7 @@ def passes() -> Iterator[str]:
 
 def measured_pass_bytes(real: Recognizer, batch: Batch) -> int:
     """The peak of a pass above the weights."""
+    prepare_pass(masked(real, 0.0), real.model, batch, seed=0, step=0)
     weights_bytes = sum(parameter.numel() * parameter.element_size() for parameter in real.model.parameters())
     run_pass(real, batch, Tape(DEVICE.type, {}))  # what libraries allocate once
     peak_bytes()
@@ -145,6 +147,7 @@ def training(world: World, stage: int, precision: ds_config.Precision) -> str:
     predicted = predicted_bytes(config, sketch, activations_bytes, world) + CUBLAS_BYTES
     engine = ds.initialize(real.model.float().to(world.device), config, weight_decay=0.01, adam_beta2=0.98)
     batch = a_pass()
+    prepare_pass(masked(real, 0.0), real.model, batch, seed=0, step=0)
     losses: list[float] = []
     began = norm = 0.0
     for step in range(STEPS):

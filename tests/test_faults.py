@@ -85,10 +85,16 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     "masks left where the batch is read": (
         "model/regularisation", "torch.from_numpy(time_mask).to(model.device)", "torch.from_numpy(time_mask)",
         "model/test_regularisation.py::test_masks_are_where_the_model_is"),
-    "dropout from the global generator": (
-        "model/regularisation",
-        "generator.manual_seed(int(hash_keys(1, seed, step, first_utterance, _DROPOUT_SALT)[0]))", "pass",
-        "model/test_regularisation.py::test_dropout_is_seeded_by_seed_step_and_first_utterance"),
+    "dropout that depends on the place in the batch": (
+        "model/dropout", "hash_keys(dropout.places, seed, step, int(utterance), _SALT) for utterance in utterances",
+        "hash_keys(dropout.places, seed, step, row, _SALT) for row in range(len(utterances))",
+        "model/test_regularisation.py::test_an_utterance_drops_alike_in_any_pass_and_anew_in_each_step"),
+    "torch's own dropout left on": (
+        "model/dropout", "            module.p = 0.0\n", "",
+        "model/test_regularisation.py::test_an_utterance_drops_alike_in_any_pass_and_anew_in_each_step"),
+    "attention's own dropout left on": (
+        "model/dropout", "            module.dropout = 0.0\n", "",
+        "model/test_regularisation.py::test_an_utterance_drops_alike_in_any_pass_and_anew_in_each_step"),
     "weight decay on weights that wait for the head": (
         "training/optimizer", 'is_trained = group["is_head"] or not head_only',
         "is_trained = True",

@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import REPOSITORY
 from helpers import slurm_cluster
 from helpers.processes import ranks_of, wait_for
 from helpers.slurm_cluster import Cluster, cluster
-from helpers.training import STEPS, assert_same_run, metric, short, weight_difference
+from helpers.training import HELD, STEPS, assert_same_run, hold, is_held, metric, release, short, weight_difference
 
 from asrscale.common.errors import EXIT_STOPPED
 
@@ -45,16 +46,28 @@ def output(run_folder: Path, job: str) -> str:
     return "\n".join(f"== {path.name}\n{path.read_text()}" for path in files if path.exists())
 
 
-def is_training(run_folder: Path) -> Callable[[], bool]:
-    return lambda: (run_folder / "ledger").is_dir()
+def repository_with(train: str, folder: Path) -> Path:
+    """Makes a repository whose launch/train.py is another script of this one."""
+    repository = folder / "repository"
+    (repository / "launch").mkdir(parents=True)
+    (repository / "launch" / "train.py").symlink_to(REPOSITORY / train)
+    for name in ("slurm", "ds_configs"):
+        (repository / name).symlink_to(REPOSITORY / name)
+    return repository
+
+
+def submit_held(slurm: Cluster, shards: Path, run_folder: Path, *flags: object, **named: Any) -> str:
+    """Submits a run that waits in its fifth step until it is asked to stop, or `release` is called."""
+    repository = repository_with(HELD, run_folder.parent)
+    return submit(slurm, shards, run_folder, *flags, repository=repository, **hold(run_folder, step=5), **named)
 
 
 def test_a_requeued_run_goes_on_by_itself_to_the_same_weights(
     slurm: Cluster, undisturbed: Path, tone_shards: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    job = submit(slurm, tone_shards, folder, *short(saves=100), wandb="offline")
-    wait_for(is_training(folder))
+    job = submit_held(slurm, tone_shards, folder, *short(saves=100), wandb="offline")
+    wait_for(is_held(folder))
     slurm.run("scancel", "--batch", "--signal=USR1", job)  # what SLURM does ahead of a preemption and of the time limit
     state = slurm.wait(job)
     said = output(folder, job)
@@ -116,6 +129,7 @@ def by_signal_to_the_ranks(slurm: Cluster, job: str, folder: Path) -> None:
 
 def by_kill_of_a_rank(slurm: Cluster, job: str, folder: Path) -> None:
     os.kill(ranks_of(folder)[-1], signal.SIGKILL)
+    release(folder)  # the other one, which waits for no signal
 
 
 def by_kill_of_srun(slurm: Cluster, job: str, folder: Path) -> None:
@@ -130,8 +144,8 @@ def test_whatever_interrupts_it_the_job_goes_on_to_the_same_weights(
     disturb: Callable[[Cluster, str, Path], None], slurm: Cluster, undisturbed: Path, tone_shards: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    job = submit(slurm, tone_shards, folder, *short())
-    wait_for(is_training(folder))
+    job = submit_held(slurm, tone_shards, folder, *short())
+    wait_for(is_held(folder))
     disturb(slurm, job, folder)
     assert slurm.wait(job) == "COMPLETED", output(folder, job)
     assert slurm.show(job)["Restarts"] == "1"
@@ -142,11 +156,8 @@ def test_whatever_interrupts_it_the_job_goes_on_to_the_same_weights(
 def test_a_job_short_of_memory_goes_on_by_itself_with_shorter_passes(
     slurm: Cluster, undisturbed: Path, tone_shards: Path, tmp_path: Path
 ) -> None:
-    folder, repository = tmp_path / "run", tmp_path / "repository"
-    (repository / "launch").mkdir(parents=True)
-    (repository / "launch" / "train.py").symlink_to(REPOSITORY / "tests" / "ranks" / "short_of_memory.py")
-    for name in ("slurm", "ds_configs"):
-        (repository / name).symlink_to(REPOSITORY / name)
+    folder = tmp_path / "run"
+    repository = repository_with("tests/ranks/short_of_memory.py", tmp_path)
     job = submit(slurm, tone_shards, folder, *short(), repository=repository, OOM="backward 20 1 7 1.7")
     assert slurm.wait(job) == "COMPLETED", output(folder, job)
     assert slurm.show(job)["Restarts"] == "1" and f"srun ended with {EXIT_STOPPED}" in output(folder, job)
@@ -156,8 +167,8 @@ def test_a_job_short_of_memory_goes_on_by_itself_with_shorter_passes(
 @pytest.mark.slow
 def test_a_cancelled_job_saves_and_stays_cancelled(slurm: Cluster, tone_shards: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    job = submit(slurm, tone_shards, folder, *short(saves=100))
-    wait_for(is_training(folder))
+    job = submit_held(slurm, tone_shards, folder, *short(saves=100))
+    wait_for(is_held(folder))
     slurm.run("scancel", job)
     assert slurm.wait(job) == "CANCELLED"
     wait_for(lambda: not ranks_of(folder))
@@ -177,14 +188,16 @@ def test_a_fault_that_comes_back_ends_the_job(slurm: Cluster, tone_shards: Path,
 
 
 @pytest.mark.slow
-def test_the_time_limit_costs_nothing_but_time(slurm: Cluster, tone_shards: Path, tmp_path: Path) -> None:
-    flags = short(saves=1000, steps=500)
-    folders = [tmp_path / "unlimited", tmp_path / "limited"]
-    assert slurm.wait(submit(slurm, tone_shards, folders[0], *flags), 1200) == "COMPLETED"
-    job = submit(slurm, tone_shards, folders[1], *flags, sbatch=("--time=2", "--signal=B:USR1@60"))
-    assert slurm.wait(job, 1200) == "COMPLETED", output(folders[1], job)
-    assert int(slurm.show(job)["Restarts"]) > 0
-    assert_same_run(*folders)
+def test_the_time_limit_costs_nothing_but_time(
+    slurm: Cluster, undisturbed: Path, tone_shards: Path, tmp_path: Path
+) -> None:
+    """The run waits in a step until SLURM sends the signal ahead of the limit."""
+    folder = tmp_path / "run"
+    job = submit_held(slurm, tone_shards, folder, *short(saves=100), sbatch=("--time=3", "--signal=B:USR1@60"))
+    wait_for(is_held(folder))
+    assert slurm.wait(job, 1200) == "COMPLETED", output(folder, job)
+    assert slurm.show(job)["Restarts"] == "1" and "asked to stop" in output(folder, job)
+    assert_same_run(folder, undisturbed)
 
 
 @pytest.mark.slow
@@ -193,9 +206,10 @@ def test_a_lost_node_is_replaced(undisturbed: Path, tone_shards: Path, tmp_path:
     with cluster(tmp_path / "slurm", nodes=3) as slurm:
         if not slurm.namespaces:
             pytest.skip("namespaces are not allowed here: a node's network cannot be cut")
-        job = submit(slurm, tone_shards, folder, *short())
-        wait_for(is_training(folder))
+        job = submit_held(slurm, tone_shards, folder, *short())
+        wait_for(is_held(folder))
         slurm.power_cut("n2")
+        release(folder)  # the other rank, which waits for no signal
         assert slurm.wait(job) == "COMPLETED", output(folder, job)
         shown = slurm.show(job)
     assert (shown["Restarts"], shown["NodeList"]) == ("1", "n[1,3]")

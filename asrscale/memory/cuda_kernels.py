@@ -76,13 +76,6 @@ _SCRATCH: Scratch = {
 }
 
 
-def _cuda_dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Dropout as on CUDA, which keeps a mask of one byte an element; elsewhere the noise is kept in full precision."""
-    if not training or p == 0:
-        return x
-    return torch.native_dropout(x, p, True)[0]
-
-
 def _cuda_attention(
     query: Tensor,
     key: Tensor,
@@ -116,7 +109,6 @@ def _cuda_attention(
 
 
 _AS_CUDA = {
-    functional.dropout: _cuda_dropout,
     functional.scaled_dot_product_attention: _cuda_attention,
 }
 

@@ -19,6 +19,7 @@ from asrscale.data.batches import LABELS_PER_SECOND, Batch
 from asrscale.memory.cuda_kernels import CudaSemantics
 from asrscale.memory.meta_operations import tensor_bytes
 from asrscale.memory.tape import Row, Tape
+from asrscale.model.dropout import draw_keys
 from asrscale.model.forward import count_frames, ctc_losses, forward_logits
 from asrscale.model.padding import SLICE_SAMPLES
 from asrscale.model.recognizer import Recognizer
@@ -174,7 +175,10 @@ def _trace(
     T = batch.waveforms.shape[1]
     F = int(count_frames(recognizer.model, torch.tensor(T)))
     regulariser.time_mask = torch.empty(utterances, F, dtype=torch.bool, device="meta")
+    dropout = regulariser.dropout
+    draw_keys(dropout, batch.utterances, F, torch.device("meta"), seed=0, step=0)
     tape = Tape("meta", semantics.scratch)
+    tape.hold([dropout.frame_keys, dropout.feature_keys])
     with _no_garbage_collection(), _stock_linear(), semantics:
         forward_rows = run_pass(recognizer, batch, tape)
     return _Trace(utterances=utterances, rows=tape.rows, forward_rows=forward_rows)

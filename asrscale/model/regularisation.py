@@ -17,24 +17,25 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
 from asrscale.data.batches import Batch
 from asrscale.data.hashing import hash_keys
+from asrscale.model.dropout import Dropout, attach_dropout, draw_keys
 from asrscale.model.forward import count_frames
 
 # SpecAugment's features are masked in runs of 64 of base's 768, as fairseq's recipes do.
 FEATURE_RUN = 64
 FEATURE_RUN_OF = 768
 
-# Different salts, so that what is drawn of one kind does not repeat in another.
-_DROPOUT_SALT = 31
+# Different salts, unlike that of dropout, so that what is drawn of one kind does not repeat in another.
 _LAYER_SALT = 32
 _MASK_SALT = 33
 
-_NO_UTTERANCE = -1  # the first utterance of an empty pass, for the seed of its dropout
+_NO_UTTERANCE = -1  # the number of each row of an empty pass, for its dropout
 
 
 @dataclass(eq=False)
 class Regulariser:
     """What the hooks of a model do in training; `prepare_pass` sets the masks and layers of each pass."""
 
+    dropout: Dropout
     mask_time_prob: float  # share of frames to mask, as transformers counts it
     mask_feature_prob: float  # share of features to mask
     layerdrop: float  # share of layers to drop
@@ -46,8 +47,11 @@ class Regulariser:
 def attach_regulariser(
     model: Wav2Vec2ForCTC, *, mask_time_prob: float, mask_feature_prob: float, layerdrop: float
 ) -> Regulariser:
-    """Hooks a Regulariser into a model whose own SpecAugment and LayerDrop are off; returns it."""
-    regulariser = Regulariser(mask_time_prob, mask_feature_prob, layerdrop)
+    """Hooks a Regulariser into a model whose own SpecAugment and LayerDrop are off; returns it.
+
+    The model's own dropout is replaced.
+    """
+    regulariser = Regulariser(attach_dropout(model), mask_time_prob, mask_feature_prob, layerdrop)
     inner = model.wav2vec2
 
     def mask(module: nn.Module, _: Any, output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -76,16 +80,16 @@ def attach_regulariser(
 def prepare_pass(regulariser: Regulariser, model: Wav2Vec2ForCTC, batch: Batch, *, seed: int, step: int) -> None:
     """Draws what is random in the next pass.
 
-    Dropout depends on the pass's first utterance, the masks on each utterance, the dropped layers on the step alone.
+    Dropout and the masks depend on each utterance, the dropped layers on the step alone.
 
     Args:
-        regulariser: Gets the masks, on the model's device, and the layers.
-        model: Whose device's generator is seeded, for dropout.
+        regulariser: Gets keys, masks and layers, on the model's device.
+        model: The model that it is attached to.
         batch: The pass.
         seed: The run's seed.
         step: 0-based.
     """
-    _seed_dropout(model.device, batch, seed=seed, step=step)
+    _draw_dropout(regulariser.dropout, model, batch, seed=seed, step=step)
     regulariser.dropped_layers = _draw_layers(
         model.config.num_hidden_layers, regulariser.layerdrop, seed=seed, step=step
     )
@@ -93,11 +97,13 @@ def prepare_pass(regulariser: Regulariser, model: Wav2Vec2ForCTC, batch: Batch, 
         _draw_masks(regulariser, model, batch, seed=seed, step=step)
 
 
-def _seed_dropout(device: torch.device, batch: Batch, *, seed: int, step: int) -> None:
-    first_utterance = int(batch.utterances[0]) if len(batch.utterances) else _NO_UTTERANCE
-    # Not torch.manual_seed, which formats a stack trace at every call.
-    generator = torch.cuda if device.type == "cuda" else torch.default_generator
-    generator.manual_seed(int(hash_keys(1, seed, step, first_utterance, _DROPOUT_SALT)[0]))
+def _draw_dropout(dropout: Dropout, model: Wav2Vec2ForCTC, batch: Batch, *, seed: int, step: int) -> None:
+    """Sets the keys of dropout; the rows of an empty pass, which holds no utterance, have those of number -1."""
+    utterances = batch.utterances
+    if not len(utterances):
+        utterances = np.full(len(batch.num_samples), _NO_UTTERANCE)
+    [padded_frames] = count_frames(model, torch.tensor([batch.waveforms.shape[1]])).tolist()
+    draw_keys(dropout, utterances, padded_frames, model.device, seed=seed, step=step)
 
 
 def _draw_layers(num_layers: int, layerdrop: float, *, seed: int, step: int) -> frozenset[int]:

@@ -26,7 +26,7 @@ from asrscale.model.building import build_meta_recognizer
 from asrscale.model.freezing import checkpoint_activations, freeze_feature_encoder
 from asrscale.model.padding import make_padding_invariant
 from asrscale.model.recognizer import Recognizer
-from asrscale.model.regularisation import Regulariser, attach_regulariser
+from asrscale.model.regularisation import Regulariser, attach_regulariser, prepare_pass
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 # Large enough that activations are more than what libraries allocate for themselves.
@@ -39,7 +39,6 @@ SMALL = dict(
     num_conv_pos_embeddings=32,
     num_conv_pos_embedding_groups=4,
     vocab_size=32,
-    attention_dropout=0.0,
 )
 
 # So short that the stem of every pass runs in several slices; what a pass below one slice takes is overestimated.
@@ -93,14 +92,14 @@ def masked(recognizer: Recognizer, mask_time_prob: float = 1.0) -> Regulariser:
 
 
 class CpuSemantics(CudaSemantics):
-    """What a CPU keeps: dropout's noise in full precision, as meta tensors do, and its own attention."""
+    """What a CPU keeps: its own attention."""
 
     scratch: ClassVar[Scratch] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func == Tensor.all:
             return False
-        if func is functional.scaled_dot_product_attention and not kwargs["dropout_p"]:
+        if func is functional.scaled_dot_product_attention:
             query, key, value = args
             return _cpu_attention(query, key, value, kwargs["attn_mask"], kwargs["scale"])
         return func(*args, **(kwargs or {}))
@@ -150,10 +149,12 @@ class MeasuredPass:
         return max(row.live_bytes for row in self.tape.rows)
 
 
-def measure_pass(real: Recognizer, utterances: int, seconds: float) -> MeasuredPass:
-    """Runs a pass of a model with weights."""
+def measure_pass(real: Recognizer, regulariser: Regulariser, utterances: int, seconds: float) -> MeasuredPass:
+    """Runs a pass of a model with weights and the regulariser that is attached to it."""
     batch = padded_pass(utterances, seconds)
+    prepare_pass(regulariser, real.model, batch, seed=0, step=0)
     tape = Tape("cpu", {})
+    tape.hold([regulariser.dropout.frame_keys, regulariser.dropout.feature_keys])
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         forward_rows = run_pass(real, batch, tape)
     events = profiled.profiler.kineto_results.events()

@@ -3,6 +3,7 @@
 import json
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from conftest import REPOSITORY
@@ -18,13 +19,38 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def launch(ranks: int, shards: Path, run_folder: Path, *flags: object, wandb: str = "off") -> list[str]:
+# For what is done to a run on its way: it waits in a step, whatever the machine's speed, as HOLD says.
+HELD = "tests/ranks/held_train.py"
+
+
+def hold(run_folder: Path, step: int) -> dict[str, str]:
+    """Returns the environment in which HELD waits in a step until it is asked to stop or `release` is called."""
+    return {"HOLD": f"{step} {_released(run_folder)}"}
+
+
+def is_held(run_folder: Path) -> Callable[[], bool]:
+    """Returns a function that tells whether a run that was started with `hold` has come to its step."""
+    return Path(f"{_released(run_folder)}.held").exists
+
+
+def release(run_folder: Path) -> None:
+    """Lets a run go on that was started with `hold`."""
+    _released(run_folder).touch()
+
+
+def _released(run_folder: Path) -> Path:
+    return run_folder.with_name(f"{run_folder.name}.released")
+
+
+def launch(
+    ranks: int, shards: Path, run_folder: Path, *flags: object, wandb: str = "off", script: str = "launch/train.py"
+) -> list[str]:
     """Returns the command of a training run: plain python for one rank, else the deepspeed launcher on a free port."""
     start: list[object] = [sys.executable]
     if ranks > 1:
         start = ["deepspeed", "--num_gpus", ranks, "--master_port", free_port()]
     data = ["--train", shards / "train", "--valid", shards / "valid", "--run", run_folder, "--model", "tiny"]
-    return [str(word) for word in (*start, "launch/train.py", *data, "--wandb", wandb, *flags)]
+    return [str(word) for word in (*start, script, *data, "--wandb", wandb, *flags)]
 
 
 def short(config: object = "ds_configs/zero2.json", saves: int = 4, steps: int = STEPS) -> list[object]:
@@ -40,6 +66,7 @@ def short(config: object = "ds_configs/zero2.json", saves: int = 4, steps: int =
         "save_steps": saves,
         "eval_steps": steps,
         "ledger": "true",
+        "dropout": 0.1,
         "mask_time_prob": 0.2,
         "mask_feature_prob": 0.1,
         "layerdrop": 0.3,

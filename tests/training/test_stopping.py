@@ -18,7 +18,7 @@ from helpers.processes import (
     ranks_of,
     wait_for,
 )
-from helpers.training import STEPS, assert_same_run, launch, metric, short, visited
+from helpers.training import HELD, STEPS, assert_same_run, hold, is_held, launch, metric, short, visited
 
 from asrscale.common.errors import EXIT_STOPPED
 from asrscale.training.stopping import PREEMPTED_FILE, TICK_SECONDS, watching
@@ -54,11 +54,11 @@ def test_a_stop_under_deepspeed_saves_and_the_run_goes_on_to_the_same_weights(
     run_command: Run,
 ) -> None:  # fmt: skip
     folder = tmp_path / "run"
-    words = launch(2, tone_shards, folder, *short(saves=100))
-    process = start(words)
+    words = launch(2, tone_shards, folder, *short(saves=100), script=HELD)
+    process = start(words, **hold(folder, step=5))
     wait_for(lambda: len(ranks_of(folder)) == 2, process)
     rank = ranks_of(folder)[-1]
-    wait_for(lambda: (folder / "ledger").is_dir(), process)  # in its first steps, of which there are few
+    wait_for(is_held(folder), process)
     launch_pid = parent_of(rank)
     pids = {"rank": rank, "launch": launch_pid, "runner": parent_of(launch_pid)}
     os.kill(pids[target], number)
@@ -79,7 +79,8 @@ from asrscale.results import evaluation
 evaluate = evaluation.evaluate
 def stopped(*values, **settings):
     os.kill(os.getpid(), {number})
-    time.sleep(2)
+    while not settings["should_stop"]():
+        time.sleep(0.01)
     return evaluate(*values, **settings)
 evaluation.evaluate = stopped  # before the modules that train import it
 sys.argv = sys.argv[1:]

@@ -186,10 +186,10 @@ def service():
 with open_tracker(Path(sys.argv[1]), project="test", config={}, wandb_mode="offline") as tracker:
     tracker.log(1, {"train/loss": 1.0})
     os.kill(service(), signal.SIGTERM)
-    time.sleep(0.5)
+    while service() is not None:
+        time.sleep(0.01)
     for step in range(2, 12):
         tracker.log(step, {"train/loss": 1.0})
-        time.sleep(0.05)
 """
 
 

@@ -1,0 +1,141 @@
+"""Dropout whose masks are functions of seed, step, utterance, layer and position, on any device and in any batch.
+
+torch draws masks from a generator, element by element of a padded batch: who shares a pass with an utterance, and how
+long its padding is, decides what of it is dropped. Here each element has a hash of its own. Shapes: B utterances of a
+pass, F frames, H features, A attention heads, D features of a head; S places of a model at which something is dropped.
+
+Wav2vec2's dropouts of features are as they were. That of attention drops values, (B, F, A, 1, D), rather than weights:
+for all queries the same, which no fused kernel could do otherwise. What a query gets has the same distribution:
+the sum over frames of weight × value, each frame dropped with a probability of its own.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import Wav2Vec2ForCTC
+from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2Attention
+
+from asrscale.data.hashing import hash_keys
+
+_SALT = 31  # unlike those of SpecAugment and LayerDrop
+
+# So many features at a time have their hashes, of four bytes, in memory.
+SLICE_FEATURES = 1024
+
+_MASK_32_BITS = 0xFFFF_FFFF
+_GOLDEN_RATIO = 0x9E3779B9  # of 32 bits: successive multiples are far apart
+
+
+@dataclass(eq=False)
+class Dropout:
+    """The dropout of a model in training; `draw_keys` sets the keys of each pass."""
+
+    features: int  # H at most
+    places: int = 0  # S of the model
+    frame_keys: Tensor | None = None  # (S, B, F) odd int32: a hash of seed, step, utterance, place and frame
+    feature_keys: Tensor | None = None  # (H,) int32: a hash of the feature
+
+    def keep(self, x: Tensor, place: int, probability: float) -> Tensor:
+        """Returns (B, F, H, …) with each (b, f, h) zero with a probability, and all others scaled up by as much."""
+        assert self.frame_keys is not None and self.feature_keys is not None, "no keys were drawn for this pass"
+        _, F, H = x.shape[:3]
+        frame_keys = self.frame_keys[place, :, :F, None]
+        threshold = round(probability * 2**32) - 2**31  # the product of two keys is uniform over all int32
+        is_kept = torch.empty(x.shape[:3], dtype=torch.bool, device=x.device)
+        for first in range(0, H, SLICE_FEATURES):
+            features = slice(first, first + SLICE_FEATURES)
+            hashes = frame_keys * self.feature_keys[:H][features]
+            torch.ge(hashes, threshold, out=is_kept[..., features])
+        is_kept = is_kept.view(*x.shape[:3], *[1] * (x.ndim - 3))
+        kept: Tensor = _KeepSome.apply(x, is_kept, 1 / (1 - probability))
+        return kept
+
+
+class _KeepSome(torch.autograd.Function):
+    """x * is_kept * scale, by the operation that torch's own dropout has for its gradient: one kernel on a GPU."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, is_kept: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(is_kept)
+        ctx.scale = scale
+        return _scale_kept(x, is_kept, scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        [is_kept] = ctx.saved_tensors
+        return _scale_kept(gradient, is_kept, ctx.scale), None, None
+
+
+def _scale_kept(x: Tensor, is_kept: Tensor, scale: float) -> Tensor:
+    scaled: Tensor = torch.ops.aten.native_dropout_backward(x, is_kept, scale)
+    return scaled
+
+
+def attach_dropout(model: Wav2Vec2ForCTC) -> Dropout:
+    """Replaces a model's own dropout, which is off from now on, by hooks; its configuration keeps the probabilities."""
+    config = model.config
+    dropout = Dropout(features=max(config.hidden_size, config.intermediate_size))
+
+    def drop_features(place: int, probability: float, module: nn.Module, _: Any, output: Tensor) -> Tensor:
+        return dropout.keep(output, place, probability) if module.training else output
+
+    def drop_values(
+        place: int, probability: float, attention: Wav2Vec2Attention, module: nn.Module, _: Any, output: Tensor
+    ) -> Tensor:
+        if not module.training:
+            return output
+        by_head = output.view(*output.shape[:2], attention.num_heads, attention.head_dim)
+        return dropout.keep(by_head, place, probability).view(output.shape)
+
+    for module in model.modules():
+        if isinstance(module, nn.Dropout) and module.p:
+            module.register_forward_hook(partial(drop_features, dropout.places, module.p))
+            module.p = 0.0
+            dropout.places += 1
+        elif isinstance(module, Wav2Vec2Attention) and module.dropout:
+            module.v_proj.register_forward_hook(partial(drop_values, dropout.places, module.dropout, module))
+            module.dropout = 0.0
+            dropout.places += 1
+    return dropout
+
+
+def draw_keys(
+    dropout: Dropout, utterances: NDArray[np.int64], frames: int, device: torch.device, *, seed: int, step: int
+) -> None:
+    """Sets the keys of a pass.
+
+    Args:
+        dropout: Gets the keys.
+        utterances: (B,) the number of each row's.
+        frames: F of the padded pass.
+        device: The model's.
+        seed: The run's seed.
+        step: 0-based.
+    """
+    if not dropout.places:
+        return
+    rows = [hash_keys(dropout.places, seed, step, int(utterance), _SALT) for utterance in utterances]
+    row_keys = torch.from_numpy(np.stack(rows, axis=1).astype(np.uint32).astype(np.int64)).to(device)
+    counters = torch.arange(frames, device=device) * _GOLDEN_RATIO
+    hashes = _mix((row_keys[:, :, None] + counters) & _MASK_32_BITS)
+    dropout.frame_keys = (hashes | 1).to(torch.int32)
+    if dropout.feature_keys is None or dropout.feature_keys.device != device:
+        feature_keys = hash_keys(dropout.features, _SALT).astype(np.uint32).view(np.int32)
+        dropout.feature_keys = torch.from_numpy(feature_keys).to(device)
+
+
+def _mix(hashes: Tensor) -> Tensor:
+    """Mixes the bits of numbers below 2**32, in int64.
+
+    The function and its constants are "lowbias32" of Wellons 2018, "Prospecting for hash functions".
+    """
+    hashes = hashes ^ (hashes >> 16)
+    hashes = (hashes * 0x7FEB352D) & _MASK_32_BITS
+    hashes = hashes ^ (hashes >> 15)
+    hashes = (hashes * 0x846CA68B) & _MASK_32_BITS
+    return hashes ^ (hashes >> 16)
