@@ -180,7 +180,8 @@ def service():
             text = status.read_text()
         except OSError:
             continue
-        if "Name:\\twandb-core\\n" in text and f"PPid:\\t{os.getpid()}\\n" in text:
+        is_service = "Name:\\twandb-core\\n" in text and f"PPid:\\t{os.getpid()}\\n" in text
+        if is_service and "State:\\tZ" not in text:
             return int(status.parent.name)
 
 with open_tracker(Path(sys.argv[1]), project="test", config={}, wandb_mode="offline") as tracker:
