@@ -174,7 +174,7 @@ def test_what_cannot_be_done_ends_before_any_work(tmp_path: Path, common_voice: 
     for flags, message in [
         (("--filter", "down_votes==0"), "no row has a value in column 'down_votes'"),
         (("--filter", "up_votes>99"), "no row of it is left for train"),
-        (("--vocab", tmp_path), "vocab.json cannot be read"),
+        (("--vocab", tmp_path), "has no vocab.json"),
         (("--max_hours", 0), "--max_hours 0"),
         (("--max_hours", 0.001, "--valid_fraction", 0.05), "is not enough for a clip in valid"),
         (("--test_fraction", 0.8), "with --test_fraction together"),
