@@ -88,13 +88,13 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     "dropout that depends on the place in the batch": (
         "model/dropout", "hash_keys(dropout.places, seed, step, int(utterance), _SALT) for utterance in utterances",
         "hash_keys(dropout.places, seed, step, row, _SALT) for row in range(len(utterances))",
-        "model/test_regularisation.py::test_an_utterance_drops_alike_in_any_pass_and_anew_in_each_step"),
+        "model/test_regularisation.py::test_an_utterance_drops_alike_in_any_pass_and_anew_in_each_step[False-eager]"),
     "torch's own dropout left on": (
         "model/dropout", "            module.p = 0.0\n", "",
-        "model/test_regularisation.py::test_an_utterance_drops_alike_in_any_pass_and_anew_in_each_step"),
+        "model/test_regularisation.py::test_an_utterance_drops_alike_in_any_pass_and_anew_in_each_step[False-eager]"),
     "attention's own dropout left on": (
         "model/dropout", "            module.dropout = 0.0\n", "",
-        "model/test_regularisation.py::test_an_utterance_drops_alike_in_any_pass_and_anew_in_each_step"),
+        "model/test_regularisation.py::test_an_utterance_drops_alike_in_any_pass_and_anew_in_each_step[False-eager]"),
     "weight decay on weights that wait for the head": (
         "training/optimizer", 'is_trained = group["is_head"] or not head_only',
         "is_trained = True",
