@@ -7,10 +7,10 @@ Shape legend: T samples, C channels.
 
 import io
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import BinaryIO
 
 import av
 import numpy as np
@@ -95,9 +95,31 @@ def _opened(source: Source) -> Iterator[tuple[av.container.InputContainer, av.Au
             yield container, stream
 
 
-def _open_bytes(source: Source) -> BinaryIO:
+def _open_bytes(source: Source) -> "_Bytes | _File":
     """Opens a recording's bytes; its format may be told by the name of its file."""
-    return io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else open(source, "rb")
+    return _Bytes(source.getvalue()) if isinstance(source, io.BytesIO) else _File(source)
+
+
+class _Bytes(io.BytesIO):
+    """The bytes of a file, in which ffmpeg may seek places that do not exist, as damaged headers name them."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Moves to a place, and returns -1 where there is none: PyAV would print an exception, and ffmpeg try again."""
+        try:
+            return super().seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -1
+
+
+class _File(io.FileIO):
+    """The same for a file."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Moves to a place, as `_Bytes` does."""
+        try:
+            return super().seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -1
 
 
 @lru_cache
@@ -146,7 +168,7 @@ def _packets(container: av.container.InputContainer, stream: av.AudioStream) -> 
     """Yields the packets of a stream."""
     try:
         yield from container.demux(stream)
-    except av.FFmpegError as error:
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise AudioError(f"unreadable: damaged: {_one_line(error)}") from error
 
 

@@ -13,7 +13,15 @@ import soundfile
 
 from asrscale.common.c_stderr import silent_c_stderr
 from asrscale.common.errors import AudioError
-from asrscale.speech.blocks import TRUNCATION_TOLERANCE_FRAMES, Block, Source, UnknownFormatError, check_rate, truncated
+from asrscale.speech.blocks import (
+    TRUNCATION_TOLERANCE_FRAMES,
+    Block,
+    Frames,
+    Source,
+    UnknownFormatError,
+    check_rate,
+    truncated,
+)
 from asrscale.speech.flac_length import FLAC_MAGIC
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm
 
@@ -38,22 +46,42 @@ def read_with_libsndfile(source: Source, start_seconds: float = 0.0, end_seconds
         UnknownFormatError: libsndfile does not know the format.
         AudioError: `category: detail`; damaged, or truncated.
     """
-    with _opened(source) as file:
+    with _opened(_readable(source)) as file:
         rate_hz = int(file.samplerate)
         is_whole = end_seconds == math.inf
         end = int(file.frames) if is_whole else round(end_seconds * rate_hz)
         position = _seek_towards(file, round(start_seconds * rate_hz))
-        # Otherwise soundfile seeks to the position it is at after each read: 3 % of an mp3's decoding.
-        file.seekable = lambda: False
         while position < end:
-            with silent_c_stderr():  # mpg123 notes there what is wrong with a frame
-                samples = file.read(min(BLOCK_FRAMES, end - position), dtype="float32", always_2d=True)
+            samples = _read(file, min(BLOCK_FRAMES, end - position))
             if not len(samples):
                 break
             yield Block(samples, rate_hz, position)
             position += len(samples)
         if is_whole and end - position > TRUNCATION_TOLERANCE_FRAMES:
             raise truncated(position, end)
+
+
+def read_to_last_byte(source: Source) -> Block | None:
+    """Returns all of an mp3, if libsndfile reads it to its last byte and finds as many samples as it expects.
+
+    That needs no look at its frames beforehand. One that is longer than BLOCK_FRAMES is None, too.
+    """
+    try:
+        with _readable_to_the_end(source) as content:
+            samples, rate_hz = _read_short_mp3(content)
+            is_read_to_end = not content.read(1)
+    except (AudioError, OSError):
+        return None
+    return Block(samples, rate_hz, 0) if len(samples) and is_read_to_end else None
+
+
+def _read_short_mp3(content: io.BytesIO | io.FileIO) -> tuple[Frames, int]:
+    """Returns the samples (T, C) of an mp3 and its rate in Hz; no samples where there are fewer or too many of them."""
+    with _opened(content if isinstance(content, io.BytesIO) else content.fileno()) as file:
+        is_short_mp3 = file.format == "MP3" and file.frames <= BLOCK_FRAMES
+        samples = _read(file, int(file.frames) if is_short_mp3 else 0)
+        is_all = len(samples) == file.frames
+        return samples if is_all else samples[:0], int(file.samplerate)
 
 
 def read_stored_pcm16(data: bytes) -> Pcm | None:
@@ -66,15 +94,18 @@ def read_stored_pcm16(data: bytes) -> Pcm | None:
         UnknownFormatError: libsndfile does not know the format.
         AudioError: Damaged, truncated, or empty.
     """
-    buffer = io.BytesIO(data)
+    buffer = _ForgivingBytes(data)
     with _opened(buffer) as file:
         if (file.samplerate, file.channels, file.subtype) != (SAMPLE_RATE_HZ, 1, "PCM_16"):
             return None
         if file.frames > _MAX_STORED_FRAMES:
             return None
+        file.seekable = lambda: False
         pcm: Pcm = file.read(file.frames, dtype="int16")
         is_read_to_end = buffer.tell() == len(data)
-    if not is_read_to_end or FLAC_MAGIC in data[1:][-2 * _READ_AHEAD_BYTES :]:
+    # Another file behind the first may have been read ahead.
+    is_joined = data.find(FLAC_MAGIC, max(1, len(data) - 2 * _READ_AHEAD_BYTES)) > 0
+    if is_joined or not is_read_to_end:
         return None
     if len(pcm) != file.frames or not len(pcm):
         raise truncated(len(pcm), file.frames)
@@ -83,17 +114,43 @@ def read_stored_pcm16(data: bytes) -> Pcm | None:
 
 def libsndfile_frames(source: Source) -> tuple[int, int]:
     """Returns how many samples a recording has by its header, and its sample rate in Hz; raises as decoding does."""
-    with _opened(source) as file:
+    with _opened(_readable(source)) as file:
         return int(file.frames), int(file.samplerate)
 
 
+def _read(file: soundfile.SoundFile, frames: int) -> Frames:
+    """Reads so many samples (T, C) of a file that is not sought in any more."""
+    # Otherwise soundfile seeks to the position it is at after each read: 3 % of an mp3's decoding.
+    file.seekable = lambda: False
+    with silent_c_stderr():
+        samples: Frames = file.read(frames, dtype="float32", always_2d=True)
+    return samples
+
+
+def _readable(source: Source) -> str | os.PathLike[str] | io.BytesIO:
+    """Returns a recording in the form that libsndfile reads it in."""
+    if not isinstance(source, io.BytesIO):
+        return source
+    data = source.getvalue()
+    # Frames of an mp3 name no places, and mpg123 seeks so often that a `seek` in Python takes 3 % of its time.
+    return io.BytesIO(data) if data[:1] == b"\xff" else _ForgivingBytes(data)
+
+
+def _readable_to_the_end(source: Source) -> io.BytesIO | io.FileIO:
+    """Returns a recording in a form that tells how far libsndfile has read it."""
+    readable = _readable(source)
+    return readable if isinstance(readable, io.BytesIO) else io.FileIO(readable)
+
+
 @contextmanager
-def _opened(source: Source) -> Iterator[soundfile.SoundFile]:
-    """Opens a recording; an error that libsndfile or soundfile raises for it becomes an AudioError of one line."""
-    readable = _ForgivingBytes(source.getvalue()) if isinstance(source, io.BytesIO) else source
+def _opened(readable: str | os.PathLike[str] | io.BytesIO | int) -> Iterator[soundfile.SoundFile]:
+    """Opens a recording; an error that libsndfile or soundfile raises for it becomes an AudioError of one line.
+
+    An integer is the descriptor of an open file.
+    """
     try:
-        with silent_c_stderr():
-            file = soundfile.SoundFile(readable)
+        with silent_c_stderr():  # mpg123 notes there what is wrong with an mp3
+            file = soundfile.SoundFile(readable, closefd=False)
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: soundfile takes *.raw for headerless audio
         raise UnknownFormatError(f"unreadable: {_one_line(error)}") from error
     try:
@@ -119,8 +176,10 @@ class _ForgivingBytes(io.BytesIO):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Moves to a place as any file does, but to the beginning where it lies before that."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self.getbuffer().nbytes}[whence]
-        return super().seek(max(0, base + offset))
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return super().seek(0)
 
 
 def _seek_towards(file: soundfile.SoundFile, frame: int) -> int:

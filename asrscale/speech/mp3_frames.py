@@ -6,6 +6,7 @@ Layers I and II have the same header and are found, too.
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -146,16 +147,19 @@ def _run_at(data: Content, start: int, gap_start: int) -> _Run:
     kind = _kind_of(data[start : start + _HEADER_BYTES])
     frame_bytes = kind.frame_bytes
     is_mono = kind.is_mono
-    size = len(data)
     position = start
+    length = 0
     num_frames = 0
-    while True:
-        length = frame_bytes.get(data[position : position + 3], 0)
-        end = position + length
-        if not length or end > size or (data[position + 3] >= _SINGLE_CHANNEL) != is_mono:
-            return _Run(gap_start, start, position, num_frames, kind)
-        position = end
-        num_frames += 1
+    # This loop is what counting costs: an error is the cheapest way out of it.
+    with suppress(KeyError, IndexError):
+        while (data[position + 3] >= _SINGLE_CHANNEL) == is_mono:
+            length = frame_bytes[data[position : position + 3]]
+            position += length
+            num_frames += 1
+    if position > len(data):  # the last frame is not whole
+        position -= length
+        num_frames -= 1
+    return _Run(gap_start, start, position, num_frames, kind)
 
 
 def _kind_of(header: bytes) -> _Kind:

@@ -178,13 +178,32 @@ def test_segments_of_what_cannot_be_entered_in_its_middle(subtype: str, tmp_path
 
 def test_damaged_headers_leave_nothing_on_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
-    for data in (A, A_BARE, VBR, *(encoded(sine(300, 16_000), 16_000, kind) for kind in ("WAV", "AIFF", "CAF", "OGG"))):
+    for data in (
+        A,
+        A_BARE,
+        VBR,
+        *(encoded(sine(300, 16_000), 16_000, kind) for kind in ("WAV", "AIFF", "CAF", "OGG", "W64", "AU")),
+    ):
         for _ in range(30):
             content = bytearray(data)
-            at = int(rng.integers(0, 64))
+            at = int(rng.integers(0, 128))
             content[at : at + 8] = rng.bytes(8)
             try:
                 decode(io.BytesIO(bytes(content)), 60)
             except AudioError as error:
                 assert "\n" not in str(error)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_count_of_frames_in_the_header_is_not_believed(tmp_path: Path) -> None:
+    at = max(A.find(b"Xing"), A.find(b"Info")) + 8
+    frames = int.from_bytes(A[at : at + 4])
+    path = tmp_path / "a.mp3"
+    path.write_bytes(A[:at] + (frames // 2).to_bytes(4) + A[at + 4 :])
+    samples, _ = decode(path, 60)
+    assert abs(len(samples) - 32_000) < 3_000
+    path.write_bytes(A[:at] + (frames * 2).to_bytes(4) + A[at + 4 :])
+    with pytest.raises(AudioError, match=r"^truncated: "):
+        decode(path, 60)
+    path.write_bytes(A)
+    assert len(decode(path, 60)[0]) == len(decoded_by_ffmpeg(A)[0]) == 32_000
