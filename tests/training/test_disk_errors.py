@@ -19,7 +19,7 @@ def test_a_disk_that_does_not_take_something_is_one_line(number: int) -> None:
     message = (
         rf"^the results cannot be written \(.*{os.strerror(number)}: 'a file'\): make room in run, and start again"
     )
-    with pytest.raises(CliError, match=message), disk_errors_explained(Path("run"), WORLD, "the results"):
+    with pytest.raises(CliError, match=line), disk_errors_explained(Path("run"), WORLD, "the results"):
         raise OSError(number, os.strerror(number), "a file")
 
 
