@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,8 @@ WORLD = World(rank=0, local_rank=0, world_size=1, device=torch.device("cpu"))
 
 @pytest.mark.parametrize("number", DISK_ERRORS)
 def test_a_disk_that_does_not_take_something_is_one_line(number: int) -> None:
-    message = (
-        rf"^the results cannot be written \(.*{os.strerror(number)}: 'a file'\): make room in run, and start again"
-    )
+    reason = re.escape(f"{os.strerror(number)}: 'a file'")
+    line = rf"^the results cannot be written \(.*{reason}\): make room in run, and start again"
     with pytest.raises(CliError, match=line), disk_errors_explained(Path("run"), WORLD, "the results"):
         raise OSError(number, os.strerror(number), "a file")
 
