@@ -265,6 +265,7 @@ def _open_tracker(context: RunContext, state: RunState, resumed: Path | None) ->
         project=context.config.tracking.wandb_project,
         wandb_mode=context.config.tracking.wandb,
         resume_step=state.step if resumed else None,
+        evaluated_step=state.evaluated_step if resumed else None,
         enabled=context.world.is_main,
         config=to_dict(context.config) | {"deepspeed": context.ds_config, "environment": environment},
     ) as tracker:

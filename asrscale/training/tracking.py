@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from asrscale.common.atomic_files import append_jsonl, drop_rows_after, write_jsonl
+from asrscale.common.atomic_files import append_jsonl, drop_rows_after, read_jsonl, write_jsonl
 from asrscale.common.errors import CliError
 from asrscale.model.reasons import short_reason
 
@@ -88,6 +88,7 @@ def open_tracker(
     config: Mapping[str, Any],
     wandb_mode: WandbMode = "auto",
     resume_step: int | None = None,
+    evaluated_step: int | None = None,
     enabled: bool = True,
 ) -> Iterator[Tracker]:
     """Opens the record of the run in `run_folder`; at the end of the block, W&B learns whether the run failed.
@@ -99,6 +100,7 @@ def open_tracker(
         wandb_mode: `auto` is online where W&B credentials are found and offline otherwise; `online` insists.
         resume_step: Training goes on after this step: lines of later ones are dropped, to be measured again. None
             starts a new record and a new W&B run.
+        evaluated_step: The last evaluation that counts: those of later steps are made again. None: up to `resume_step`.
         enabled: Whether to record anything; pass `rank == 0`.
 
     Raises:
@@ -118,7 +120,7 @@ def open_tracker(
             "config": dict(config),
         }
         wandb = _start_wandb(wandb_mode, run)
-    drop_rows_after(run_folder / METRICS_FILE, -1 if resume_step is None else resume_step)
+    _drop_repeated(run_folder / METRICS_FILE, -1 if resume_step is None else resume_step, evaluated_step)
 
     tracker = Tracker(run_folder, enabled=True, wandb=wandb)
     exit_code = 1
@@ -128,6 +130,17 @@ def open_tracker(
     finally:
         tracker.call_wandb(lambda wandb: wandb.finish(exit_code=exit_code))
         tracker.call_wandb(lambda wandb: wandb.teardown())
+
+
+def _drop_repeated(path: Path, resume_step: int, evaluated_step: int | None) -> None:
+    """Drops the lines of steps after `resume_step`, and evaluations after `evaluated_step`: both are measured again."""
+    drop_rows_after(path, resume_step)
+    if evaluated_step is None or not path.exists():
+        return
+    rows = read_jsonl(path)
+    kept = [row for row in rows if row["step"] <= evaluated_step or "valid/wer" not in row]
+    if len(kept) < len(rows):
+        write_jsonl(path, kept)
 
 
 def _wandb_id(run_folder: Path, *, is_new: bool) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from asrscale.common.atomic_files import read_jsonl
 from asrscale.common.errors import CliError
 from asrscale.training.metrics_plot import read_metrics
 from asrscale.training.tracking import open_tracker
@@ -218,3 +219,17 @@ def test_a_killed_run_loses_no_line(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)])
     assert done.returncode == -signal.SIGKILL
     assert len(read_metrics(tmp_path)) == 100
+
+
+def test_an_evaluation_that_a_kill_made_worthless_is_recorded_once(tmp_path: Path) -> None:
+    settings = dict(project="p", config={}, wandb_mode="off")
+    with open_tracker(tmp_path, **settings) as tracker:
+        for step in (2, 4):
+            tracker.log(step, {"train/loss": 1.0})
+            tracker.log(step, {"valid/wer": 0.5})
+    # The checkpoint of step 4 was saved before its evaluation, which is made again.
+    with open_tracker(tmp_path, **settings, resume_step=4, evaluated_step=2) as tracker:
+        tracker.log(4, {"valid/wer": 0.5})
+    rows = read_jsonl(tmp_path / "metrics.jsonl")
+    assert [row["step"] for row in rows if "train/loss" in row] == [2, 4]
+    assert [row["step"] for row in rows if "valid/wer" in row] == [2, 4]
