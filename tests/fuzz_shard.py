@@ -27,9 +27,9 @@ from asrscale.common.errors import EXIT_COMPLETE, EXIT_USAGE
 from asrscale.corpus.build import build
 from asrscale.corpus.build_options import ShardOptions
 from asrscale.corpus.index_tars import IndexOptions, index
-from asrscale.corpus.sources import open_source
 from asrscale.data.index import read_index
 from asrscale.data.tars import MAX_MEMBER_BYTES
+from asrscale.sources.opening import open_source
 
 FORMATS = {"wav": "WAV", "flac": "FLAC", "mp3": "MP3", "ogg": "OGG", "aiff": "AIFF", "au": "AU", "w64": "W64"}
 # ffmpeg's names of the container and the encoder, by the extension.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from asrscale.common.atomic_files import write_json
 from asrscale.common.errors import CliError
+from asrscale.common.output_folder import only_writer
 from asrscale.corpus.assemble import assemble
 from asrscale.corpus.dataset_card import write_card
-from asrscale.corpus.output_folder import only_writer
 from asrscale.corpus.split_plan import SplitPlan, plans_from_json, plans_to_json
 
 NAMED_PARTS = 9  # of those that are missing: an array job may have thousands

@@ -11,13 +11,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from asrscale.common.errors import EXIT_INTERRUPTED
+from asrscale.common.output_folder import disk_errors_as_cli_errors, only_writer
 from asrscale.corpus.array_job import finish_part, part_file
 from asrscale.corpus.assemble import assemble
 from asrscale.corpus.build_checks import check_recordings, is_built, warn_of_repeated_recordings
 from asrscale.corpus.build_options import ShardOptions
 from asrscale.corpus.build_plan import plan_build
 from asrscale.corpus.dataset_card import write_card
-from asrscale.corpus.output_folder import disk_errors_as_cli_errors, only_writer
 from asrscale.corpus.repair import repaired_shards, restore_records
 from asrscale.corpus.shard_file import Task
 from asrscale.corpus.shard_inputs import read_joined_inputs
@@ -25,8 +25,8 @@ from asrscale.corpus.shard_workers import build_shards
 from asrscale.corpus.split_plan import SplitPlan
 from asrscale.corpus.split_spool import Split
 from asrscale.corpus.statistics_report import print_statistics
-from asrscale.corpus.unpack import UNPACK_FOLDER
 from asrscale.data.catalog import DATASET_FILE
+from asrscale.sources.unpack import UNPACK_FOLDER
 
 
 def build(options: ShardOptions) -> int | None:

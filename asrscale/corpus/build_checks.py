@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 from asrscale.common.errors import CliError
 from asrscale.common.storage import is_remote
-from asrscale.corpus.recordings import AudioRoot, recording_file, roots_of
-from asrscale.corpus.rows import Row
 from asrscale.corpus.split_spool import Split
 from asrscale.data.catalog import DATASET_FILE
 from asrscale.data.index import Index, read_index
+from asrscale.sources.recordings import AudioRoot, recording_file, roots_of
+from asrscale.sources.rows import Row
 
 PROBED_ROWS = 1_000  # whose recordings are looked for, of each split: with a wrong audio root nearly all are missing
 

@@ -11,15 +11,15 @@ from asrscale.common.storage import is_remote
 from asrscale.corpus.build_options import ShardOptions, source_files
 from asrscale.corpus.checks import Rules, read_rules
 from asrscale.corpus.limit_hours import limit_hours
-from asrscale.corpus.recordings import roots_of
 from asrscale.corpus.repeated_recordings import RepeatedRecordings
-from asrscale.corpus.rows import ColumnNames, Row
-from asrscale.corpus.source_formats import Source, SourceOptions
-from asrscale.corpus.sources import open_source
 from asrscale.corpus.split_spool import Split, SpooledRows
 from asrscale.corpus.splits import DRAWN_BY, SplitRules, assign_splits, wanted_splits
 from asrscale.corpus.text_options import text_rules
-from asrscale.corpus.unpack import UNPACK_FOLDER
+from asrscale.sources.formats import Source, SourceOptions
+from asrscale.sources.opening import open_source
+from asrscale.sources.recordings import roots_of
+from asrscale.sources.rows import ColumnNames, Row
+from asrscale.sources.unpack import UNPACK_FOLDER
 
 # Options that a folder's bytes depend on, as dataset.json records them. Those that have to be made comparable first,
 # such as paths, are added by `_recorded_settings`.

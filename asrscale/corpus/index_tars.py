@@ -9,19 +9,19 @@ from pathlib import Path
 
 from asrscale.common.cli import setting
 from asrscale.common.errors import CliError
+from asrscale.common.output_folder import only_writer
 from asrscale.common.system_files import is_system_file
 from asrscale.corpus.assemble import assemble, remove_records
 from asrscale.corpus.checks import Rules
-from asrscale.corpus.output_folder import only_writer
-from asrscale.corpus.rows import Row
 from asrscale.corpus.shard_file import Task
 from asrscale.corpus.shard_workers import build_shards
-from asrscale.corpus.source_tars import read_tars
-from asrscale.corpus.sources import open_source
 from asrscale.corpus.split_plan import SplitPlan
 from asrscale.corpus.statistics_report import print_statistics
 from asrscale.corpus.text_options import TextOptions, text_rules
 from asrscale.data.catalog import DATASET_FILE
+from asrscale.sources.opening import open_source
+from asrscale.sources.rows import Row
+from asrscale.sources.tar_samples import read_tars
 from asrscale.speech.normalisation import TextRules
 
 _THIS_FOLDER = "."  # the split's name: its folder is --data itself

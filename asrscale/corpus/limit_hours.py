@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from asrscale.common.errors import AudioError, CliError
 from asrscale.common.progress import Progress, progress
 from asrscale.corpus.hours import choose_hours
-from asrscale.corpus.recordings import AudioRoot, open_audio
-from asrscale.corpus.rows import Row
 from asrscale.corpus.split_spool import Split
+from asrscale.sources.recordings import AudioRoot, open_audio
+from asrscale.sources.rows import Row
 from asrscale.speech.parts import probe_seconds
 
 SECONDS_PER_HOUR = 3600

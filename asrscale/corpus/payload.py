@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from asrscale.common.errors import AudioError
-from asrscale.corpus.channel import channel_of
 from asrscale.corpus.checks import Rules, check_audio, check_markup, check_pair, check_text
-from asrscale.corpus.recordings import AudioRoot, open_audio
-from asrscale.corpus.rows import Row
+from asrscale.sources.channel import channel_of
+from asrscale.sources.recordings import AudioRoot, open_audio
+from asrscale.sources.rows import Row
+from asrscale.sources.segments import SEGMENT_TOLERANCE_SECONDS
 from asrscale.speech.blocks import Source
 from asrscale.speech.decoding import count_channels, decode
 from asrscale.speech.encoding import Codec, encode
@@ -21,9 +22,6 @@ from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, Waveform, resample, to_pcm1
 
 # What the audio is stored as: encoded anew, the `original` bytes of its file, or `in_place` in a tar that exists.
 Storage: TypeAlias = Codec | Literal["original", "in_place"]
-
-# A manifest's durations are rounded; one that is shorter than the recording by more means a part of it.
-SEGMENT_TOLERANCE_SECONDS = 0.1
 
 # Of a file name, where a member of a tar may have it: KEY.txt and KEY.json are the transcript and the source's columns.
 _AUDIO_EXTENSION = re.compile("(?!txt|json)[a-z0-9]{1,5}")

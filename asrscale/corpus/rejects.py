@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from asrscale.corpus.rows import Row
+from asrscale.sources.rows import Row
 
 REJECTED_FILE = "rejected.jsonl"
 

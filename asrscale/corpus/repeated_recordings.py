@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from asrscale.corpus.rows import Row
+from asrscale.sources.rows import Row
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from asrscale.common.errors import CliError
-from asrscale.corpus.rows import Row
+from asrscale.sources.rows import Row
 
 EVERY_ROW = "1"  # the expression that stands for no filter: true for every row
 

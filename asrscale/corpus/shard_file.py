@@ -17,12 +17,12 @@ from asrscale import __version__
 from asrscale.common.errors import AudioError
 from asrscale.corpus.checks import Rules
 from asrscale.corpus.payload import Payload, Storage, make_payload
-from asrscale.corpus.recordings import AudioRoot, recording_file
 from asrscale.corpus.rejects import Reject, reject_row
-from asrscale.corpus.rows import Row
 from asrscale.corpus.shard_inputs import inputs_of, write_inputs
 from asrscale.corpus.shard_record import ShardEntry, ShardRecord, Utterance, read_record, write_record
 from asrscale.corpus.tar_writer import write_end, write_utterance
+from asrscale.sources.recordings import AudioRoot, recording_file
+from asrscale.sources.rows import Row
 from asrscale.speech.markup import find_markup
 from asrscale.speech.normalisation import steps_of
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asrscale.corpus.checks import Rules
-from asrscale.corpus.recordings import AudioRoot
-from asrscale.corpus.rows import Row
 from asrscale.corpus.split_plan import SplitPlan
+from asrscale.sources.recordings import AudioRoot
+from asrscale.sources.rows import Row
 
 UnsignedArray: TypeAlias = "array[int]"
 

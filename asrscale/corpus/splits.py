@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from asrscale.common.errors import CliError
-from asrscale.corpus.line_errors import LineError, refuse_all_mistakes
 from asrscale.corpus.row_filter import filter_columns, parse_filter, row_matches
-from asrscale.corpus.rows import Row
+from asrscale.sources.line_errors import LineError, refuse_all_mistakes
+from asrscale.sources.rows import Row
 from asrscale.speech.normalisation import NEUTRAL, TextRules, normalise
 
 # What no two splits share, where the split of a row is drawn.

@@ -8,7 +8,7 @@ import tarfile
 from typing import IO
 
 from asrscale.corpus.payload import Payload
-from asrscale.corpus.rows import Row
+from asrscale.sources.rows import Row
 
 # The header (POSIX ustar) of an empty file without a name, an owner or a time. Name, size and checksum are filled in.
 _EMPTY_HEADER = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)

@@ -8,7 +8,7 @@ from typing import Literal
 from asrscale.common.cli import setting
 from asrscale.common.errors import CliError
 from asrscale.corpus.row_filter import parse_filter, row_matches
-from asrscale.corpus.rows import Row
+from asrscale.sources.rows import Row
 from asrscale.speech.languages import check_language, is_language
 from asrscale.speech.normalisation import TextRules
 from asrscale.speech.numbers import check_can_spell

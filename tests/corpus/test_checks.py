@@ -10,8 +10,8 @@ from helpers.sources import SHARED, needs_shared_data
 from asrscale.common.errors import AudioError, CliError
 from asrscale.corpus import checks
 from asrscale.corpus.checks import Rules, check_audio, check_pair, check_text, read_rules
-from asrscale.corpus.recordings import open_audio
-from asrscale.corpus.sources import open_source
+from asrscale.sources.opening import open_source
+from asrscale.sources.recordings import open_audio
 from asrscale.speech import decoding, pcm
 from asrscale.speech.frames import WAV2VEC2_STEM, ConvStem
 from asrscale.speech.normalisation import normalise

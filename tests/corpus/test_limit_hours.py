@@ -11,8 +11,8 @@ from helpers.sharding import write_clip
 from asrscale.common.errors import CliError
 from asrscale.corpus.checks import Rules
 from asrscale.corpus.limit_hours import limit_hours
-from asrscale.corpus.rows import Row
 from asrscale.corpus.split_spool import Split, SpooledRows
+from asrscale.sources.rows import Row
 
 
 @pytest.fixture

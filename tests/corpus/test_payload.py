@@ -14,8 +14,8 @@ from helpers.sources import write_tar
 from asrscale.common.errors import AudioError
 from asrscale.corpus.checks import Rules
 from asrscale.corpus.payload import Payload, make_payload
-from asrscale.corpus.rows import Row
 from asrscale.data.index import Index, read_index
+from asrscale.sources.rows import Row
 from asrscale.speech import decoding
 from asrscale.speech.pcm import Pcm
 

@@ -8,8 +8,8 @@ import soundfile
 from helpers.sharding import rejected, shard, write_clip, write_csv
 
 from asrscale.corpus.rejects import Reject, format_counts, reject_row
-from asrscale.corpus.rows import Row
 from asrscale.data.index import read_index
+from asrscale.sources.rows import Row
 
 
 def test_every_kind_of_reject_is_listed_with_its_reason(tmp_path: Path) -> None:

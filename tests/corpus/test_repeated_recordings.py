@@ -3,7 +3,7 @@
 from helpers.filters import row
 
 from asrscale.corpus.repeated_recordings import RepeatedRecordings
-from asrscale.corpus.rows import Row
+from asrscale.sources.rows import Row
 
 
 def count(rows: list[Row]) -> int:

@@ -16,9 +16,9 @@ import soundfile
 
 import asrscale
 from asrscale.corpus.checks import Rules
-from asrscale.corpus.rows import Row
 from asrscale.corpus.shard_file import Task, build_shard
 from asrscale.corpus.shard_record import read_record
+from asrscale.sources.rows import Row
 from asrscale.speech import decoding
 from asrscale.speech.normalisation import NEUTRAL, steps_of
 

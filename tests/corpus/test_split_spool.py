@@ -8,9 +8,9 @@ import numpy as np
 from helpers.sharding import shard
 
 from asrscale.corpus.checks import Rules
-from asrscale.corpus.rows import Row
 from asrscale.corpus.split_spool import Split, SpooledRows
 from asrscale.data.index import read_index
+from asrscale.sources.rows import Row
 
 
 def test_rejects_do_not_move_the_other_rows(corpus: Path, tmp_path: Path) -> None:

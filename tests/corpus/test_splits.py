@@ -10,8 +10,8 @@ from helpers.filters import LINES_OF_FILTERS, ROWS, row
 from helpers.sources import SHARED, needs_shared_data, rows_of
 
 from asrscale.common.errors import CliError
-from asrscale.corpus.rows import Row
 from asrscale.corpus.splits import SplitRules, assign_splits, split_of
+from asrscale.sources.rows import Row
 
 
 def rules(by: str | None = None, valid: float = 0.3, test: float = 0.0, seed: int = 42, **more: str) -> SplitRules:

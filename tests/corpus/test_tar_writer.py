@@ -9,9 +9,9 @@ import soundfile
 from helpers.sharding import shard
 
 from asrscale.corpus.payload import Payload
-from asrscale.corpus.rows import Row
 from asrscale.corpus.tar_writer import write_end, write_utterance
 from asrscale.data.index import read_index
+from asrscale.sources.rows import Row
 
 
 def test_plain_webdataset_reads_the_shards(corpus: Path, tmp_path: Path) -> None:

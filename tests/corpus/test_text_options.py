@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from helpers.sharding import refusal_in_process, rejected, shard, write_clip, write_csv
 
-from asrscale.corpus.rows import Row
 from asrscale.corpus.text_options import TextOptions, text_rules
 from asrscale.data.catalog import read_catalog
 from asrscale.data.index import read_index
+from asrscale.sources.rows import Row
 from asrscale.speech.normalisation import NEUTRAL, TextRules, steps_of
 
 

@@ -1,6 +1,6 @@
 """Rows with columns, and the lines of those that each filter takes."""
 
-from asrscale.corpus.rows import Row
+from asrscale.sources.rows import Row
 
 
 def row(line: int, text: str = "hello", **extra: object) -> Row:

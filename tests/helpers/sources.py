@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from asrscale.common.errors import CliError
-from asrscale.corpus.rows import Row
-from asrscale.corpus.sources import open_source
+from asrscale.sources.opening import open_source
+from asrscale.sources.rows import Row
 from helpers.audio import encoded, sine
 
 SHARED = Path(__file__).parents[3] / "shared/data"

@@ -1,0 +1,158 @@
+"""Where the recording of a row lies, and opening it."""
+
+import io
+import os
+import posixpath
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TypeAlias
+
+from asrscale.common.errors import AudioError, DataError
+from asrscale.common.storage import Range, is_remote, read_bytes, read_ranges
+from asrscale.sources.rows import Row
+from asrscale.speech.decoding import AUDIO_EXTENSIONS
+
+# The folder or URL that recordings' paths start from; several are searched in their order. Only what lies below one of
+# them is opened.
+AudioRoot: TypeAlias = str | tuple[str, ...]
+
+# What a row may fetch by itself; file:// or a chain of protocols would lead around the audio root.
+ROW_PROTOCOLS = ("s3://", "gs://", "http://", "https://")
+
+
+_OUTSIDE = "path outside the audio root: move the recording below it, or name its folder with --audio_root, too"
+
+
+def roots_of(audio_root: AudioRoot) -> tuple[str, ...]:
+    """Returns the roots, also where it is a single one."""
+    return (audio_root,) if isinstance(audio_root, str) else audio_root
+
+
+def audio_path(row: Row, audio_root: AudioRoot) -> str:
+    """Returns the path or URL of a row's recording, or where the first root would have it if there is none.
+
+    A file that is not found by the name as it is written is looked for by the same name with Windows's separators
+    replaced, in the other Unicode forms (macOS stores é as two characters), or with an extension added.
+
+    Raises:
+        AudioError: The path leads out of every `audio_root`, also through a symbolic link, or is that of several files.
+    """
+    if row.audio.startswith(ROW_PROTOCOLS):
+        return row.audio
+    roots = roots_of(audio_root)
+    found = _local_files(row.audio, roots)
+    if len(found) > 1:
+        names = ", ".join(os.path.basename(path) for path in found)
+        raise AudioError(f"ambiguous name: {names} are there: write the extension")
+    if found:
+        return found[0]
+    remote_root = next((root for root in roots if is_remote(root)), None)
+    if remote_root:
+        return _url_below(remote_root, row.audio.replace("\\", "/"))
+    paths = [_path_below(row.audio.replace("\\", "/"), root, roots) for root in roots]
+    if None in paths:
+        raise AudioError(_OUTSIDE)
+    return str(paths[0])
+
+
+def _url_below(root: str, name: str) -> str:
+    """Returns the URL of `name` below the URL `root`; raises AudioError where `..` or a leading slash leads out."""
+    protocol, _, root_path = root.rstrip("/").partition("://")
+    path = posixpath.normpath(posixpath.join(root_path, name))
+    if not path.startswith(f"{root_path}/"):
+        raise AudioError(_OUTSIDE)
+    return f"{protocol}://{path}"
+
+
+def _local_files(name: str, roots: tuple[str, ...]) -> list[str]:
+    """Returns the file of a name, or all files that a name without extension may mean."""
+    local_roots = [root for root in roots if not is_remote(root)]
+    for spelling in _spellings(name):
+        path = _first_file([spelling], local_roots, roots)
+        if path:
+            return [path]
+    extension = os.path.splitext(name)[1].lower().removeprefix(".")
+    if extension in AUDIO_EXTENSIONS:
+        return []
+    found = (
+        _first_file([f"{spelling}.{extension}" for spelling in _spellings(name)], local_roots, roots)
+        for extension in AUDIO_EXTENSIONS
+    )
+    return [path for path in found if path]
+
+
+def _first_file(names: list[str], local_roots: list[str], roots: tuple[str, ...]) -> str | None:
+    """Returns the path of the first file that is there by one of the names and may be opened."""
+    for name in names:
+        for root in local_roots:
+            path = _path_below(name, root, roots)
+            if path and os.path.isfile(path):
+                return path
+    return None
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """Yields the ways to write the same path, each once: first as it is."""
+    yield name
+    portable = name.replace("\\", "/")
+    forms = [portable, unicodedata.normalize("NFC", portable), unicodedata.normalize("NFD", portable)]
+    yield from dict.fromkeys(form for form in forms if form != name)
+
+
+def _path_below(name: str, root: str, roots: tuple[str, ...]) -> str | None:
+    """Returns the absolute path of `name` seen from the folder `root`; None where it lies below none of `roots`."""
+    path = os.path.abspath(os.path.join(root, name))
+    if "\0" in path:  # no file has it in its name, and the calls below raise ValueError
+        return None
+    # A file that is no link lies where its folder does, so one answer serves a whole folder.
+    checked = path if os.path.islink(path) else os.path.dirname(path)
+    return path if any(_is_below(checked, allowed) for allowed in roots if not is_remote(allowed)) else None
+
+
+@lru_cache  # a folder has many recordings, and `realpath` looks up every folder above each time
+def _is_below(path: str, root: str) -> bool:
+    """Whether `path`, its symbolic links followed, is `root` or lies below it."""
+    real_root = os.path.realpath(root)
+    return os.path.commonpath((real_root, os.path.realpath(path))) == real_root
+
+
+def recording_file(row: Row, audio_root: AudioRoot) -> str | None:
+    """Returns the file or URL that holds a row's recording, or None where there may be none; it need not exist."""
+    try:
+        return row.tar or audio_path(row, audio_root)
+    except AudioError:
+        return None
+
+
+def open_audio(row: Row, audio_root: AudioRoot) -> str | io.BytesIO:
+    """Returns what `speech.decoding.decode` takes: a local file's path, or the bytes from a tar or URL.
+
+    Raises:
+        AudioError: `category: detail`; the recording is missing, outside the roots, or cannot be fetched.
+        DataError: The tar is gone since it was listed.
+    """
+    if row.tar:
+        return _read_from_tar(Range(row.tar, row.tar_offset, row.tar_size))
+    path = audio_path(row, audio_root)
+    if is_remote(path):
+        return _fetch(path)
+    if not os.path.isfile(path):
+        raise AudioError("missing file: not below the audio root")
+    return path
+
+
+def _read_from_tar(place: Range) -> io.BytesIO:
+    """Returns the bytes of a tar's member."""
+    [data] = read_ranges([place])
+    if isinstance(data, Exception):
+        raise AudioError(f"unreadable: {place.path}: {data}")
+    return io.BytesIO(data)
+
+
+def _fetch(url: str) -> io.BytesIO:
+    """Returns the bytes behind a URL."""
+    try:
+        return io.BytesIO(read_bytes(url))
+    except (OSError, DataError) as error:
+        raise AudioError(f"missing file: {error}") from error

@@ -1,0 +1,120 @@
+"""Archives of corpora, such as Common Voice's .tar.gz: unpacked once, into the folder of the build."""
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import os
+import shutil
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import IO
+
+from asrscale.common.errors import CliError
+from asrscale.common.output_folder import disk_errors_as_cli_errors
+
+UNPACK_FOLDER = ".unpacked"  # below --out
+
+_READ_BYTES = 1 << 20
+
+_USTAR_OFFSET = 257  # where a tar's first header says `ustar`
+
+_OPENERS: tuple[Callable[[str], IO[bytes]], ...] = (gzip.open, bz2.open, lzma.open)  # type: ignore[assignment]
+
+
+# What reading a damaged archive raises, besides the OSErrors of the disk.
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
+
+
+def is_archive(path: str) -> bool:
+    """Whether a local file is a compressed tar or a zip of files, not a document that is a zip (xlsx)."""
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return "[Content_Types].xml" not in archive.namelist()
+        except zipfile.BadZipFile:
+            return False
+    return any(_is_tar_within(path, opener) for opener in _OPENERS)
+
+
+def _is_tar_within(path: str, opener: Callable[[str], IO[bytes]]) -> bool:
+    """Whether what a compressed file holds begins as a tar does."""
+    try:
+        with opener(path) as file:
+            beginning = file.read(_USTAR_OFFSET + 5)
+    except (OSError, *_DAMAGE):
+        return False
+    return beginning[_USTAR_OFFSET:] == b"ustar"
+
+
+def unpack_archive(path: str, into: str) -> str:
+    """Returns the folder with the files of an archive, below `into`; unpacked only where an earlier call did not.
+
+    Raises:
+        CliError: The archive is damaged or leads out of its folder, or the disk is full.
+    """
+    status = os.stat(path)
+    state = f"{status.st_size} {status.st_mtime_ns}"
+    return unpack_once(path, state, into, partial(_extract, path))
+
+
+def unpack_once(path: str, state: str, into: str, unpack: Callable[[str], None]) -> str:
+    """Returns the folder below `into` that `unpack` has filled from the file `path` in this state.
+
+    Args:
+        path: The file, local or remote.
+        state: What changes with its content.
+        into: Where the folders of all files lie.
+        unpack: Fills an empty folder; called only where no earlier call finished for the file in this state.
+
+    Raises:
+        CliError: The folder cannot be written to.
+    """
+    file_name = os.path.basename(path.rstrip("/"))
+    digest = hashlib.sha256(f"{file_name} {state}".encode()).hexdigest()
+    folder = os.path.join(into, f"{file_name}-{digest[:12]}")
+    if os.path.isdir(folder):
+        return folder
+    temporary = f"{folder}.{os.getpid()}.tmp"
+    print(f"{path}: unpacking to {folder}", file=sys.stderr)
+    with disk_errors_as_cli_errors("--out", into):
+        os.makedirs(temporary)
+        try:
+            unpack(temporary)
+            with suppress(OSError):  # another part of an array job was faster
+                os.rename(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _extract(path: str, folder: str) -> None:
+    """Extracts the files of an archive, none of which can lie or lead elsewhere."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(folder)
+            return
+        with tarfile.open(path) as tar:
+            tar.extractall(folder, filter="data")
+            _check_end(tar)
+    except _DAMAGE as error:
+        raise CliError(f"{path}: cannot be unpacked ({error}): copy it again") from error
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Raises where a tar, all of whose members are read, has no end, or its compression is damaged.
+
+    Python's tarfile takes a bad header for the end, and does not read on to the checksum.
+    """
+    assert tar.fileobj is not None
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError(f"no header and no end at byte {tar.offset:,}")
+    while tar.fileobj.read(_READ_BYTES):
+        pass

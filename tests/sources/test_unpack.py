@@ -1,0 +1,92 @@
+"""Archives that are unpacked for a build."""
+
+import gzip
+import io
+import os
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from asrscale.common.errors import CliError
+from asrscale.sources.unpack import is_archive, unpack_archive
+
+
+def write_tar(path: Path, mode: str, names: tuple[str, ...] = ("corpus/a.txt",)) -> Path:
+    with tarfile.open(path, mode) as tar:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = 5
+            tar.addfile(member, io.BytesIO(b"hello"))
+    return path
+
+
+def write_zip(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("corpus/a.txt", "hello")
+    return path
+
+
+ARCHIVES: dict[str, Callable[[Path], Path]] = {
+    "a.tar.gz": lambda path: write_tar(path, "w:gz"),
+    "a.tgz": lambda path: write_tar(path, "w:gz"),
+    "a.tar.bz2": lambda path: write_tar(path, "w:bz2"),
+    "a.tar.xz": lambda path: write_tar(path, "w:xz"),
+    "a.zip": write_zip,
+    "download": lambda path: write_tar(path, "w:gz"),
+}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_an_archive_is_unpacked_once(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = ARCHIVES[name](tmp_path / name)
+    assert is_archive(str(path))
+    into = str(tmp_path / "into")
+    folder = unpack_archive(str(path), into)
+    assert Path(folder, "corpus/a.txt").read_text() == "hello"
+    assert unpack_archive(str(path), into) == folder
+    assert capsys.readouterr().err.count("unpacking to") == 1
+    os.utime(path, ns=(0, 0))  # a new version, for all that is known
+    assert unpack_archive(str(path), into) != folder
+
+
+def test_what_is_no_archive(tmp_path: Path) -> None:
+    for name, content in (
+        ("a.csv", b"filename,text\n"),
+        ("a.csv.gz", b"\x1f\x8b\x08"),
+        ("empty", b""),
+        ("bad.gz", gzip.compress(b"x" * 99)[:10] + b"\xff" * 99),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert not is_archive(str(tmp_path / name))
+    assert not is_archive(str(write_tar(tmp_path / "plain.tar", "w")))
+    with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as archive:
+        archive.writestr("[Content_Types].xml", "")
+    assert not is_archive(str(tmp_path / "a.xlsx"))
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside-of-the-folder.txt"])
+def test_no_member_lies_outside(tmp_path: Path, name: str) -> None:
+    path = write_tar(tmp_path / "a.tar.gz", "w:gz", ("a.txt", name))
+    try:
+        folder = unpack_archive(str(path), str(tmp_path / "in/to"))
+    except CliError as error:
+        assert "cannot be unpacked" in str(error)
+        assert not list((tmp_path / "in/to").iterdir())
+    else:
+        assert {file.name for file in Path(folder).rglob("*.txt")} >= {"a.txt"}
+    assert not list(tmp_path.glob("**/../outside*"))
+    assert not Path("/tmp/outside-of-the-folder.txt").exists()
+
+
+def test_a_damaged_archive_leaves_nothing(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar.gz", "w:gz", tuple(f"{number}.txt" for number in range(99)))
+    whole = path.read_bytes()
+    without_end = gzip.compress(gzip.decompress(whole)[: 50 * 1024])
+    for damaged in (whole[: len(whole) // 2], whole[:-8] + bytes(8), without_end):
+        path.write_bytes(damaged)
+        with pytest.raises(CliError, match=r"a.tar.gz: cannot be unpacked \(.*\): copy it again"):
+            unpack_archive(str(path), str(tmp_path / "into"))
+        assert not list((tmp_path / "into").iterdir())
