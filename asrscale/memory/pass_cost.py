@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from transformers import Wav2Vec2ForCTC
 
 from asrscale.data.batches import LABELS_PER_SECOND, Batch
 from asrscale.memory.cuda_kernels import CudaSemantics
 from asrscale.memory.meta_operations import tensor_bytes
 from asrscale.memory.tape import Row, Tape
 from asrscale.model.dropout import draw_keys
+from asrscale.model.families import CtcModel, stem_of
 from asrscale.model.forward import count_frames, ctc_losses, forward_logits
 from asrscale.model.padding import SLICE_SAMPLES
 from asrscale.model.recognizer import Recognizer
@@ -231,13 +231,13 @@ def _meta_batch(utterances: int, seconds: float) -> Batch:
 
 
 @contextmanager
-def _hooks(model: Wav2Vec2ForCTC, tape: Tape) -> Iterator[None]:
+def _hooks(model: CtcModel, tape: Tape) -> Iterator[None]:
     """Drops each gradient when it is whole, and makes a stem that runs in slices one row of a tape."""
     parameters = list(model.parameters())
     learned = [parameter for parameter in parameters if parameter.requires_grad]
     hooks = [parameter.register_post_accumulate_grad_hook(_drop_gradient) for parameter in learned]
     if len(learned) < len(parameters):  # a frozen stem runs in slices
-        stem = model.wav2vec2.feature_extractor
+        stem = stem_of(model)
         hooks.append(stem.register_forward_pre_hook(lambda *_: tape.begin_fold()))
         hooks.append(stem.register_forward_hook(lambda *_: tape.end_fold()))
     try:

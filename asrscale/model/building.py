@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from asrscale.model.architectures import ARCHITECTURES, DROPOUT_SETTINGS
 from asrscale.model.attention import attention_implementation
+from asrscale.model.families import CtcModel, head_of, model_class
 from asrscale.model.padding import make_padding_invariant
-from asrscale.model.pretrained import check_finite, load_pretrained
+from asrscale.model.pretrained import check_finite, load_config, load_model
 from asrscale.model.processors import checkpoint_processor, new_processor
 from asrscale.model.quiet import quiet_huggingface
 from asrscale.model.recognizer import Recognizer
@@ -71,8 +72,9 @@ def _requested_vocabulary(vocab: str | None, of_shards: Vocabulary) -> Vocabular
 
 def _build_from_architecture(name: str, vocabulary: Vocabulary, settings: dict[str, Any]) -> Recognizer:
     """Returns a model with random weights."""
-    config = Wav2Vec2Config(**ARCHITECTURES[name] | settings | _vocabulary_settings(vocabulary))
-    model = make_padding_invariant(Wav2Vec2ForCTC(config))
+    config = _architecture_config(name, vocabulary)
+    _configure(config, settings)
+    model = make_padding_invariant(model_class(config)(config))
     return Recognizer(model, new_processor(vocabulary, config), vocabulary)
 
 
@@ -80,25 +82,25 @@ def _load_checkpoint(
     name: str, requested: Vocabulary | None, of_shards: Vocabulary, settings: dict[str, Any]
 ) -> Recognizer:
     """Returns a checkpoint with its own head, or with one for the requested vocabulary or that of the shards."""
-    settings["dtype"] = torch.float32  # a checkpoint's own may be bf16, in which nothing is trained
-    config = load_pretrained(Wav2Vec2Config, name)
+    config = load_config(name)
     own = checkpoint_processor(name, config)
     if own is None:
         return _load_with_new_head(name, config, requested or of_shards, settings)
     processor, vocabulary = own
-    model = make_padding_invariant(load_pretrained(Wav2Vec2ForCTC, name, **settings))
+    _configure(config, settings)
+    model = make_padding_invariant(_load_model(name, config))
     recognizer = Recognizer(model, processor, vocabulary)
     return move_head(recognizer, requested) if requested else recognizer
 
 
 def _load_with_new_head(
-    name: str, config: Wav2Vec2Config, vocabulary: Vocabulary, settings: dict[str, Any]
+    name: str, config: PreTrainedConfig, vocabulary: Vocabulary, settings: dict[str, Any]
 ) -> Recognizer:
     """Returns a checkpoint without a vocabulary, such as a pretrained one, with a head of random weights."""
-    settings = settings | _vocabulary_settings(vocabulary)
-    model = load_pretrained(Wav2Vec2ForCTC, name, **settings, ignore_mismatched_sizes=True)
+    _configure(config, settings | _vocabulary_settings(vocabulary))
+    model = _load_model(name, config, ignore_mismatched_sizes=True)
     # Rows of a head that was trained on other letters must not be kept because their number fits.
-    model.lm_head.reset_parameters()
+    head_of(model).reset_parameters()
     return Recognizer(make_padding_invariant(model), new_processor(vocabulary, config), vocabulary)
 
 
@@ -109,7 +111,7 @@ def move_head(recognizer: Recognizer, vocabulary: Vocabulary) -> Recognizer:
     kept because its size fits: a vocabulary of as many other letters would be accepted without an error.
     """
     model = recognizer.model
-    old = model.lm_head
+    old = head_of(model)
     new = nn.Linear(old.in_features, len(vocabulary.tokens))
     twins = vocabulary.twins(recognizer.vocabulary)
     new_rows = list(twins)
@@ -143,17 +145,30 @@ def build_meta_recognizer(
     """
     vocabulary = build_vocabulary("")
     settings = _training_settings(attention, mask_time_prob=0.05, mask_feature_prob=0.0, dropout=dropout)
-    if name in ARCHITECTURES:
-        config = Wav2Vec2Config(**ARCHITECTURES[name] | _vocabulary_settings(vocabulary))
-    else:
-        config = load_pretrained(Wav2Vec2Config, name)
-    config._attn_implementation = settings.pop("attn_implementation")
-    config.update(settings)
+    config = _architecture_config(name, vocabulary) if name in ARCHITECTURES else load_config(name)
+    _configure(config, settings)
     with torch.device("meta"):
-        model = make_padding_invariant(Wav2Vec2ForCTC(config))
+        model = make_padding_invariant(model_class(config)(config))
     # transformers makes the mask vector of a raw tensor, which is on the CPU all the same.
     model = model.to(device="meta", dtype=dtype).train()
     return Recognizer(model, new_processor(vocabulary, config), vocabulary)
+
+
+def _architecture_config(name: str, vocabulary: Vocabulary) -> PreTrainedConfig:
+    """Returns the configuration of an architecture."""
+    config: PreTrainedConfig = CONFIG_MAPPING["wav2vec2"](**ARCHITECTURES[name] | _vocabulary_settings(vocabulary))
+    return config
+
+
+def _configure(config: PreTrainedConfig, settings: dict[str, Any]) -> None:
+    """Sets what a run's settings say about a model's configuration."""
+    config.update({name: value for name, value in settings.items() if name != "attn_implementation"})
+    config._attn_implementation = settings["attn_implementation"]
+
+
+def _load_model(name: str, config: PreTrainedConfig, **settings: Any) -> CtcModel:
+    """Returns the model of a checkpoint in fp32: its own type may be bf16, in which nothing is trained."""
+    return load_model(name, config, dtype=torch.float32, **settings)
 
 
 def _training_settings(

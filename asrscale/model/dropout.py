@@ -4,7 +4,7 @@ torch draws masks from a generator, element by element of a padded batch: who sh
 long its padding is, decides what of it is dropped. Here each element has a hash of its own. Shapes: B utterances of a
 pass, F frames, H features, A attention heads, D features of a head; S places of a model at which something is dropped.
 
-Wav2vec2's dropouts of features are as they were. That of attention drops values, (B, F, A, 1, D), rather than weights:
+The models' dropouts of features are as they were. That of attention drops values, (B, F, A, 1, D), rather than weights:
 for all queries the same, which no fused kernel could do otherwise. What a query gets has the same distribution:
 the sum over frames of weight × value, each frame dropped with a probability of its own.
 """
@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import Wav2Vec2ForCTC
-from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2Attention
 
 from asrscale.data.hashing import hash_keys
+from asrscale.model.families import CtcModel, attentions_of, family_of
 
 _SALT = 31  # unlike those of SpecAugment and LayerDrop
 
@@ -76,7 +75,7 @@ def _scale_kept(x: Tensor, is_kept: Tensor, scale: float) -> Tensor:
     return scaled
 
 
-def attach_dropout(model: Wav2Vec2ForCTC) -> Dropout:
+def attach_dropout(model: CtcModel) -> Dropout:
     """Replaces a model's own dropout, which is off from now on, by hooks; its configuration keeps the probabilities."""
     config = model.config
     dropout = Dropout(features=max(config.hidden_size, config.intermediate_size))
@@ -85,20 +84,23 @@ def attach_dropout(model: Wav2Vec2ForCTC) -> Dropout:
         return dropout.keep(output, place, probability) if module.training else output
 
     def drop_values(
-        place: int, probability: float, attention: Wav2Vec2Attention, module: nn.Module, _: Any, output: Tensor
+        place: int, probability: float, num_heads: int, module: nn.Module, _: Any, output: Tensor
     ) -> Tensor:
         if not module.training:
             return output
-        by_head = output.view(*output.shape[:2], attention.num_heads, attention.head_dim)
+        by_head = output.view(*output.shape[:2], num_heads, -1)
         return dropout.keep(by_head, place, probability).view(output.shape)
 
+    value_projection = family_of(config).value_projection
+    attentions = set(attentions_of(model))
     for module in model.modules():
         if isinstance(module, nn.Dropout) and module.p:
             module.register_forward_hook(partial(drop_features, dropout.places, module.p))
             module.p = 0.0
             dropout.places += 1
-        elif isinstance(module, Wav2Vec2Attention) and module.dropout:
-            module.v_proj.register_forward_hook(partial(drop_values, dropout.places, module.dropout, module))
+        elif module in attentions and module.dropout:
+            values = module.get_submodule(value_projection)
+            values.register_forward_hook(partial(drop_values, dropout.places, module.dropout, module.num_heads))
             module.dropout = 0.0
             dropout.places += 1
     return dropout

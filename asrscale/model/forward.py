@@ -5,8 +5,8 @@ Shapes: B utterances of a pass, T samples, F frames, L labels, V vocabulary.
 
 import torch
 from torch import Tensor, nn
-from transformers import Wav2Vec2ForCTC
 
+from asrscale.model.families import CtcModel, stem_of
 from asrscale.model.padding import standardise
 from asrscale.model.recognizer import Recognizer
 from asrscale.speech.ctc_text import text_of_path
@@ -15,7 +15,7 @@ from asrscale.speech.pcm import PCM_SCALE
 WAVEFORM_EPSILON = 1e-7  # what transformers' Wav2Vec2FeatureExtractor adds to the variance of a waveform
 
 
-def count_frames(model: Wav2Vec2ForCTC, num_samples: Tensor) -> Tensor:
+def count_frames(model: CtcModel, num_samples: Tensor) -> Tensor:
     """Returns the (B,) frames of utterances of (B,) samples, by the model's own convolutions."""
     frames: Tensor = model._get_feat_extract_output_lengths(num_samples)
     return frames.clamp(min=0)
@@ -34,7 +34,7 @@ def forward_logits(model: nn.Module, recognizer: Recognizer, waveforms: Tensor, 
     mask = (torch.arange(samples.shape[1], device=samples.device) < num_samples[:, None]).long()
     if recognizer.processor.feature_extractor.do_normalize:
         samples = standardise(samples, num_samples[:, None], WAVEFORM_EPSILON) * mask
-    recognizer.model.wav2vec2.feature_extractor.num_samples = num_samples
+    stem_of(recognizer.model).num_samples = num_samples
     logits: Tensor = model(samples.to(recognizer.model.dtype), attention_mask=mask).logits
     return logits
 

@@ -1,17 +1,17 @@
 """Which weights are frozen, and which activations are recomputed."""
 
-from transformers import Wav2Vec2ForCTC
+from asrscale.model.families import CtcModel, stem_of
 
 
-def freeze_feature_encoder(model: Wav2Vec2ForCTC) -> None:
+def freeze_feature_encoder(model: CtcModel) -> None:
     """Freezes the convolutional stem, which then computes without gradients and in slices."""
     model.freeze_feature_encoder()
     # Ranks cut their passes into different numbers of slices: ZeRO-3 must gather the stem's weights once, not for each.
     # This attribute is what deepspeed.utils.set_z3_leaf_module sets.
-    model.wav2vec2.feature_extractor._z3_leaf = True
+    stem_of(model)._z3_leaf = True
 
 
-def checkpoint_activations(model: Wav2Vec2ForCTC, every: int = 1) -> None:
+def checkpoint_activations(model: CtcModel, every: int = 1) -> None:
     """Recomputes the activations of every `every`-th layer in the backward pass instead of storing them; 0: of none."""
     if every:
         model.activation_checkpointing_enable({"use_reentrant": False}, every_n_layers=every)

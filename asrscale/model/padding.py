@@ -1,13 +1,14 @@
-"""Makes wav2vec2's output independent of padding, and saves memory in its frozen convolutions.
+"""Makes a model's output independent of padding, and saves memory in its frozen convolutions.
 
 Shapes: B utterances of a pass, T samples, C channels, F frames.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from transformers import Wav2Vec2ForCTC
-from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2FeatureEncoder
 
+from asrscale.model.families import CtcModel, stem_of
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 # Padded audio that the convolutional stem takes at once where it needs no gradient: enough to keep a GPU busy, and an
@@ -32,13 +33,17 @@ class MaskedGroupNorm(nn.GroupNorm):
         return (normalised * self.weight[:, None] + self.bias[:, None]).to(x.dtype)
 
 
-class SlicedFeatureEncoder(Wav2Vec2FeatureEncoder):  # type: ignore[misc]
-    """The convolutional stem, which takes a few utterances at a time where it is frozen.
+class SlicedStem(nn.Module):
+    """A convolutional stem which takes a few utterances at a time where it is frozen.
+
+    `make_padding_invariant` puts it before a family's own class, whose forward pass it calls.
 
     That changes no result: no norm of the stem sees two utterances. It saves memory: the stem's first layer, 512
     channels at 3,200 Hz, was the peak of a step with activation checkpointing.
     """
 
+    conv_layers: Any
+    _requires_grad: bool
     num_samples: Tensor | None = None  # (B,) true lengths of the pass that is being computed; None: nothing is padded
 
     def forward(self, input_values: Tensor) -> Tensor:
@@ -61,15 +66,15 @@ class SlicedFeatureEncoder(Wav2Vec2FeatureEncoder):  # type: ignore[misc]
         return features
 
 
-def make_padding_invariant(model: Wav2Vec2ForCTC) -> Wav2Vec2ForCTC:
+def make_padding_invariant(model: CtcModel) -> CtcModel:
     """Changes a model so that padding does not change its output; returns the same model.
 
     Only a group norm has to be replaced: the other norms see one frame at a time.
     """
-    encoder = model.wav2vec2.feature_extractor
-    encoder.__class__ = SlicedFeatureEncoder
+    stem = stem_of(model)
+    stem.__class__ = type("SlicedFeatureEncoder", (SlicedStem, type(stem)), {})
     if model.config.feat_extract_norm == "group":
-        norm = encoder.conv_layers[0].layer_norm
+        norm = stem.conv_layers[0].layer_norm
         assert norm.num_groups == norm.num_channels, "transformers normalises each channel by itself"
         norm.__class__ = MaskedGroupNorm
     return model

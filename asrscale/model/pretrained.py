@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from asrscale.common.checkpoint_files import may_be_hub_id
 from asrscale.common.errors import CliError
 from asrscale.model.architectures import ARCHITECTURES
+from asrscale.model.families import FAMILIES, CtcModel, model_class
 from asrscale.model.freezing import freeze_feature_encoder
 from asrscale.model.padding import make_padding_invariant
 from asrscale.model.processors import checkpoint_processor
@@ -23,18 +24,18 @@ def load_recognizer(folder: str) -> Recognizer:
     Raises:
         CliError: It cannot be found, has no vocabulary, or has a weight that is not finite.
     """
-    config = load_pretrained(Wav2Vec2Config, folder)
+    config = load_config(folder)
     own = checkpoint_processor(folder, config)
     if own is None:
         raise CliError(f"{folder} has no vocabulary (vocab.json), so it cannot transcribe: fine-tune it first")
     processor, vocabulary = own
-    model = make_padding_invariant(load_pretrained(Wav2Vec2ForCTC, folder)).eval()
+    model = make_padding_invariant(load_model(folder, config)).eval()
     check_finite(model, folder)
     freeze_feature_encoder(model)  # a frozen stem computes in slices, which takes less memory
     return Recognizer(model, processor, vocabulary)
 
 
-def check_finite(model: Wav2Vec2ForCTC, name: str) -> None:
+def check_finite(model: CtcModel, name: str) -> None:
     """Raises CliError where a weight of the model that is called `name` holds NaN or infinity; names the first."""
     for weight_name, weight in model.named_parameters():
         if not torch.isfinite(weight).all():
@@ -45,11 +46,11 @@ def check_finite(model: Wav2Vec2ForCTC, name: str) -> None:
 
 
 @quiet_huggingface()
-def load_pretrained(kind: type[Any], name: str, **settings: Any) -> Any:
-    """Returns `kind.from_pretrained(name, **settings)`, a configuration or a model.
+def load_config(name: str) -> PreTrainedConfig:
+    """Returns the configuration of a checkpoint: a Hugging Face id, a folder, or the path of a config.json.
 
     Raises:
-        CliError: Nothing has that name, it cannot be loaded, or it is no wav2vec2.
+        CliError: Nothing has that name, it cannot be loaded, or it is a model of no known family.
     """
     if not Path(name).exists() and not may_be_hub_id(name):
         architectures = ", ".join(ARCHITECTURES)
@@ -58,10 +59,31 @@ def load_pretrained(kind: type[Any], name: str, **settings: Any) -> Any:
             f"architectures {architectures}"
         )
     try:
-        loaded = kind.from_pretrained(name, **settings)
+        settings, _ = PreTrainedConfig.get_config_dict(name)
+        # The first checkpoints of wav2vec2 do not say what they are.
+        model_type = settings.setdefault("model_type", "wav2vec2")
+        if model_type not in FAMILIES:
+            raise CliError(f"--model {name} is a {model_type} model: choose one of {', '.join(FAMILIES)}")
+        config: PreTrainedConfig = CONFIG_MAPPING[model_type].from_dict(settings)
     except (OSError, ValueError) as error:
         raise CliError(f"--model {name} cannot be loaded: {short_reason(error)}") from error
-    model_type = getattr(loaded, "model_type", "wav2vec2")  # only a configuration has it
-    if model_type != "wav2vec2":
-        raise CliError(f"--model {name} is a {model_type} model, not wav2vec2")
-    return loaded
+    return config
+
+
+@quiet_huggingface()
+def load_model(name: str, config: PreTrainedConfig, **settings: Any) -> CtcModel:
+    """Returns the model of a checkpoint.
+
+    Args:
+        name: As for `load_config`.
+        config: The checkpoint's own, or one that differs from it in what a training run sets.
+        settings: Of `from_pretrained`.
+
+    Raises:
+        CliError: It cannot be loaded.
+    """
+    try:
+        model: CtcModel = model_class(config).from_pretrained(name, config=config, **settings)
+    except (OSError, ValueError) as error:
+        raise CliError(f"--model {name} cannot be loaded: {short_reason(error)}") from error
+    return model

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from transformers import (
-    Wav2Vec2Config,
+    PreTrainedConfig,
     Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2PhonemeCTCTokenizer,
@@ -25,7 +25,7 @@ from asrscale.speech.vocabulary_files import checkpoint_vocabulary
 
 
 @quiet_huggingface()
-def checkpoint_processor(name: str, config: Wav2Vec2Config) -> tuple[Wav2Vec2Processor, Vocabulary] | None:
+def checkpoint_processor(name: str, config: PreTrainedConfig) -> tuple[Wav2Vec2Processor, Vocabulary] | None:
     """Returns the vocabulary that came with a checkpoint, and a processor for it; None where it has no vocabulary.
 
     The tokenizer is a new one with the same ids: what settings such as `clean_up_tokenization_spaces` would change in a
@@ -51,7 +51,7 @@ def checkpoint_processor(name: str, config: Wav2Vec2Config) -> tuple[Wav2Vec2Pro
     return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=_new_tokenizer(vocabulary)), vocabulary
 
 
-def _check_fits_head(name: str, vocabulary: Vocabulary, config: Wav2Vec2Config) -> None:
+def _check_fits_head(name: str, vocabulary: Vocabulary, config: PreTrainedConfig) -> None:
     """Raises CliError unless a checkpoint's head has the size and the blank of its vocabulary."""
     size = len(vocabulary.tokens)
     blank = vocabulary.blank_id
@@ -62,7 +62,7 @@ def _check_fits_head(name: str, vocabulary: Vocabulary, config: Wav2Vec2Config) 
         )
 
 
-def _load_feature_extractor(name: str, config: Wav2Vec2Config) -> Wav2Vec2FeatureExtractor:
+def _load_feature_extractor(name: str, config: PreTrainedConfig) -> Wav2Vec2FeatureExtractor:
     """Returns a checkpoint's feature extractor, or a new one where it has none; raises CliError unless at 16 kHz."""
     try:
         extractor = Wav2Vec2FeatureExtractor.from_pretrained(name)
@@ -75,7 +75,7 @@ def _load_feature_extractor(name: str, config: Wav2Vec2Config) -> Wav2Vec2Featur
     return extractor
 
 
-def new_processor(vocabulary: Vocabulary, config: Wav2Vec2Config) -> Wav2Vec2Processor:
+def new_processor(vocabulary: Vocabulary, config: PreTrainedConfig) -> Wav2Vec2Processor:
     """Returns a stock processor for a vocabulary that was built here, and a model of this `config`."""
     return Wav2Vec2Processor(feature_extractor=_new_feature_extractor(config), tokenizer=_new_tokenizer(vocabulary))
 
@@ -103,7 +103,7 @@ def _new_tokenizer(vocabulary: Vocabulary) -> Wav2Vec2CTCTokenizer | Wav2Vec2Pho
         )
 
 
-def _new_feature_extractor(config: Wav2Vec2Config) -> Wav2Vec2FeatureExtractor:
+def _new_feature_extractor(config: PreTrainedConfig) -> Wav2Vec2FeatureExtractor:
     """Returns a feature extractor that normalises each waveform."""
     return Wav2Vec2FeatureExtractor(
         sampling_rate=SAMPLE_RATE_HZ,

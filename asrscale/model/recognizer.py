@@ -4,8 +4,9 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import Wav2Vec2ForCTC, Wav2Vec2Processor
+from transformers import Wav2Vec2Processor
 
+from asrscale.model.families import CtcModel
 from asrscale.model.quiet import quiet_huggingface
 from asrscale.speech.frames import ConvStem
 from asrscale.speech.normalisation import TextRules, rules_from_json
@@ -18,7 +19,7 @@ _TEXT_RULES = "transcripts"  # an entry of config.json, which transformers keeps
 class Recognizer:
     """A model with all that is needed to compute with it and to read its output."""
 
-    model: Wav2Vec2ForCTC
+    model: CtcModel
     processor: Wav2Vec2Processor
     vocabulary: Vocabulary
 

@@ -6,18 +6,18 @@ the same layers are dropped. Shapes: B utterances of a pass, F frames, H hidden.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+from transformers import PreTrainedConfig
 from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
 from asrscale.data.batches import Batch
 from asrscale.data.hashing import hash_keys
 from asrscale.model.dropout import Dropout, attach_dropout, draw_keys
+from asrscale.model.families import CtcModel, encoder_of
 from asrscale.model.forward import count_frames
 
 # SpecAugment's features are masked in runs of 64 of base's 768, as fairseq's recipes do.
@@ -45,25 +45,25 @@ class Regulariser:
 
 
 def attach_regulariser(
-    model: Wav2Vec2ForCTC, *, mask_time_prob: float, mask_feature_prob: float, layerdrop: float
+    model: CtcModel, *, mask_time_prob: float, mask_feature_prob: float, layerdrop: float
 ) -> Regulariser:
     """Hooks a Regulariser into a model whose own SpecAugment and LayerDrop are off; returns it.
 
     The model's own dropout is replaced.
     """
     regulariser = Regulariser(attach_dropout(model), mask_time_prob, mask_feature_prob, layerdrop)
-    inner = model.wav2vec2
+    encoder = encoder_of(model)
 
-    def mask(module: nn.Module, _: Any, output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        hidden, features = output
+    def mask(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        [hidden] = inputs
         if not module.training:
-            return output
+            return inputs
         if regulariser.time_mask is not None:
-            mask_vector = inner.masked_spec_embed.to(hidden.dtype)
+            mask_vector = model.base_model.masked_spec_embed.to(hidden.dtype)
             hidden = torch.where(regulariser.time_mask[:, :, None], mask_vector, hidden)
         if regulariser.feature_mask is not None:
             hidden = hidden.masked_fill(regulariser.feature_mask[:, None, :], 0.0)
-        return hidden, features
+        return (hidden,)
 
     def drop(number: int, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         if not module.training or number not in regulariser.dropped_layers:
@@ -71,13 +71,13 @@ def attach_regulariser(
         # Computed, and multiplied by zero: a layer without a gradient would move its neighbours in ZeRO's buckets.
         return inputs[0] + 0.0 * output
 
-    inner.feature_projection.register_forward_hook(mask)
-    for number, layer in enumerate(inner.encoder.layers):
+    encoder.register_forward_pre_hook(mask)
+    for number, layer in enumerate(encoder.layers):
         layer.register_forward_hook(partial(drop, number))
     return regulariser
 
 
-def prepare_pass(regulariser: Regulariser, model: Wav2Vec2ForCTC, batch: Batch, *, seed: int, step: int) -> None:
+def prepare_pass(regulariser: Regulariser, model: CtcModel, batch: Batch, *, seed: int, step: int) -> None:
     """Draws what is random in the next pass.
 
     Dropout and the masks depend on each utterance, the dropped layers on the step alone.
@@ -97,7 +97,7 @@ def prepare_pass(regulariser: Regulariser, model: Wav2Vec2ForCTC, batch: Batch, 
         _draw_masks(regulariser, model, batch, seed=seed, step=step)
 
 
-def _draw_dropout(dropout: Dropout, model: Wav2Vec2ForCTC, batch: Batch, *, seed: int, step: int) -> None:
+def _draw_dropout(dropout: Dropout, model: CtcModel, batch: Batch, *, seed: int, step: int) -> None:
     """Sets the keys of dropout; the rows of an empty pass, which holds no utterance, have those of number -1."""
     utterances = batch.utterances
     if not len(utterances):
@@ -113,7 +113,7 @@ def _draw_layers(num_layers: int, layerdrop: float, *, seed: int, step: int) -> 
     return frozenset(np.flatnonzero(chances < layerdrop).tolist())
 
 
-def _draw_masks(regulariser: Regulariser, model: Wav2Vec2ForCTC, batch: Batch, *, seed: int, step: int) -> None:
+def _draw_masks(regulariser: Regulariser, model: CtcModel, batch: Batch, *, seed: int, step: int) -> None:
     """Sets the masks of a pass; those of the rows of an empty pass, which holds no utterance, mask nothing."""
     config = model.config
     rows = len(batch.num_samples)
@@ -135,7 +135,7 @@ def _draw_masks(regulariser: Regulariser, model: Wav2Vec2ForCTC, batch: Batch, *
     )
 
 
-def _draw_time_mask(frames: int, probability: float, config: Wav2Vec2Config) -> NDArray[np.bool_]:
+def _draw_time_mask(frames: int, probability: float, config: PreTrainedConfig) -> NDArray[np.bool_]:
     """Returns (F,) which frames are masked, from numpy's global generator."""
     [mask] = _compute_mask_indices(
         (1, frames), probability, config.mask_time_length, min_masks=config.mask_time_min_masks
@@ -143,7 +143,7 @@ def _draw_time_mask(frames: int, probability: float, config: Wav2Vec2Config) -> 
     return np.asarray(mask, np.bool_)
 
 
-def _draw_feature_mask(probability: float, config: Wav2Vec2Config) -> NDArray[np.bool_]:
+def _draw_feature_mask(probability: float, config: PreTrainedConfig) -> NDArray[np.bool_]:
     """Returns (H,) which features are masked, from numpy's global generator."""
     run = min(FEATURE_RUN, config.hidden_size * FEATURE_RUN // FEATURE_RUN_OF)
     [mask] = _compute_mask_indices((1, config.hidden_size), probability, run, min_masks=config.mask_feature_min_masks)

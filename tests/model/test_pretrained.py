@@ -23,7 +23,7 @@ def test_a_hub_model_that_cannot_be_had_is_one_line(monkeypatch: pytest.MonkeyPa
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert", "vocab_size": 5}')
-    with pytest.raises(CliError, match="is a bert model, not wav2vec2"):
+    with pytest.raises(CliError, match="is a bert model: choose one of wav2vec2"):
         build_recognizer(str(tmp_path), "abc")
 
 

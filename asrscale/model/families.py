@@ -1,0 +1,65 @@
+"""The families of models that can be trained, and where the parts of each are.
+
+transformers calls a family by the `model_type` of its configuration. All of them are alike: a stem makes frames of
+samples, a projection widens them, an encoder of equal layers follows, and a linear head gives tokens.
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING
+
+CtcModel: TypeAlias = PreTrainedModel  # a class of transformers that AutoModelForCTC chooses from
+
+
+@dataclass(frozen=True)
+class Family:
+    """What distinguishes the models of one family; names are those of modules and attributes in transformers."""
+
+    attention: str  # the module of each encoder layer that attends
+    value_projection: str  # the linear layer of that module whose output is attended to
+    linear_layers: str  # a regular expression of the linear layers of each encoder layer, which LoRA adapts
+
+
+# By `model_type`.
+FAMILIES: dict[str, Family] = {
+    "wav2vec2": Family(
+        attention="attention",
+        value_projection="v_proj",
+        linear_layers=r"(attention|feed_forward)\.(\w+_proj|\w+_dense)",
+    ),
+}
+
+
+def family_of(config: PreTrainedConfig) -> Family:
+    """Returns the family of a model with this configuration."""
+    return FAMILIES[config.model_type]
+
+
+def model_class(config: PreTrainedConfig) -> Any:
+    """Returns the class of transformers that models of this configuration have: what AutoModelForCTC chooses."""
+    return MODEL_FOR_CTC_MAPPING[type(config)]
+
+
+def stem_of(model: CtcModel) -> Any:
+    """Returns the module that makes frames of samples, whose `conv_layers` are convolutions."""
+    return model.base_model.feature_extractor
+
+
+def encoder_of(model: CtcModel) -> Any:
+    """Returns the transformer, a module which gets projected frames (B, F, H); its `layers` are alike."""
+    return model.base_model.encoder
+
+
+def attentions_of(model: CtcModel) -> list[nn.Module]:
+    """Returns the module that attends of each encoder layer, the first layer first."""
+    name = family_of(model.config).attention
+    return [layer.get_submodule(name) for layer in encoder_of(model).layers]
+
+
+def head_of(model: CtcModel) -> nn.Linear:
+    """Returns the last layer, from hidden states to tokens; all families call it `lm_head`."""
+    head: nn.Linear = model.lm_head
+    return head
