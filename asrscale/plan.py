@@ -115,7 +115,7 @@ def _run_plan(options: PlanOptions) -> RunPlan | None:
     return plan_run(
         read_catalog(config.data.train),
         recognizer.vocabulary,
-        recognizer.stem,
+        recognizer.geometry,
         seed=config.general.seed,
         batch_seconds=config.batching.batch_seconds,
         units_per_step=config.batching.units_per_step,

@@ -4,17 +4,15 @@ Shape legend: T samples.
 """
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from asrscale.common.checkpoint_files import checkpoint_json
 from asrscale.common.errors import AudioError, CliError
-from asrscale.speech.frames import WAV2VEC2_STEM, ConvStem, frames_needed
+from asrscale.speech.frames import WAV2VEC2, FrameGeometry, frames_needed, geometry_of
 from asrscale.speech.markup import find_markup
 from asrscale.speech.normalisation import NEUTRAL, TextRules, labels_in
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Waveform
@@ -39,7 +37,7 @@ MAX_CLIPPED_SHARE = 0.01
 MAX_CHARACTERS_PER_SECOND = 40
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Rules:
     """What a recording and its transcript have to be for the model that will learn from them.
 
@@ -47,24 +45,33 @@ class Rules:
         min_seconds: Shorter recordings are rejected.
         max_seconds: Longer recordings are rejected.
         vocabulary: The model's; None allows any character, each of them one label.
-        stem: The model's convolutions, which decide how many frames a recording has.
+        geometry: The model's, which decides how many frames a recording has.
         text: How transcripts are normalised; no part of the fingerprint, since dataset.json records it by itself.
     """
 
     min_seconds: float
     max_seconds: float
     vocabulary: Vocabulary | None = None
-    stem: ConvStem = WAV2VEC2_STEM
-    text: TextRules = field(default=NEUTRAL, repr=False)
+    geometry: FrameGeometry = WAV2VEC2
+    text: TextRules = NEUTRAL
+
+    def __repr__(self) -> str:
+        """The rules without those of the text, as a shard's record hashes them: their spelling must not change."""
+        kernels, strides, adapter = _spelled(self.geometry)
+        return (
+            f"Rules(min_seconds={self.min_seconds!r}, max_seconds={self.max_seconds!r}, "
+            f"vocabulary={self.vocabulary!r}, stem=ConvStem({kernels}, {strides}{adapter}))"
+        )
 
     @property
     def fingerprint(self) -> str:
         """A hash of the rules; dataset.json records it as `vocab_sha256`, so its spelling must not change."""
+        kernels, strides, adapter = _spelled(self.geometry)
         is_spaced = self.vocabulary is not None and self.vocabulary.spaced
         phones = " of phones" if is_spaced else ""
         spelled = (
             f"Rules(min_seconds={self.min_seconds!r}, max_seconds={self.max_seconds!r}, "
-            f"vocabulary={self.vocabulary!r}{phones}, kernels={self.stem.kernels!r}, strides={self.stem.strides!r})"
+            f"vocabulary={self.vocabulary!r}{phones}, {kernels}, {strides}{adapter})"
         )
         return sha256(spelled.encode()).hexdigest()
 
@@ -86,18 +93,18 @@ def read_rules(min_seconds: float, max_seconds: float, checkpoint: str | None, l
     vocabulary = read_vocabulary(checkpoint, language)
     folder = str(Path(checkpoint).parent) if os.path.isfile(checkpoint) else checkpoint
     try:
-        stem = _read_stem(checkpoint_json(folder, "config.json"))
+        geometry = geometry_of(checkpoint_json(folder, "config.json"))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CliError(f"--vocab {checkpoint}: its config.json cannot be read: {error}") from error
-    return Rules(min_seconds=min_seconds, max_seconds=max_seconds, vocabulary=vocabulary, stem=stem)
+    return Rules(min_seconds=min_seconds, max_seconds=max_seconds, vocabulary=vocabulary, geometry=geometry)
 
 
-def _read_stem(config: Mapping[str, Any]) -> ConvStem:
-    """Returns the convolutions of a checkpoint's configuration; stock wav2vec2's where they are missing."""
-    return ConvStem(
-        kernels=tuple(config.get("conv_kernel", WAV2VEC2_STEM.kernels)),
-        strides=tuple(config.get("conv_stride", WAV2VEC2_STEM.strides)),
-    )
+def _spelled(geometry: FrameGeometry) -> tuple[str, str, str]:
+    """Returns the kernels, the strides and, where there is one, the adapter of a geometry as hashes have them."""
+    kernels = tuple(convolution.kernel for convolution in geometry.stem)
+    strides = tuple(convolution.stride for convolution in geometry.stem)
+    adapter = f", adapter={geometry.adapter!r}" if geometry.adapter else ""
+    return f"kernels={kernels!r}", f"strides={strides!r}", adapter
 
 
 def check_markup(text: str) -> None:
@@ -150,6 +157,6 @@ def check_pair(text: str, num_samples: int, rules: Rules) -> None:
         raise AudioError(f"too fast: {characters / seconds:.0f} characters a second")
     labels = rules.vocabulary.encode(text) if rules.vocabulary else labels_in(text, rules.text)
     needed = frames_needed(labels)
-    frames = rules.stem.num_frames(num_samples)
+    frames = rules.geometry.num_frames(num_samples)
     if needed > frames:
         raise AudioError(f"too short for its transcript: {frames} frames where CTC needs {needed}")

@@ -16,7 +16,7 @@ from asrscale.data.catalog import Catalog
 from asrscale.data.epoch_plan import EpochPlan, find_step, group_windows, plan_window, window_steps
 from asrscale.data.hashing import Ids, hash_keys
 from asrscale.data.index import Index, read_shards
-from asrscale.speech.frames import ConvStem, frames_needed
+from asrscale.speech.frames import FrameGeometry, frames_needed
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, perturbed_length
 from asrscale.speech.vocabulary import Vocabulary
 
@@ -37,7 +37,7 @@ class RunPlan:
 
     catalog: Catalog  # the training data
     vocabulary: Vocabulary  # labels the transcripts
-    stem: ConvStem  # of the model: how many frames it makes of an utterance
+    geometry: FrameGeometry  # of the model: how many frames it makes of an utterance
     windows: tuple[Ids, ...]  # the shard numbers of each window
     steps: Ids  # (W,) optimizer steps of each window
     seed: int  # the run's seed
@@ -99,7 +99,7 @@ class Visit:
 def plan_run(
     catalog: Catalog,
     vocabulary: Vocabulary,
-    stem: ConvStem,
+    geometry: FrameGeometry,
     *,
     seed: int,
     batch_seconds: float,
@@ -120,7 +120,7 @@ def plan_run(
     return RunPlan(
         catalog=catalog,
         vocabulary=vocabulary,
-        stem=stem,
+        geometry=geometry,
         windows=windows,
         steps=steps,
         seed=seed,
@@ -143,13 +143,15 @@ def read_window(plan: RunPlan, window: int) -> tuple[Index, Index]:
     index = read_shards(plan.catalog, plan.windows[window])
     fastest_tenths = SPEEDS_TENTHS[-1] if plan.perturb_speed else ORIGINAL_SPEED_TENTHS
     shortest = perturbed_length(index.num_samples, fastest_tenths)
-    feasible = feasible_utterances(index, shortest, plan.vocabulary, plan.stem)
+    feasible = feasible_utterances(index, shortest, plan.vocabulary, plan.geometry)
     return index.take(np.flatnonzero(feasible)), index.take(np.flatnonzero(~feasible))
 
 
-def feasible_utterances(index: Index, lengths: Ids, vocabulary: Vocabulary, stem: ConvStem) -> NDArray[np.bool_]:
+def feasible_utterances(
+    index: Index, lengths: Ids, vocabulary: Vocabulary, geometry: FrameGeometry
+) -> NDArray[np.bool_]:
     """Returns (N,) whether CTC can emit each transcript in the frames of `lengths`, (N,) samples."""
-    frames = stem.num_frames(lengths)
+    frames = geometry.num_frames(lengths)
     # In either case, text has at most 1.5 characters a byte of UTF-8, which take two frames each: that decides for
     # nearly all speech that it is long enough, in milliseconds, where encoding the transcripts of a window takes
     # seconds.

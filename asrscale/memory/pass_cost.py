@@ -20,10 +20,10 @@ from asrscale.memory.meta_operations import tensor_bytes
 from asrscale.memory.tape import Row, Tape
 from asrscale.model.dropout import draw_keys
 from asrscale.model.families import CtcModel, stem_of
-from asrscale.model.forward import count_frames, ctc_losses, forward_logits
+from asrscale.model.forward import count_encoder_frames, count_frames, ctc_losses, forward_logits
 from asrscale.model.padding import SLICE_SAMPLES
 from asrscale.model.recognizer import Recognizer
-from asrscale.model.regularisation import Regulariser
+from asrscale.model.regularisation import Regulariser, most_frames
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 # Sizes of the two passes that are traced, in slices of a frozen stem. Only whole ones: what a pass costs is linear in
@@ -173,10 +173,11 @@ def _trace(
     """Runs a pass on meta tensors; the arguments are those of `trace_pass`."""
     batch = _meta_batch(utterances, seconds)
     T = batch.waveforms.shape[1]
-    F = int(count_frames(recognizer.model, torch.tensor(T)))
+    F = int(count_encoder_frames(recognizer.model, torch.tensor(T)))
+    most = most_frames(recognizer.model, torch.tensor(T))
     regulariser.time_mask = torch.empty(utterances, F, dtype=torch.bool, device="meta")
     dropout = regulariser.dropout
-    draw_keys(dropout, batch.utterances, F, torch.device("meta"), seed=0, step=0)
+    draw_keys(dropout, batch.utterances, most, torch.device("meta"), seed=0, step=0)
     tape = Tape("meta", semantics.scratch)
     tape.hold([dropout.frame_keys, dropout.feature_keys])
     with _no_garbage_collection(), _stock_linear(), semantics:

@@ -78,7 +78,8 @@ def _scale_kept(x: Tensor, is_kept: Tensor, scale: float) -> Tensor:
 def attach_dropout(model: CtcModel) -> Dropout:
     """Replaces a model's own dropout, which is off from now on, by hooks; its configuration keeps the probabilities."""
     config = model.config
-    dropout = Dropout(features=max(config.hidden_size, config.intermediate_size))
+    of_adapter = getattr(config, "output_hidden_size", 0)  # which may have features of another number
+    dropout = Dropout(features=max(config.hidden_size, config.intermediate_size, of_adapter))
 
     def drop_features(place: int, probability: float, module: nn.Module, _: Any, output: Tensor) -> Tensor:
         return dropout.keep(output, place, probability) if module.training else output

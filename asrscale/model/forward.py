@@ -3,22 +3,35 @@
 Shapes: B utterances of a pass, T samples, F frames, L labels, V vocabulary.
 """
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
+from asrscale.model.adapter import set_adapter_lengths
 from asrscale.model.families import CtcModel, stem_of
 from asrscale.model.padding import standardise
 from asrscale.model.recognizer import Recognizer
 from asrscale.speech.ctc_text import text_of_path
+from asrscale.speech.frames import geometry_of
 from asrscale.speech.pcm import PCM_SCALE
 
 WAVEFORM_EPSILON = 1e-7  # what transformers' Wav2Vec2FeatureExtractor adds to the variance of a waveform
 
 
 def count_frames(model: CtcModel, num_samples: Tensor) -> Tensor:
-    """Returns the (B,) frames of utterances of (B,) samples, by the model's own convolutions."""
-    frames: Tensor = model._get_feat_extract_output_lengths(num_samples)
-    return frames.clamp(min=0)
+    """Returns the (B,) frames that the logits of utterances of (B,) samples have.
+
+    transformers' own arithmetic is right for adapters of kernel 3 only.
+    """
+    frames: Tensor = geometry_of(model.config.to_dict()).num_frames(cast(Any, num_samples))
+    return frames
+
+
+def count_encoder_frames(model: CtcModel, num_samples: Tensor) -> Tensor:
+    """Returns the (B,) frames that the encoder gets of utterances of (B,) samples; an adapter makes fewer of them."""
+    frames: Tensor = geometry_of(model.config.to_dict()).num_encoder_frames(cast(Any, num_samples))
+    return frames
 
 
 def forward_logits(model: nn.Module, recognizer: Recognizer, waveforms: Tensor, num_samples: Tensor) -> Tensor:
@@ -35,6 +48,7 @@ def forward_logits(model: nn.Module, recognizer: Recognizer, waveforms: Tensor, 
     if recognizer.processor.feature_extractor.do_normalize:
         samples = standardise(samples, num_samples[:, None], WAVEFORM_EPSILON) * mask
     stem_of(recognizer.model).num_samples = num_samples
+    set_adapter_lengths(recognizer.model, count_encoder_frames(recognizer.model, num_samples))
     logits: Tensor = model(samples.to(recognizer.model.dtype), attention_mask=mask).logits
     return logits
 

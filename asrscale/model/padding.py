@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from asrscale.model.adapter import mask_adapter
 from asrscale.model.families import CtcModel, stem_of
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
@@ -69,7 +70,7 @@ class SlicedStem(nn.Module):
 def make_padding_invariant(model: CtcModel) -> CtcModel:
     """Changes a model so that padding does not change its output; returns the same model.
 
-    Only a group norm has to be replaced: the other norms see one frame at a time.
+    A group norm has to be replaced, and the convolutions of an adapter: the other norms see one frame at a time.
     """
     stem = stem_of(model)
     stem.__class__ = type("SlicedFeatureEncoder", (SlicedStem, type(stem)), {})
@@ -77,6 +78,7 @@ def make_padding_invariant(model: CtcModel) -> CtcModel:
         norm = stem.conv_layers[0].layer_norm
         assert norm.num_groups == norm.num_channels, "transformers normalises each channel by itself"
         norm.__class__ = MaskedGroupNorm
+    mask_adapter(model)
     return model
 
 

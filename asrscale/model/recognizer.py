@@ -8,7 +8,7 @@ from transformers import Wav2Vec2Processor
 
 from asrscale.model.families import CtcModel
 from asrscale.model.quiet import quiet_huggingface
-from asrscale.speech.frames import ConvStem
+from asrscale.speech.frames import FrameGeometry, geometry_of
 from asrscale.speech.normalisation import TextRules, rules_from_json
 from asrscale.speech.vocabulary import Vocabulary
 
@@ -24,10 +24,9 @@ class Recognizer:
     vocabulary: Vocabulary
 
     @property
-    def stem(self) -> ConvStem:
-        """The geometry of the model's convolutions."""
-        config = self.model.config
-        return ConvStem(kernels=tuple(config.conv_kernel), strides=tuple(config.conv_stride))
+    def geometry(self) -> FrameGeometry:
+        """How many frames the model makes of samples."""
+        return geometry_of(self.model.config.to_dict())
 
     @property
     def text_rules(self) -> TextRules | None:

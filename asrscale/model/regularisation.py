@@ -18,7 +18,7 @@ from asrscale.data.batches import Batch
 from asrscale.data.hashing import hash_keys
 from asrscale.model.dropout import Dropout, attach_dropout, draw_keys
 from asrscale.model.families import CtcModel, encoder_of
-from asrscale.model.forward import count_frames
+from asrscale.model.forward import count_encoder_frames, count_frames
 
 # SpecAugment's features are masked in runs of 64 of base's 768, as fairseq's recipes do.
 FEATURE_RUN = 64
@@ -102,8 +102,16 @@ def _draw_dropout(dropout: Dropout, model: CtcModel, batch: Batch, *, seed: int,
     utterances = batch.utterances
     if not len(utterances):
         utterances = np.full(len(batch.num_samples), _NO_UTTERANCE)
-    [padded_frames] = count_frames(model, torch.tensor([batch.waveforms.shape[1]])).tolist()
-    draw_keys(dropout, utterances, padded_frames, model.device, seed=seed, step=step)
+    padded_samples = torch.tensor(batch.waveforms.shape[1])
+    draw_keys(dropout, utterances, most_frames(model, padded_samples), model.device, seed=seed, step=step)
+
+
+def most_frames(model: CtcModel, num_samples: Tensor) -> int:
+    """Returns how many frames there are at a place of the model, of `num_samples` () samples: most at the encoder's.
+
+    What an adapter pads may make them more behind it.
+    """
+    return max(int(count_encoder_frames(model, num_samples)), int(count_frames(model, num_samples)))
 
 
 def _draw_layers(num_layers: int, layerdrop: float, *, seed: int, step: int) -> frozenset[int]:
@@ -117,7 +125,7 @@ def _draw_masks(regulariser: Regulariser, model: CtcModel, batch: Batch, *, seed
     """Sets the masks of a pass; those of the rows of an empty pass, which holds no utterance, mask nothing."""
     config = model.config
     rows = len(batch.num_samples)
-    padded_frames, *num_frames = count_frames(
+    padded_frames, *num_frames = count_encoder_frames(
         model, torch.tensor([batch.waveforms.shape[1], *batch.num_samples.tolist()])
     ).tolist()
     time_mask = np.zeros((rows, padded_frames), np.bool_)

@@ -26,6 +26,7 @@ from asrscale.model.forward import count_frames, forward_logits
 from asrscale.model.recognizer import Recognizer
 from asrscale.speech import ctc_text
 from asrscale.speech.decoding import decode_long
+from asrscale.speech.frames import FrameGeometry
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm
 
 WINDOW_SECONDS = 20  # checkpoints are trained on utterances of up to about as much
@@ -98,7 +99,7 @@ def best_paths(recordings: Sequence[Pcm], recognizer: Recognizer, cap_seconds: f
 
     `cap_seconds` is the padded audio of a pass; the note of `bar` counts the windows that are done.
     """
-    stride = recognizer.stem.stride_samples
+    stride = recognizer.geometry.stride_samples
     windows: list[Window] = []
     recording_of_window: list[int] = []
     for number, pcm in enumerate(recordings):
@@ -161,21 +162,22 @@ def cut_windows(pcm: Pcm, stride: int) -> list[Window]:
 
 def words_of_path(path: list[int], recognizer: Recognizer) -> dict[str, Any]:
     """Returns the `text` of a path, and its `words`: each its `word`, `start_seconds` and `end_seconds`."""
-    frame_seconds = recognizer.stem.stride_samples / SAMPLE_RATE_HZ
+    geometry = recognizer.geometry
     words = ctc_text.words_of_path(path, recognizer.vocabulary)
     return {
         "text": " ".join(word.text for word in words),
         "words": [
             {
                 "word": word.text,
-                "start_seconds": _to_seconds(word.start_frame, frame_seconds),
-                "end_seconds": _to_seconds(word.end_frame, frame_seconds),
+                "start_seconds": _start_seconds(word.start_frame, geometry),
+                "end_seconds": _start_seconds(word.end_frame, geometry),
             }
             for word in words
         ],
     }
 
 
-def _to_seconds(frames: int, frame_seconds: float) -> float:
-    """Returns the time of a frame to the millisecond."""
-    return round(float(frames) * frame_seconds, 3)
+def _start_seconds(frame: int, geometry: FrameGeometry) -> float:
+    """Returns the time at which a frame starts, to the millisecond."""
+    samples = float(frame) * geometry.stride_samples + geometry.offset_samples
+    return round(max(0.0, samples / SAMPLE_RATE_HZ), 3)

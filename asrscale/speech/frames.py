@@ -1,38 +1,129 @@
-"""How many frames a model makes of samples, and how many frames CTC needs for labels."""
+"""How many frames a model makes of samples, and how many frames CTC needs for labels. Imports no torch."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-
-import numpy as np
+from typing import Any
 
 from asrscale.speech.pcm import Count
 
 
 @dataclass(frozen=True)
-class ConvStem:
-    """The unpadded convolutions that turn samples into frames. Hashable, unlike a model."""
+class Convolution:
+    """A convolution over time, as far as it decides lengths."""
 
-    kernels: tuple[int, ...]
-    strides: tuple[int, ...]
+    kernel: int
+    stride: int
+    padding: int = 0  # zeros before the first value, and after the last
+
+    def num_outputs(self, num_inputs: Count) -> Count:
+        """Returns its number of outputs; may be negative where there are fewer inputs than its kernel takes.
+
+        The formula is that of torch.nn.Conv1d's documentation.
+        """
+        return (num_inputs + 2 * self.padding - self.kernel) // self.stride + 1
+
+
+@dataclass(frozen=True)
+class FrameGeometry:
+    """How a model turns samples into the frames of its logits. Hashable, unlike a model.
+
+    Attributes:
+        stem: The convolutions in front of the encoder; windows of a spectrogram, and frames that are stacked, count as
+            such.
+        adapter: The convolutions between the encoder and the head, of a model with `add_adapter`.
+    """
+
+    stem: tuple[Convolution, ...]
+    adapter: tuple[Convolution, ...] = ()
 
     @property
     def stride_samples(self) -> int:
         """Samples from the start of one frame to the start of the next."""
-        return math.prod(self.strides)
+        return math.prod(convolution.stride for convolution in self.stem + self.adapter)
+
+    @property
+    def offset_samples(self) -> int:
+        """Samples by which the first frame is later than the encoder's first: they differ by what the adapter pads."""
+        step_samples = math.prod(convolution.stride for convolution in self.stem)
+        offset_samples = 0
+        for convolution in self.adapter:
+            offset_samples += ((convolution.kernel - 1) // 2 - convolution.padding) * step_samples
+            step_samples *= convolution.stride
+        return offset_samples
+
+    def num_encoder_frames(self, num_samples: Count) -> Count:
+        """Returns how many frames the encoder gets of `num_samples` samples; takes a number, or an array of them."""
+        return _num_outputs(self.stem, num_samples)
 
     def num_frames(self, num_samples: Count) -> Count:
-        """The number of frames of `num_samples` samples; takes a number, or an array of them."""
-        for kernel, stride in zip(self.kernels, self.strides, strict=True):
-            num_samples = (num_samples - kernel) // stride + 1
-        if isinstance(num_samples, int):
-            return max(num_samples, 0)
-        return np.maximum(num_samples, 0)
+        """Returns how many frames the logits of `num_samples` samples have; takes a number, or an array of them."""
+        encoder_frames = self.num_encoder_frames(num_samples)
+        return _num_outputs(self.adapter, encoder_frames) * (encoder_frames > 0)
+
+
+def _num_outputs(convolutions: Sequence[Convolution], num_inputs: Count) -> Count:
+    """Returns the outputs of convolutions one after another, 0 at least."""
+    num_outputs = num_inputs
+    for convolution in convolutions:
+        num_outputs = convolution.num_outputs(num_outputs)
+    return num_outputs * (num_outputs > 0)  # of numbers, arrays and tensors alike
+
+
+def _unpadded(kernels: Sequence[int], strides: Sequence[int]) -> tuple[Convolution, ...]:
+    return tuple(Convolution(kernel, stride) for kernel, stride in zip(kernels, strides, strict=True))
 
 
 # Of every public wav2vec2 checkpoint: a frame covers 25 ms of audio, and one starts every 20 ms.
-WAV2VEC2_STEM = ConvStem(kernels=(10, 3, 3, 3, 3, 2, 2), strides=(5, 2, 2, 2, 2, 2, 2))
+WAV2VEC2 = FrameGeometry(_unpadded(kernels=(10, 3, 3, 3, 3, 2, 2), strides=(5, 2, 2, 2, 2, 2, 2)))
+
+# The same frames by more convolutions.
+_SEW = FrameGeometry(
+    _unpadded(kernels=(10, 3, 1, 3, 1, 3, 1, 3, 1, 2, 1, 2, 1), strides=(5, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1))
+)
+
+# The windows of transformers' SeamlessM4TFeatureExtractor, 25 ms of audio every 10 ms, of which some are stacked.
+LOG_MEL_WINDOW = Convolution(kernel=400, stride=160)
+LOG_MEL_BINS = 80
+
+# Other families have no such adapter, whatever their configuration says.
+_ADAPTED = ("wav2vec2", "wav2vec2-conformer", "wavlm", "data2vec-audio", "wav2vec2-bert")
+
+
+def geometry_of(config: Mapping[str, Any]) -> FrameGeometry:
+    """Returns the geometry of a model by the content of its config.json.
+
+    What is missing there has the default of transformers' configuration.
+
+    Raises:
+        TypeError, ValueError: The configuration holds no such numbers.
+    """
+    family = config.get("model_type", "wav2vec2")
+    return FrameGeometry(_stem_of(family, config), _adapter_of(family, config))
+
+
+def _stem_of(family: str, config: Mapping[str, Any]) -> tuple[Convolution, ...]:
+    """Returns the convolutions in front of the encoder."""
+    if family == "wav2vec2-bert":
+        stacked = config.get("feature_projection_input_dim", 2 * LOG_MEL_BINS) // LOG_MEL_BINS
+        return LOG_MEL_WINDOW, Convolution(kernel=stacked, stride=stacked)
+    default = _SEW if family == "sew" else WAV2VEC2
+    default_kernels = [convolution.kernel for convolution in default.stem]
+    default_strides = [convolution.stride for convolution in default.stem]
+    return _unpadded(config.get("conv_kernel", default_kernels), config.get("conv_stride", default_strides))
+
+
+def _adapter_of(family: str, config: Mapping[str, Any]) -> tuple[Convolution, ...]:
+    """Returns the convolutions between the encoder and the head; none without `add_adapter`."""
+    if family not in _ADAPTED or not config.get("add_adapter", False):
+        return ()
+    is_bert = family == "wav2vec2-bert"
+    kernel = config.get("adapter_kernel_size", 3)
+    stride = config.get("adapter_stride", 2)
+    layers = config.get("num_adapter_layers", 1 if is_bert else 3)
+    padding = stride // 2 if is_bert else 1  # as their layers have it, whatever the kernel
+    return (Convolution(kernel, stride, padding),) * int(layers)
 
 
 def frames_needed(labels: Sequence[Hashable]) -> int:

@@ -126,7 +126,7 @@ def _plan_data(config: TrainConfig, catalog: Catalog, recognizer: Recognizer) ->
     return plan_run(
         catalog,
         recognizer.vocabulary,
-        recognizer.stem,
+        recognizer.geometry,
         seed=config.general.seed,
         batch_seconds=config.batching.batch_seconds,
         units_per_step=config.batching.units_per_step,

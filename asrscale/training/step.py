@@ -156,7 +156,7 @@ def _largest_batch(context: RunContext) -> Batch:
     recognizer = context.recognizer
     utterances = context.plan.most_utterances(context.cap.samples, context.world.world_size)
     longest_samples = context.plan.longest_samples
-    num_labels = labels_of_speech(longest_samples, recognizer.stem.num_frames(longest_samples))
+    num_labels = labels_of_speech(longest_samples, recognizer.geometry.num_frames(longest_samples))
     return silence(recognizer.vocabulary, utterances, longest_samples, num_labels=num_labels)
 
 

@@ -87,7 +87,7 @@ def train_with_trainer(options: Options, out: Path, seed: int) -> None:
     initial = load_recognizer(str(out.parent.parent / "initial"))
     processor = initial.processor
     plan = plan_run(
-        catalog, initial.vocabulary, initial.stem,
+        catalog, initial.vocabulary, initial.geometry,
         seed=seed, batch_seconds=UNIT_SECONDS, units_per_step=UNITS_PER_STEP,
     )  # fmt: skip
     with ThreadPoolExecutor(2) as pool:

@@ -29,7 +29,7 @@ def resume(folder: str, share: float) -> None:
     recognizer = build_recognizer("tiny", "")
     before, base_mib, started = bytes_read(), peak_mib(), time.perf_counter()
     plan = plan_run(
-        read_catalog([folder]), recognizer.vocabulary, recognizer.stem, seed=1, batch_seconds=160, units_per_step=4
+        read_catalog([folder]), recognizer.vocabulary, recognizer.geometry, seed=1, batch_seconds=160, units_per_step=4
     )
     start_seconds = time.perf_counter() - started
     number = EPOCH * plan.steps_per_epoch + int(share * plan.steps_per_epoch)

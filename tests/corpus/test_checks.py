@@ -13,7 +13,7 @@ from asrscale.corpus.checks import Rules, check_audio, check_pair, check_text, r
 from asrscale.sources.opening import open_source
 from asrscale.sources.recordings import open_audio
 from asrscale.speech import decoding, pcm
-from asrscale.speech.frames import WAV2VEC2_STEM, ConvStem
+from asrscale.speech.frames import WAV2VEC2, Convolution, FrameGeometry
 from asrscale.speech.normalisation import normalise
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 from asrscale.speech.vocabulary import build_vocabulary
@@ -70,7 +70,9 @@ def test_lengths_and_speed() -> None:
 
 
 def test_ctc_needs_a_frame_a_label_and_one_between_equal_ones() -> None:
-    rules = Rules(0.01, 20.0, stem=ConvStem(kernels=(400,), strides=(800,)))  # 20 frames of 16,000 samples
+    rules = Rules(
+        0.01, 20.0, geometry=FrameGeometry((Convolution(kernel=400, stride=800),))
+    )  # 20 frames of 16,000 samples
     check_pair("ab" * 10, 16_000, rules)
     assert reason(check_pair, "ab" * 10 + "a", 16_000, rules) == "too short for its transcript"
     check_pair("aab" * 5, 16_000, rules)  # 15 labels and 5 repeats
@@ -80,7 +82,7 @@ def test_ctc_needs_a_frame_a_label_and_one_between_equal_ones() -> None:
 def test_ctc_agrees_with_torch_on_what_is_infeasible() -> None:
     import torch
 
-    rules = Rules(0.01, 20.0, stem=ConvStem(kernels=(400,), strides=(800,)))
+    rules = Rules(0.01, 20.0, geometry=FrameGeometry((Convolution(kernel=400, stride=800),)))
     ids = {"a": 1, "b": 2}
     rng = np.random.default_rng(0)
     for _ in range(60):
@@ -109,7 +111,7 @@ def test_transcripts() -> None:
 def test_rules_of_a_checkpoint(tmp_path: Path, special: list[str]) -> None:
     folder = write_checkpoint(tmp_path / "model", [*special, *"ABC'"], conv_kernel=[400], conv_stride=[800])
     rules = read_rules(0.1, 20.0, str(folder))
-    assert rules.stem == ConvStem(kernels=(400,), strides=(800,))
+    assert rules.geometry == FrameGeometry((Convolution(kernel=400, stride=800),))
     check_text("a b c", rules)  # in the vocabulary's own case
     assert reason(check_text, "abcd", rules) == "unknown characters"
     assert read_rules(0.1, 20.0, str(folder / "vocab.json")) == rules
@@ -117,7 +119,7 @@ def test_rules_of_a_checkpoint(tmp_path: Path, special: list[str]) -> None:
     with pytest.raises(CliError, match=r"cannot be read \(config\.json holds no JSON object\)"):
         read_rules(0.1, 20.0, str(folder))
     (folder / "config.json").unlink()
-    assert read_rules(0.1, 20.0, str(folder)).stem == WAV2VEC2_STEM
+    assert read_rules(0.1, 20.0, str(folder)).geometry == WAV2VEC2
     assert read_rules(0.1, 20.0, None) == RULES
 
 
@@ -128,13 +130,6 @@ def test_a_checkpoint_without_a_usable_vocabulary_is_refused(tmp_path: Path, con
     with pytest.raises(CliError) as caught:
         read_rules(0.1, 20.0, str(tmp_path))
     assert "\n" not in str(caught.value)
-
-
-def test_the_default_convolutions_are_those_of_stock_wav2vec2() -> None:
-    from transformers import Wav2Vec2Config
-
-    config = Wav2Vec2Config()
-    assert ConvStem(tuple(config.conv_kernel), tuple(config.conv_stride)) == WAV2VEC2_STEM
 
 
 @needs_shared_data

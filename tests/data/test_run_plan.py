@@ -14,6 +14,7 @@ from asrscale.data.index import read_index
 from asrscale.data.run_plan import RunPlan, draw_speeds, feasible_utterances, plan_visit, read_window
 from asrscale.model.building import build_recognizer
 from asrscale.model.recognizer import Recognizer
+from asrscale.speech.frames import Convolution
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +29,9 @@ def plan(recognizer: Recognizer, tone_shards: Path, monkeypatch: pytest.MonkeyPa
 
 def test_utterances_too_short_for_their_transcript_are_told_apart(recognizer: Recognizer, tone_shards: Path) -> None:
     index = read_index([str(tone_shards / "train")])
-    assert feasible_utterances(index, index.num_samples, recognizer.vocabulary, recognizer.stem).all()
+    assert feasible_utterances(index, index.num_samples, recognizer.vocabulary, recognizer.geometry).all()
     short = np.minimum(index.num_samples, 4_000)
-    feasible = feasible_utterances(index, short, recognizer.vocabulary, recognizer.stem)
+    feasible = feasible_utterances(index, short, recognizer.vocabulary, recognizer.geometry)
     lengths = [len(text) for text in index.texts.to_pylist()]
     assert not feasible.any() or max(length for length, good in zip(lengths, feasible, strict=True) if good) <= 8
     assert not feasible.all()
@@ -51,9 +52,11 @@ def test_an_utterance_needs_a_frame_a_label_and_one_between_equal_ones(
     needed = [0, 1, 3, 6, 15, 5, 6, 30]  # "ΐ" is unknown to the vocabulary, and so is the next one
     for samples in range(0, 16_000, 160):
         lengths = np.full(len(texts), samples)
-        frames = int(recognizer.stem.num_frames(samples))
+        frames = int(recognizer.geometry.num_frames(samples))
         expected = [0 < count <= frames for count in needed]
-        assert feasible_utterances(index, lengths, recognizer.vocabulary, recognizer.stem).tolist() == expected, frames
+        assert feasible_utterances(index, lengths, recognizer.vocabulary, recognizer.geometry).tolist() == expected, (
+            frames
+        )
 
 
 def test_the_fingerprint_differs_where_the_order_of_the_data_may(
@@ -98,8 +101,9 @@ def test_what_is_too_short_for_its_transcript_is_in_no_plan(plan: RunPlan, recog
     window = int(np.argmax(plan.steps))
     everything, too_short = read_window(plan, window)
     assert len(too_short) == 0 and len(everything) == plan.catalog.utterances[plan.windows[window]].sum()
-    coarse = replace(recognizer.stem, strides=tuple(2 * stride for stride in recognizer.stem.strides))
-    usable, too_short = read_window(replace(plan, stem=coarse), window)
+    halving = Convolution(kernel=3, stride=2, padding=1)
+    coarse = replace(recognizer.geometry, adapter=(halving, halving))
+    usable, too_short = read_window(replace(plan, geometry=coarse), window)
     assert len(usable) + len(too_short) == len(everything) and len(too_short)
     kept = feasible_utterances(everything, everything.num_samples, plan.vocabulary, coarse)
     assert usable.keys.to_pylist() == everything.take(np.flatnonzero(kept)).keys.to_pylist()

@@ -162,7 +162,7 @@ def test_resuming_at_ten_million_utterances_is_the_same_work_anywhere_in_the_epo
         plan = plan_run(
             read_catalog([str(ten_million)]),
             recognizer.vocabulary,
-            recognizer.stem,
+            recognizer.geometry,
             seed=5,
             batch_seconds=20.0,
             units_per_step=2,

@@ -37,7 +37,7 @@ def make_context(shards: Path, **given: object) -> RunContext:
     plan = plan_run(
         read_catalog(config.data.train),
         recognizer.vocabulary,
-        recognizer.stem,
+        recognizer.geometry,
         seed=1,
         batch_seconds=config.batching.batch_seconds,
         units_per_step=config.batching.units_per_step,

@@ -19,7 +19,7 @@ def plan_in_windows(
     catalog = read_catalog([str(folder)])
     monkeypatch.setattr(run_plan, "WINDOW_HOURS", catalog.hours / windows * 0.999)
     chosen = {"seed": 5, "batch_seconds": 2.0, "units_per_step": 2, **settings}
-    return plan_run(catalog, recognizer.vocabulary, recognizer.stem, **chosen)
+    return plan_run(catalog, recognizer.vocabulary, recognizer.geometry, **chosen)
 
 
 def run_steps(plan: RunPlan, first: int, last: int, rank: int = 0, ranks: int = 1) -> list[Step]:

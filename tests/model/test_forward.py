@@ -15,7 +15,7 @@ def tiny() -> Recognizer:
 
 def test_frames_are_counted_alike(tiny: Recognizer) -> None:
     lengths = np.array([9_000, 16_000, 16_001, 123_456])
-    ours = tiny.stem.num_frames(lengths)
+    ours = tiny.geometry.num_frames(lengths)
     assert ours.tolist() == count_frames(tiny.model, torch.from_numpy(lengths)).tolist()
 
 

@@ -44,7 +44,7 @@ class PerfectModel(nn.Module):
 
     def forward(self, samples: Tensor, attention_mask: Tensor) -> SimpleNamespace:
         lengths = attention_mask.sum(1)
-        frames = int(self.recognizer.stem.num_frames(samples.shape[1]))
+        frames = int(self.recognizer.geometry.num_frames(samples.shape[1]))
         vocabulary = self.recognizer.vocabulary
         logits = torch.zeros(len(lengths), frames, len(vocabulary.tokens))
         logits[:, :, vocabulary.blank_id] = 1

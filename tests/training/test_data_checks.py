@@ -10,7 +10,7 @@ from helpers.contexts import make_context
 from asrscale.common.errors import CliError
 from asrscale.data.index import read_shards
 from asrscale.data.run_plan import RunPlan
-from asrscale.speech.frames import ConvStem
+from asrscale.speech.frames import Convolution, FrameGeometry
 from asrscale.speech.vocabulary import Vocabulary
 from asrscale.training.config import replace_settings
 from asrscale.training.data_checks import check_data
@@ -86,11 +86,11 @@ def test_utterances_too_short_for_their_transcripts_are_counted_or_refused(
     tone_shards: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     context = make_context(tone_shards)
-    some = replace(context.plan, stem=ConvStem(kernels=(400,), strides=(1450,)))
+    some = replace(context.plan, geometry=FrameGeometry((Convolution(kernel=400, stride=1450),)))
     check(context, some)
     line = capsys.readouterr().err
     assert "utterances left out, too short for their transcript: first " in line and line.count("\n") == 1
     assert 0 < int(line.split()[0]) < context.plan.catalog.utterances.sum()
-    none = replace(context.plan, stem=ConvStem(kernels=(400,), strides=(16_000,)))
+    none = replace(context.plan, geometry=FrameGeometry((Convolution(kernel=400, stride=16_000),)))
     with pytest.raises(CliError, match="no utterance can be trained on"):
         check(context, none)

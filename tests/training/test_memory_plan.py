@@ -25,7 +25,7 @@ def plan_of(config: TrainConfig) -> RunPlan:
     return plan_run(
         read_catalog(config.data.train),
         recognizer.vocabulary,
-        recognizer.stem,
+        recognizer.geometry,
         seed=1,
         batch_seconds=160.0,
         units_per_step=4,

@@ -108,7 +108,7 @@ def with_stem(own: RunContext, folder: Path, kernels: list[int], strides: list[i
     Wav2Vec2ForCTC(config).save_pretrained(folder)
     recognizer = build_recognizer(str(folder), "")
     regulariser = attach_regulariser(recognizer.model, mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0)
-    plan = replace(own.plan, stem=recognizer.stem)
+    plan = replace(own.plan, geometry=recognizer.geometry)
     return replace(own, recognizer=recognizer, regulariser=regulariser, plan=plan)
 
 
