@@ -27,6 +27,8 @@ _BETWEEN_LETTERS = regex.compile(f"(?<={_LETTER})[{_FORMS}](?={_LETTER})", regex
 _OPENING = regex.compile(rf"(?<!{_LETTER_OR_DIGIT})[{_QUOTES}](?=\S)", regex.V1)
 _CLOSING = regex.compile(rf"(?<=\S)[{_QUOTES}](?!{_LETTER_OR_DIGIT})", regex.V1)
 _ANY_QUOTE = regex.compile(f"[{_QUOTES}]")
+_ANY_FORM = regex.compile(f"[{_FORMS}]")
+_ANY_MARK = regex.compile(f"[{_OKINA_FORMS}\u201a]")
 _OKINA_BEFORE_VOWEL = regex.compile(f"[{_OKINA_FORMS}](?=[aeiouāēīōū])", regex.IGNORECASE)
 _NO_APOSTROPHE = '"'  # punctuation of another kind, which the cutting of words takes out
 
@@ -53,7 +55,7 @@ def with_one_apostrophe(text: str, language: Language, *, keep_quotes: bool = Fa
         keep_quotes: Whether what is no apostrophe stays as it is; else it becomes a double quote.
     """
     has_hebrew = _HEBREW.search(text) is not None
-    if not has_hebrew and not any(form in text for form in _OKINA_FORMS + "\u201a"):
+    if not has_hebrew and not _ANY_MARK.search(text):
         return text
     if has_hebrew:
         text = _GERSHAYIM.sub("\u05f4", text)
@@ -67,12 +69,13 @@ def with_one_apostrophe(text: str, language: Language, *, keep_quotes: bool = Fa
         text = _GERESH.sub("\u05f3", text)
     if keep_quotes:
         return str(_BETWEEN_LETTERS.sub(language.apostrophe, text))
-    return "".join(_apostrophe_at(text, place, language) for place in range(len(text)))
+    return str(_ANY_FORM.sub(lambda match: _apostrophe_at(text, match.start(), language), text))
 
 
 def _without_quotes(text: str, elisions: tuple[str, ...]) -> str:
     """Returns the text without quotes that come in pairs."""
-    text = _REPEATED.sub(_NO_APOSTROPHE, _DOUBLED.sub("'", text))
+    if _REPEATED.search(text):
+        text = _REPEATED.sub(_NO_APOSTROPHE, _DOUBLED.sub("'", text))
     characters = list(text)
     opened: list[int] = []
     for match in _ANY_QUOTE.finditer(text):
@@ -98,10 +101,8 @@ def _with_okinas_after(text: str, letters: str) -> str:
 
 
 def _apostrophe_at(text: str, place: int, language: Language) -> str:
-    """Returns what stands at `place`: a character itself, the language's apostrophe, or a quote for a stray one."""
+    """Returns what the form of an apostrophe at `place` becomes: the language's apostrophe, or a quote if it is one."""
     character = text[place]
-    if character not in _FORMS:
-        return character
     is_after_letter = place > 0 and _WORD.match(text, place - 1) is not None
     is_before_letter = _LETTER_BEHIND.match(text, place + 1) is not None
     is_between_letters = is_after_letter and is_before_letter

@@ -99,11 +99,13 @@ def normalise(text: str, rules: TextRules = NEUTRAL) -> str:
     What one step takes out may be what another step looked at, such as a quote beside a stray accent. So the steps are
     taken again until nothing changes, which for nearly all texts is at once.
     """
+    steps = steps_of(rules).values()
     for _ in range(_MOST_ROUNDS):
         before = text
-        for step in steps_of(rules).values():
+        for step in steps:
             text = step(text)
-        if text == before:
+        # Of small letters and spaces no step takes anything: the second round is half of what most English texts cost.
+        if text == before or _PLAIN_WORDS.fullmatch(text):
             break
     return text
 
@@ -196,6 +198,7 @@ _MARK = "\0"
 _GAP = regex.compile(f"[ {_MARK}]*{_MARK}[ {_MARK}]*")
 _UNSPACED_GAP = regex.compile(f"(?<=[{UNSPACED}]){_GAP.pattern}(?=[{UNSPACED}])")
 _WHITE_SPACE = regex.compile(r"\s+")
+_PLAIN_WORDS = regex.compile("[a-z]+(?: [a-z]+)*")
 _NO_LETTER_OR_DIGIT = regex.compile(rf"[^\p{{L}}\p{{N}}{WORD_SIGNS}]*")
 
 
@@ -203,7 +206,9 @@ def _word_cutter(language: Language, hyphens: Hyphens, keep_punctuation: bool) -
     """Returns a step that cuts a text into words: what is spoken, and spaces."""
     punctuation = r"\p{P}" if keep_punctuation else ""
     separator = rf"[^\p{{L}}\p{{M}}\p{{N}}{_IN_WORDS}{punctuation}\s]"
-    pattern = regex.compile("|".join([*_inner_marks(language, hyphens, keep_punctuation), separator]), regex.V1)
+    alternatives = "|".join([*_inner_marks(language, hyphens, keep_punctuation), separator])
+    # Letters are passed over by a look at each alone, and not by one behind each for every alternative.
+    pattern = regex.compile(rf"(?=[^\p{{L}}\p{{N}}\s])(?:{alternatives})", regex.V1)
 
     def replacement(match: "regex.Match[str]") -> str:
         if match.lastgroup == "hyphen":
