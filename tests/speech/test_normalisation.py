@@ -2,13 +2,14 @@
 
 import csv
 import random
+import string
 import unicodedata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from asrscale.speech import characters
+from asrscale.speech import characters, languages
 from asrscale.speech.normalisation import (
     NEUTRAL,
     TextRules,
@@ -58,6 +59,16 @@ DIFFICULT = (
     "ﬁĳ་བསོ՞չ၏က[](){}<>&#39;;amp"
     "\ufe0f❤⁇`´′\u180eᠠ"
 )
+
+
+@pytest.mark.parametrize("code", sorted({*languages._LANGUAGES, *languages._SHORT_CODES.values()}))
+def test_no_step_of_any_language_changes_plain_words(code: str) -> None:
+    """So that a second round can be spared; every pair of letters is among them."""
+    letters = string.ascii_lowercase
+    plain = " ".join(f"{first}{second} {first}" for first in letters for second in letters)
+    for changes in ({}, {"keep_case": True}, {"keep_punctuation": True}, {"hyphens": "join"}):
+        rules = TextRules(language=code, **changes)
+        assert [name for name, step in steps_of(rules).items() if step(plain) != plain] == []
 
 
 def test_normalising_twice_changes_nothing_whatever_the_rules() -> None:

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import soxr
 from helpers.audio import sine
 
 from asrscale.speech import pcm
@@ -24,6 +25,18 @@ def test_what_would_alias_is_60_db_down(frequency_hz: int) -> None:
     resampled = pcm.resample(sine(frequency_hz, 48_000), 48_000)
     level = np.abs(resampled[1_000:15_000]).max() / 0.5
     assert 20 * np.log10(level + 1e-12) < -60
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 44_100, 48_000, 1_000_000])
+def test_a_recording_is_resampled_as_if_it_were_the_only_one(rate_hz: int) -> None:
+    """A stream is used for many recordings, one after the other: nothing of one may be heard in the next."""
+    rng = np.random.default_rng(rate_hz)
+    waveforms = [rng.standard_normal(length).astype(np.float32) for length in (1, 50, 70_001, 3, 600_000, 9_999)]
+    expected = [soxr.resample(waveform, rate_hz, 16_000, quality="HQ") for waveform in waveforms]
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(pcm.resample, waveforms * 4, [rate_hz] * 24))
+    pairs = zip(expected * 4, found, strict=True)
+    assert all(np.array_equal(one, other) for one, other in pairs)
 
 
 def test_16_khz_is_left_alone() -> None:
