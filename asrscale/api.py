@@ -22,7 +22,8 @@ from asrscale.data.index import Index
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer
 from asrscale.results import evaluation
-from asrscale.results.metrics import ErrorCounts
+from asrscale.results.deciding_metric import metric_of_texts
+from asrscale.results.metrics import ErrorCounts, Metric
 from asrscale.results.predictions import predictions
 from asrscale.results.transcription import best_paths, words_of_path
 from asrscale.speech.blocks import MAX_RATE_HZ, MIN_RATE_HZ
@@ -81,6 +82,7 @@ class EvaluationResult:
     """Error rates of a model on a data set.
 
     Attributes:
+        metric: Which of the next two says more: `cer` where most letters are of scripts without spaces, else `wer`.
         wer: Word error rate: the edits of all utterances over their reference words.
         cer: Character error rate, likewise.
         errors: The counts behind the rates.
@@ -89,6 +91,7 @@ class EvaluationResult:
         damaged: One line for each utterance that could not be read, and is in none of the above.
     """
 
+    metric: Metric
     wer: float
     cer: float
     errors: ErrorCounts
@@ -179,6 +182,7 @@ class Model:
         )
         rows = predictions(index, result.hypotheses())
         return EvaluationResult(
+            metric=metric_of_texts(index.characters, index.text_rules),
             wer=result.errors.wer,
             cer=result.errors.cer,
             errors=result.errors,

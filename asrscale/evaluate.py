@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from asrscale.common import cli, distributed
 from asrscale.common.errors import CliError
@@ -27,6 +28,11 @@ class EvaluateOptions:
 
     model: str = cli.setting(help="model folder or Hugging Face id")
     data: tuple[str, ...] = cli.setting(help="data set folders, one line of the table each")
+    metric: Literal["auto", "wer", "cer"] = cli.setting(
+        "auto",
+        help="error rate that comes first: of words or of characters; auto: cer where most letters of a data set are "
+        "of scripts without spaces, such as Chinese or Thai",
+    )
     out: str | None = cli.setting(None, help="folder for predictions and rates; default: eval beside the model folder")
     memory_cap_seconds: float = cli.setting(40.0, help="padded audio that one GPU holds at once")
     threads: int = cli.setting(2, help="threads of each rank that read and decode")
@@ -56,6 +62,7 @@ def run(options: EvaluateOptions) -> None:
             indexes,
             world,
             files,
+            metric=options.metric,
             memory_cap_seconds=options.memory_cap_seconds,
             threads=options.threads,
             cache=Cache(options.cache_dir, options.cache_bytes) if options.cache_dir else None,

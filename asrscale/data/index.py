@@ -4,6 +4,7 @@ Shape legend: N utterances, S shards.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,6 +55,7 @@ class Index:
     texts: pa.LargeStringArray  # (N,)
     speakers: pa.LargeStringArray  # (N,)
     text_rules: tuple[TextRules, ...]  # (S,) how the transcripts of each of `shards` are normalised
+    characters: Counter[str]  # counts of those of all transcripts of the folders, also where this is a part of them
     notes: tuple[str, ...]  # lines about folders whose transcripts other steps normalised than those of now
 
     def __len__(self) -> int:
@@ -84,6 +86,7 @@ class Index:
             texts=self.texts.take(ids),
             speakers=self.speakers.take(ids),
             text_rules=self.text_rules,
+            characters=self.characters,
             notes=self.notes,
         )
 
@@ -180,6 +183,7 @@ def read_shards(catalog: Catalog, numbers: Iterable[int]) -> Index:
         texts=table["text"].combine_chunks(),
         speakers=table["speaker"].combine_chunks(),
         text_rules=catalog.text_rules,
+        characters=catalog.characters,
         notes=catalog.notes,
     )
 

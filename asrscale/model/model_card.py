@@ -1,7 +1,7 @@
 """The README.md of an exported model folder, as the Hugging Face hub reads it."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ tags:
 | started from | `{model}` |
 | trained on | {train_folders}: {train_utterances:,} utterances, {train_hours:.2f} h |
 | validated on | {valid_folders}: {valid_utterances:,} utterances |
-| word error rate | {wer:.2%} |
-| character error rate | {cer:.2%} |
+{rate_rows}
+| best model chosen by | {deciding} |
 
 Greedy CTC decoding of 16 kHz mono audio, no language model. Transcripts were normalised before training, and hypotheses
 before they were compared with them:
@@ -55,8 +55,7 @@ def model_card(
     train_hours: float,
     train_utterances: int,
     valid_utterances: int,
-    wer: float,
-    cer: float,
+    rates: Mapping[str, float],
 ) -> str:
     """Returns a model card: data, settings, and the error rates of the exported model on all validation data.
 
@@ -66,8 +65,7 @@ def model_card(
         train_hours: Audio in the training data.
         train_utterances: Utterances in the training data.
         valid_utterances: Utterances that the rates are of.
-        wer: Word error rate.
-        cer: Character error rate.
+        rates: The error rates by their names, such as "word error rate"; the first decided which model is the best.
     """
     model = settings["model"]
     return TEMPLATE.format(
@@ -80,8 +78,8 @@ def model_card(
         train_hours=train_hours,
         valid_folders=_list_folders(settings["valid"]),
         valid_utterances=valid_utterances,
-        wer=wer,
-        cer=cer,
+        rate_rows="\n".join(f"| {name} | {rate:.2%} |" for name, rate in rates.items()),
+        deciding=next(iter(rates)),
         exported_model=settings["push_to_hub"] or "PATH_OF_THIS_FOLDER",
         settings=json.dumps(settings, indent=2, ensure_ascii=False),
     )

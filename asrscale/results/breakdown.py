@@ -17,10 +17,10 @@ from asrscale.data.source_columns import UNKNOWN
 from asrscale.results.comparison import comparable
 from asrscale.results.grouping import GROUPINGS, group_values
 from asrscale.results.intervals import NO_SPEAKER, rates_by_speaker
-from asrscale.results.metrics import Amounts, aligned_differences, count_errors
+from asrscale.results.metrics import Amounts, Metric, aligned_differences, count_errors
 from asrscale.speech.normalisation import TextRules, steps_of
 
-WORST = 50  # utterances with the most word errors that are listed
+WORST = 50  # utterances with the most errors that are listed
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,17 @@ class _Tally:
     count: int = 0
 
 
-def break_down(index: Index, hypotheses: Iterable[tuple[int, str]]) -> dict[str, Any]:
+def break_down(index: Index, hypotheses: Iterable[tuple[int, str]], metric: Metric) -> dict[str, Any]:
     """Returns rates and intervals of all utterances and of groups of them, and the utterances with the most errors.
 
     Args:
         index: The data set.
         hypotheses: Of some or all of its utterances, each after its number in the index; in the order of the index.
+        metric: Which error rate decides: by its edits the worst utterances are chosen.
 
     Returns:
-        What `rates_by_speaker` returns of all; `language` and `normaliser`, the steps that hypotheses went through as
-        transcripts did, or those of each language, joined;
+        `metric`; what `rates_by_speaker` returns of all; `language` and `normaliser`, the steps that hypotheses went
+        through as transcripts did, or those of each language, joined;
         `by`, the rates of each group in each of `GROUPINGS` that has several; and the `worst` utterances.
     """
     tally = _new_tally(len(index))
@@ -63,14 +64,15 @@ def break_down(index: Index, hypotheses: Iterable[tuple[int, str]]) -> dict[str,
     for held, references, texts in _by_shard(index, hypotheses):
         compared = _compare(held, references, texts)
         _add(tally, compared, group_values(held))
-        worst = _worst_of([*worst, *compared])
+        worst = _worst_of([*worst, *compared], metric)
     amounts = tally.amounts[: tally.count]
     speakers = tally.members["speaker"][: tally.count]
     return {
+        "metric": metric,
         **rates_by_speaker(amounts, speakers),
         **_normalisation(index.text_rules),
         "by": _rates_of_groups(tally),
-        "worst": [_describe(one) for one in worst],
+        "worst": [_describe(one, metric) for one in worst],
     }
 
 
@@ -119,9 +121,9 @@ def _add(tally: _Tally, compared: Sequence[_Compared], values: Mapping[str, Sequ
     tally.count += len(compared)
 
 
-def _worst_of(compared: Iterable[_Compared]) -> list[_Compared]:
-    """Returns the utterances with the most word edits, the worst first; of equal ones the first."""
-    return sorted(compared, key=lambda one: -one.amounts.word_edits)[:WORST]
+def _worst_of(compared: Iterable[_Compared], metric: Metric) -> list[_Compared]:
+    """Returns the utterances with the most edits, the worst first; of equal ones the first."""
+    return sorted(compared, key=lambda one: -one.amounts.edits(metric))[:WORST]
 
 
 def _rates_of_groups(tally: _Tally) -> dict[str, dict[str, Any]]:
@@ -141,10 +143,11 @@ def _rates_of_groups(tally: _Tally) -> dict[str, dict[str, Any]]:
     return rates
 
 
-def _describe(one: _Compared) -> dict[str, Any]:
+def _describe(one: _Compared, metric: Metric) -> dict[str, Any]:
     """Returns an utterance as an entry of the list of the worst."""
     return {
         "key": one.key,
         "word_edits": one.amounts.word_edits,
-        "aligned": aligned_differences(one.reference, one.hypothesis),
+        "character_edits": one.amounts.character_edits,
+        "aligned": aligned_differences(one.reference, one.hypothesis, metric),
     }

@@ -29,7 +29,7 @@ def rates_by_speaker(amounts: NDArray[np.int32], speakers: NDArray[np.int32]) ->
         speakers: (N,) numbers of their speakers, or `NO_SPEAKER`.
 
     Returns:
-        `utterances`, `words`, what `rates_with_intervals` returns, and `resampled`.
+        `utterances`, `words`, `characters`, what `rates_with_intervals` returns, and `resampled`.
     """
     names, places = np.unique(speakers, return_inverse=True)
     if len(names) >= MIN_SPEAKERS and NO_SPEAKER not in names:
@@ -42,6 +42,7 @@ def rates_by_speaker(amounts: NDArray[np.int32], speakers: NDArray[np.int32]) ->
     return {
         "utterances": len(amounts),
         "words": int(amounts[:, 1].sum()),
+        "characters": int(amounts[:, 3].sum()),
         **rates_with_intervals(samples),
         "resampled": resampled,
     }

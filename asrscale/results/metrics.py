@@ -2,9 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import jiwer
+
+# The error rate of words or that of characters.
+Metric: TypeAlias = Literal["wer", "cer"]
+
+METRIC_NAMES: dict[Metric, str] = {"wer": "word error rate", "cer": "character error rate"}
+UNITS: dict[Metric, str] = {"wer": "word", "cer": "character"}
+
+
+def both_metrics(first: Metric) -> tuple[Metric, Metric]:
+    """Returns both metrics in the order in which they are shown and compared: the deciding one first."""
+    return ("wer", "cer") if first == "wer" else ("cer", "wer")
 
 
 class Amounts(NamedTuple):
@@ -14,6 +25,10 @@ class Amounts(NamedTuple):
     words: int  # in the references
     character_edits: int
     characters: int  # in the references, inner spaces included
+
+    def edits(self, metric: Metric) -> int:
+        """Returns the edits that a metric counts."""
+        return self.word_edits if metric == "wer" else self.character_edits
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,16 @@ class ErrorCounts:
         """Character error rate, spaces included: edits / reference characters; without any of these as `wer`."""
         return self.amounts.character_edits / max(1, self.amounts.characters)
 
+    def rate(self, metric: Metric) -> float:
+        """Returns the error rate of a metric."""
+        return self.wer if metric == "wer" else self.cer
+
+    def kinds(self, metric: Metric) -> tuple[int, int, int]:
+        """Returns the substitutions, deletions and insertions that a metric counts."""
+        if metric == "wer":
+            return self.word_substitutions, self.word_deletions, self.word_insertions
+        return self.character_substitutions, self.character_deletions, self.character_insertions
+
 
 def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorCounts:
     """Aligns each hypothesis with its reference and returns the edits of all.
@@ -83,14 +108,16 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorC
     )
 
 
-def aligned_differences(reference: str, hypothesis: str) -> str:
-    """Returns the words of both, aligned; where they differ as [reference→hypothesis]."""
-    aligned = jiwer.process_words(reference, hypothesis)
-    [reference_words] = aligned.references
-    [hypothesis_words] = aligned.hypotheses
+def aligned_differences(reference: str, hypothesis: str, metric: Metric = "wer") -> str:
+    """Returns both texts aligned by words, or by characters for `cer`; where they differ as [reference→hypothesis]."""
+    align = jiwer.process_words if metric == "wer" else jiwer.process_characters
+    between = " " if metric == "wer" else ""
+    aligned = align(reference, hypothesis)
+    [of_reference] = aligned.references
+    [of_hypothesis] = aligned.hypotheses
     parts = []
     for chunk in aligned.alignments[0]:
-        expected = " ".join(reference_words[chunk.ref_start_idx : chunk.ref_end_idx])
-        found = " ".join(hypothesis_words[chunk.hyp_start_idx : chunk.hyp_end_idx])
+        expected = between.join(of_reference[chunk.ref_start_idx : chunk.ref_end_idx])
+        found = between.join(of_hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx])
         parts.append(expected if chunk.type == "equal" else f"[{expected}→{found}]")
-    return " ".join(parts)
+    return between.join(parts)

@@ -6,6 +6,7 @@ from typing import Any
 
 from asrscale.data.index import Index
 from asrscale.results.evaluation import Evaluation
+from asrscale.results.metrics import Metric, both_metrics
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 
@@ -23,15 +24,23 @@ def predictions(index: Index, hypotheses: Iterable[tuple[int, str]]) -> Iterator
         }
 
 
-def table(rows: dict[str, tuple[Index, Evaluation]]) -> str:
-    """Returns the results of several data sets as text: a line each, then a line where utterances were damaged."""
+def table(rows: dict[str, tuple[Index, Evaluation]], metric: Metric) -> str:
+    """Returns the results of several data sets as text: a line each, then a line where utterances were damaged.
+
+    Args:
+        rows: The utterances of each data set, and what was found.
+        metric: The deciding rate, which comes first; substitutions, deletions and insertions are those that it counts.
+    """
     width = max(len("data"), *map(len, rows))
-    lines = [f"{'data':{width}}  utterances   hours     WER     CER   sub   del   ins"]
+    first, second = both_metrics(metric)
+    lines = [f"{'data':{width}}  utterances   hours     {first.upper()}     {second.upper()}   sub   del   ins"]
     for name, (index, result) in rows.items():
         errors = result.errors
+        substitutions, deletions, insertions = errors.kinds(metric)
         lines.append(
-            f"{name:{width}}  {errors.utterances:>10,}  {index.hours:>6.2f}  {errors.wer:>6.2%}  {errors.cer:>6.2%}  "
-            f"{errors.word_substitutions:>4}  {errors.word_deletions:>4}  {errors.word_insertions:>4}"
+            f"{name:{width}}  {errors.utterances:>10,}  {index.hours:>6.2f}  "
+            f"{errors.rate(first):>6.2%}  {errors.rate(second):>6.2%}  "
+            f"{substitutions:>4}  {deletions:>4}  {insertions:>4}"
         )
     for name, (_, result) in rows.items():
         if result.damaged:

@@ -11,8 +11,10 @@ from asrscale.data.index import Index
 from asrscale.model.recognizer import Recognizer
 from asrscale.results.breakdown import break_down
 from asrscale.results.breakdown_text import format_breakdown
+from asrscale.results.deciding_metric import MetricChoice, choose_metric, describe_choice
 from asrscale.results.evaluation import Evaluation, evaluate
 from asrscale.results.evaluation_page import write_evaluation_page
+from asrscale.results.metrics import Metric
 from asrscale.results.predictions import predictions, print_damaged, table
 
 
@@ -31,6 +33,7 @@ def evaluate_data_sets(
     world: World,
     files: ReportFiles,
     *,
+    metric: MetricChoice,
     memory_cap_seconds: float,
     threads: int,
     cache: Cache | None,
@@ -42,6 +45,7 @@ def evaluate_data_sets(
         indexes: The utterances of each folder.
         world: The ranks.
         files: What is written.
+        metric: Which error rate decides; `auto` takes what suits each data set.
         memory_cap_seconds: As for `evaluate`.
         threads: As for `evaluate`.
         cache: As for `evaluate`.
@@ -69,15 +73,26 @@ def evaluate_data_sets(
         if world.is_main:
             print_damaged(index, result)
             rows[folder] = (index, result)
-            breakdowns.append(f"{folder}: {_write_results(folder, index, result, files)}")
+            chosen = choose_metric(metric, index)
+            breakdowns.append(f"{folder}: {_write_results(folder, index, result, files, chosen)}")
     if not world.is_main:
         return ""
-    return "\n".join([table(rows), *breakdowns, f"predictions and all rates: {files.folder}/*.jsonl and *.json"])
+    choices = dict.fromkeys(describe_choice(metric, index) for index in indexes.values())
+    place = f"predictions and all rates: {files.folder}/*.jsonl and *.json"
+    return "\n".join([*_tables(rows, metric), *choices, *breakdowns, place])
 
 
-def _write_results(folder: str, index: Index, result: Evaluation, files: ReportFiles) -> str:
+def _tables(rows: Mapping[str, tuple[Index, Evaluation]], metric: MetricChoice) -> list[str]:
+    """Returns the table of the data sets; where different error rates decide, one for each of these."""
+    by_metric: dict[Metric, dict[str, tuple[Index, Evaluation]]] = {}
+    for name, (index, result) in rows.items():
+        by_metric.setdefault(choose_metric(metric, index), {})[name] = (index, result)
+    return [table(of_metric, chosen) for chosen, of_metric in by_metric.items()]
+
+
+def _write_results(folder: str, index: Index, result: Evaluation, files: ReportFiles, metric: Metric) -> str:
     """Writes the predictions, rates and page of one data set; returns its breakdown as text."""
-    found = break_down(index, result.hypotheses())
+    found = break_down(index, result.hypotheses(), metric)
     name = data_set_name(folder)
     write_jsonl(files.folder / f"{name}.jsonl", predictions(index, result.hypotheses()))
     write_json(files.folder / f"{name}.json", {"data": folder, "model": files.model, **found})

@@ -55,8 +55,8 @@ class Unlogged:
 class RunState:
     """Everything about a run that does not follow from its settings.
 
-    `best` is (WER, CER, loss) of the best evaluation so far: while a young model still outputs nothing, and its WER
-    stays at 100 %, the others show that it learns.
+    `best` is of the best evaluation so far: the error rate that decides, the other one, and the loss. While a young
+    model still outputs nothing, and its WER stays at 100 %, the others show that it learns.
     """
 
     step: int = 0  # optimizer steps done; the position in the data follows from it

@@ -68,6 +68,7 @@ FIXED_BY_THE_RUN = (
     "layerdrop",
     "perturb_speed",
     "eval_utterances",
+    "metric",
 )
 
 
@@ -92,7 +93,7 @@ REGULARISATION_BY_HOURS = (
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Fine-tunes a Wav2Vec2ForCTC: shards in, a Hugging Face model folder and its WER out.
+    """Fine-tunes a Wav2Vec2ForCTC: shards in, a Hugging Face model folder and its error rates out.
 
     Start it with `deepspeed launch/train.py …` (all GPUs), `torchrun … -- launch/train.py …`, `srun`, or plain `python`
     (one process). Run it again with the same flags to go on after an interruption.
@@ -186,6 +187,7 @@ def check_resumable(config: TrainConfig, folder: Path, content: Mapping[str, str
         before = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CliError(f"{folder} has checkpoints but no readable config.json: choose another --run") from error
+    before.setdefault("metric", "wer")  # by which older versions chose
     changed = {name: now for name, now in to_dict(config).items() if before.get(name) != now}
     for name in FIXED_BY_THE_RUN:
         if name in changed:

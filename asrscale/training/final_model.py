@@ -24,6 +24,7 @@ from asrscale.model.model_card import model_card
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer
 from asrscale.results.evaluation import Evaluation, evaluate
+from asrscale.results.metrics import METRIC_NAMES, both_metrics
 from asrscale.results.predictions import predictions, print_damaged, table
 from asrscale.training import checkpoint
 from asrscale.training.config import TrainConfig, to_dict
@@ -146,18 +147,17 @@ def write_results(context: RunContext, result: Evaluation) -> None:
     """Draws the curves, writes the model's card, and prints the results. For the main rank."""
     folder = context.folder
     catalog = context.plan.catalog
-    curves = plot_metrics(folder)
+    curves = plot_metrics(folder, context.metric)
     card = model_card(
         to_dict(context.config),
         text_rules=catalog.text_rules,
         train_hours=catalog.hours,
         train_utterances=int(catalog.utterances.sum()),
         valid_utterances=result.errors.utterances,
-        wer=result.errors.wer,
-        cer=result.errors.cer,
+        rates={METRIC_NAMES[name]: result.errors.rate(name) for name in both_metrics(context.metric)},
     )
     write_text(folder / "model" / "README.md", card)  # last: it marks the run as complete
-    print(table({",".join(context.config.data.valid): (context.valid, result)}))
+    print(table({",".join(context.config.data.valid): (context.valid, result)}, context.metric))
     print(f"memory: {context.memory_summary()}")
     print(f"model: {folder / 'model'}   curves: {curves}   settings: {folder / 'config.json'}")
 

@@ -67,7 +67,8 @@ def fit(context: RunContext, state: RunState, resumed: Path | None, tracker: Tra
             raise
         if state.step < context.total_steps:
             patience = context.config.evaluation.patience
-            bar.write(f"no better WER in {patience} evaluations: stopped early after step {state.step:,}")
+            metric = context.metric.upper()
+            bar.write(f"no better {metric} in {patience} evaluations: stopped early after step {state.step:,}")
     engine.destroy()
     return state
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from asrscale.common.atomic_files import read_jsonl
 from asrscale.common.errors import CliError
+from asrscale.results.metrics import Metric, both_metrics
 from asrscale.training.tracking import METRICS_FILE
 
 if TYPE_CHECKING:
@@ -25,8 +26,12 @@ def read_metrics(run_folder: Path) -> list[dict[str, Any]]:
     return read_jsonl(path)
 
 
-def plot_metrics(run_folder: Path) -> Path:
+def plot_metrics(run_folder: Path, metric: Metric) -> Path:
     """Draws losses, learning rate and error rates against the step into RUN/metrics.png; returns its path.
+
+    Args:
+        run_folder: The run.
+        metric: The error rate that decides, which comes first and is marked in the legend.
 
     Raises:
         CliError: RUN/metrics.jsonl is missing.
@@ -39,7 +44,8 @@ def plot_metrics(run_folder: Path) -> Path:
     loss, learning_rate, errors = figure.subplots(3, sharex=True)
     _draw(loss, rows, "train/loss", "valid/loss")
     _draw(learning_rate, rows, "train/learning_rate")
-    _draw(errors, rows, "valid/wer", "valid/cer")
+    first, second = both_metrics(metric)
+    _draw(errors, rows, f"valid/{first}", f"valid/{second}", deciding=f"valid/{first}")
     loss.set_yscale("log")  # CTC falls from tens to hundredths
     errors.set(xlabel="optimizer step", ylim=(0, None))
     errors.yaxis.set_major_formatter("{x:.0%}")
@@ -48,13 +54,14 @@ def plot_metrics(run_folder: Path) -> Path:
     return path
 
 
-def _draw(axes: "Axes", rows: list[dict[str, Any]], *metrics: str) -> None:
+def _draw(axes: "Axes", rows: list[dict[str, Any]], *metrics: str, deciding: str = "") -> None:
     """Draws metrics against the step, where they were measured: few points of validation, many of training."""
     for metric in metrics:
         measured = [row for row in rows if row.get(metric) is not None]
         steps = [row["step"] for row in measured]
         values = [row[metric] for row in measured]
         line_style = "o-" if metric.startswith("valid/") else "-"
-        axes.plot(steps, values, line_style, label=metric, linewidth=1.2, markersize=3)
+        label = f"{metric}, which decides" if metric == deciding else metric
+        axes.plot(steps, values, line_style, label=label, linewidth=1.2, markersize=3)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)

@@ -12,14 +12,16 @@ from asrscale.common.errors import EXIT_COMPLETE, EXIT_STOPPED, EXIT_USAGE, CliE
 from asrscale.common.shard_cache import Cache
 from asrscale.data.catalog import Catalog, read_catalog
 from asrscale.data.content import hash_content
-from asrscale.data.index import read_index
+from asrscale.data.index import Index, read_index
 from asrscale.data.plan_summary import describe_plan
 from asrscale.data.run_plan import RunPlan, plan_run
 from asrscale.model.freezing import checkpoint_activations, freeze_feature_encoder
 from asrscale.model.hub import check_login
 from asrscale.model.recognizer import Recognizer, describe
 from asrscale.model.regularisation import Regulariser, attach_regulariser
+from asrscale.results.deciding_metric import choose_metric, describe_choice
 from asrscale.results.evaluation import Evaluation, choose_subset
+from asrscale.results.metrics import both_metrics
 from asrscale.training import engine as ds
 from asrscale.training.checkpoint import RunState
 from asrscale.training.config import PLACES_OF_DATA, TrainConfig, replace_settings, to_dict, with_regularisation
@@ -71,7 +73,7 @@ def train(config: TrainConfig, watch: Watch) -> int:
     with ds.joined_ranks() as world:
         watch.beat()
         _announce_data(config, [*catalog.notes, *valid.notes], world)
-        config = _complete(config, catalog, world)
+        config = _complete(config, catalog, valid, world)
         ds_config = _resolve_ds_config(ds_config, config, world)
         recognizer = new_recognizer(config, catalog)
         plan = _plan_data(config, catalog, recognizer)
@@ -115,10 +117,15 @@ def _announce_data(config: TrainConfig, notes: Iterable[str], world: World) -> N
         print_on_main(world, f"training on the demo's data, {folder}; --train and --valid choose yours")
 
 
-def _complete(config: TrainConfig, catalog: Catalog, world: World) -> TrainConfig:
-    """Resolves what depends on the amount of data and on the device."""
+def _complete(config: TrainConfig, catalog: Catalog, valid: Index, world: World) -> TrainConfig:
+    """Resolves what depends on the data and on the device; prints which error rate decides."""
     config = with_regularisation(config, catalog.hours)
-    return replace_settings(config, precision=resolve_precision(config.memory.precision, world))
+    print_on_main(world, describe_choice(config.evaluation.metric, valid))
+    return replace_settings(
+        config,
+        precision=resolve_precision(config.memory.precision, world),
+        metric=choose_metric(config.evaluation.metric, valid),
+    )
 
 
 def _plan_data(config: TrainConfig, catalog: Catalog, recognizer: Recognizer) -> RunPlan:
@@ -249,8 +256,8 @@ def _fit_and_evaluate(context: RunContext, state: RunState, resumed: Path | None
                 if is_main:
                     mark_preempted(context.folder)
             return None
-        rates = {"final/wer": result.errors.wer, "final/cer": result.errors.cer, "final/loss": result.loss}
-        tracker.log(state.step, rates)
+        rates = {f"final/{name}": result.errors.rate(name) for name in both_metrics(context.metric)}
+        tracker.log(state.step, rates | {"final/loss": result.loss})
         return result
 
 
@@ -264,6 +271,7 @@ def _open_tracker(context: RunContext, state: RunState, resumed: Path | None) ->
         context.folder,
         project=context.config.tracking.wandb_project,
         wandb_mode=context.config.tracking.wandb,
+        best_of=f"valid/{context.metric}",
         resume_step=state.step if resumed else None,
         evaluated_step=state.evaluated_step if resumed else None,
         enabled=context.world.is_main,

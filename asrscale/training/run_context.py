@@ -14,6 +14,7 @@ from asrscale.data.run_plan import RunPlan
 from asrscale.memory.gpus import GIB
 from asrscale.model.recognizer import Recognizer
 from asrscale.model.regularisation import Regulariser
+from asrscale.results.metrics import Metric
 from asrscale.training.checkpoint import RunState
 from asrscale.training.config import TrainConfig
 from asrscale.training.memory_rescue import PassCap
@@ -41,6 +42,13 @@ class RunContext:
     predicted_bytes: float | None = None  # by torch's allocator, at most; None where nothing was planned
     cache: Cache | None = None  # copies of remote shards
     unwritten: dict[Path, str] = field(default_factory=dict)  # lines of records that a full disk did not take
+
+    @property
+    def metric(self) -> Metric:
+        """The error rate that decides which model is the best."""
+        metric = self.config.evaluation.metric
+        assert metric != "auto", "settings are resolved before a run begins"
+        return metric
 
     def is_over(self, state: RunState) -> bool:
         """Whether the run has had all its steps and evaluations, or has stopped improving."""

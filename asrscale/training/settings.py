@@ -33,7 +33,7 @@ class DataSettings:
     """Data."""
 
     train: tuple[str, ...] = setting((DEMO_DATA + "/train",), help="data set folders to train on")
-    valid: tuple[str, ...] = setting((DEMO_DATA + "/valid",), help="data set folders for the WER")
+    valid: tuple[str, ...] = setting((DEMO_DATA + "/valid",), help="data set folders for the error rates")
     perturb_speed: bool = setting(False, help="play each utterance at 0.9, 1.0 or 1.1 of its speed, drawn each epoch")
     max_unknown_fraction: float = setting(0.01, help="largest share of characters that the vocabulary may lack")
     max_bad_fraction: float = setting(0.01, help="largest share of utterances that may turn out damaged while training")
@@ -137,7 +137,12 @@ class EvaluationSettings:
 
     eval_steps: int = setting(500, help="steps between evaluations")
     eval_utterances: int = setting(500, help="size of the fixed subset for evaluations while training")
-    patience: int = setting(3, help="stop after so many evaluations without a better WER; 0: never")
+    metric: Literal["auto", "wer", "cer"] = setting(
+        "auto",
+        help="error rate that decides which model is the best: of words or of characters; auto: cer where most letters "
+        "of the validation data are of scripts without spaces, such as Chinese or Thai",
+    )
+    patience: int = setting(3, help="stop after so many evaluations without a better --metric; 0: never")
     save_steps: int = setting(500, help="steps between checkpoints")
     save_total_limit: int = setting(2, help="checkpoints to keep beside the best")
     export_dtype: Literal["fp32", "bf16"] = setting("fp32", help="numbers of the exported model; bf16 halves its size")

@@ -87,6 +87,7 @@ def open_tracker(
     project: str,
     config: Mapping[str, Any],
     wandb_mode: WandbMode = "auto",
+    best_of: str | None = None,
     resume_step: int | None = None,
     evaluated_step: int | None = None,
     enabled: bool = True,
@@ -98,6 +99,7 @@ def open_tracker(
         project: Under which W&B shows the run.
         config: The settings that W&B shows.
         wandb_mode: `auto` is online where W&B credentials are found and offline otherwise; `online` insists.
+        best_of: A value, such as valid/wer, of which W&B's summary has the lowest and not the last.
         resume_step: Training goes on after this step: lines of later ones are dropped, to be measured again. None
             starts a new record and a new W&B run.
         evaluated_step: The last evaluation that counts: those of later steps are made again. None: up to `resume_step`.
@@ -123,6 +125,8 @@ def open_tracker(
     _drop_repeated(run_folder / METRICS_FILE, -1 if resume_step is None else resume_step, evaluated_step)
 
     tracker = Tracker(run_folder, enabled=True, wandb=wandb)
+    if best_of is not None:
+        tracker.call_wandb(lambda wandb: wandb.define_metric(best_of, summary="min"))
     exit_code = 1
     try:
         yield tracker

@@ -8,6 +8,7 @@ from itertools import islice
 
 from asrscale.common.progress import Progress
 from asrscale.results.evaluation import evaluate
+from asrscale.results.metrics import both_metrics
 from asrscale.results.predictions import predictions, print_damaged
 from asrscale.training.checkpoint import RunState
 from asrscale.training.engine import Engine
@@ -41,16 +42,17 @@ def validate(engine: Engine, context: RunContext, state: RunState, tracker: Trac
     engine.train()
     if context.world.is_main:
         print_damaged(context.valid_subset, result)
-    wer = result.errors.wer
-    cer = result.errors.cer
-    tracker.log(state.step, {"valid/wer": wer, "valid/cer": cer, "valid/loss": result.loss})
+    rates = {name: result.errors.rate(name) for name in both_metrics(context.metric)}
+    values = {f"valid/{name}": rate for name, rate in rates.items()}
+    tracker.log(state.step, values | {"valid/loss": result.loss})
     rows = predictions(context.valid_subset, result.hypotheses())
     tracker.log_predictions(state.step, list(islice(rows, SAMPLE_PREDICTIONS)))
 
     # While a young model still outputs nothing and its WER stays at 100 %, CER and loss show that it learns.
-    score = (wer, cer, math.inf if result.loss is None else result.loss)
+    score = (*rates.values(), math.inf if result.loss is None else result.loss)
     is_best = state.best is None or score < state.best
-    bar.write(f"step {state.step:,}: WER {wer:.2%}, CER {cer:.2%}{', the best so far' if is_best else ''}")
+    shown = ", ".join(f"{name.upper()} {rate:.2%}" for name, rate in rates.items())
+    bar.write(f"step {state.step:,}: {shown}{', the best so far' if is_best else ''}")
     if is_best:
         return replace(state, evaluated_step=state.step, best=score, best_step=state.step, stale_evaluations=0)
     return replace(state, evaluated_step=state.step, stale_evaluations=state.stale_evaluations + 1)

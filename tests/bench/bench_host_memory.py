@@ -42,7 +42,7 @@ def measure_evaluation(index: Index, recognizer: Recognizer, count: int) -> str:
         evaluate(recognizer.model, recognizer, repeated(index, 500), world, **how)  # type: ignore[arg-type]
         whole, before = repeated(index, count), resident_bytes("VmRSS")
         result = evaluate(recognizer.model, recognizer, whole, world, **how)  # type: ignore[arg-type]
-        break_down(whole, result.hypotheses())
+        break_down(whole, result.hypotheses(), "wer")
     grown = max(0, resident_bytes("VmHWM") - before)
     return f"| evaluation | {count:,} utterances | {grown / 1e6:,.1f} | {grown / count:,.0f} bytes an utterance |"
 

@@ -26,7 +26,7 @@ from asrscale.training.watch import Watch
 
 def make_context(shards: Path, **given: object) -> RunContext:
     """The context of a run that trains `tiny` on `shards`, in a world of one on the CPU; `given` are its settings."""
-    settings = dict(batch_seconds=3.0, units_per_step=2, memory_cap_seconds=3.0, max_steps=40) | given
+    settings = dict(batch_seconds=3.0, units_per_step=2, memory_cap_seconds=3.0, max_steps=40, metric="wer") | given
     config = train_config(
         train=(str(shards / "train"),),
         valid=(str(shards / "valid"),),

@@ -21,7 +21,7 @@ def valid(tone_shards: Path) -> Index:
 
 def test_groups_add_up_to_the_whole(valid: Index) -> None:
     hypotheses = spoilt(valid)
-    found = break_down(valid, hypotheses)
+    found = break_down(valid, hypotheses, "wer")
     texts = [valid.texts[i].as_py() for i, _ in hypotheses]
     counted = count_errors(texts, [text.lower() for _, text in hypotheses])
     assert (found["wer"], found["cer"]) == (counted.wer, counted.cer) and found["utterances"] == len(valid) - 1
@@ -36,7 +36,7 @@ def test_groups_add_up_to_the_whole(valid: Index) -> None:
 
 
 def test_the_worst_comes_first_with_its_words_aligned(valid: Index) -> None:
-    worst = break_down(valid, spoilt(valid))["worst"]
+    worst = break_down(valid, spoilt(valid), "wer")["worst"]
     assert worst[0]["key"] == valid.keys[5].as_py() and "→" in worst[0]["aligned"]
     assert [one["word_edits"] for one in worst] == sorted((one["word_edits"] for one in worst), reverse=True)
     first_word = valid.texts[0].as_py().split()[0]
@@ -63,7 +63,7 @@ def test_each_value_of_a_column_of_the_source_is_a_group(
     # The key holds the row, so that the truth does not come from what is tested; every `uk` loses all its words.
     row_of = [int(key.split("-")[1]) - 2 for key in keys]
     hypotheses = [(i, "" if row_of[i] % 4 else texts[i]) for i in range(len(index))]
-    found = break_down(index, hypotheses)
+    found = break_down(index, hypotheses, "wer")
     assert list(found["by"]) == ["duration", "speaker", "accent", "gender", "up_votes"]
     accent = found["by"]["accent"]
     assert {value: (group["utterances"], group["wer"]) for value, group in accent.items()} == {
@@ -74,7 +74,24 @@ def test_each_value_of_a_column_of_the_source_is_a_group(
     shown = format_breakdown(found)
     tar = Path(index.shards[0])
     tar.write_bytes(tar.read_bytes().replace(b'"accent"', b"\"accent'", 1))
-    damaged = break_down(index, hypotheses)
+    damaged = break_down(index, hypotheses, "wer")
     assert damaged["wer"] == found["wer"] and damaged["by"]["accent"]["unknown"]["utterances"] > 15
     assert f"warning: {tar} " in capsys.readouterr().err
     assert "by accent: uk 100.00% (100.00% to 100.00%), unknown 0.00%" in shown and "and 19 more" in shown
+
+
+def test_the_deciding_rate_chooses_and_aligns_the_worst(valid: Index) -> None:
+    texts = dict(enumerate(valid.texts.to_pylist()))
+    many_words = max(texts, key=lambda i: len(texts[i].split()))
+    one_long_word = min(texts, key=lambda i: len(texts[i].split()))
+    hypotheses = texts | {
+        one_long_word: " ".join(["x" * 30, *texts[one_long_word].split()[1:]]),
+        many_words: " ".join(f"{word[:-1]}0" for word in texts[many_words].split()),
+    }
+    found = {metric: break_down(valid, hypotheses.items(), metric) for metric in ("wer", "cer")}
+    assert found["wer"]["metric"] == "wer" and found["cer"]["metric"] == "cer"
+    assert found["wer"]["worst"][0]["key"] == valid.keys[many_words].as_py()
+    worst = found["cer"]["worst"][0]
+    assert worst["key"] == valid.keys[one_long_word].as_py() and worst["character_edits"] > 20 > worst["word_edits"]
+    assert found["cer"]["worst"][1]["aligned"].count("→0]") == len(texts[many_words].split())
+    assert format_breakdown(found["cer"]).startswith(f"CER {found['cer']['cer']:.2%} (")

@@ -4,10 +4,14 @@ from asrscale.results.breakdown_text import format_breakdown, summarise_breakdow
 
 
 def rates(wer: float, words: int) -> dict[str, Any]:
-    return {"wer": wer, "wer_low": wer - 0.01, "wer_high": wer + 0.01, "words": words}
+    cer = wer / 2
+    of_words = {"wer": wer, "wer_low": wer - 0.01, "wer_high": wer + 0.01, "words": words}
+    of_characters = {"cer": cer, "cer_low": cer - 0.01, "cer_high": cer + 0.01, "characters": 100 - words}
+    return of_words | of_characters
 
 
 FOUND = {
+    "metric": "wer",
     **rates(0.25, 100),
     "resampled": "speakers",
     "normaliser": ("lower_case", "collapse_white_space"),
@@ -35,3 +39,11 @@ def test_the_groups_with_the_most_words_are_shown_in_their_order() -> None:
     line = format_breakdown(FOUND).splitlines()[2]
     assert [part.split()[0] for part in line.removeprefix("  by accent: ").split(", ")] == list("bdefgh")
     assert line.endswith(" and 2 more")
+
+
+def test_the_rate_that_decides_is_shown() -> None:
+    lines = format_breakdown(FOUND | {"metric": "cer"}).splitlines()
+    assert lines[0].startswith("CER 12.50% (11.50% to 13.50%) in 95 % of resampled speakers")
+    assert lines[1] == "  by gender: female 10.00% (9.00% to 11.00%), male 15.00% (14.00% to 16.00%)"
+    shown = [part.split()[0] for part in lines[2].removeprefix("  by accent: ").split(", ")]
+    assert shown == list("acefgh")  # b and d have the fewest characters

@@ -23,7 +23,7 @@ from asrscale.results.comparison import comparable
 from asrscale.results.evaluation import evaluate
 from asrscale.results.metrics import count_errors
 from asrscale.speech.ctc_text import text_of_path
-from asrscale.speech.normalisation import TextRules
+from asrscale.speech.normalisation import TextRules, normalise, normalise_hypothesis
 from asrscale.speech.vocabulary import Vocabulary, build_vocabulary
 
 SENTENCES_OF_EACH = 6
@@ -81,7 +81,7 @@ def test_the_model_that_says_what_is_right_has_no_errors_in_any_language(folders
         model = PerfectModel(recognizer, index)
         result = evaluate(model, recognizer, index, WORLD, memory_cap_seconds=40, threads=1, title=None)
         assert (result.errors.wer, result.errors.cer, result.errors.utterances) == (0, 0, SENTENCES_OF_EACH), language
-        found = break_down(index, result.hypotheses())
+        found = break_down(index, result.hypotheses(), "wer")
         assert (found["wer"], found["cer"], found["language"]) == (0, 0, language.lower())
 
 
@@ -122,3 +122,20 @@ def test_an_unknown_token_is_one_wrong_character_of_its_word(folders: dict[str, 
     errors = count_errors(*comparable(index, [(number, text)]))
     assert (errors.character_substitutions, errors.character_insertions, errors.character_deletions) == (2, 0, 0)
     assert (errors.word_substitutions, errors.word_insertions, errors.word_deletions) == (1, 0, 0)
+
+
+# What people write with punctuation inside of a word; what is right of each in a language is in helpers/sentences.txt.
+PUNCTUATED = (
+    "don't", "U.S.", "a.m.", "3.5", "1,000", "12:30", "well-known", "e-mail", "km/h", "AT&T", "5%", "O'Neill", "and/or",
+    "EU:n", "$5", "rock'n'roll", "dogs' bowl", "l·l", "צה\"ל", "你好\u3002世界", "오늘은, 내일은", "wait...what",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["", *LANGUAGES])
+def test_punctuation_inside_of_words_is_the_same_on_both_sides(language: str) -> None:
+    rules = TextRules(language=language.lower())
+    for text in (*PUNCTUATED, *(raw for raw, _, _ in LANGUAGES.get(language, []))):
+        reference = normalise(text, rules)
+        # A model that was trained on such transcripts, and one that writes punctuation.
+        assert normalise_hypothesis(reference, rules) == reference, text
+        assert normalise_hypothesis(text, rules) == reference, text

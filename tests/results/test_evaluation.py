@@ -121,7 +121,7 @@ def test_memory_hardly_grows_with_the_utterances(
         result = evaluate(recognizer.model, recognizer, many, world, **how)
         found.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.reset_peak()
-        assert break_down(many, result.hypotheses())["utterances"] == count
+        assert break_down(many, result.hypotheses(), "wer")["utterances"] == count
         found.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         return np.array(found)
@@ -161,7 +161,7 @@ def test_damaged_utterances_are_listed_and_in_no_rate(
     assert capsys.readouterr().err == ""
     print_damaged(index, damaged)
     assert f"{index.name(2)} is left out: checksum" in capsys.readouterr().err
-    assert table({"x": (index, damaged)}).splitlines()[-1] == "x: 1 damaged utterances are left out"
+    assert table({"x": (index, damaged)}, "wer").splitlines()[-1] == "x: 1 damaged utterances are left out"
     for number in range(len(index)):
         if number != 2:
             flip_bit(index, number)

@@ -19,7 +19,8 @@ def valid(tone_shards: Path) -> Index:
 
 
 def test_the_page_has_rates_words_and_sound(valid: Index, tmp_path: Path) -> None:
-    found = break_down(valid, sorted((dict(spoilt(valid)) | {7: "<script>alert(1)</script>"}).items()))
+    hypotheses = sorted((dict(spoilt(valid)) | {7: "<script>alert(1)</script>"}).items())
+    found = break_down(valid, hypotheses, "wer")
     write_evaluation_page(str(tmp_path / "page.html"), "a <b> model", valid, found)
     page = (tmp_path / "page.html").read_text()
     assert "a &lt;b&gt; model" in page and "<script" not in page and "WER % by duration" in page
@@ -30,3 +31,11 @@ def test_the_page_has_rates_words_and_sound(valid: Index, tmp_path: Path) -> Non
     assert len(sound) / rate == pytest.approx(valid.num_samples[5] / 16_000, abs=0.1)
     with pytest.raises(CliError, match=r"--html .*nowhere/page\.html: No such file"):
         write_evaluation_page(str(tmp_path / "nowhere" / "page.html"), "", valid, found)
+
+
+def test_the_page_shows_the_rate_that_decides(valid: Index, tmp_path: Path) -> None:
+    found = break_down(valid, spoilt(valid), "cer")
+    write_evaluation_page(str(tmp_path / "page.html"), "a model", valid, found)
+    page = (tmp_path / "page.html").read_text()
+    assert "CER % by duration" in page and "The most character errors" in page and f"{found['cer']:.2%}" in page
+    assert "WER" not in re.sub(r"base64,[\w+/=]+", "", page) and " characters)" in page

@@ -29,5 +29,15 @@ def test_rows_of_two_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
 def test_the_table_has_a_line_a_data_set(tone_shards: Path) -> None:
     index = read_index([str(tone_shards / "valid")])
     errors = ErrorCounts(utterances=2, word_hits=8, word_substitutions=1, word_deletions=1, character_hits=10)
-    lines = table({"cv/test": (index, Evaluation(errors, None, io.StringIO()))}).splitlines()
+    lines = table({"cv/test": (index, Evaluation(errors, None, io.StringIO()))}, "wer").splitlines()
     assert len(lines) == 2 and "20.00%" in lines[1] and lines[1].startswith("cv/test")
+
+
+def test_the_deciding_rate_comes_first_with_its_kinds_of_errors(tone_shards: Path) -> None:
+    index = read_index([str(tone_shards / "valid")])
+    errors = ErrorCounts(
+        utterances=2, word_hits=1, word_substitutions=1, character_hits=6, character_deletions=3, character_insertions=9
+    )
+    [header, line] = table({"cv/test": (index, Evaluation(errors, None, io.StringIO()))}, "cer").splitlines()
+    assert header.split() == ["data", "utterances", "hours", "CER", "WER", "sub", "del", "ins"]
+    assert line.split()[3:] == ["133.33%", "50.00%", "0", "3", "9"]

@@ -18,7 +18,9 @@ def world() -> World:
 
 
 def report(recognizer: Recognizer, indexes: dict[str, Index], world: World, files: ReportFiles) -> str:
-    return evaluate_data_sets(recognizer, indexes, world, files, memory_cap_seconds=40.0, threads=1, cache=None)
+    return evaluate_data_sets(
+        recognizer, indexes, world, files, metric="auto", memory_cap_seconds=40.0, threads=1, cache=None
+    )
 
 
 def test_every_data_set_has_a_line_a_breakdown_and_its_files(

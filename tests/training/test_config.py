@@ -95,6 +95,16 @@ def test_a_run_is_only_resumed_with_the_settings_that_made_it(tmp_path: Path) ->
         check_resumable(config, tmp_path, CONTENT)
 
 
+def test_a_run_keeps_the_error_rate_that_chooses_its_best_model(tmp_path: Path) -> None:
+    by_words, by_characters = train_config(**DATA, metric="wer"), train_config(**DATA, metric="cer")
+    older = {name: value for name, value in to_dict(by_words).items() if name != "metric"}  # which knew WER only
+    for settings in (older, to_dict(by_words)):
+        write_json(tmp_path / "config.json", settings | {"content": CONTENT})
+        assert check_resumable(by_words, tmp_path, CONTENT) == []
+        with pytest.raises(CliError, match="was started with --metric wer, not cer: go on with the old value"):
+            check_resumable(by_characters, tmp_path, CONTENT)
+
+
 def test_a_run_goes_on_where_its_data_are_now(tmp_path: Path) -> None:
     write_json(tmp_path / "config.json", to_dict(train_config(**DATA)) | {"content": CONTENT})
     moved = train_config(train=("/elsewhere/a",), valid=DATA["valid"])

@@ -30,7 +30,8 @@ def test_the_model_is_complete_when_all_is_written_and_uploaded_before_the_ranks
     )
     monkeypatch.setenv("HF_TOKEN", "hf_x")
     monkeypatch.setattr(
-        "asrscale.training.final_model.plot_metrics", lambda folder: (tmp_path / "nowhere" / "metrics.png").touch()
+        "asrscale.training.final_model.plot_metrics",
+        lambda folder, metric: (tmp_path / "nowhere" / "metrics.png").touch(),
     )
     with pytest.raises(FileNotFoundError):
         train(config, watch)

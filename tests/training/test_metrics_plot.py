@@ -14,11 +14,13 @@ def test_a_plot_is_a_picture_of_what_was_measured(tmp_path: Path) -> None:
     empty = plot_metrics_bytes(tmp_path)
     with open_tracker(tmp_path, project="test", config={}, wandb_mode="off", resume_step=49) as tracker:
         tracker.log(49, {"valid/wer": 0.5, "valid/cer": 0.2, "valid/loss": 1.0})
-    assert plot_metrics_bytes(tmp_path) != empty
+    by_words = plot_metrics_bytes(tmp_path)
+    assert by_words != empty
+    assert plot_metrics(tmp_path, "cer").read_bytes() != by_words  # another order, and another one is marked
 
 
 def plot_metrics_bytes(run_folder: Path) -> bytes:
-    path = plot_metrics(run_folder)
+    path = plot_metrics(run_folder, "wer")
     assert path == run_folder / "metrics.png"
     content = path.read_bytes()
     assert content.startswith(b"\x89PNG")
@@ -27,4 +29,4 @@ def plot_metrics_bytes(run_folder: Path) -> bytes:
 
 def test_a_plot_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CliError, match="is missing: give the folder of a run"):
-        plot_metrics(tmp_path)
+        plot_metrics(tmp_path, "wer")

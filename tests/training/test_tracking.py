@@ -121,6 +121,17 @@ def test_offline_wandb_is_quiet_and_keeps_its_id_over_a_resume(
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_summary_of_wandb_has_the_best_of_the_deciding_rate_and_not_the_last(tmp_path: Path) -> None:
+    with tracker(tmp_path, "offline", best_of="valid/cer") as opened:
+        for step, rate in enumerate([0.5, 0.2, 0.3]):
+            opened.log(step, {"valid/cer": rate, "valid/wer": rate})
+        opened.log(3, {"train/loss": 1.0})  # wandb takes a step in when the next one begins
+        summaries = []
+        opened.call_wandb(lambda wandb: summaries.append(dict(wandb.run.summary)))
+    [summary] = summaries
+    assert summary["valid/cer"]["min"] == 0.2 and summary["valid/wer"] == 0.3
+
+
 def test_online_without_login_is_one_line_and_leaves_the_record_alone(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 10}\n')
     with pytest.raises(CliError, match="wandb login") as caught, tracker(tmp_path, "online"):

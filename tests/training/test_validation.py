@@ -16,10 +16,10 @@ from asrscale.training.tracking import open_tracker
 from asrscale.training.validation import validate
 
 
-def validated(context: RunContext, state: RunState) -> RunState:
+def validated(context: RunContext, state: RunState, *, is_shown: bool = False) -> RunState:
     """The state after an evaluation, with metrics written to the run folder only."""
     tracking = open_tracker(context.folder, project="", config={}, wandb_mode="off")
-    with tracking as tracker, progress(1, "training", "steps", enabled=False) as bar:
+    with tracking as tracker, progress(1, "training", "steps", enabled=is_shown) as bar:
         return validate(context.recognizer.model, context, state, tracker, bar)
 
 
@@ -62,3 +62,19 @@ def test_a_request_to_stop_ends_an_evaluation_that_does_not_count(tone_shards: P
     with pytest.raises(Stopped):
         validated(context, RunState(step=1))
     assert context.watch.doing == "evaluating"
+
+
+def test_the_deciding_rate_is_compared_first_and_said_first(
+    tone_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = replace(make_context(tone_shards), folder=tmp_path)
+    wer, cer, loss = validated(context, RunState(step=1)).best
+    assert wer != cer
+    by_characters = replace(make_context(tone_shards, metric="cer"), folder=tmp_path)
+    # Fewer word errors and more character errors before: better by words, worse by characters.
+    assert validated(context, RunState(step=2, best=(wer - 0.1, cer + 0.1, loss), best_step=1)).best_step == 1
+    state = validated(by_characters, RunState(step=2, best=(cer + 0.1, wer - 0.1, loss), best_step=1), is_shown=True)
+    assert (state.best_step, state.best) == (2, (cer, wer, loss))
+    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert list(last) == ["step", "time", "valid/cer", "valid/wer", "valid/loss"]
+    assert f"step 2: CER {cer:.2%}, WER {wer:.2%}, the best so far" in "".join(capsys.readouterr())
