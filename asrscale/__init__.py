@@ -1,4 +1,4 @@
-"""asrscale: fine-tune Wav2Vec2ForCTC on speech at any scale.
+"""asrscale: fine-tune CTC models on speech at any scale.
 
 From Python, what needs no command line:
 

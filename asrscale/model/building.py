@@ -1,6 +1,7 @@
 """Builds the model that a run trains."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from asrscale.model.architectures import ARCHITECTURES, DROPOUT_SETTINGS
 from asrscale.model.attention import attention_implementation
-from asrscale.model.families import CtcModel, head_of, model_class
+from asrscale.model.families import CtcModel, family_of, head_of, model_class
 from asrscale.model.padding import make_padding_invariant
 from asrscale.model.pretrained import check_finite, load_config, load_model
 from asrscale.model.processors import checkpoint_processor, new_processor
@@ -17,6 +18,16 @@ from asrscale.model.quiet import quiet_huggingface
 from asrscale.model.recognizer import Recognizer
 from asrscale.speech.vocabulary import Vocabulary, build_vocabulary
 from asrscale.speech.vocabulary_files import read_vocabulary
+
+
+@dataclass(frozen=True)
+class _TrainingSettings:
+    """What a run says about its model; see `build_recognizer`."""
+
+    attention: str
+    mask_time_prob: float
+    mask_feature_prob: float
+    dropout: float | None
 
 
 @quiet_huggingface()
@@ -50,7 +61,7 @@ def build_recognizer(
     Raises:
         CliError: The model cannot be found, its vocabulary is not usable, or a weight that is kept is not finite.
     """
-    settings = _training_settings(attention, mask_time_prob, mask_feature_prob, dropout)
+    settings = _TrainingSettings(attention, mask_time_prob, mask_feature_prob, dropout)
     own = build_vocabulary(characters, spaced=spaced)
     requested = _requested_vocabulary(vocab, own)
     torch.manual_seed(seed)
@@ -70,7 +81,7 @@ def _requested_vocabulary(vocab: str | None, of_shards: Vocabulary) -> Vocabular
     return read_vocabulary(vocab)
 
 
-def _build_from_architecture(name: str, vocabulary: Vocabulary, settings: dict[str, Any]) -> Recognizer:
+def _build_from_architecture(name: str, vocabulary: Vocabulary, settings: _TrainingSettings) -> Recognizer:
     """Returns a model with random weights."""
     config = _architecture_config(name, vocabulary)
     _configure(config, settings)
@@ -79,7 +90,7 @@ def _build_from_architecture(name: str, vocabulary: Vocabulary, settings: dict[s
 
 
 def _load_checkpoint(
-    name: str, requested: Vocabulary | None, of_shards: Vocabulary, settings: dict[str, Any]
+    name: str, requested: Vocabulary | None, of_shards: Vocabulary, settings: _TrainingSettings
 ) -> Recognizer:
     """Returns a checkpoint with its own head, or with one for the requested vocabulary or that of the shards."""
     config = load_config(name)
@@ -94,10 +105,11 @@ def _load_checkpoint(
 
 
 def _load_with_new_head(
-    name: str, config: PreTrainedConfig, vocabulary: Vocabulary, settings: dict[str, Any]
+    name: str, config: PreTrainedConfig, vocabulary: Vocabulary, settings: _TrainingSettings
 ) -> Recognizer:
     """Returns a checkpoint without a vocabulary, such as a pretrained one, with a head of random weights."""
-    _configure(config, settings | _vocabulary_settings(vocabulary))
+    _configure(config, settings)
+    _set_vocabulary(config, vocabulary)
     model = _load_model(name, config, ignore_mismatched_sizes=True)
     # Rows of a head that was trained on other letters must not be kept because their number fits.
     head_of(model).reset_parameters()
@@ -120,7 +132,7 @@ def move_head(recognizer: Recognizer, vocabulary: Vocabulary) -> Recognizer:
         new.weight[new_rows] = old.weight[old_rows]
         new.bias[new_rows] = old.bias[old_rows]
     model.lm_head = new
-    model.config.update(_vocabulary_settings(vocabulary))
+    _set_vocabulary(model.config, vocabulary)
     processor = new_processor(vocabulary, model.config)
     processor.feature_extractor = recognizer.processor.feature_extractor
     return Recognizer(model, processor, vocabulary)
@@ -144,8 +156,10 @@ def build_meta_recognizer(
         CliError: The model cannot be found.
     """
     vocabulary = build_vocabulary("")
-    settings = _training_settings(attention, mask_time_prob=0.05, mask_feature_prob=0.0, dropout=dropout)
+    settings = _TrainingSettings(attention, mask_time_prob=0.05, mask_feature_prob=0.0, dropout=dropout)
     config = _architecture_config(name, vocabulary) if name in ARCHITECTURES else load_config(name)
+    if config.vocab_size is None:  # of a pretrained model
+        _set_vocabulary(config, vocabulary)
     _configure(config, settings)
     with torch.device("meta"):
         model = make_padding_invariant(model_class(config)(config))
@@ -156,14 +170,26 @@ def build_meta_recognizer(
 
 def _architecture_config(name: str, vocabulary: Vocabulary) -> PreTrainedConfig:
     """Returns the configuration of an architecture."""
-    config: PreTrainedConfig = CONFIG_MAPPING["wav2vec2"](**ARCHITECTURES[name] | _vocabulary_settings(vocabulary))
+    config: PreTrainedConfig = CONFIG_MAPPING["wav2vec2"](**ARCHITECTURES[name])
+    _set_vocabulary(config, vocabulary)
     return config
 
 
-def _configure(config: PreTrainedConfig, settings: dict[str, Any]) -> None:
-    """Sets what a run's settings say about a model's configuration."""
-    config.update({name: value for name, value in settings.items() if name != "attn_implementation"})
-    config._attn_implementation = settings["attn_implementation"]
+def _configure(config: PreTrainedConfig, settings: _TrainingSettings) -> None:
+    """Sets what a configuration gets for training, whatever it had before.
+
+    Raises:
+        CliError: The attention implementation is not available.
+    """
+    config._attn_implementation = attention_implementation(settings.attention, config)
+    # transformers' own draws differ between ranks, which corrupts ZeRO's gradients without an error (LayerDrop), and
+    # depend on the batch (SpecAugment): `asrscale.model.regularisation` does both.
+    config.update({"layerdrop": 0.0, "apply_spec_augment": False})
+    config.update({"mask_time_prob": settings.mask_time_prob, "mask_feature_prob": settings.mask_feature_prob})
+    config.update({"ctc_loss_reduction": "mean"})
+    if settings.dropout is not None:
+        names = (*DROPOUT_SETTINGS, *family_of(config).more_dropouts)
+        config.update(dict.fromkeys(names, settings.dropout))
 
 
 def _load_model(name: str, config: PreTrainedConfig, **settings: Any) -> CtcModel:
@@ -171,34 +197,8 @@ def _load_model(name: str, config: PreTrainedConfig, **settings: Any) -> CtcMode
     return load_model(name, config, dtype=torch.float32, **settings)
 
 
-def _training_settings(
-    attention: str, mask_time_prob: float, mask_feature_prob: float, dropout: float | None
-) -> dict[str, Any]:
-    """Returns the settings that a model's configuration gets for training, whatever it had before.
-
-    Raises:
-        CliError: The attention implementation is not available.
-    """
-    settings: dict[str, Any] = {
-        # transformers' own draws differ between ranks, which corrupts ZeRO's gradients without an error (LayerDrop),
-        # and depend on the batch (SpecAugment): `asrscale.model.regularisation` does both.
-        "layerdrop": 0.0,
-        "apply_spec_augment": False,
-        "mask_time_prob": mask_time_prob,
-        "mask_feature_prob": mask_feature_prob,
-        "ctc_loss_reduction": "mean",
-        "attn_implementation": attention_implementation(attention),
-    }
-    if dropout is not None:
-        settings |= dict.fromkeys(DROPOUT_SETTINGS, dropout)
-    return settings
-
-
-def _vocabulary_settings(vocabulary: Vocabulary) -> dict[str, Any]:
-    """Returns the settings of a model's configuration that depend on its vocabulary."""
-    return {
-        "vocab_size": len(vocabulary.tokens),
-        "pad_token_id": vocabulary.blank_id,
-        "bos_token_id": None,
-        "eos_token_id": None,
-    }
+def _set_vocabulary(config: PreTrainedConfig, vocabulary: Vocabulary) -> None:
+    """Sets what depends on a model's vocabulary in its configuration."""
+    config.update({"vocab_size": len(vocabulary.tokens), "pad_token_id": vocabulary.blank_id})
+    if not family_of(config).insists_on_sentence_tokens:
+        config.update({"bos_token_id": None, "eos_token_id": None})

@@ -9,6 +9,7 @@ for all queries the same, which no fused kernel could do otherwise. What a query
 the sum over frames of weight × value, each frame dropped with a probability of its own.
 """
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -81,8 +82,14 @@ def attach_dropout(model: CtcModel) -> Dropout:
     of_adapter = getattr(config, "output_hidden_size", 0)  # which may have features of another number
     dropout = Dropout(features=max(config.hidden_size, config.intermediate_size, of_adapter))
 
-    def drop_features(place: int, probability: float, module: nn.Module, _: Any, output: Tensor) -> Tensor:
-        return dropout.keep(output, place, probability) if module.training else output
+    def drop_features(
+        place: int, probability: float, is_channels_first: bool, module: nn.Module, _: Any, output: Tensor
+    ) -> Tensor:
+        if not module.training:
+            return output
+        if is_channels_first:
+            return dropout.keep(output.transpose(1, 2), place, probability).transpose(1, 2)
+        return dropout.keep(output, place, probability)
 
     def drop_values(
         place: int, probability: float, num_heads: int, module: nn.Module, _: Any, output: Tensor
@@ -92,19 +99,33 @@ def attach_dropout(model: CtcModel) -> Dropout:
         by_head = output.view(*output.shape[:2], num_heads, -1)
         return dropout.keep(by_head, place, probability).view(output.shape)
 
-    value_projection = family_of(config).value_projection
+    family = family_of(config)
     attentions = set(attentions_of(model))
-    for module in model.modules():
-        if isinstance(module, nn.Dropout) and module.p:
-            module.register_forward_hook(partial(drop_features, dropout.places, module.p))
+    for name, module in model.named_modules():
+        if module in attentions:
+            probability = _take_probability(module)
+            if probability:
+                values = module.get_submodule(family.value_projection)
+                values.register_forward_hook(partial(drop_values, dropout.places, probability, module.num_heads))
+                dropout.places += 1
+        elif isinstance(module, nn.Dropout) and module.p:
+            is_channels_first = bool(re.fullmatch(family.channels_first_dropout or "", name))
+            module.register_forward_hook(partial(drop_features, dropout.places, module.p, is_channels_first))
             module.p = 0.0
             dropout.places += 1
-        elif module in attentions and module.dropout:
-            values = module.get_submodule(value_projection)
-            values.register_forward_hook(partial(drop_values, dropout.places, module.dropout, module.num_heads))
-            module.dropout = 0.0
-            dropout.places += 1
     return dropout
+
+
+def _take_probability(attention: Any) -> float:
+    """Returns the probability of an attention's dropout, which is off from now on."""
+    probability: float
+    if isinstance(attention.dropout, nn.Dropout):  # never called: the conformer's attention reads its probability
+        probability = attention.dropout.p
+        attention.dropout.p = 0.0
+    else:
+        probability = attention.dropout
+        attention.dropout = 0.0
+    return probability
 
 
 def draw_keys(

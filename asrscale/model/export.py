@@ -46,7 +46,7 @@ def export_model(recognizer: Recognizer, folder: Path, dtype: torch.dtype) -> No
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        _write_checked(recognizer, weights, partial, dtype)
+        _write_checked(recognizer, weights, partial)
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)  # makes room on a disk that is full
         raise
@@ -54,23 +54,23 @@ def export_model(recognizer: Recognizer, folder: Path, dtype: torch.dtype) -> No
     partial.rename(folder)
 
 
-def _write_checked(recognizer: Recognizer, weights: Mapping[str, Tensor], folder: Path, dtype: torch.dtype) -> None:
+def _write_checked(recognizer: Recognizer, weights: Mapping[str, Tensor], folder: Path) -> None:
     """Writes a model folder to the disk, and compares its weights with `weights`; raises as `export_model`."""
     try:
         recognizer.save(folder)
     except SafetensorError as error:  # what it makes of an error of the disk
         raise OSError(errno.EIO, str(error)) from error
-    _check_written(folder, weights, dtype)
+    _check_written(folder, weights)
     sync(*folder.iterdir(), folder)
 
 
-def _check_written(folder: Path, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:
-    """Raises RuntimeError where the weights in a model folder are not in `dtype`, or differ from `weights`."""
+def _check_written(folder: Path, weights: Mapping[str, Tensor]) -> None:
+    """Raises RuntimeError where the weights in a model folder differ from `weights`, in type or value."""
     written = load_file(folder / WEIGHTS_FILE)
     if written.keys() != weights.keys():
         raise RuntimeError(f"{folder}: missing or foreign weights {sorted(written.keys() ^ weights.keys())}")
     for name, weight in weights.items():
-        if written[name].dtype != dtype or not torch.equal(written[name], weight):
+        if written[name].dtype != weight.dtype or not torch.equal(written[name], weight):
             raise RuntimeError(f"{folder}: {name} was not written as it is")
 
 

@@ -18,18 +18,37 @@ CtcModel: TypeAlias = PreTrainedModel  # a class of transformers that AutoModelF
 class Family:
     """What distinguishes the models of one family; names are those of modules and attributes in transformers."""
 
-    attention: str  # the module of each encoder layer that attends
-    value_projection: str  # the linear layer of that module whose output is attended to
-    linear_layers: str  # a regular expression of the linear layers of each encoder layer, which LoRA adapts
+    attention: str = "attention"  # the module of each encoder layer that attends
+    value_projection: str = "v_proj"  # the linear layer of that module whose output is attended to
+    # A regular expression of the linear layers of each encoder layer, which LoRA adapts.
+    linear_layers: str = r"(attention|feed_forward)\.(\w+_proj|\w+_dense)"
+    # Whether its configuration wants tokens of a beginning and an end of sentence, which CTC does not use.
+    insists_on_sentence_tokens: bool = False
+    # What its configuration calls dropouts that wav2vec2 does not have.
+    more_dropouts: tuple[str, ...] = ()
+    # One of the encoder's modules whose outputs (B, C, F) a convolution over time gets, apart from its own input.
+    before_convolutions: str | None = None
+    # One of the model's dropouts that get (B, C, F), unlike the others.
+    channels_first_dropout: str | None = None
 
 
 # By `model_type`.
 FAMILIES: dict[str, Family] = {
-    "wav2vec2": Family(
-        attention="attention",
-        value_projection="v_proj",
-        linear_layers=r"(attention|feed_forward)\.(\w+_proj|\w+_dense)",
+    "wav2vec2": Family(),
+    "wav2vec2-conformer": Family(
+        attention="self_attn",
+        value_projection="linear_v",
+        linear_layers=r"(self_attn\.linear_\w+|ffn[12]\.\w+_dense)",
+        more_dropouts=("conformer_conv_dropout",),
+        before_convolutions=r"layers\.\d+\.conv_module\.glu",
+        channels_first_dropout=r".*\.conv_module\.dropout",
     ),
+    "hubert": Family(before_convolutions=r"pos_conv_embed\.batch_norm"),
+    "wavlm": Family(),
+    "data2vec-audio": Family(before_convolutions=r"pos_conv_embed\.layers\.\d+"),
+    "unispeech": Family(),
+    "unispeech-sat": Family(insists_on_sentence_tokens=True),
+    "sew": Family(),
 }
 
 

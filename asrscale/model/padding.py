@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from asrscale.model.adapter import mask_adapter
+from asrscale.model.attention_modules import replace_attention_modules
+from asrscale.model.encoder_padding import keep_padding_out
 from asrscale.model.families import CtcModel, stem_of
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
@@ -70,15 +72,17 @@ class SlicedStem(nn.Module):
 def make_padding_invariant(model: CtcModel) -> CtcModel:
     """Changes a model so that padding does not change its output; returns the same model.
 
-    A group norm has to be replaced, and the convolutions of an adapter: the other norms see one frame at a time.
+    In the stem only a group norm has to be replaced: the other norms see one frame at a time.
     """
     stem = stem_of(model)
     stem.__class__ = type("SlicedFeatureEncoder", (SlicedStem, type(stem)), {})
-    if model.config.feat_extract_norm == "group":
+    if getattr(model.config, "feat_extract_norm", "layer") == "group":  # data2vec-audio has layer norms only
         norm = stem.conv_layers[0].layer_norm
         assert norm.num_groups == norm.num_channels, "transformers normalises each channel by itself"
         norm.__class__ = MaskedGroupNorm
+    keep_padding_out(model)
     mask_adapter(model)
+    replace_attention_modules(model)
     return model
 
 

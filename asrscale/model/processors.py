@@ -109,5 +109,5 @@ def _new_feature_extractor(config: PreTrainedConfig) -> Wav2Vec2FeatureExtractor
         sampling_rate=SAMPLE_RATE_HZ,
         do_normalize=True,
         # What transformers advises: models with a group norm were trained without a mask.
-        return_attention_mask=config.feat_extract_norm == "layer",
+        return_attention_mask=getattr(config, "feat_extract_norm", "layer") == "layer",
     )

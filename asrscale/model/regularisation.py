@@ -6,6 +6,7 @@ the same layers are dropped. Shapes: B utterances of a pass, F frames, H hidden.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,9 +66,11 @@ def attach_regulariser(
             hidden = hidden.masked_fill(regulariser.feature_mask[:, None, :], 0.0)
         return (hidden,)
 
-    def drop(number: int, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def drop(number: int, module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> Any:
         if not module.training or number not in regulariser.dropped_layers:
             return output
+        if isinstance(output, tuple):  # WavLM's layers pass on a position bias, too
+            return drop(number, module, inputs, output[0]), *output[1:]
         # Computed, and multiplied by zero: a layer without a gradient would move its neighbours in ZeRO's buckets.
         return inputs[0] + 0.0 * output
 
@@ -154,5 +157,6 @@ def _draw_time_mask(frames: int, probability: float, config: PreTrainedConfig) -
 def _draw_feature_mask(probability: float, config: PreTrainedConfig) -> NDArray[np.bool_]:
     """Returns (H,) which features are masked, from numpy's global generator."""
     run = min(FEATURE_RUN, config.hidden_size * FEATURE_RUN // FEATURE_RUN_OF)
-    [mask] = _compute_mask_indices((1, config.hidden_size), probability, run, min_masks=config.mask_feature_min_masks)
+    min_masks = getattr(config, "mask_feature_min_masks", 0)  # WavLM's configuration has none
+    [mask] = _compute_mask_indices((1, config.hidden_size), probability, run, min_masks=min_masks)
     return np.asarray(mask, np.bool_)

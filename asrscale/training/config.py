@@ -93,7 +93,7 @@ REGULARISATION_BY_HOURS = (
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Fine-tunes a Wav2Vec2ForCTC: shards in, a Hugging Face model folder and its error rates out.
+    """Fine-tunes a CTC model: shards in, a Hugging Face model folder and its error rates out.
 
     Start it with `deepspeed launch/train.py …` (all GPUs), `torchrun … -- launch/train.py …`, `srun`, or plain `python`
     (one process). Run it again with the same flags to go on after an interruption.

@@ -14,6 +14,7 @@ from asrscale.training import engine as ds
 from asrscale.training.checkpoint import RunState, restore_engine
 from asrscale.training.engine import Engine
 from asrscale.training.meter import Meter
+from asrscale.training.optimizer import trainable_parameters
 from asrscale.training.records import count_skipped, open_records, quarantine, record_visits
 from asrscale.training.run_context import RunContext
 from asrscale.training.saving import Saver
@@ -74,9 +75,10 @@ def fit(context: RunContext, state: RunState, resumed: Path | None, tracker: Tra
 
 
 def _frozen_weights(context: RunContext) -> dict[str, Tensor]:
-    """Copies of the weights that are not trained, by name."""
-    parameters = context.recognizer.model.named_parameters()
-    return {name: weight.detach().clone() for name, weight in parameters if not weight.requires_grad}
+    """Copies of the weights that are not trained, by name, with the statistics of batch norms among them."""
+    model = context.recognizer.model
+    trained = {name for name, _ in trainable_parameters(model)}
+    return {name: weight.clone() for name, weight in model.state_dict().items() if name not in trained}
 
 
 def _start_engine(context: RunContext, resumed: Path | None) -> Engine:

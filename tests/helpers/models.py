@@ -1,8 +1,14 @@
 """Small models and sounds that the tests of models share."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
+from transformers import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING
 
+from asrscale.model.architectures import TINY
 from asrscale.model.building import build_recognizer
 from asrscale.model.recognizer import Recognizer
 
@@ -16,6 +22,66 @@ FAMILIES = {
     "group": dict(feat_extract_norm="group", do_stable_layer_norm=False),  # base, base-960h, large-960h
     "layer": dict(feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True),  # lv60, XLSR, XLS-R
 }
+
+GROUP = dict(feat_extract_norm="group")
+LAYER = dict(feat_extract_norm="layer", conv_bias=True)
+STABLE = LAYER | dict(do_stable_layer_norm=True)
+SEW = dict(model_type="sew", conv_kernel=[10, 3, 3, 3, 3, 2, 2], conv_stride=[5, 2, 2, 2, 2, 2, 2])
+# Every family, with each norm and whatever else its public checkpoints differ in.
+KINDS: dict[str, dict[str, Any]] = {
+    "wav2vec2": dict(model_type="wav2vec2", **GROUP),
+    "wav2vec2 layer": dict(model_type="wav2vec2", **STABLE),
+    "conformer relative": dict(model_type="wav2vec2-conformer", position_embeddings_type="relative", **LAYER),
+    "conformer rotary": dict(model_type="wav2vec2-conformer", position_embeddings_type="rotary", **GROUP),
+    "hubert": dict(model_type="hubert", **GROUP),
+    "hubert layer": dict(model_type="hubert", **STABLE),
+    "hubert batch": dict(model_type="hubert", conv_pos_batch_norm=True, **GROUP),
+    "wavlm": dict(model_type="wavlm", **GROUP),
+    "wavlm layer": dict(model_type="wavlm", **STABLE),
+    "data2vec": dict(model_type="data2vec-audio", num_conv_pos_embeddings=5, conv_pos_kernel_size=7),
+    "unispeech": dict(model_type="unispeech", **GROUP),
+    "unispeech layer": dict(model_type="unispeech", **STABLE),
+    "unispeech-sat": dict(model_type="unispeech-sat", **GROUP),
+    "unispeech-sat layer": dict(model_type="unispeech-sat", **STABLE),
+    "sew": dict(squeeze_factor=2, **SEW, **GROUP),
+    "sew layer": dict(squeeze_factor=3, **SEW, **LAYER),
+}
+# One of each family.
+ONE_OF_EACH = ["wav2vec2", "conformer relative", "hubert", "wavlm", "data2vec", "unispeech", "unispeech-sat", "sew"]
+
+
+def stock_model(kind: str, **settings: Any) -> Any:
+    """A model of transformers with weights as if trained, the same at each call: no norm and no bias is neutral."""
+    config = stock_config(SMALL | KINDS[kind] | settings)
+    torch.manual_seed(0)
+    model = MODEL_FOR_CTC_MAPPING[type(config)](config)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm1d):
+            torch.nn.init.normal_(module.running_mean), torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 1 or "rel_" in name or "pos_bias" in name:
+            torch.nn.init.normal_(parameter, std=0.5)
+    return model.eval()
+
+
+def save_tiny_twin(kind: str, folder: Path) -> Path:
+    """Writes the pretrained checkpoint of another family, as large as `tiny` and with its stem; returns the folder."""
+    other = {name: value for name, value in KINDS[kind].items() if not name.startswith(("conv_", "feat_"))}
+    if kind == "data2vec":
+        other |= dict(num_conv_pos_embeddings=2, conv_pos_kernel_size=15)
+    if "hubert batch" in kind:
+        other |= dict(conv_pos_batch_norm=True)
+    config = stock_config(TINY | {"vocab_size": 32} | other)
+    torch.manual_seed(0)
+    MODEL_FOR_CTC_MAPPING[type(config)](config).save_pretrained(folder)
+    return folder
+
+
+def stock_config(settings: dict[str, Any]) -> Any:
+    """The configuration of transformers that `model_type` names, wav2vec2's without one, with settings of its own."""
+    others = {name: value for name, value in settings.items() if name != "model_type"}
+    return CONFIG_MAPPING[settings.get("model_type", "wav2vec2")](**others)
+
 
 # A model of about a thousand weights: two convolutions and one layer.
 FEW_WEIGHTS = dict(

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
-from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from asrscale.data.batches import Batch
 from asrscale.memory import pass_cost
@@ -28,6 +27,7 @@ from asrscale.model.padding import make_padding_invariant
 from asrscale.model.recognizer import Recognizer
 from asrscale.model.regularisation import Regulariser, attach_regulariser, prepare_pass
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
+from helpers.models import stock_config
 
 # Large enough that activations are more than what libraries allocate for themselves.
 SMALL = dict(
@@ -53,10 +53,10 @@ def set_slices(trace_samples: int, stem_samples: int) -> None:
 
 @contextmanager
 def config_file(settings: dict[str, Any]) -> Iterator[str]:
-    """A config.json of wav2vec2 with settings that differ from those of wav2vec2-base."""
+    """A config.json with a `model_type`, else wav2vec2's, and settings that differ from its default."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "config.json")
-        path.write_text(json.dumps(Wav2Vec2Config(**settings).to_dict()))
+        path.write_text(json.dumps(stock_config(settings).to_dict()))
         yield str(path)
 
 
@@ -68,9 +68,9 @@ def sketched(settings: dict[str, Any], attention: str, dtype: torch.dtype) -> Re
 
 def weighted(sketch: Recognizer, attention: str, dtype: torch.dtype) -> Recognizer:
     """A model with the settings of a sketch and random weights, in training mode."""
-    config = Wav2Vec2Config.from_dict(sketch.model.config.to_dict())
+    config = type(sketch.model.config).from_dict(sketch.model.config.to_dict())
     config._attn_implementation = attention
-    model = make_padding_invariant(Wav2Vec2ForCTC(config)).to(dtype).train()
+    model = make_padding_invariant(type(sketch.model)(config)).to(dtype).train()
     return Recognizer(model, sketch.processor, sketch.vocabulary)
 
 
@@ -107,6 +107,9 @@ class CpuSemantics(CudaSemantics):
 
 def _cpu_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
     """Attention as on a CPU, which makes numbers of a mask."""
+    if mask is not None and mask.requires_grad:  # a bias of positions, for which only matrix products have a gradient
+        by_products: Tensor = torch.ops.aten._scaled_dot_product_attention_math(query, key, value, mask, scale=scale)[0]
+        return by_products
     numbers = None
     if mask is not None:
         numbers = torch.where(mask, *torch.empty(2, dtype=query.dtype, device="meta"))

@@ -43,13 +43,19 @@ def _released(run_folder: Path) -> Path:
 
 
 def launch(
-    ranks: int, shards: Path, run_folder: Path, *flags: object, wandb: str = "off", script: str = "launch/train.py"
+    ranks: int,
+    shards: Path,
+    run_folder: Path,
+    *flags: object,
+    wandb: str = "off",
+    script: str = "launch/train.py",
+    model: object = "tiny",
 ) -> list[str]:
     """Returns the command of a training run: plain python for one rank, else the deepspeed launcher on a free port."""
     start: list[object] = [sys.executable]
     if ranks > 1:
         start = ["deepspeed", "--num_gpus", ranks, "--master_port", free_port()]
-    data = ["--train", shards / "train", "--valid", shards / "valid", "--run", run_folder, "--model", "tiny"]
+    data = ["--train", shards / "train", "--valid", shards / "valid", "--run", run_folder, "--model", model]
     return [str(word) for word in (*start, script, *data, "--wandb", wandb, *flags)]
 
 
