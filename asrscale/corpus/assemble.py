@@ -71,6 +71,7 @@ class FolderTotals:
         characters: How often each occurs in the transcripts; with `--text characters` labels such as phones.
         rejected: How many rows are left out, by reason.
         markup: How often each annotation, tag and HTML entity was in the transcripts of the source.
+        symbols: How often each symbol, such as %, was in these and is left out.
     """
 
     text: TextRules
@@ -78,12 +79,14 @@ class FolderTotals:
     characters: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     markup: Counter[str] = field(default_factory=Counter)
+    symbols: Counter[str] = field(default_factory=Counter)
 
     def add(self, record: ShardRecord) -> None:
         """Adds a shard."""
         self.shards.append(record.shard)
         self.rejected.update(reject.reason for reject in record.left_out)
         self.markup.update(record.markup)
+        self.symbols.update(record.symbols)
         for utterance in record.utterances:
             self.characters.update(labels_in(utterance.text, self.text))
 
@@ -133,6 +136,7 @@ def _dataset(plan: SplitPlan, totals: FolderTotals) -> dict[str, Any]:
         "rejected": dict(sorted(totals.rejected.items())),
         "characters": dict(sorted(totals.characters.items())),
         "markup": dict(totals.markup.most_common()),
+        "symbols": dict(totals.symbols.most_common()),
         "shards": [vars(shard) for shard in totals.shards],
     }
 

@@ -25,6 +25,7 @@ from asrscale.sources.recordings import AudioRoot, recording_file
 from asrscale.sources.rows import Row
 from asrscale.speech.markup import find_markup
 from asrscale.speech.normalisation import steps_of
+from asrscale.speech.symbols import lost_symbols
 
 PAST_HOURS = "past max_hours: not in the sample"  # why a row is refused that fulfils the split's rules
 
@@ -73,11 +74,19 @@ class Task:
 
 @dataclass(frozen=True)
 class PackedRows:
-    """What became of the rows of a shard: each is an utterance or a reject; and the markup in the utterances' texts."""
+    """What became of the rows of a shard: each is an utterance or a reject.
+
+    Attributes:
+        utterances: Those that can be used.
+        rejects: The others.
+        markup: Of the texts of the utterances.
+        symbols: Those that their normalisation left out.
+    """
 
     utterances: tuple[Utterance, ...]
     rejects: tuple[Reject, ...]
     markup: Counter[str]
+    symbols: Counter[str]
 
 
 def build_shard(task: Task, begin: Callable[[int], None]) -> Counter[str]:
@@ -147,6 +156,7 @@ def _describe_shard(task: Task, packed: PackedRows, made_of: str) -> ShardRecord
         shard=entry,
         refused=refused_rows(task),
         markup=dict(packed.markup.most_common(LISTED_MARKUP)),
+        symbols=dict(packed.symbols.most_common()),
     )
 
 
@@ -180,6 +190,7 @@ def _pack_rows(task: Task, tar: IO[bytes] | None, begin: Callable[[int], None]) 
     utterances: list[Utterance] = []
     rejects: list[Reject] = []
     markup: Counter[str] = Counter()
+    symbols: Counter[str] = Counter()
     for number, row in enumerate(task.rows):
         begin(number)
         payload = _try_row(task, number, row)
@@ -205,7 +216,8 @@ def _pack_rows(task: Task, tar: IO[bytes] | None, begin: Callable[[int], None]) 
         utterances.append(utterance)
         if task.rules.text.form == "words":
             markup.update(find_markup(row.text))
-    return PackedRows(tuple(utterances), tuple(rejects), markup)
+            symbols.update(lost_symbols(row.text, payload.text, task.rules.text))
+    return PackedRows(tuple(utterances), tuple(rejects), markup, symbols)
 
 
 def _try_row(task: Task, number: int, row: Row) -> Payload | Reject:

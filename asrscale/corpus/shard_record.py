@@ -60,6 +60,7 @@ class ShardRecord:
         shard: Its entry in dataset.json.
         refused: Rows that the split's rules leave out; they are in no shard, and each shard records a share of them.
         markup: How often each annotation, tag and HTML entity was in the transcripts of its utterances.
+        symbols: How often each symbol, such as %, was in them and no longer is.
     """
 
     utterances: tuple[Utterance, ...]
@@ -68,6 +69,7 @@ class ShardRecord:
     shard: ShardEntry
     refused: tuple[Reject, ...]
     markup: dict[str, int] = field(default_factory=dict)
+    symbols: dict[str, int] = field(default_factory=dict)
 
     @property
     def left_out(self) -> tuple[Reject, ...]:
@@ -96,8 +98,9 @@ def read_record(tar_path: str | os.PathLike[str]) -> ShardRecord | None:
 def write_record(tar_path: str | os.PathLike[str], record: ShardRecord) -> None:
     """Writes the record of the shard at `tar_path`, whole or not at all."""
     values = vars(record).copy()
-    if not record.markup:
-        del values["markup"]  # as older versions wrote it
+    for name in ("markup", "symbols"):
+        if not values[name]:
+            del values[name]  # as older versions wrote it
     write_text(record_path(tar_path), json.dumps(values, default=vars))
 
 
@@ -110,4 +113,5 @@ def _from_json(values: dict[str, Any]) -> ShardRecord:
         shard=ShardEntry(**values["shard"]),
         refused=tuple(Reject(**reject) for reject in values["refused"]),
         markup=values.get("markup", {}),
+        symbols=values.get("symbols", {}),
     )

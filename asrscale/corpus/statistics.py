@@ -38,6 +38,7 @@ class FolderStatistics:
         rejected: How many of these it does not hold, by reason.
         characters: How often each occurs in the transcripts.
         markup: How often each annotation, tag and HTML entity was in the transcripts of the source.
+        symbols: How often each symbol, such as %, was in these and is left out.
         text: How transcripts are normalised.
         note: Where other steps than those of now normalised them, the line that says so; else empty.
         speakers: How many the source names.
@@ -54,6 +55,7 @@ class FolderStatistics:
     rejected: Mapping[str, int]
     characters: Mapping[str, int]
     markup: Mapping[str, int]
+    symbols: Mapping[str, int]
     text: TextRules
     note: str
     speakers: int
@@ -162,6 +164,7 @@ def _folder_statistics(path: str, catalog: Catalog, fingerprints: Fingerprints) 
         rejected=dataset["rejected"],
         characters=dataset["characters"],
         markup=dataset.get("markup", {}),  # older versions did not look for any
+        symbols=dataset.get("symbols", {}),
         text=catalog.text_rules[0],
         note=" ".join(catalog.notes),
         speakers=len(np.unique(fingerprints.speakers)),

@@ -1,6 +1,6 @@
 """The statistics of data set folders for people: the verb `stats`, and the summary of a build."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from asrscale.corpus.rejects import format_counts
 from asrscale.corpus.statistics import FolderStatistics, SharedContent, Statistics, read_statistics
@@ -8,6 +8,7 @@ from asrscale.corpus.statistics_page import write_statistics_page
 from asrscale.speech.normalisation import describe_rules
 
 SHOWN_MARKUP = 10  # different annotations and tags of a folder
+SHOWN_SYMBOLS = 20  # different ones
 
 
 def print_statistics(folders: Sequence[str], html: str | None = None) -> None:
@@ -53,6 +54,8 @@ def _folder_lines(folder: FolderStatistics) -> Iterator[str]:
     yield f"  characters: {len(folder.characters)}  {characters!r}; digits, kept and not spelled: {folder.digits:,}"
     if folder.markup:
         yield f"  {_markup_line(folder)}"
+    if folder.symbols:
+        yield f"  symbols, left out though they may be spoken: {_counts_line(folder.symbols, SHOWN_SYMBOLS)}"
     yield f"  {describe_rules(folder.text)}"
     if folder.note:
         yield f"  {folder.note}"
@@ -61,9 +64,14 @@ def _folder_lines(folder: FolderStatistics) -> Iterator[str]:
 
 def _markup_line(folder: FolderStatistics) -> str:
     """Returns the most frequent annotations, tags and entities, and what became of them."""
-    shown = ", ".join(f"{markup} ×{count:,}" for markup, count in list(folder.markup.items())[:SHOWN_MARKUP])
     became = "taken out, entities decoded" if folder.text.markup == "drop" else "kept"
-    return f"markup, {became}: {sum(folder.markup.values()):,}  {shown}"
+    return f"markup, {became}: {_counts_line(folder.markup, SHOWN_MARKUP)}"
+
+
+def _counts_line(counts: Mapping[str, int], shown: int) -> str:
+    """Returns how many there are in all, and the most frequent with their counts."""
+    listed = ", ".join(f"{name} ×{count:,}" for name, count in list(counts.items())[:shown])
+    return f"{sum(counts.values()):,}  {listed}"
 
 
 def _shares_of_utterances(folders: Sequence[FolderStatistics]) -> str:

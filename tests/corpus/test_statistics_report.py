@@ -51,13 +51,14 @@ def test_the_lines_of_statistics() -> None:
         rejected={"too short": 1_000, "silent": 96},
         characters={" ": 5, "1": 1_200, "a": 2, "é": 1},
         markup={"[noise]": 1_001, "&amp;": 2},
+        symbols={"%": 1_001, "&": 1},
         text=TextRules(language="fr", form="none"),
         note="",
         speakers=7,
         repeated_clips=1_001,
     )
     test = replace(train, path="out/test", utterances=1_000, hours=1.0, rows=1_000, rejected={}, repeated_clips=0)
-    test = replace(test, markup={}, text=TextRules(form="none"), note="out/test: of another version")
+    test = replace(test, markup={}, symbols={}, text=TextRules(form="none"), note="out/test: of another version")
     shared = SharedContent(one=train, other=test, sentences=1_234, speakers=2, recordings=0)
     statistics = Statistics(folders=(train, test), shared=(shared,), random_split_leak=0.1234)
     assert format_statistics(statistics) == [
@@ -66,6 +67,7 @@ def test_the_lines_of_statistics() -> None:
         "  rejected: 1,096 of 4,096 rows  silent 96, too short 1,000",
         "  characters: 4  ' 1aé'; digits, kept and not spelled: 1,200",
         "  markup, taken out, entities decoded: 1,003  [noise] ×1,001, &amp; ×2",
+        "  symbols, left out though they may be spoken: 1,002  % ×1,001, & ×1",
         "  transcripts: fr, form none: collapse white space",
         "  repeated audio: 1,001 clips are the same as another",
         "out/test: 1,000 utterances, 1.00 h, 3 shards, 1,234.6 MB",

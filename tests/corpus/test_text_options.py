@@ -97,7 +97,7 @@ def dataset_of(folder: Path) -> dict[str, Any]:
 
 def test_a_build_in_the_language_of_its_column_records_prints_and_counts(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.wav", seconds=2)
-    texts = ["İSTANBUL [noise]", "IŞIK &amp; su 5", "kalem"]
+    texts = ["İSTANBUL [noise]", "IŞIK &amp; su 5 %", "kalem %"]
     table = write_csv(tmp_path / "a.csv", [("a.wav", text, "tr") for text in texts], "filename,text,locale")
     done = shard("--csv", f"train={table}", "--out", tmp_path / "out")
     folder = tmp_path / "out/train"
@@ -105,9 +105,10 @@ def test_a_build_in_the_language_of_its_column_records_prints_and_counts(tmp_pat
     dataset = dataset_of(folder)
     rules = TextRules(language="tr")
     assert dataset["text"] == rules.to_json() and dataset["normalisation"] == list(steps_of(rules))
-    assert dataset["markup"] == {"[noise]": 1, "&amp;": 1}
+    assert dataset["markup"] == {"[noise]": 1, "&amp;": 1} and dataset["symbols"] == {"%": 2, "&": 1}
     assert read_catalog([str(folder)]).text_rules == (rules,)
     assert "markup, taken out, entities decoded: 2" in done.stdout and "[noise] ×1" in done.stdout
+    assert "symbols, left out though they may be spoken: 3  % ×2, & ×1" in done.stdout
     assert "transcripts: tr: drop markup" in done.stdout and "digits, kept and not spelled: 1" in done.stdout
 
     again = shard("--csv", f"train={table}", "--out", tmp_path / "out")
