@@ -4,7 +4,7 @@ python -m asrscale.evaluate --model runs/demo/model --data data/demo/shards/test
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,9 @@ from asrscale.common.shard_cache import Cache
 from asrscale.data.index import Index, read_index
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer
+from asrscale.results.beside import Beside
+from asrscale.results.english import check_english, english_normalizer
+from asrscale.results.other_evaluation import read_others
 from asrscale.results.report import ReportFiles, data_set_name, evaluate_data_sets
 from asrscale.speech.normalisation import name_rules
 
@@ -32,6 +35,18 @@ class EvaluateOptions:
         "auto",
         help="error rate that comes first: of words or of characters; auto: cer where most letters of a data set are "
         "of scripts without spaces, such as Chinese or Thai",
+    )
+    normalizer: Literal["english"] | None = cli.setting(
+        None,
+        help="a second pair of rates after Whisper's English normaliser, as in the Open ASR Leaderboard; needs pip "
+        "install 'asrscale[english]'",
+    )
+    compare: tuple[str, ...] = cli.setting(
+        (),
+        help="OTHER/eval/NAME.jsonl of another model on the same data, or several: the difference with interval and p",
+    )
+    seeds: tuple[str, ...] = cli.setting(
+        (), help="RUN/eval/NAME.jsonl of the same model trained with other seeds: mean and scatter of all"
     )
     out: str | None = cli.setting(None, help="folder for predictions and rates; default: eval beside the model folder")
     memory_cap_seconds: float = cli.setting(40.0, help="padded audio that one GPU holds at once")
@@ -51,6 +66,7 @@ def run(options: EvaluateOptions) -> None:
     """
     indexes = {folder: read_index([folder]) for folder in options.data}
     _check(options, indexes)
+    beside = _read_beside(options, indexes)
     recognizer = load_recognizer(options.model)
     default_out = Path(options.model).absolute().parent / "eval"
     files = ReportFiles(
@@ -63,6 +79,7 @@ def run(options: EvaluateOptions) -> None:
             world,
             files,
             metric=options.metric,
+            beside=beside,
             memory_cap_seconds=options.memory_cap_seconds,
             threads=options.threads,
             cache=Cache(options.cache_dir, options.cache_bytes) if options.cache_dir else None,
@@ -72,6 +89,23 @@ def run(options: EvaluateOptions) -> None:
             for note in [*index.notes, *_other_rules(recognizer, folder, index)]:
                 print(note, file=sys.stderr)
         print(report)
+
+
+def _read_beside(options: EvaluateOptions, indexes: Mapping[str, Index]) -> Beside:
+    """Returns what is counted beside the model's own errors.
+
+    Raises:
+        CliError: The data are not in English, or another evaluation cannot be read or is of other data.
+    """
+    if options.normalizer is not None:
+        for folder, index in indexes.items():
+            check_english(folder, index)
+    [index] = list(indexes.values())[:1]
+    return Beside(
+        english=english_normalizer() if options.normalizer is not None else None,
+        compared=read_others("--compare", options.compare, index),
+        seeds=read_others("--seeds", options.seeds, index),
+    )
 
 
 def _other_rules(recognizer: Recognizer, folder: str, index: Index) -> list[str]:
@@ -95,6 +129,8 @@ def _check(options: EvaluateOptions, folders: Iterable[str]) -> None:
         raise CliError("--data: two folders would write their predictions to one file: evaluate them one at a time")
     if options.html and len(options.data) > 1:
         raise CliError("--html is a page of one data set: give one --data")
+    if (options.compare or options.seeds) and len(options.data) > 1:
+        raise CliError("--compare and --seeds are about one data set: give one --data")
 
 
 if __name__ == "__main__":

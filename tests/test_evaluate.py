@@ -91,3 +91,41 @@ def test_a_model_and_data_that_are_normalised_in_different_ways_are_said(
     done = run_command(sys.executable, "-m", "asrscale.evaluate", *words)
     assert done.returncode == 0, done.stderr
     assert "normalised as any language, those that the model was trained on as tr: some errors may be" in done.stderr
+
+
+def test_two_models_and_seeds_are_compared_and_both_normalisers_shown(
+    tone_recognizer: Recognizer, tone_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = (str(tone_shards / "valid"),)
+    build_recognizer("tiny", "abcdefghijklmnop", seed=5).save(tmp_path / "one" / "model")
+    tone_recognizer.save(tmp_path / "two" / "model")
+    run(EvaluateOptions(model=str(tmp_path / "one" / "model"), data=data))
+    capsys.readouterr()
+    other = str(tmp_path / "one" / "eval" / "shards-valid.jsonl")
+    options = EvaluateOptions(
+        model=str(tmp_path / "two" / "model"),
+        data=data,
+        normalizer="english",
+        metric="cer",
+        compare=(other,),
+        seeds=(other,),
+        html=str(tmp_path / "page.html"),
+    )
+    run(options)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[3:] == ["CER", "WER", "sub", "del", "ins", "CER", "english", "WER", "english"]
+    assert lines[1].split()[3:] == ["0.00%", "0.00%", "0", "0", "0", "0.00%", "0.00%"]
+    assert "CER decides, by --metric" in lines
+    found = json.loads((tmp_path / "two" / "eval" / "shards-valid.json").read_text())
+    before = json.loads((tmp_path / "one" / "eval" / "shards-valid.json").read_text())
+    [compared] = found["compared"]
+    assert compared["other_wer"] == before["wer"] and compared["wer_difference"] == -before["wer"]
+    assert compared["wer_p"] < 0.001 and found["seeds"]["cer"]["mean"] == before["cer"] / 2
+    assert any(line.startswith(f"  compared with {other}: CER 0.00%, there {before['cer']:.2%}") for line in lines)
+    assert "Whisper" in found["english"]["normaliser"] and found["damaged"] == before["damaged"] == []
+    with pytest.raises(CliError, match="--compare and --seeds are about one data set"):
+        run(EvaluateOptions(model="nowhere", data=(*data, str(tone_shards / "train")), compare=(other,)))
+    with pytest.raises(CliError, match=r"--seeds other\.jsonl cannot be read"):
+        run(EvaluateOptions(model="nowhere", data=data, seeds=("other.jsonl",)))
+    with pytest.raises(CliError, match=r"--compare .* is of other utterances"):
+        run(EvaluateOptions(model="nowhere", data=(str(tone_shards / "train"),), compare=(other,)))

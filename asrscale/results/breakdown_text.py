@@ -2,17 +2,18 @@
 
 from typing import Any
 
+from asrscale.results.beside_text import format_beside
 from asrscale.results.metrics import UNITS, Metric
 
 GROUPS_SHOWN = 6  # of each way to group
 
 
 def format_breakdown(found: dict[str, Any]) -> str:
-    """Returns what `break_down` found: a line for the whole, and one for each way to group."""
+    """Returns what `break_down` found: a line for the whole, one for each way to group, and what was counted beside."""
     lines = [summarise_breakdown(found)]
     for name, groups in found["by"].items():
         lines.append(f"  by {name}: {_format_groups(groups, found['metric'])}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *format_beside(found)])
 
 
 def summarise_breakdown(found: dict[str, Any]) -> str:

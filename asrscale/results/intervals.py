@@ -31,14 +31,7 @@ def rates_by_speaker(amounts: NDArray[np.int32], speakers: NDArray[np.int32]) ->
     Returns:
         `utterances`, `words`, `characters`, what `rates_with_intervals` returns, and `resampled`.
     """
-    names, places = np.unique(speakers, return_inverse=True)
-    if len(names) >= MIN_SPEAKERS and NO_SPEAKER not in names:
-        resampled = "speakers"
-        samples = np.zeros((len(names), amounts.shape[1]), np.int32)
-        np.add.at(samples, places, amounts)
-    else:
-        resampled = "utterances"
-        samples = amounts
+    samples, resampled = independent_samples(amounts, speakers)
     return {
         "utterances": len(amounts),
         "words": int(amounts[:, 1].sum()),
@@ -48,14 +41,29 @@ def rates_by_speaker(amounts: NDArray[np.int32], speakers: NDArray[np.int32]) ->
     }
 
 
+def independent_samples(amounts: NDArray[np.int32], speakers: NDArray[np.int32]) -> tuple[NDArray[np.int32], str]:
+    """Returns (…, C) what may be resampled one by one, and what that is: `speakers` or `utterances`.
+
+    Args:
+        amounts: (N, C) of each utterance.
+        speakers: (N,) numbers of their speakers, or `NO_SPEAKER`.
+    """
+    names, places = np.unique(speakers, return_inverse=True)
+    if len(names) < MIN_SPEAKERS or NO_SPEAKER in names:
+        return amounts, "utterances"
+    samples = np.zeros((len(names), amounts.shape[1]), np.int32)
+    np.add.at(samples, places, amounts)
+    return samples, "speakers"
+
+
 def rates_with_intervals(amounts: NDArray[np.int32]) -> dict[str, float]:
     """Returns WER and CER of samples with (N, 4) amounts, and the ends of their 95 % intervals.
 
     The percentile bootstrap of Bisani and Ney (2004), "Bootstrap estimates for confidence intervals in ASR performance
     evaluation".
     """
-    wer, cer = _error_rates(amounts.sum(axis=0)).tolist()
-    lows, highs = np.percentile(_error_rates(_resampled_sums(amounts)), ENDS_PERCENT, axis=0).tolist()
+    wer, cer = error_rates(amounts.sum(axis=0)).tolist()
+    lows, highs = np.percentile(error_rates(_resampled_sums(amounts)), ENDS_PERCENT, axis=0).tolist()
     return {
         "wer": wer,
         "cer": cer,
@@ -81,7 +89,7 @@ def _resampled_sums(amounts: NDArray[np.int32]) -> NDArray[np.int64]:
     return np.concatenate(sums)
 
 
-def _error_rates(sums: NDArray[np.int64]) -> NDArray[np.float64]:
+def error_rates(sums: NDArray[np.int64]) -> NDArray[np.float64]:
     """Returns (…, 2) WER and CER of (…, 4) summed amounts."""
     edits = sums[..., ::2]
     reference_sizes = sums[..., 1::2]

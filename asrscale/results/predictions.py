@@ -1,7 +1,7 @@
 """Transcribed utterances as rows, and the table of error rates."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from asrscale.data.index import Index
@@ -24,28 +24,41 @@ def predictions(index: Index, hypotheses: Iterable[tuple[int, str]]) -> Iterator
         }
 
 
-def table(rows: dict[str, tuple[Index, Evaluation]], metric: Metric) -> str:
+def table(
+    rows: Mapping[str, tuple[Index, Evaluation]],
+    metric: Metric,
+    english: Mapping[str, Mapping[str, float]] | None = None,
+) -> str:
     """Returns the results of several data sets as text: a line each, then a line where utterances were damaged.
 
     Args:
         rows: The utterances of each data set, and what was found.
         metric: The deciding rate, which comes first; substitutions, deletions and insertions are those that it counts.
+        english: The rates of each data set after Whisper's English normaliser, for two more columns.
     """
     width = max(len("data"), *map(len, rows))
     first, second = both_metrics(metric)
-    lines = [f"{'data':{width}}  utterances   hours     {first.upper()}     {second.upper()}   sub   del   ins"]
+    header = f"{'data':{width}}  utterances   hours     {first.upper()}     {second.upper()}   sub   del   ins"
+    lines = [header + (f"  {first.upper()} english  {second.upper()} english" if english else "")]
     for name, (index, result) in rows.items():
         errors = result.errors
         substitutions, deletions, insertions = errors.kinds(metric)
-        lines.append(
+        line = (
             f"{name:{width}}  {errors.utterances:>10,}  {index.hours:>6.2f}  "
             f"{errors.rate(first):>6.2%}  {errors.rate(second):>6.2%}  "
             f"{substitutions:>4}  {deletions:>4}  {insertions:>4}"
         )
+        lines.append(line + (_english_columns(english[name], metric) if english else ""))
     for name, (_, result) in rows.items():
         if result.damaged:
             lines.append(f"{name}: {len(result.damaged):,} damaged utterances are left out")
     return "\n".join(lines)
+
+
+def _english_columns(rates: Mapping[str, float], metric: Metric) -> str:
+    """Returns two more columns of a line of the table; none of an evaluation of nothing."""
+    shown = [f"{rates[name]:.2%}" if name in rates else "none" for name in both_metrics(metric)]
+    return "".join(f"  {rate:>11}" for rate in shown)
 
 
 def print_damaged(index: Index, result: Evaluation) -> None:

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from asrscale.common.atomic_files import write_json, write_jsonl
 from asrscale.common.distributed import World
 from asrscale.common.shard_cache import Cache
 from asrscale.data.index import Index
 from asrscale.model.recognizer import Recognizer
+from asrscale.results.beside import Beside
 from asrscale.results.breakdown import break_down
 from asrscale.results.breakdown_text import format_breakdown
 from asrscale.results.deciding_metric import MetricChoice, choose_metric, describe_choice
@@ -34,6 +36,7 @@ def evaluate_data_sets(
     files: ReportFiles,
     *,
     metric: MetricChoice,
+    beside: Beside,
     memory_cap_seconds: float,
     threads: int,
     cache: Cache | None,
@@ -46,6 +49,7 @@ def evaluate_data_sets(
         world: The ranks.
         files: What is written.
         metric: Which error rate decides; `auto` takes what suits each data set.
+        beside: What else is counted.
         memory_cap_seconds: As for `evaluate`.
         threads: As for `evaluate`.
         cache: As for `evaluate`.
@@ -58,7 +62,7 @@ def evaluate_data_sets(
     """
     model = recognizer.model.to(device=world.device)
     rows: dict[str, tuple[Index, Evaluation]] = {}
-    breakdowns = []
+    found: dict[str, dict[str, Any]] = {}
     for folder, index in indexes.items():
         result = evaluate(
             model,
@@ -73,32 +77,33 @@ def evaluate_data_sets(
         if world.is_main:
             print_damaged(index, result)
             rows[folder] = (index, result)
-            chosen = choose_metric(metric, index)
-            breakdowns.append(f"{folder}: {_write_results(folder, index, result, files, chosen)}")
+            found[folder] = break_down(index, result.hypotheses(), choose_metric(metric, index), beside)
+            _write_results(folder, index, result, files, found[folder])
     if not world.is_main:
         return ""
     choices = dict.fromkeys(describe_choice(metric, index) for index in indexes.values())
+    breakdowns = [f"{folder}: {format_breakdown(of_folder)}" for folder, of_folder in found.items()]
     place = f"predictions and all rates: {files.folder}/*.jsonl and *.json"
-    return "\n".join([*_tables(rows, metric), *choices, *breakdowns, place])
+    return "\n".join([*_tables(rows, found), *choices, *breakdowns, place])
 
 
-def _tables(rows: Mapping[str, tuple[Index, Evaluation]], metric: MetricChoice) -> list[str]:
+def _tables(rows: Mapping[str, tuple[Index, Evaluation]], found: Mapping[str, dict[str, Any]]) -> list[str]:
     """Returns the table of the data sets; where different error rates decide, one for each of these."""
+    english = {folder: of_folder["english"] for folder, of_folder in found.items() if "english" in of_folder}
     by_metric: dict[Metric, dict[str, tuple[Index, Evaluation]]] = {}
-    for name, (index, result) in rows.items():
-        by_metric.setdefault(choose_metric(metric, index), {})[name] = (index, result)
-    return [table(of_metric, chosen) for chosen, of_metric in by_metric.items()]
+    for folder, row in rows.items():
+        by_metric.setdefault(found[folder]["metric"], {})[folder] = row
+    return [table(of_metric, metric, english) for metric, of_metric in by_metric.items()]
 
 
-def _write_results(folder: str, index: Index, result: Evaluation, files: ReportFiles, metric: Metric) -> str:
-    """Writes the predictions, rates and page of one data set; returns its breakdown as text."""
-    found = break_down(index, result.hypotheses(), metric)
+def _write_results(folder: str, index: Index, result: Evaluation, files: ReportFiles, found: dict[str, Any]) -> None:
+    """Writes the predictions, rates and page of one data set, which `break_down` found."""
     name = data_set_name(folder)
     write_jsonl(files.folder / f"{name}.jsonl", predictions(index, result.hypotheses()))
-    write_json(files.folder / f"{name}.json", {"data": folder, "model": files.model, **found})
+    damaged = [index.unique_key(one.utterance) for one in result.damaged]
+    write_json(files.folder / f"{name}.json", {"data": folder, "model": files.model, **found, "damaged": damaged})
     if files.page:
         write_evaluation_page(files.page, f"{files.model} on {folder}", index, found)
-    return format_breakdown(found)
 
 
 def data_set_name(folder: str) -> str:

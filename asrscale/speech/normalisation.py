@@ -112,9 +112,14 @@ def normalise(text: str, rules: TextRules = NEUTRAL) -> str:
 
 def normalise_hypothesis(text: str, rules: TextRules) -> str:
     """Returns a hypothesis after the same steps; UNKNOWN_MARK stays, as a letter that no transcript has."""
+    return with_unknown_marks(text, lambda marked: normalise(marked, rules))
+
+
+def with_unknown_marks(text: str, step: Step) -> str:
+    """Returns a hypothesis after a step to which UNKNOWN_MARK is a letter, which stays."""
     if UNKNOWN_MARK not in text:
-        return normalise(text, rules)
-    return normalise(text.replace(UNKNOWN_MARK, _UNKNOWN_LETTER), rules).replace(_UNKNOWN_LETTER, UNKNOWN_MARK)
+        return step(text)
+    return step(text.replace(UNKNOWN_MARK, _UNKNOWN_LETTER)).replace(_UNKNOWN_LETTER, UNKNOWN_MARK)
 
 
 # A letter without case that no language of today has: Linear A.

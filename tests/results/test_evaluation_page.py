@@ -9,8 +9,10 @@ from helpers.hypotheses import spoilt
 
 from asrscale.common.errors import CliError
 from asrscale.data.index import Index, read_index
+from asrscale.results.beside import Beside
 from asrscale.results.breakdown import break_down
 from asrscale.results.evaluation_page import write_evaluation_page
+from asrscale.results.other_evaluation import OtherEvaluation
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +41,16 @@ def test_the_page_shows_the_rate_that_decides(valid: Index, tmp_path: Path) -> N
     page = (tmp_path / "page.html").read_text()
     assert "CER % by duration" in page and "The most character errors" in page and f"{found['cer']:.2%}" in page
     assert "WER" not in re.sub(r"base64,[\w+/=]+", "", page) and " characters)" in page
+
+
+def test_the_page_has_what_was_counted_beside(valid: Index, tmp_path: Path) -> None:
+    hypotheses = dict.fromkeys(valid.keys.to_pylist(), "a<b")
+    others = [OtherEvaluation("a<i>.jsonl", hypotheses)]
+    beside = Beside(english=lambda text: text.replace("a", ""), compared=others, seeds=others)
+    found = break_down(valid, spoilt(valid), "wer", beside)
+    write_evaluation_page(str(tmp_path / "page.html"), "a model", valid, found)
+    page = (tmp_path / "page.html").read_text()
+    [compared] = found["compared"]
+    assert f"{found['english']['wer']:.2%}" in page and "compared with a&lt;i&gt;.jsonl" in page
+    assert f"{100 * compared['wer_difference']:+.2f} points" in page
+    assert "2 seeds: WER" in page and "a<i>" not in page and compared["changed"][0]["key"] in page

@@ -41,3 +41,12 @@ def test_the_deciding_rate_comes_first_with_its_kinds_of_errors(tone_shards: Pat
     [header, line] = table({"cv/test": (index, Evaluation(errors, None, io.StringIO()))}, "cer").splitlines()
     assert header.split() == ["data", "utterances", "hours", "CER", "WER", "sub", "del", "ins"]
     assert line.split()[3:] == ["133.33%", "50.00%", "0", "3", "9"]
+
+
+def test_another_normaliser_has_columns_of_its_own_name(tone_shards: Path) -> None:
+    index = read_index([str(tone_shards / "valid")])
+    row = (index, Evaluation(ErrorCounts(utterances=1, word_hits=1, character_hits=1), None, io.StringIO()))
+    english = {"a": {"wer": 0.125, "cer": 0.0625}, "b": {}}
+    [header, a, b] = table({"a": row, "b": row}, "cer", english).splitlines()
+    assert header.endswith("ins  CER english  WER english") and len(header) == len(a) == len(b)
+    assert a.split()[-2:] == ["6.25%", "12.50%"] and b.split()[-2:] == ["none", "none"]

@@ -8,6 +8,7 @@ from asrscale.common.distributed import World
 from asrscale.common.errors import CliError
 from asrscale.data.index import Index, read_index
 from asrscale.model.recognizer import Recognizer
+from asrscale.results.beside import NOTHING
 from asrscale.results.report import ReportFiles, data_set_name, evaluate_data_sets
 
 
@@ -19,7 +20,7 @@ def world() -> World:
 
 def report(recognizer: Recognizer, indexes: dict[str, Index], world: World, files: ReportFiles) -> str:
     return evaluate_data_sets(
-        recognizer, indexes, world, files, metric="auto", memory_cap_seconds=40.0, threads=1, cache=None
+        recognizer, indexes, world, files, metric="auto", beside=NOTHING, memory_cap_seconds=40.0, threads=1, cache=None
     )
 
 
