@@ -18,7 +18,8 @@ from asrscale.training.watch import Watch
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-OTHERS = [kind for kind in ONE_OF_EACH if kind != "wav2vec2"] + ["conformer rotary", "hubert batch"]
+OTHERS = [kind for kind in ONE_OF_EACH if kind != "wav2vec2"]
+OTHERS += ["conformer rotary", "hubert batch", "adapter", "bert adapter"]
 QUICK = ("wavlm", "conformer relative")
 STEPS = 4
 

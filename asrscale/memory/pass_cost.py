@@ -237,8 +237,8 @@ def _hooks(model: CtcModel, tape: Tape) -> Iterator[None]:
     parameters = list(model.parameters())
     learned = [parameter for parameter in parameters if parameter.requires_grad]
     hooks = [parameter.register_post_accumulate_grad_hook(_drop_gradient) for parameter in learned]
-    if len(learned) < len(parameters):  # a frozen stem runs in slices
-        stem = stem_of(model)
+    stem = stem_of(model)
+    if stem is not None and len(learned) < len(parameters):  # a frozen stem runs in slices
         hooks.append(stem.register_forward_pre_hook(lambda *_: tape.begin_fold()))
         hooks.append(stem.register_forward_hook(lambda *_: tape.end_fold()))
     try:

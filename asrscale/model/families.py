@@ -1,7 +1,8 @@
 """The families of models that can be trained, and where the parts of each are.
 
 transformers calls a family by the `model_type` of its configuration. All of them are alike: a stem makes frames of
-samples, a projection widens them, an encoder of equal layers follows, and a linear head gives tokens.
+samples, a projection widens them, an encoder of equal layers follows, and a linear head gives tokens. Some checkpoints
+have an adapter between the last two. Wav2Vec2-BERT has no stem: its frames are log-mel features.
 """
 
 from dataclasses import dataclass
@@ -49,6 +50,14 @@ FAMILIES: dict[str, Family] = {
     "unispeech": Family(),
     "unispeech-sat": Family(insists_on_sentence_tokens=True),
     "sew": Family(),
+    # Its convolutions see no frame after their own, unlike those of the conformer.
+    "wav2vec2-bert": Family(
+        attention="self_attn",
+        value_projection="linear_v",
+        linear_layers=r"(self_attn\.linear_\w+|ffn[12]\.\w+_dense)",
+        more_dropouts=("conformer_conv_dropout",),
+        channels_first_dropout=r".*\.conv_module\.dropout",
+    ),
 }
 
 
@@ -62,9 +71,12 @@ def model_class(config: PreTrainedConfig) -> Any:
     return MODEL_FOR_CTC_MAPPING[type(config)]
 
 
-def stem_of(model: CtcModel) -> Any:
-    """Returns the module that makes frames of samples, whose `conv_layers` are convolutions."""
-    return model.base_model.feature_extractor
+def stem_of(model: CtcModel) -> Any | None:
+    """Returns the module that makes frames of samples, whose `conv_layers` are convolutions.
+
+    None of a family that learns from log-mel features: `asrscale.model.log_mel` makes them.
+    """
+    return getattr(model.base_model, "feature_extractor", None)
 
 
 def encoder_of(model: CtcModel) -> Any:
@@ -72,10 +84,17 @@ def encoder_of(model: CtcModel) -> Any:
     return model.base_model.encoder
 
 
+def adapter_layers_of(model: CtcModel) -> list[nn.Module]:
+    """Returns the layers of the adapter between encoder and head, the first one first; none where it has no adapter."""
+    adapter = getattr(model.base_model, "adapter", None)
+    return list(adapter.layers) if adapter else []
+
+
 def attentions_of(model: CtcModel) -> list[nn.Module]:
-    """Returns the module that attends of each encoder layer, the first layer first."""
+    """Returns the modules that attend: of each encoder layer, and of those layers of an adapter that have one."""
     name = family_of(model.config).attention
-    return [layer.get_submodule(name) for layer in encoder_of(model).layers]
+    layers = [*encoder_of(model).layers, *(layer for layer in adapter_layers_of(model) if hasattr(layer, name))]
+    return [layer.get_submodule(name) for layer in layers]
 
 
 def head_of(model: CtcModel) -> nn.Linear:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from asrscale.model.adapter import set_adapter_lengths
 from asrscale.model.families import CtcModel, stem_of
+from asrscale.model.log_mel import log_mel_features
 from asrscale.model.padding import standardise
 from asrscale.model.recognizer import Recognizer
 from asrscale.speech.ctc_text import text_of_path
@@ -43,14 +44,27 @@ def forward_logits(model: nn.Module, recognizer: Recognizer, waveforms: Tensor, 
         waveforms: (B, T) int16, zero after each utterance's end.
         num_samples: (B,) true lengths.
     """
-    samples = waveforms.float() / PCM_SCALE
-    mask = (torch.arange(samples.shape[1], device=samples.device) < num_samples[:, None]).long()
-    if recognizer.processor.feature_extractor.do_normalize:
-        samples = standardise(samples, num_samples[:, None], WAVEFORM_EPSILON) * mask
-    stem_of(recognizer.model).num_samples = num_samples
-    set_adapter_lengths(recognizer.model, count_encoder_frames(recognizer.model, num_samples))
-    logits: Tensor = model(samples.to(recognizer.model.dtype), attention_mask=mask).logits
+    own_model = recognizer.model
+    encoder_frames = count_encoder_frames(own_model, num_samples)
+    set_adapter_lengths(own_model, encoder_frames)
+    stem = stem_of(own_model)
+    if stem is None:
+        inputs = log_mel_features(waveforms, num_samples, recognizer.processor.feature_extractor)
+        # Of no real frame, attention would be a mean over nothing.
+        mask = _mask(inputs, encoder_frames.clamp(min=1))
+    else:
+        stem.num_samples = num_samples
+        inputs = waveforms.float() / PCM_SCALE
+        mask = _mask(inputs, num_samples)
+        if recognizer.processor.feature_extractor.do_normalize:
+            inputs = standardise(inputs, num_samples[:, None], WAVEFORM_EPSILON) * mask
+    logits: Tensor = model(inputs.to(own_model.dtype), attention_mask=mask).logits
     return logits
+
+
+def _mask(inputs: Tensor, lengths: Tensor) -> Tensor:
+    """Returns 1 at the first (B,) of the inputs (B, …), which are true, and 0 at the padding after them."""
+    return (torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None]).long()
 
 
 def ctc_losses(logits: Tensor, num_frames: Tensor, labels: Tensor, num_labels: Tensor, blank: int) -> Tensor:

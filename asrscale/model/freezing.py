@@ -4,11 +4,17 @@ from asrscale.model.families import CtcModel, stem_of
 
 
 def freeze_feature_encoder(model: CtcModel) -> None:
-    """Freezes the convolutional stem, which then computes without gradients and in slices."""
+    """Freezes the convolutional stem, which then computes without gradients and in slices.
+
+    A model without a stem, whose frames are log-mel features, has nothing to freeze.
+    """
+    stem = stem_of(model)
+    if stem is None:
+        return
     model.freeze_feature_encoder()
     # Ranks cut their passes into different numbers of slices: ZeRO-3 must gather the stem's weights once, not for each.
     # This attribute is what deepspeed.utils.set_z3_leaf_module sets.
-    stem_of(model)._z3_leaf = True
+    stem._z3_leaf = True
 
 
 def checkpoint_activations(model: CtcModel, every: int = 1) -> None:

@@ -75,15 +75,21 @@ def make_padding_invariant(model: CtcModel) -> CtcModel:
     In the stem only a group norm has to be replaced: the other norms see one frame at a time.
     """
     stem = stem_of(model)
+    if stem is not None:
+        _replace_stem_modules(model, stem)
+    keep_padding_out(model)
+    mask_adapter(model)
+    replace_attention_modules(model)
+    return model
+
+
+def _replace_stem_modules(model: CtcModel, stem: Any) -> None:
+    """Changes the stem of a model, and its group norm if it has one."""
     stem.__class__ = type("SlicedFeatureEncoder", (SlicedStem, type(stem)), {})
     if getattr(model.config, "feat_extract_norm", "layer") == "group":  # data2vec-audio has layer norms only
         norm = stem.conv_layers[0].layer_norm
         assert norm.num_groups == norm.num_channels, "transformers normalises each channel by itself"
         norm.__class__ = MaskedGroupNorm
-    keep_padding_out(model)
-    mask_adapter(model)
-    replace_attention_modules(model)
-    return model
 
 
 def standardise(x: Tensor, count: Tensor, epsilon: float) -> Tensor:

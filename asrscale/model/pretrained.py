@@ -8,6 +8,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from asrscale.common.checkpoint_files import may_be_hub_id
 from asrscale.common.errors import CliError
+from asrscale.data.batches import MIN_BATCH_SAMPLES
 from asrscale.model.architectures import ARCHITECTURES
 from asrscale.model.families import FAMILIES, CtcModel, model_class
 from asrscale.model.freezing import freeze_feature_encoder
@@ -16,6 +17,8 @@ from asrscale.model.processors import checkpoint_processor
 from asrscale.model.quiet import quiet_huggingface
 from asrscale.model.reasons import short_reason
 from asrscale.model.recognizer import Recognizer
+from asrscale.speech.frames import geometry_of
+from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 
 def load_recognizer(folder: str) -> Recognizer:
@@ -50,7 +53,8 @@ def load_config(name: str) -> PreTrainedConfig:
     """Returns the configuration of a checkpoint: a Hugging Face id, a folder, or the path of a config.json.
 
     Raises:
-        CliError: Nothing has that name, it cannot be loaded, or it is a model of no known family.
+        CliError: Nothing has that name, it cannot be loaded, or it is a model of no known family or one that makes no
+            frame of the shortest pass.
     """
     if not Path(name).exists() and not may_be_hub_id(name):
         architectures = ", ".join(ARCHITECTURES)
@@ -67,7 +71,15 @@ def load_config(name: str) -> PreTrainedConfig:
         config: PreTrainedConfig = CONFIG_MAPPING[model_type].from_dict(settings)
     except (OSError, ValueError) as error:
         raise CliError(f"--model {name} cannot be loaded: {short_reason(error)}") from error
+    _check_makes_frames(name, config)
     return config
+
+
+def _check_makes_frames(name: str, config: PreTrainedConfig) -> None:
+    """Raises CliError where the strides or kernels of a model leave no frame of the shortest pass."""
+    if geometry_of(config.to_dict()).num_frames(MIN_BATCH_SAMPLES) < 1:
+        seconds = MIN_BATCH_SAMPLES / SAMPLE_RATE_HZ
+        raise CliError(f"--model {name} makes no frame of {seconds:g} s of audio: its strides or kernels are too large")
 
 
 @quiet_huggingface()

@@ -4,9 +4,8 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import Wav2Vec2Processor
-
 from asrscale.model.families import CtcModel
+from asrscale.model.processors import Processor
 from asrscale.model.quiet import quiet_huggingface
 from asrscale.speech.frames import FrameGeometry, geometry_of
 from asrscale.speech.normalisation import TextRules, rules_from_json
@@ -20,7 +19,7 @@ class Recognizer:
     """A model with all that is needed to compute with it and to read its output."""
 
     model: CtcModel
-    processor: Wav2Vec2Processor
+    processor: Processor
     vocabulary: Vocabulary
 
     @property

@@ -106,12 +106,18 @@ def geometry_of(config: Mapping[str, Any]) -> FrameGeometry:
 def _stem_of(family: str, config: Mapping[str, Any]) -> tuple[Convolution, ...]:
     """Returns the convolutions in front of the encoder."""
     if family == "wav2vec2-bert":
-        stacked = config.get("feature_projection_input_dim", 2 * LOG_MEL_BINS) // LOG_MEL_BINS
+        stacked = stacked_windows(config)
         return LOG_MEL_WINDOW, Convolution(kernel=stacked, stride=stacked)
     default = _SEW if family == "sew" else WAV2VEC2
     default_kernels = [convolution.kernel for convolution in default.stem]
     default_strides = [convolution.stride for convolution in default.stem]
     return _unpadded(config.get("conv_kernel", default_kernels), config.get("conv_stride", default_strides))
+
+
+def stacked_windows(config: Mapping[str, Any]) -> int:
+    """Returns how many windows of log-mel features make a frame of Wav2Vec2-BERT, by the content of its config.json."""
+    num_features: int = config.get("feature_projection_input_dim", 2 * LOG_MEL_BINS)
+    return num_features // LOG_MEL_BINS
 
 
 def _adapter_of(family: str, config: Mapping[str, Any]) -> tuple[Convolution, ...]:

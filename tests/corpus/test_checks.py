@@ -123,6 +123,30 @@ def test_rules_of_a_checkpoint(tmp_path: Path, special: list[str]) -> None:
     assert read_rules(0.1, 20.0, None) == RULES
 
 
+def test_an_adapter_and_stacked_windows_make_fewer_frames(tmp_path: Path) -> None:
+    """A second of audio is 49 frames of wav2vec2, and 7 behind the three layers that add_adapter has by default."""
+    tokens = ["[PAD]", "[UNK]", "|", *"ABC"]
+    settings: dict[str, dict[str, object]] = {
+        "wav2vec2": {},
+        "adapted": {"add_adapter": True},
+        "kernel 5": {"add_adapter": True, "adapter_kernel_size": 5},
+        "bert": {"model_type": "wav2vec2-bert"},
+        "wide": {"model_type": "wav2vec2-bert", "feature_projection_input_dim": 320},
+    }
+    rules = {
+        name: read_rules(0.1, 20.0, str(write_checkpoint(tmp_path / name, tokens, **own)))
+        for name, own in settings.items()
+    }
+    longest = {"wav2vec2": 49, "adapted": 7, "kernel 5": 5, "bert": 49, "wide": 24}
+    for name, labels in longest.items():
+        text = ("abc" * 17)[: min(labels, 40)]  # no more than 40 characters a second are speech
+        check_pair(text, 16_000, rules[name])
+        if labels < 40:
+            with pytest.raises(AudioError, match=f"too short for its transcript: {labels} frames where CTC needs"):
+                check_pair(text + "c" * 2, 16_000, rules[name])
+    assert len({one.fingerprint for one in rules.values()}) == len({repr(one) for one in rules.values()}) == 5
+
+
 @pytest.mark.parametrize("content", [None, "", "[]", '{"a": 0}', '{"[PAD]": 0, "[UNK]": 5, "|": 1}', '{"a": {"b": 0}}'])
 def test_a_checkpoint_without_a_usable_vocabulary_is_refused(tmp_path: Path, content: str | None) -> None:
     if content is not None:

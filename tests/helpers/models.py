@@ -27,6 +27,7 @@ GROUP = dict(feat_extract_norm="group")
 LAYER = dict(feat_extract_norm="layer", conv_bias=True)
 STABLE = LAYER | dict(do_stable_layer_norm=True)
 SEW = dict(model_type="sew", conv_kernel=[10, 3, 3, 3, 3, 2, 2], conv_stride=[5, 2, 2, 2, 2, 2, 2])
+BERT = dict(conv_depthwise_kernel_size=7, left_max_position_embeddings=16, right_max_position_embeddings=4)
 # Every family, with each norm and whatever else its public checkpoints differ in.
 KINDS: dict[str, dict[str, Any]] = {
     "wav2vec2": dict(model_type="wav2vec2", **GROUP),
@@ -45,9 +46,27 @@ KINDS: dict[str, dict[str, Any]] = {
     "unispeech-sat layer": dict(model_type="unispeech-sat", **STABLE),
     "sew": dict(squeeze_factor=2, **SEW, **GROUP),
     "sew layer": dict(squeeze_factor=3, **SEW, **LAYER),
+    "bert": dict(model_type="wav2vec2-bert", **BERT),
+    "adapter": dict(model_type="wav2vec2", add_adapter=True, **STABLE),
+    "conformer adapter": dict(model_type="wav2vec2-conformer", add_adapter=True, output_hidden_size=40, **LAYER),
+    "wavlm adapter": dict(model_type="wavlm", add_adapter=True, adapter_kernel_size=5, num_adapter_layers=1, **GROUP),
+    "data2vec adapter": dict(model_type="data2vec-audio", add_adapter=True, num_conv_pos_embeddings=2),
+    "bert adapter": dict(model_type="wav2vec2-bert", add_adapter=True, num_adapter_layers=2, **BERT),
 }
+# Their frames come from convolutions, all but those of Wav2Vec2-BERT.
+WITH_STEM = [kind for kind in KINDS if KINDS[kind]["model_type"] != "wav2vec2-bert"]
 # One of each family.
-ONE_OF_EACH = ["wav2vec2", "conformer relative", "hubert", "wavlm", "data2vec", "unispeech", "unispeech-sat", "sew"]
+ONE_OF_EACH = [
+    "wav2vec2",
+    "conformer relative",
+    "hubert",
+    "wavlm",
+    "data2vec",
+    "unispeech",
+    "unispeech-sat",
+    "sew",
+    "bert",
+]
 
 
 def stock_model(kind: str, **settings: Any) -> Any:
@@ -71,7 +90,8 @@ def save_tiny_twin(kind: str, folder: Path) -> Path:
         other |= dict(num_conv_pos_embeddings=2, conv_pos_kernel_size=15)
     if "hubert batch" in kind:
         other |= dict(conv_pos_batch_norm=True)
-    config = stock_config(TINY | {"vocab_size": 32} | other)
+    one_layer = {"num_adapter_layers": 1}  # its frames of 60 ms hold the letters of the tests' tones, of 80 ms
+    config = stock_config(TINY | {"vocab_size": 32} | other | one_layer)
     torch.manual_seed(0)
     MODEL_FOR_CTC_MAPPING[type(config)](config).save_pretrained(folder)
     return folder

@@ -29,9 +29,7 @@ from asrscale.memory.pass_cost import PassCost, trace_pass
 from asrscale.model import padding
 from asrscale.model.forward import count_frames
 
-ADAPTED = {"adapter": FAMILIES["layer"] | {"add_adapter": True, "output_hidden_size": 64}}
 CASES = list(itertools.product(FAMILIES, ("eager", "sdpa"), (False, True), (False, True)))
-CASES += [("adapter", "sdpa", True, True), ("adapter", "eager", False, False)]
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +48,7 @@ def fresh_process() -> Iterator[ProcessPoolExecutor]:
 def traced_and_real(family: str, attention: str, checkpointed: bool, frozen: bool) -> tuple[list[float], list[float]]:
     """Bytes after the forward pass, and at the peak, of the trace and of a real pass."""
     set_slices(SHORT_SLICE_SAMPLES, SHORT_SLICE_SAMPLES)
-    sketch = sketched(SMALL | (FAMILIES | ADAPTED | KINDS)[family] | {"num_hidden_layers": 2}, attention, torch.float32)
+    sketch = sketched(SMALL | (FAMILIES | KINDS)[family] | {"num_hidden_layers": 2}, attention, torch.float32)
     real = weighted(sketch, attention, torch.float32)
     ours = masked(real, 0.05)
     traced = masked(sketch, 0.05)

@@ -6,7 +6,9 @@ import torch
 from helpers.models import FAMILIES, SMALL, noise, untrained_recognizer
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
+from asrscale.common.errors import CliError
 from asrscale.data.batches import Batch
+from asrscale.model.building import build_meta_recognizer
 from asrscale.model.forward import count_encoder_frames, count_frames, forward_logits
 from asrscale.model.padding import make_padding_invariant
 from asrscale.model.pretrained import load_recognizer
@@ -86,3 +88,9 @@ def test_masks_and_dropout_of_training_do_not_depend_on_padding(adapter: str) ->
     alone = logits(slice(1, 2), 16_000)
     own_frames = count_frames(model, lengths)[1]
     assert torch.allclose(together[1, :own_frames], alone[0], atol=1e-4 * alone.abs().max().item())
+
+
+def test_an_adapter_that_leaves_no_frame_is_refused_before_any_work(tmp_path: Path) -> None:
+    adapted({"num_adapter_layers": 3, "adapter_kernel_size": 7}).config.save_pretrained(tmp_path)
+    with pytest.raises(CliError, match=r"makes no frame of 0\.5 s of audio: its strides or kernels are too large"):
+        build_meta_recognizer(str(tmp_path / "config.json"), dtype=torch.float32)

@@ -21,7 +21,7 @@ from asrscale.model.padding import make_padding_invariant
 from asrscale.model.recognizer import Recognizer
 from asrscale.model.regularisation import Regulariser, attach_regulariser, prepare_pass
 
-VARIANTS = [*ONE_OF_EACH, "conformer rotary", "hubert batch", "wavlm layer", "sew layer"]
+VARIANTS = [*ONE_OF_EACH, "conformer rotary", "hubert batch", "wavlm layer", "sew layer", "adapter", "bert adapter"]
 STEP = 7  # one in which a layer is dropped
 SECONDS = {7: 1.0, 3: 0.73, 11: 0.41}  # by utterance
 
@@ -33,7 +33,8 @@ def test_a_description_finds_the_parts_of_a_stock_model(model_type: str) -> None
     model = model_class(config)(config)
     assert config.model_type == model_type
     assert len(encoder_of(model).layers) == len(attentions_of(model)) == 2
-    assert len(stem_of(model).conv_layers) == config.num_feat_extract_layers
+    stem = stem_of(model)
+    assert model_type == "wav2vec2-bert" if stem is None else len(stem.conv_layers) == config.num_feat_extract_layers
     assert head_of(model).out_features == config.vocab_size
     for attention in attentions_of(model):
         assert attention.num_heads == 2

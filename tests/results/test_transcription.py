@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from conftest import REPOSITORY, WORDS, speak
 from helpers.training import launch
 from torchaudio.functional import forced_align
+from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from asrscale.common.progress import Progress
 from asrscale.model.forward import forward_logits
@@ -29,6 +31,7 @@ from asrscale.results.transcription import (
     words_of_path,
 )
 from asrscale.speech.decoding import decode_long
+from asrscale.speech.frames import geometry_of
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, to_pcm16
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -46,7 +49,7 @@ def read_alone(pcm: Pcm, recognizer: Recognizer) -> str:
     return str(words_of_path(best_paths([pcm], recognizer, 40.0, BAR)[0], recognizer)["text"])
 
 
-@pytest.mark.parametrize(("stride", "reach"), [(320, 400), (480, 720)])  # of base and `tiny`
+@pytest.mark.parametrize(("stride", "reach"), [(320, 400), (480, 720), (320, 560)])  # of base, `tiny`, Wav2Vec2-BERT
 def test_windows_hold_every_frame_once_and_its_context(stride: int, reach: int) -> None:
     def count(num_samples: int) -> int:
         return max(0, (num_samples - reach) // stride + 1)
@@ -68,6 +71,31 @@ def test_windows_hold_every_frame_once_and_its_context(stride: int, reach: int) 
                 assert computed[-1] - own[-1] >= context - reach / stride or computed[-1] == frames - 1
         assert counted == list(range(frames))
         assert sum(len(window.samples) for window in windows) <= 1.25 * length + 2 * context * stride
+
+
+@pytest.mark.parametrize("settings", [{}, {"adapter_stride": 3}, {"adapter_kernel_size": 5}, {"num_adapter_layers": 1}])
+@pytest.mark.parametrize("family", ["wav2vec2", "wav2vec2-bert"])
+def test_windows_of_a_model_with_an_adapter_hold_every_frame_once(family: str, settings: dict[str, int]) -> None:
+    geometry = geometry_of({"model_type": family, "add_adapter": True} | settings)
+    stride = geometry.stride_samples
+    for length in (1_000, 16_000, 20 * 16_000, 20 * 16_000 + stride, 50 * 16_000 - 1, 1_234_567):
+        windows = cut_windows(np.zeros(length, np.int16), stride)
+        counts = [len(range(geometry.num_frames(len(window.samples)))[window.own_frames]) for window in windows]
+        assert sum(counts) == geometry.num_frames(length)
+        assert all(counts) or length == 1_000
+
+
+def test_the_words_of_a_model_with_an_adapter_are_where_its_frames_are(tone_recognizer: Recognizer) -> None:
+    """Each of its frames is two of the encoder's, and later by 20 ms, since its padding does not centre its kernel."""
+    vocabulary = tone_recognizer.vocabulary
+    path = [vocabulary.blank_id] * 10 + vocabulary.encode("big dog") + [vocabulary.blank_id]
+    config = Wav2Vec2Config(add_adapter=True, num_adapter_layers=1, adapter_kernel_size=5)
+    with torch.device("meta"):
+        adapted = replace(tone_recognizer, model=Wav2Vec2ForCTC(config))
+    assert words_of_path(path, adapted)["words"] == [
+        {"word": "big", "start_seconds": 0.42, "end_seconds": 0.54},
+        {"word": "dog", "start_seconds": 0.58, "end_seconds": 0.7},
+    ]
 
 
 @pytest.mark.parametrize("cap_seconds", [0.1, 60.0])
