@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from asrscale.common.errors import AudioError
 from asrscale.corpus.checks import Rules, check_audio, check_markup, check_pair, check_text
 from asrscale.sources.channel import channel_of
 from asrscale.sources.recordings import AudioRoot, open_audio
 from asrscale.sources.rows import Row
 from asrscale.sources.segments import SEGMENT_TOLERANCE_SECONDS
-from asrscale.speech.blocks import Source
+from asrscale.speech.blocks import HEADERLESS_EXTENSIONS, NamedBytes, Source, extension_of
 from asrscale.speech.decoding import count_channels, decode
 from asrscale.speech.encoding import Codec, encode
 from asrscale.speech.normalisation import normalise
@@ -22,6 +24,9 @@ from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, Waveform, resample, to_pcm1
 
 # What the audio is stored as: encoded anew, the `original` bytes of its file, or `in_place` in a tar that exists.
 Storage: TypeAlias = Codec | Literal["original", "in_place"]
+
+# What to do with a recording that cannot stay as it is.
+_REENCODE = "build it with --codec flac"
 
 # Of a file name, where a member of a tar may have it: KEY.txt and KEY.json are the transcript and the source's columns.
 _AUDIO_EXTENSION = re.compile("(?!txt|json)[a-z0-9]{1,5}")
@@ -72,14 +77,31 @@ def _keep_bytes(row: Row, source: str | io.BytesIO, text: str, rules: Rules) -> 
     """Returns a payload whose audio has the bytes of the recording; it is decoded for the checks only."""
     audio = Path(source).read_bytes() if isinstance(source, str) else source.getvalue()
     content = io.BytesIO(audio)
-    channel = channel_of(row, content)
-    num_samples = len(_check_pcm(*decode(content, rules.max_seconds, channel=channel), text, rules))
+    channel = channel_of(row, source)
+    waveform, rate_hz = _decode_as_stored(content, extension_of(source), rules.max_seconds, channel)
+    num_samples = len(_check_pcm(waveform, rate_hz, text, rules))
     surplus_seconds = num_samples / SAMPLE_RATE_HZ - (row.seconds or math.inf)
     if row.start_seconds or surplus_seconds > SEGMENT_TOLERANCE_SECONDS:
-        raise AudioError("segment: a part of its recording, which can only be stored whole: give a --codec")
-    if channel is not None and count_channels(content) > 1:
-        raise AudioError("channel: one of its recording's, which can only be stored with the others: give a --codec")
+        raise AudioError(f"segment: a part of its recording, which can only be stored whole: {_REENCODE}")
+    if channel is not None and count_channels(source) > 1:
+        raise AudioError(f"channel: one of its recording's, which can only be stored with the others: {_REENCODE}")
     return Payload(extension=_extension_of(row), audio=audio, num_samples=num_samples, text=text)
+
+
+def _decode_as_stored(
+    content: io.BytesIO, extension: str, max_seconds: float, channel: int | None
+) -> tuple[Waveform, int]:
+    """Decodes a recording as a run will, which has its bytes, but no file name with this extension."""
+    if extension not in HEADERLESS_EXTENSIONS:
+        return decode(content, max_seconds, channel=channel)
+    named = decode(NamedBytes(content.getvalue(), f"recording{extension}"), max_seconds, channel=channel)
+    try:
+        stored, _ = decode(content, max_seconds, channel=channel)
+    except AudioError:
+        stored = None
+    if stored is None or not np.array_equal(named[0], stored):
+        raise AudioError(f"no header: only the name says that it is {extension}, and shards lack it: {_REENCODE}")
+    return named
 
 
 def _segment_of(row: Row, source: Source) -> tuple[float, float | None]:

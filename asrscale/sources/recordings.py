@@ -1,16 +1,17 @@
 """Where the recording of a row lies, and opening it."""
 
-import io
 import os
 import posixpath
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 from asrscale.common.errors import AudioError, DataError
 from asrscale.common.storage import Range, is_remote, read_bytes, read_ranges
 from asrscale.sources.rows import Row
+from asrscale.speech.blocks import NamedBytes
 from asrscale.speech.decoding import AUDIO_EXTENSIONS
 
 # The folder or URL that recordings' paths start from; several are searched in their order. Only what lies below one of
@@ -125,7 +126,7 @@ def recording_file(row: Row, audio_root: AudioRoot) -> str | None:
         return None
 
 
-def open_audio(row: Row, audio_root: AudioRoot) -> str | io.BytesIO:
+def open_audio(row: Row, audio_root: AudioRoot) -> str | NamedBytes:
     """Returns what `speech.decoding.decode` takes: a local file's path, or the bytes from a tar or URL.
 
     Raises:
@@ -133,7 +134,7 @@ def open_audio(row: Row, audio_root: AudioRoot) -> str | io.BytesIO:
         DataError: The tar is gone since it was listed.
     """
     if row.tar:
-        return _read_from_tar(Range(row.tar, row.tar_offset, row.tar_size))
+        return _read_from_tar(Range(row.tar, row.tar_offset, row.tar_size), row.audio)
     path = audio_path(row, audio_root)
     if is_remote(path):
         return _fetch(path)
@@ -142,17 +143,17 @@ def open_audio(row: Row, audio_root: AudioRoot) -> str | io.BytesIO:
     return path
 
 
-def _read_from_tar(place: Range) -> io.BytesIO:
-    """Returns the bytes of a tar's member."""
+def _read_from_tar(place: Range, name: str) -> NamedBytes:
+    """Returns the bytes of a tar's member with this name."""
     [data] = read_ranges([place])
     if isinstance(data, Exception):
         raise AudioError(f"unreadable: {place.path}: {data}")
-    return io.BytesIO(data)
+    return NamedBytes(data, name)
 
 
-def _fetch(url: str) -> io.BytesIO:
+def _fetch(url: str) -> NamedBytes:
     """Returns the bytes behind a URL."""
     try:
-        return io.BytesIO(read_bytes(url))
+        return NamedBytes(read_bytes(url), urlsplit(url).path)
     except (OSError, DataError) as error:
         raise AudioError(f"missing file: {error}") from error

@@ -13,8 +13,14 @@ import numpy.typing as npt
 
 from asrscale.common.errors import AudioError
 
-# A file's path, or the bytes of a file.
+# A file's path, or the bytes of a file; `NamedBytes` where these had a name.
 Source: TypeAlias = str | os.PathLike[str] | io.BytesIO
+
+# What the names of files without a header end in: only their names say how they are encoded.
+HEADERLESS_EXTENSIONS = (
+    *(".vox", ".vox6", ".vox8", ".gsm", ".ul", ".ulaw", ".mulaw", ".pcmu", ".al", ".alaw", ".pcma", ".sln"),
+    *(".g722", ".722", ".g723_1", ".g729", ".sbc", ".msbc", ".aptx", ".aptxhd"),
+)
 
 # Samples (T, C) in about [-1, 1].
 Frames: TypeAlias = npt.NDArray[np.float32]
@@ -46,6 +52,27 @@ class Block:
     def end(self) -> int:
         """How many samples of the recording there are up to its end."""
         return self.start + len(self.samples)
+
+
+class NamedBytes(io.BytesIO):
+    """The bytes of a file with its name, by which formats without a header are known.
+
+    Attributes:
+        name: A file name, path or URL.
+    """
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
+
+
+def extension_of(source: Source) -> str:
+    """Returns what the name of a recording ends in, with the dot and in lower case; empty for bytes without a name."""
+    if isinstance(source, io.BytesIO):
+        name = source.name if isinstance(source, NamedBytes) else ""
+    else:
+        name = os.fspath(source)
+    return os.path.splitext(name)[1].lower()
 
 
 class UnknownFormatError(AudioError):

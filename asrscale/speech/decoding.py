@@ -25,7 +25,8 @@ MIN_POWER_OF_MEAN = 0.01
 AUDIO_EXTENSIONS = (
     *("flac", "wav", "mp3", "ogg", "opus", "oga", "aiff", "aif", "aifc", "au", "snd", "caf", "w64", "rf64"),
     *("sph", "nist", "gsm", "vox", "m4a", "m4b", "aac", "alac", "mp4", "mov", "webm", "weba", "mka", "mkv", "3gp"),
-    *("amr", "awb", "wma", "ac3", "eac3", "dts", "wv", "ape", "tta", "spx", "mp2", "mpga", "g722"),
+    *("amr", "awb", "wma", "ac3", "eac3", "dts", "wv", "ape", "tta", "spx", "mp2", "mpga", "g722", "g729"),
+    *("ul", "ulaw", "mulaw", "pcmu", "al", "alaw", "pcma", "sln"),
 )
 
 _EMPTY = "empty: holds no samples"

@@ -22,12 +22,18 @@ from asrscale.speech.blocks import (
     Frames,
     Source,
     check_rate,
+    extension_of,
     truncated,
 )
 
 # The formats whose header says how long the sound is; for others ffmpeg guesses it from size and bit rate.
 _MATROSKA = "matroska,webm"
 _FORMATS_WITH_LENGTH = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "wv", "tta", "ape", "flac"})
+
+# What the names of samples without a header end in, whose rate nothing says: ffmpeg would take 44.1 kHz.
+_SAMPLES_EXTENSIONS = (".raw", ".pcm")
+_SAMPLES_ONLY = "unreadable: samples without a header, and nothing says their encoding and rate: convert it to wav"
+_SAMPLES_FORMAT = "PCM "  # how ffmpeg's names for such formats begin
 
 # Those whose frames have checksums, so that a wrong one is an error.
 _CHECKED_CODECS = frozenset({"flac", "wavpack", "tta", "ape"})
@@ -79,12 +85,16 @@ def ffmpeg_seconds(source: Source) -> float:
 def _opened(source: Source) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
     """Opens a recording and its sound, but nothing that it names, as playlists do."""
     options = {"protocol_whitelist": "none", "codec_whitelist": _audio_codecs()}
+    extension = extension_of(source)
     with _open_bytes(source) as content:
         try:
             container = av.open(content, "r", options=options, metadata_errors="replace")
         except (av.FFmpegError, ValueError, OSError) as error:
-            raise AudioError(f"unreadable: ffmpeg says: {_one_line(error)}") from error
+            why = f"unreadable: ffmpeg says: {_one_line(error)}"
+            raise AudioError(_SAMPLES_ONLY if extension in _SAMPLES_EXTENSIONS else why) from error
         with container:
+            if container.format.long_name.startswith(_SAMPLES_FORMAT) or extension in _SAMPLES_EXTENSIONS:
+                raise AudioError(_SAMPLES_ONLY)
             stream = container.streams.best("audio")
             if not isinstance(stream, av.AudioStream) or stream.codec_context is None:
                 raise AudioError(
@@ -95,29 +105,26 @@ def _opened(source: Source) -> Iterator[tuple[av.container.InputContainer, av.Au
             yield container, stream
 
 
-def _open_bytes(source: Source) -> "_Bytes | _File":
+@contextmanager
+def _open_bytes(source: Source) -> Iterator["_Content"]:
     """Opens a recording's bytes; its format may be told by the name of its file."""
-    return _Bytes(source.getvalue()) if isinstance(source, io.BytesIO) else _File(source)
+    with io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else io.FileIO(source) as file:
+        yield _Content(file, name=f"recording{extension_of(source)}")
 
 
-class _Bytes(io.BytesIO):
+class _Content:
     """The bytes of a file, in which ffmpeg may seek places that do not exist, as damaged headers name them."""
+
+    def __init__(self, file: io.BytesIO | io.FileIO, name: str) -> None:
+        self._file = file
+        self.name = name
+        self.read = file.read
+        self.tell = file.tell
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Moves to a place, and returns -1 where there is none: PyAV would print an exception, and ffmpeg try again."""
         try:
-            return super().seek(offset, whence)
-        except (OSError, ValueError, OverflowError):
-            return -1
-
-
-class _File(io.FileIO):
-    """The same for a file."""
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Moves to a place, as `_Bytes` does."""
-        try:
-            return super().seek(offset, whence)
+            return self._file.seek(offset, whence)
         except (OSError, ValueError, OverflowError):
             return -1
 

@@ -20,6 +20,7 @@ from asrscale.speech.blocks import (
     Source,
     UnknownFormatError,
     check_rate,
+    extension_of,
     truncated,
 )
 from asrscale.speech.flac_length import FLAC_MAGIC
@@ -30,6 +31,17 @@ BLOCK_FRAMES = 1 << 20
 
 # libsndfile reads FLAC from memory in pieces of so many bytes.
 _READ_AHEAD_BYTES = 8_192
+
+# Encoding and sample rate in Hz of files without a header, by their names: telephony, as libsndfile and sox take them
+# (https://sox.sourceforge.net/soxformat.html). The first five libsndfile knows itself, but by a file's path only.
+HEADERLESS = {
+    ".vox": ("VOX_ADPCM", 8_000),
+    ".vox8": ("VOX_ADPCM", 8_000),
+    ".vox6": ("VOX_ADPCM", 6_000),
+    ".gsm": ("GSM610", 8_000),
+    **dict.fromkeys((".au", ".snd", ".ul", ".ulaw", ".mulaw", ".pcmu"), ("ULAW", 8_000)),
+    **dict.fromkeys((".al", ".alaw", ".pcma"), ("ALAW", 8_000)),
+}
 
 _MAX_STORED_FRAMES = 86_400 * SAMPLE_RATE_HZ  # of a day: those that a build admits are far shorter
 
@@ -46,7 +58,7 @@ def read_with_libsndfile(source: Source, start_seconds: float = 0.0, end_seconds
         UnknownFormatError: libsndfile does not know the format.
         AudioError: `category: detail`; damaged, or truncated.
     """
-    with _opened(_readable(source)) as file:
+    with _readable(source) as content, _opened(content, extension_of(source)) as file:
         rate_hz = int(file.samplerate)
         is_whole = end_seconds == math.inf
         end = int(file.frames) if is_whole else round(end_seconds * rate_hz)
@@ -67,7 +79,7 @@ def read_to_last_byte(source: Source) -> Block | None:
     That needs no look at its frames beforehand. One that is longer than BLOCK_FRAMES is None, too.
     """
     try:
-        with _readable_to_the_end(source) as content:
+        with _readable(source) as content:
             samples, rate_hz = _read_short_mp3(content)
             is_read_to_end = not content.read(1)
     except (AudioError, OSError):
@@ -77,7 +89,7 @@ def read_to_last_byte(source: Source) -> Block | None:
 
 def _read_short_mp3(content: io.BytesIO | io.FileIO) -> tuple[Frames, int]:
     """Returns the samples (T, C) of an mp3 and its rate in Hz; no samples where there are fewer or too many of them."""
-    with _opened(content if isinstance(content, io.BytesIO) else content.fileno()) as file:
+    with _opened(content) as file:
         is_short_mp3 = file.format == "MP3" and file.frames <= BLOCK_FRAMES
         samples = _read(file, int(file.frames) if is_short_mp3 else 0)
         is_all = len(samples) == file.frames
@@ -114,7 +126,7 @@ def read_stored_pcm16(data: bytes) -> Pcm | None:
 
 def libsndfile_frames(source: Source) -> tuple[int, int]:
     """Returns how many samples a recording has by its header, and its sample rate in Hz; raises as decoding does."""
-    with _opened(_readable(source)) as file:
+    with _readable(source) as content, _opened(content, extension_of(source)) as file:
         return int(file.frames), int(file.samplerate)
 
 
@@ -127,31 +139,34 @@ def _read(file: soundfile.SoundFile, frames: int) -> Frames:
     return samples
 
 
-def _readable(source: Source) -> str | os.PathLike[str] | io.BytesIO:
-    """Returns a recording in the form that libsndfile reads it in."""
+def _readable(source: Source) -> io.BytesIO | io.FileIO:
+    """Returns a recording in the form that libsndfile reads it in; raises AudioError where there is no such file.
+
+    A file is opened here: given its path, libsndfile would look for `._NAME` beside it, which may lead anywhere, and
+    take what it does not know for half of a Sound Designer recording if that is there.
+    """
     if not isinstance(source, io.BytesIO):
-        return source
+        try:
+            return io.FileIO(source)
+        except OSError as error:
+            raise AudioError(f"unreadable: {error.strerror or error}") from error
     data = source.getvalue()
     # Frames of an mp3 name no places, and mpg123 seeks so often that a `seek` in Python takes 3 % of its time.
     return io.BytesIO(data) if data[:1] == b"\xff" else _ForgivingBytes(data)
 
 
-def _readable_to_the_end(source: Source) -> io.BytesIO | io.FileIO:
-    """Returns a recording in a form that tells how far libsndfile has read it."""
-    readable = _readable(source)
-    return readable if isinstance(readable, io.BytesIO) else io.FileIO(readable)
-
-
 @contextmanager
-def _opened(readable: str | os.PathLike[str] | io.BytesIO | int) -> Iterator[soundfile.SoundFile]:
-    """Opens a recording; an error that libsndfile or soundfile raises for it becomes an AudioError of one line.
+def _opened(content: io.BytesIO | io.FileIO, extension: str = "") -> Iterator[soundfile.SoundFile]:
+    """Opens a recording; an error that libsndfile raises for it becomes an AudioError of one line.
 
-    An integer is the descriptor of an open file.
+    Args:
+        content: Its bytes.
+        extension: What its name ends in, by which it is known if it has no header.
     """
     try:
         with silent_c_stderr():  # mpg123 notes there what is wrong with an mp3
-            file = soundfile.SoundFile(readable, closefd=False)
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: soundfile takes *.raw for headerless audio
+            file = _open_by_header_or_name(content, extension)
+    except soundfile.LibsndfileError as error:
         raise UnknownFormatError(f"unreadable: {_one_line(error)}") from error
     try:
         with file:
@@ -161,6 +176,19 @@ def _opened(readable: str | os.PathLike[str] | io.BytesIO | int) -> Iterator[sou
             yield file
     except soundfile.LibsndfileError as error:
         raise AudioError(f"unreadable: {_one_line(error)}") from error
+
+
+def _open_by_header_or_name(content: io.BytesIO | io.FileIO, extension: str) -> soundfile.SoundFile:
+    """Opens a recording by its header, or by its extension where it has none; raises LibsndfileError."""
+    readable = content if isinstance(content, io.BytesIO) else content.fileno()
+    try:
+        return soundfile.SoundFile(readable, closefd=False)
+    except soundfile.LibsndfileError:
+        if extension not in HEADERLESS:
+            raise
+    subtype, rate_hz = HEADERLESS[extension]
+    content.seek(0)
+    return soundfile.SoundFile(readable, format="RAW", subtype=subtype, samplerate=rate_hz, channels=1, closefd=False)
 
 
 def _one_line(error: Exception) -> str:

@@ -15,11 +15,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from asrscale.common.errors import AudioError
-from asrscale.speech.blocks import TRUNCATION_TOLERANCE_FRAMES, Block, Source, UnknownFormatError, truncated
+from asrscale.speech.blocks import (
+    HEADERLESS_EXTENSIONS,
+    TRUNCATION_TOLERANCE_FRAMES,
+    Block,
+    Source,
+    UnknownFormatError,
+    extension_of,
+    truncated,
+)
 from asrscale.speech.chunks import MAGICS, SoundBytes, sound_bytes
 from asrscale.speech.ffmpeg import ffmpeg_seconds, read_with_ffmpeg
 from asrscale.speech.flac_length import FLAC_MAGIC, has_true_length
-from asrscale.speech.libsndfile import libsndfile_frames, read_to_last_byte, read_with_libsndfile
+from asrscale.speech.libsndfile import HEADERLESS, libsndfile_frames, read_to_last_byte, read_with_libsndfile
 from asrscale.speech.mp3_frames import Mp3Frames, find_frames, is_free_format
 from asrscale.speech.ogg_links import OGG_MAGIC, OggLink, find_links
 from asrscale.speech.tags import Content, end_of_tags
@@ -31,7 +39,6 @@ _VOC_MAGIC = b"Crea"  # of "Creative Voice File": libsndfile takes the header of
 _8SVX_FORM = b"8SVX"  # of Amiga's files: libsndfile takes the byte that evens their length for sound
 _OGG_CODECS_OF_LIBSNDFILE = (b"\x01vorbis", b"OpusHead")
 _MP3_EXTENSIONS = (".mp3", ".mp2", ".mp1")
-_HEADERLESS_EXTENSIONS = (".vox", ".gsm")  # libsndfile knows them by their names; their first bytes are sound
 _MAX_GAP_BYTES = 2 * 1_441  # among mp3 frames: two halves of frames, where recordings were cut and joined
 
 
@@ -105,11 +112,13 @@ def read_blocks(source: Source, start_seconds: float = 0.0, end_seconds: float =
 
 def _read_ordinary_mp3(source: Source) -> Block | None:
     """Returns all of an mp3 that needs no further look, as most are; counting frames would be 4 % of a build's time."""
+    extension = extension_of(source)
     if isinstance(source, io.BytesIO):
         data = source.getvalue()
-        may_be_mp3 = data[:3] == b"ID3" or data[:1] == b"\xff"
+        begins_as_mp3 = data[:3] == b"ID3" or data[:1] == b"\xff"
+        may_be_mp3 = begins_as_mp3 and extension not in HEADERLESS_EXTENSIONS
     else:
-        may_be_mp3 = os.fspath(source).lower().endswith(_MP3_EXTENSIONS)
+        may_be_mp3 = extension in _MP3_EXTENSIONS
     return read_to_last_byte(source) if may_be_mp3 else None
 
 
@@ -195,8 +204,8 @@ def _parts_of_ogg(source: Source, data: Content, links: list[OggLink]) -> list[P
 
 def _may_be_mp3(source: Source, data: Content, magic: bytes) -> bool:
     """Whether libsndfile would take a file for an mp3: by its first bytes or its name."""
-    extension = "" if isinstance(source, io.BytesIO) else os.path.splitext(source)[1].lower()
-    if extension in _HEADERLESS_EXTENSIONS or magic in MAGICS:
+    extension = extension_of(source)
+    if extension in HEADERLESS_EXTENSIONS or magic in MAGICS:  # without a header, the first bytes are sound
         return False
     begins_frame = len(magic) == 4 and magic[0] == 0xFF and magic[1] >= 0xE0
     return begins_frame or data[:3] == b"ID3" or extension in _MP3_EXTENSIONS
@@ -210,7 +219,8 @@ def _part_of_mp3(source: Source, data: Content) -> Part:
     """
     frames = find_frames(data)
     if not frames.spans:
-        return Part(source, needs_ffmpeg=not is_free_format(data))
+        is_headerless = extension_of(source) in HEADERLESS
+        return Part(source, needs_ffmpeg=not is_headerless and not is_free_format(data))
     _check_frames(frames)
     [first, *others] = frames.spans
     is_all = first == slice(0, len(data))

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from helpers.audio import encoded_by_ffmpeg, sine
 from helpers.sharding import COMMAND, ROOT, rejected, shard, write_clip, write_csv
-from helpers.sources import write_tar
+from helpers.sources import rows_of, write_tar
 
 from asrscale.common.errors import AudioError
 from asrscale.corpus.checks import Rules
@@ -94,10 +95,28 @@ def test_a_segment_is_cut_out_unless_bytes_are_kept(tmp_path: Path) -> None:
     row = make_row("a.wav", start_seconds=0.0, seconds=1.0)
     rules = Rules(0.1, 20.0)
     assert make_payload(row, str(tmp_path), rules, "flac").num_samples == 16_000
-    with pytest.raises(AudioError, match=r"^segment: .* can only be stored whole: give a --codec$"):
+    with pytest.raises(AudioError, match=r"^segment: .* can only be stored whole: build it with --codec flac$"):
         make_payload(row, str(tmp_path), rules, "original")
     rounded = make_row("a.wav", start_seconds=0.0, seconds=1.45)  # a manifest's durations are rounded
     assert make_payload(rounded, str(tmp_path), rules, "original").num_samples == 24_000
+
+
+def test_recordings_without_a_header_are_known_by_their_names_in_a_tar_too(tmp_path: Path) -> None:
+    rules = Rules(0.1, 20.0)
+    recordings = {"a.VOX": "VOX_ADPCM", "b.gsm": "GSM610", "c.ul": "ULAW", "d.alaw": "ALAW", "e.snd": "ULAW"}
+    for name, subtype in recordings.items():
+        soundfile.write(tmp_path / name, sine(300, 8_000, 2), 8_000, format="RAW", subtype=subtype)
+    (tmp_path / "f.g722").write_bytes(encoded_by_ffmpeg(sine(300, 16_000, 2), 16_000, "g722", "g722"))
+    names = [*recordings, "f.g722"]
+    texts = {f"{Path(name).stem}.txt": b"good dog" for name in names}
+    tar = write_tar(tmp_path / "a.tar", {name: (tmp_path / name).read_bytes() for name in names} | texts)
+    for row in rows_of(tar):
+        from_folder = make_payload(make_row(row.audio), str(tmp_path), rules, "flac")
+        assert make_payload(row, "", rules, "flac") == from_folder
+        assert abs(from_folder.num_samples - 32_000) <= 320
+    for codec in ("original", "in_place"):
+        with pytest.raises(AudioError, match=r"^no header: only the name says that it is \.vox, and .* --codec flac$"):
+            make_payload(rows_of(tar)[0], "", rules, codec)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """Recordings whose headers say less, more or nothing: all of their sound, or a true reason."""
 
 import io
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import soundfile
 from helpers.audio import apev2_tag, decoded_by_ffmpeg, encoded, encoded_by_ffmpeg, id3v2_tag, sine
 
 from asrscale.common.errors import AudioError
+from asrscale.speech.blocks import NamedBytes
 from asrscale.speech.decoding import decode, decode_long, decode_payload
 from asrscale.speech.parts import find_parts, probe_seconds
 from asrscale.speech.pcm import resample, to_pcm16
@@ -174,6 +177,50 @@ def test_segments_of_what_cannot_be_entered_in_its_middle(subtype: str, tmp_path
     for start, seconds in [(0.5, 1.0), (1.2345, 1.5)]:
         segment, _ = decode(path, 60, start, seconds)
         assert np.array_equal(segment, whole[round(start * rate_hz) : round((start + seconds) * rate_hz)])
+
+
+TELEPHONY = {"ul": "ULAW", "mulaw": "ULAW", "au": "ULAW", "al": "ALAW", "gsm": "GSM610", "vox": "VOX_ADPCM"}
+
+
+@pytest.mark.parametrize("extension", TELEPHONY)
+def test_telephony_without_a_header(extension: str, tmp_path: Path) -> None:
+    sound = np.concatenate([np.zeros(400, np.float32), sine(300, 8_000, 2)])  # silence in ULAW begins as an mp3 does
+    path = tmp_path / f"a.{extension}"
+    encoding = {"format": "RAW", "subtype": TELEPHONY[extension]}
+    soundfile.write(path, sound, 8_000, **encoding)
+    expected, _ = soundfile.read(path, samplerate=8_000, channels=1, dtype="float32", **encoding)
+    for source in (path, NamedBytes(path.read_bytes(), path.name)):
+        waveform, rate_hz = decode(source, 60)
+        assert rate_hz == 8_000
+        assert np.array_equal(waveform, expected)
+        assert probe_seconds(source) == len(expected) / 8_000
+        assert np.array_equal(decode(source, 60, 0.5, 1.0)[0], expected[4_000:12_000])
+
+
+def test_a_header_counts_for_more_than_a_name_without_one(tmp_path: Path) -> None:
+    wav = encoded(sine(300, 16_000, 2), 16_000, "WAV")
+    for name in ("a.vox", "a.raw", "a.ul", "a.sln"):
+        (tmp_path / name).write_bytes(wav)
+        for source in (tmp_path / name, NamedBytes(wav, name)):
+            waveform, rate_hz = decode(source, 60)
+            assert (len(waveform), rate_hz) == (32_000, 16_000)
+
+
+@pytest.mark.parametrize("name", ["a.raw", "a.pcm", "a.sw", "a.ub"])
+def test_samples_whose_rate_nothing_says_are_refused(name: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / name, sine(300, 8_000, 2), 8_000, format="RAW", subtype="PCM_16")
+    for source in (tmp_path / name, NamedBytes((tmp_path / name).read_bytes(), name)):
+        with pytest.raises(AudioError, match=r"^unreadable: samples without a header, .*: convert it to wav$"):
+            decode(source, 60)
+
+
+def test_what_macos_leaves_beside_a_recording_is_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "a.m4a"
+    path.write_bytes(encoded_by_ffmpeg(sine(300, 16_000, 2), 16_000, "mp4", "aac"))
+    os.mkfifo(tmp_path / "._a.m4a")  # who opens it waits for ever
+    code = f"from asrscale.speech.decoding import decode; print(len(decode({str(path)!r}, 60)[0]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert abs(int(done.stdout) - 32_000) < 2_000
 
 
 def test_damaged_headers_leave_nothing_on_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
