@@ -53,7 +53,7 @@ def row_matches(condition: ast.expr, row: Row) -> bool:
     """
     try:
         return bool(_evaluate(condition, {"text": row.text, **row.extra}))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise CliError(f"{row.source} line {row.line}: --filter: {error}: correct the row or the filter") from error
 
 
@@ -103,13 +103,23 @@ def _holds(comparison: ast.cmpop, left: Any, right: Any) -> bool:
 
     compare = _COMPARISONS[type(comparison)]
     try:
-        return bool(compare(float(left), float(right)))
+        return bool(compare(_number(left), _number(right)))
     except ValueError:
         if isinstance(left, str) and isinstance(right, str):
             return bool(compare(left, right))
         if left == "" or right == "":
             return isinstance(comparison, ast.NotEq)
         raise
+
+
+def _number(value: Any) -> int | float:
+    """Returns a number or a cell as one; integers stay exact, as identifiers may be longer than a float holds."""
+    if isinstance(value, int | float):
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        return float(value)
 
 
 def _is_in(value: Any, container: Any) -> bool:

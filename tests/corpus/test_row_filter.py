@@ -7,6 +7,7 @@ from helpers.filters import LINES_OF_FILTERS, ROWS
 
 from asrscale.common.errors import CliError
 from asrscale.corpus.row_filter import filter_columns, parse_filter, row_matches
+from asrscale.sources.rows import Row
 
 
 def lines_taken(expression: str | None) -> list[int]:
@@ -50,6 +51,7 @@ def test_the_columns_of_a_filter() -> None:
         ("text == None", "is not supported"),
         ("accent > 3", "could not convert string to float: 'us'"),
         ("accent in 3", "not iterable"),
+        ("not " * 3_000 + "text", "recursion"),
         ("(" * 500 + "1" + ")" * 500, "too many nested parentheses"),
     ],
 )
@@ -59,3 +61,12 @@ def test_filters_that_are_refused(expression: str, message: str) -> None:
     assert message in str(caught.value)
     assert "--filter" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_any_length_are_compared_exactly() -> None:
+    row = Row(line=2, source="a.csv", audio="a.wav", text="one", extra={"id": "12345678901234567891", "n": "1e400"})
+    nines = "9" * 400
+    small, large = f"id < {nines}", f"n > {nines}"
+    expressions = (*(f"id == 1234567890123456789{digit}" for digit in (0, 1)), small, large, f"id in [{nines}]")
+    taken = [expression for expression in expressions if row_matches(parse_filter(expression), row)]
+    assert taken == ["id == 12345678901234567891", small, large]
