@@ -14,7 +14,7 @@ from asrscale.common.errors import EXIT_INTERRUPTED
 from asrscale.common.output_folder import disk_errors_as_cli_errors, only_writer
 from asrscale.corpus.array_job import finish_part, part_file
 from asrscale.corpus.assemble import assemble
-from asrscale.corpus.build_checks import check_recordings, is_built, warn_of_repeated_recordings
+from asrscale.corpus.build_checks import check_recordings, has_same_settings, is_built, warn_of_repeated_recordings
 from asrscale.corpus.build_options import ShardOptions
 from asrscale.corpus.build_plan import plan_build
 from asrscale.corpus.dataset_card import write_card
@@ -45,7 +45,7 @@ def build(options: ShardOptions) -> int | None:
         splits = plan_build(options, spool)
     with spool:
         repaired = {split.folder.name: _repaired_shards(split, options) for split in splits if is_built(split)}
-        todo = [split for split in splits if repaired.get(split.folder.name) != frozenset()]
+        todo = [split for split in splits if repaired.get(split.folder.name, frozenset()) is not None]
         for split in todo:
             check_recordings(split)
         try:
@@ -65,19 +65,23 @@ def build(options: ShardOptions) -> int | None:
     return None
 
 
-def _repaired_shards(split: Split, options: ShardOptions) -> frozenset[str]:
-    """Returns which shards of a complete folder to build again, as their recordings were repaired since; says so."""
+def _repaired_shards(split: Split, options: ShardOptions) -> frozenset[str] | None:
+    """Returns which shards of a complete folder to build again, as their recordings were repaired since; says so.
+
+    None is for a folder that stays as it is; without shards, only what is recorded of its input changes.
+    """
     recorded = read_joined_inputs(options.out, split.folder.name) if options.parts == 1 else {}
     repaired = repaired_shards(_tasks_of_split(split, split.plan(), options), recorded) if recorded else frozenset()
-    if repaired:
+    if repaired or (recorded and not has_same_settings(split)):
         shards = f"{len(repaired):,} of {len(recorded):,} shards"
         print(f"{split.folder}: building {shards} again, whose recordings were added or changed since")
     else:
         print(f"{split.folder}: already built")
+        return None
     return repaired
 
 
-def _build_splits(splits: Sequence[Split], repaired: Mapping[str, frozenset[str]], options: ShardOptions) -> int:
+def _build_splits(splits: Sequence[Split], repaired: Mapping[str, frozenset[str] | None], options: ShardOptions) -> int:
     """Builds the shards of this part and, where there are no other parts, completes the folders.
 
     Args:
@@ -94,9 +98,10 @@ def _build_splits(splits: Sequence[Split], repaired: Mapping[str, frozenset[str]
     with only_writer(options.out, part.stem if part else ""):
         for split, plan in zip(splits, plans, strict=True):
             split.folder.mkdir(parents=True, exist_ok=True)
-            if plan.name in repaired:
+            repaired_in_split = repaired.get(plan.name)
+            if repaired_in_split is not None:
                 tasks = _tasks_of_split(split, plan, options)
-                restore_records(options.out, split.folder, tasks, repaired[plan.name])
+                restore_records(options.out, split.folder, tasks, repaired_in_split)
             (split.folder / DATASET_FILE).unlink(missing_ok=True)  # from here on the folder is not complete
         build_shards(
             _tasks(splits, plans, options),

@@ -8,11 +8,14 @@ from collections.abc import Iterable
 
 from asrscale.common.errors import CliError
 from asrscale.common.storage import is_remote
+from asrscale.corpus.shard_inputs import is_content, read_joined_inputs
 from asrscale.corpus.split_spool import Split
 from asrscale.data.catalog import DATASET_FILE
 from asrscale.data.index import Index, read_index
 from asrscale.sources.recordings import AudioRoot, recording_file, roots_of
 from asrscale.sources.rows import Row
+
+_ROWS_SETTING = "rows_sha256"
 
 PROBED_ROWS = 1_000  # whose recordings are looked for, of each split: with a wrong audio root nearly all are missing
 
@@ -27,6 +30,8 @@ def is_built(split: Split) -> bool:
         changed = _changed_settings(split)
     except (FileNotFoundError, NotADirectoryError):
         return False
+    if changed == [_ROWS_SETTING] and _are_tars_repaired(split):
+        changed = []
     if changed:
         cure = "give another --out or delete the folder"
         raise CliError(f"{split.folder} was built with other options or input ({', '.join(changed)}): {cure}")
@@ -39,6 +44,14 @@ def is_built(split: Split) -> bool:
     return True
 
 
+def _are_tars_repaired(split: Split) -> bool:
+    """Whether the rows of a split differ from those that it was built of only in where their recordings lie in tars."""
+    positions = [*split.rows.kept, *split.rows.refused]
+    recorded = read_joined_inputs(str(split.folder.parent), split.folder.name).values()
+    has_tars = any(row.tar for row in split.rows.read(positions))
+    return has_tars and is_content(split.rows.read(positions), recorded)
+
+
 def _other_normalisation(split: Split, index: Index) -> str:
     """Returns a line about a folder whose transcripts an older version normalised in another way; "" for others."""
     language = split.rules.text.language
@@ -46,6 +59,11 @@ def _other_normalisation(split: Split, index: Index) -> str:
         return ""
     steps = f"other steps than those of now for {language or 'any language'}"
     return f"{split.folder}: its transcripts were normalised by {steps}: for these give another --out\n"
+
+
+def has_same_settings(split: Split) -> bool:
+    """Whether the complete folder of a split was built with the options, and from just the rows, of this build."""
+    return not _changed_settings(split)
 
 
 def _changed_settings(split: Split) -> list[str]:

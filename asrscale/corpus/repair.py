@@ -30,7 +30,7 @@ def repaired_shards(tasks: Iterable[Task], before: dict[str, ShardInputs]) -> fr
 
 def _inputs_now(task: Task) -> ShardInputs:
     """Returns what a shard would be made of."""
-    return inputs_of(task.path, [row.line for row in task.rows], stat_recordings(task))
+    return inputs_of(task.path, task.rows, task.refused, stat_recordings(task))
 
 
 def _is_repaired(before: ShardInputs | None, now: ShardInputs) -> bool:

@@ -110,7 +110,7 @@ def build_shard(task: Task, begin: Callable[[int], None]) -> Counter[str]:
         record = _describe_shard(task, packed, made_of)
         write_record(task.path, record)
     if task.codec != "in_place":
-        write_inputs(task.path, inputs_of(task.path, [row.line for row in task.rows], recordings))
+        write_inputs(task.path, inputs_of(task.path, task.rows, task.refused, recordings))
     return Counter(reject.reason for reject in record.rejects)
 
 

@@ -5,14 +5,17 @@ recording counts by its size and time of change, as for an interrupted build: to
 """
 
 import json
+import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 from asrscale import __version__
 from asrscale.common.atomic_files import read_jsonl, write_jsonl, write_text
+from asrscale.sources.rows import Row
 
 _DIGITS = 8  # hexadecimal, of a CRC-32
 
@@ -28,26 +31,63 @@ class ShardInputs:
         version: Of asrscale: a shard that another one built may have other bytes.
         rows: CRC-32 of the lines of its rows.
         recordings: For each row the CRC-32 of size and time of its recording, or zeros where it is missing, joined.
+        content: What its rows say, those that are refused included, as `sum_of_content` has it; empty where an older
+            version built it.
     """
 
     shard: str
     version: str
     rows: str
     recordings: str
+    content: str = ""
 
 
-def inputs_of(tar_path: str, lines: Sequence[int], recordings: Iterable[tuple[int, int] | None]) -> ShardInputs:
+def inputs_of(
+    tar_path: str, rows: Sequence[Row], refused: Sequence[Row], recordings: Iterable[tuple[int, int] | None]
+) -> ShardInputs:
     """Returns what a shard is made of now.
 
     Args:
         tar_path: The shard.
-        lines: Those of its rows.
+        rows: Its rows.
+        refused: Those that are listed with its rejects.
         recordings: For each row the size and time of change of its recording; None where it is missing.
     """
     checksums = (_MISSING if status is None else _checksum(repr(status)) for status in recordings)
     return ShardInputs(
-        shard=Path(tar_path).name, version=__version__, rows=_checksum(repr(lines)), recordings="".join(checksums)
+        shard=Path(tar_path).name,
+        version=__version__,
+        rows=_checksum(repr([row.line for row in rows])),
+        recordings="".join(checksums),
+        content=sum_of_content([*rows, *refused]),
     )
+
+
+def sum_of_content(rows: Iterable[Row]) -> str:
+    """Returns a sum of hashes of what rows say: the same in any order, and wherever recordings lie in their tars."""
+    return _to_hex(sum(_hash64(repr(_content_of(row))) for row in rows))
+
+
+def is_content(rows: Iterable[Row], inputs: Iterable[ShardInputs]) -> bool:
+    """Whether rows say together what those of a split's shards said, where that is known."""
+    sums = [shard.content for shard in inputs]
+    return all(sums) and sum_of_content(rows) == _to_hex(sum(int(content, 16) for content in sums))
+
+
+def _content_of(row: Row) -> tuple[object, ...]:
+    """Returns what a row says, but not where; its recording without the extension, as it may be repaired by another."""
+    audio, _ = os.path.splitext(row.audio)
+    return audio, row.text, row.extra, row.start_seconds, row.seconds
+
+
+def _hash64(text: str) -> int:
+    """Returns 64 bits of a hash."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).digest())
+
+
+def _to_hex(total: int) -> str:
+    """Returns the last 64 bits of a sum in hexadecimal."""
+    return f"{total % 2**64:016x}"
 
 
 def has_repaired_recording(before: ShardInputs, now: ShardInputs) -> bool:

@@ -1,11 +1,15 @@
 """The same command after recordings were repaired."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from helpers.audio import encoded, sine
 from helpers.sharding import checksums, rejected, shard, times, write_clip, write_csv
+from helpers.sources import write_tar
 
+from asrscale.common.errors import CliError
 from asrscale.corpus.build import build
 from asrscale.corpus.build_options import ShardOptions
 from asrscale.corpus.verify import verify
@@ -25,14 +29,20 @@ def table(tmp_path: Path) -> Path:
     return write_csv(tmp_path / "a.csv", rows, "filename,text,votes")
 
 
-def build_shards(table: Path, out: Path, max_hours: float | None = None) -> None:
+def build_shards(
+    table: Path,
+    out: Path,
+    max_hours: float | None = None,
+    filter: str = "votes != 4",
+    shard_utterances: int = 2,
+) -> None:
     options = ShardOptions(
         csv=(str(table),),
         out=str(out),
-        shard_utterances=2,
+        shard_utterances=shard_utterances,
         max_rejected=1,
         workers=1,
-        filter="votes != 4",
+        filter=filter,
         max_hours=max_hours,
     )
     assert build(options) is None
@@ -115,6 +125,54 @@ def test_a_sample_by_hours_is_that_of_a_fresh_build(table: Path, tmp_path: Path)
         write_clip(tmp_path / f"clips/{number}.wav", rate_hz=16_000, seconds=0.9)
     build_shards(table, out, max_hours=0.002)
     build_shards(table, tmp_path / "fresh", max_hours=0.002)
+    assert without_lock(out) == without_lock(tmp_path / "fresh")
+
+
+def write_tars(folder: Path, repaired: dict[str, bytes], texts: dict[str, bytes] | None = None) -> Path:
+    """Two tars of six utterances each: of the first, one recording is broken and one is missing until repaired."""
+    sound = {f"{number}.wav": encoded(sine(300, 16_000, 0.5 + number / 20), 16_000, "WAV") for number in range(12)}
+    del sound["2.wav"]
+    said = {f"{number}.txt": f"text {number}".encode() for number in range(12)} | (texts or {})
+    members = sound | {"1.wav": b"broken"} | said | repaired
+    folder.mkdir(exist_ok=True)
+    for tar in range(2):
+        names = sorted(name for name in members if int(name.split(".")[0]) // 6 == tar)
+        write_tar(folder / f"{tar}.tar", {name: members[name] for name in names})
+    return folder
+
+
+def test_repaired_tars(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    tars = write_tars(tmp_path / "tars", {})
+    build_shards(tars, out, filter="text != 'text 3'")
+    assert audio_rejected(out) == {"1.wav", "2.txt"}
+    sound = encoded(sine(300, 16_000, 1.1), 16_000, "FLAC")
+    for repaired, left in ({"1.wav": sound}, {"2.txt"}), ({"1.wav": sound, "2.flac": sound}, set()):
+        write_tars(tars, repaired)
+        capsys.readouterr()
+        build_shards(tars, out, filter="text != 'text 3'")
+        assert "shards again, whose recordings were added or changed since" in capsys.readouterr().out
+        assert audio_rejected(out) == left
+        fresh = tmp_path / f"fresh{len(left)}"
+        build_shards(tars, fresh, filter="text != 'text 3'")
+        assert without_lock(out) == without_lock(fresh)
+    write_tars(tars, repaired, texts={"5.txt": b"other words"})
+    with pytest.raises(CliError, match="was built with other options or input"):
+        build_shards(tars, out, filter="text != 'text 3'")
+
+
+def test_only_the_shards_of_a_repaired_tar_are_built_again(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    tars = write_tars(tmp_path / "tars", {})
+    build_shards(tars, out, filter="", shard_utterances=1)
+    status = (tars / "1.tar").stat()
+    before = times(out.rglob("*.tar"))
+    write_tars(tars, {"1.wav": encoded(sine(300, 16_000, 1.1), 16_000, "FLAC")})
+    os.utime(tars / "1.tar", ns=(status.st_atime_ns, status.st_mtime_ns))
+    build_shards(tars, out, filter="", shard_utterances=1)
+    after = times(out.rglob("*.tar"))
+    assert sum(after[path] != before[path] for path in after) == 6
+    build_shards(tars, tmp_path / "fresh", filter="", shard_utterances=1)
     assert without_lock(out) == without_lock(tmp_path / "fresh")
 
 
