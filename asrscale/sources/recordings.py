@@ -73,14 +73,40 @@ def _local_files(name: str, roots: tuple[str, ...]) -> list[str]:
         path = _first_file([spelling], local_roots, roots)
         if path:
             return [path]
-    extension = os.path.splitext(name)[1].lower().removeprefix(".")
-    if extension in AUDIO_EXTENSIONS:
+    if os.path.splitext(name)[1].lower().removeprefix(".") in AUDIO_EXTENSIONS:
         return []
     found = (
-        _first_file([f"{spelling}.{extension}" for spelling in _spellings(name)], local_roots, roots)
-        for extension in AUDIO_EXTENSIONS
+        _first_file([f"{spelling}{extension}" for spelling in _spellings(name)], local_roots, roots)
+        for extension in _extensions_beside(name, local_roots, roots)
     )
     return [path for path in found if path]
+
+
+def _extensions_beside(name: str, local_roots: list[str], roots: tuple[str, ...]) -> list[str]:
+    """Returns the extensions of the recordings that lie in the folders in which the file `name` may lie."""
+    extensions: dict[str, None] = {}
+    for spelling in _spellings(name):
+        for root in local_roots:
+            path = _path_below(spelling, root, roots)
+            if path:
+                extensions |= dict.fromkeys(_extensions_in_folder(os.path.dirname(path)))
+    return sorted(extensions)
+
+
+def _extensions_in_folder(folder: str) -> tuple[str, ...]:
+    """Returns the extensions of the recordings in a folder, as they are written; none where there is no such folder."""
+    try:
+        return _list_extensions(folder, os.stat(folder).st_mtime_ns)
+    except OSError:
+        return ()
+
+
+@lru_cache(maxsize=65_536)  # to look for each known extension beside each name would take 60 requests to a file server
+def _list_extensions(folder: str, _changed_ns: int) -> tuple[str, ...]:
+    """Returns the extensions of the recordings in a folder, which is listed once as long as it does not change."""
+    with os.scandir(folder) as entries:
+        extensions = {os.path.splitext(entry.name)[1] for entry in entries}
+    return tuple(extension for extension in extensions if extension.lower().removeprefix(".") in AUDIO_EXTENSIONS)
 
 
 def _first_file(names: list[str], local_roots: list[str], roots: tuple[str, ...]) -> str | None:

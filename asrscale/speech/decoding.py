@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from asrscale.common.errors import AudioError
-from asrscale.speech.blocks import TRUNCATION_TOLERANCE_FRAMES, Block, Frames, Source, UnknownFormatError, truncated
+from asrscale.speech.blocks import TRUNCATION_TOLERANCE_FRAMES, Block, Frames, Source, UnknownFormatError
 from asrscale.speech.libsndfile import read_stored_pcm16
-from asrscale.speech.parts import read_blocks
+from asrscale.speech.parts import probe_seconds, read_blocks
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, Waveform, resample, resampling_stream, to_pcm16
 
 PAYLOAD_MAX_SECONDS = 86_400.0  # of a day: those that a build admits are far shorter
@@ -155,8 +155,9 @@ def _read_mono(
         if missing_frames <= 0:
             break
 
-    is_segment = end_seconds < math.inf
-    _check_found(frames, missing_frames if is_segment else 0, is_segment=is_segment)
+    is_short = end_seconds < math.inf and missing_frames > TRUNCATION_TOLERANCE_FRAMES
+    if is_short or not frames:
+        raise AudioError(_why_sound_is_missing(source, start_seconds, end_seconds))
     if mean_power < MIN_POWER_OF_MEAN * channel_power:
         raise AudioError("opposite phases: its channels cancel each other out: choose one in a column named channel")
 
@@ -191,15 +192,14 @@ def _to_mono(samples: Frames, channel: int | None) -> Waveform:
     return mean
 
 
-def _check_found(frames: int, missing_frames: float, *, is_segment: bool) -> None:
-    """Raises AudioError where a recording has no samples, or a segment lacks some.
-
-    Args:
-        frames: How many were found.
-        missing_frames: How many fewer than a segment should have.
-        is_segment: Whether it is a segment.
-    """
-    if missing_frames > TRUNCATION_TOLERANCE_FRAMES and frames:
-        raise truncated(frames, frames + int(missing_frames))
-    if not frames:
-        raise AudioError("truncated: the recording ends before the segment begins" if is_segment else _EMPTY)
+def _why_sound_is_missing(source: Source, start_seconds: float, end_seconds: float) -> str:
+    """Returns the reason to reject a recording without sound, or one that is too short for a segment."""
+    is_to_end = end_seconds == math.inf
+    length_seconds = probe_seconds(source)
+    if not length_seconds or (is_to_end and not start_seconds):
+        return _EMPTY
+    if length_seconds >= (start_seconds if is_to_end else end_seconds):
+        return f"truncated: its sound ends before the {length_seconds:.2f} s that its header promises"
+    place = f"from {start_seconds:g} s" if is_to_end else f"{start_seconds:g} to {end_seconds:g} s"
+    length = f"the recording is {length_seconds:.2f} s long"
+    return f"segment: {place}, but {length}: correct the times, or copy the recording again"

@@ -92,6 +92,16 @@ def test_other_spellings_of_the_same_path(tmp_path: Path, written: str, on_disk:
     assert open_audio(row_of(written), str(tmp_path)) == str(file)
 
 
+def test_a_name_without_extension_is_found_by_what_the_folder_has(tmp_path: Path) -> None:
+    (tmp_path / "a.WAV").touch()
+    (tmp_path / "a.txt").touch()
+    assert open_audio(row_of("a"), str(tmp_path)) == str(tmp_path / "a.WAV")
+    with pytest.raises(AudioError, match=r"^missing file"):
+        open_audio(row_of("b"), str(tmp_path))
+    (tmp_path / "b.flac").touch()
+    assert open_audio(row_of("b"), str(tmp_path)) == str(tmp_path / "b.flac")
+
+
 def test_a_name_without_extension_of_two_recordings_is_not_guessed_at(tmp_path: Path) -> None:
     (tmp_path / "a.wav").touch()
     (tmp_path / "a.mp3").touch()

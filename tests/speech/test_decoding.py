@@ -161,8 +161,9 @@ def test_a_segment_beyond_its_recording_is_refused_and_one_of_a_long_one_is_not(
     data = encoded(sine(300, 16_000, 3), 16_000, "WAV")
     assert len(decoding.decode(io.BytesIO(data), 1, 1.0, 0.5)[0]) == 8_000
     assert len(decoding.decode(io.BytesIO(data), 1, 2.5, 0.501)[0]) == 8_000  # a manifest rounds
-    for start, seconds in [(2.5, 0.9), (3.5, 0.5), (1e9, 1.0)]:
-        with pytest.raises(AudioError, match=r"^truncated: "):
+    for start, seconds in [(2.5, 0.9), (3.5, 0.5), (1e9, 1.0), (3.5, None)]:
+        place = f"from {start:g} s" if seconds is None else f"{start:g} to {start + seconds:g} s"
+        with pytest.raises(AudioError, match=f"^segment: {place}, but the recording is 3.00 s long: "):
             decoding.decode(io.BytesIO(data), 1, start, seconds)
     with pytest.raises(AudioError, match=r"^too long: "):
         decoding.decode(io.BytesIO(data), 1, 0.0, 2.0)
