@@ -1,6 +1,7 @@
 """Bytes to samples: formats, damage, segments, long recordings."""
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -163,7 +164,7 @@ def test_a_segment_beyond_its_recording_is_refused_and_one_of_a_long_one_is_not(
     assert len(decoding.decode(io.BytesIO(data), 1, 2.5, 0.501)[0]) == 8_000  # a manifest rounds
     for start, seconds in [(2.5, 0.9), (3.5, 0.5), (1e9, 1.0), (3.5, None)]:
         place = f"from {start:g} s" if seconds is None else f"{start:g} to {start + seconds:g} s"
-        with pytest.raises(AudioError, match=f"^segment: {place}, but the recording is 3.00 s long: "):
+        with pytest.raises(AudioError, match=re.escape(f"segment: {place}, but the recording is 3.00 s")):
             decoding.decode(io.BytesIO(data), 1, start, seconds)
     with pytest.raises(AudioError, match=r"^too long: "):
         decoding.decode(io.BytesIO(data), 1, 0.0, 2.0)
