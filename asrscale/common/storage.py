@@ -8,6 +8,7 @@ Many functions here return errors instead of raising them, so that one range tha
 
 import errno
 import io
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +29,9 @@ FIRST_WAIT_SECONDS = 0.5
 
 # An index.parquet is read a column of a shard at a time, some kilobytes each, which lie together: one request for them.
 REMOTE_BUFFER_BYTES = 128 * 1024
+
+HUB_PROTOCOL = "hf://"
+REFUSED_STATUS = (401, 403)
 
 # Of HTTP's 400 to 499, these two mean "try again" (request timeout, too many requests); the others, that it is no use.
 RETRIED_STATUS = (408, 429)
@@ -94,7 +98,7 @@ def list_files(url: str) -> list[str]:
     system = _file_system(url)
     [names] = _retried(lambda urls: [_attempt(system.find, name) for name in urls], [url])
     if isinstance(names, Exception):
-        raise OSError(f"{url}: cannot be listed ({error_line(names)})")
+        raise OSError(f"{url}: cannot be listed ({error_line(names)})") from names
     return sorted(system.unstrip_protocol(name) for name in names)
 
 
@@ -111,7 +115,7 @@ class _RemoteFile(fsspec.spec.AbstractBufferedFile):  # type: ignore[misc]
 def _size(url: str) -> int | Exception:
     """Returns the size of a remote file in bytes, or why it cannot be found out."""
     size: int | Exception | None = _attempt(_file_system(url).size, url)
-    if isinstance(size, FileNotFoundError):
+    if isinstance(size, FileNotFoundError) and url.startswith("http"):
         # fsspec raises it over HTTP for a server that fails for a moment, too; an OSError is tried again.
         return OSError(f"{url}: not found, or its server fails ({error_line(size)})")
     if size is None:
@@ -140,6 +144,9 @@ def _check_file(wanted: Range, found: bytes | Exception) -> None:
         if len(found) > wanted.size:
             raise DataError(f"{wanted} cannot be read: its server sends whole files only, no byte ranges")
         return
+    if wanted.path.startswith(HUB_PROTOCOL) and _status(found) in REFUSED_STATUS:
+        cure = "accept its terms on its page at huggingface.co, and log in with `hf auth login` or set HF_TOKEN"
+        raise CliError(f"{wanted.path}: the hub refuses access ({error_line(found)}): {cure}") from found
     if isinstance(found, FileNotFoundError | PermissionError):
         raise DataError(f"{wanted} cannot be read: {error_line(found)}") from found
     [beginning] = _read_once([Range(wanted.path, 0, 1)])
@@ -162,13 +169,16 @@ def _read_once(ranges: Sequence[Range]) -> list[bytes | Exception]:
 
 
 def _read_remote(system: Any, ranges: Sequence[Range]) -> list[bytes | Exception]:
-    """Reads ranges of one remote file system at the same time, once."""
+    """Reads ranges of one remote file system, once; at the same time, where it can do that."""
+    # Others read by a buffer of megabytes, of which most would be thrown away.
+    options = {} if getattr(system, "async_impl", False) else {"cache_type": "none"}
     found: list[bytes | Exception] | Exception = _attempt(
         system.cat_ranges,
         [wanted.path for wanted in ranges],
         [wanted.start for wanted in ranges],
         [wanted.start + wanted.size for wanted in ranges],
         on_error="return",
+        **options,
     )
     return [found] * len(ranges) if isinstance(found, Exception) else found
 
@@ -213,8 +223,16 @@ def _is_transient(result: object) -> bool:
         return False
     if isinstance(result, FileNotFoundError | PermissionError):
         return False
-    status = getattr(result, "status", None)  # of aiohttp's errors
+    if isinstance(result, ValueError) and not isinstance(result, json.JSONDecodeError):  # a name that is not allowed
+        return False
+    status = _status(result)
     return status is None or not 400 <= status < 500 or status in RETRIED_STATUS
+
+
+def _status(error: Exception) -> int | None:
+    """Returns the HTTP status of an error of aiohttp or of the hub's library; None for others."""
+    status: int | None = getattr(error, "status", None)
+    return getattr(getattr(error, "response", None), "status_code", status)
 
 
 def _attempt(read: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

@@ -194,8 +194,16 @@ def _recognise_remote(url: str, options: SourceOptions) -> Source:
 def _parquet_source(folder: str, files: list[str], options: SourceOptions) -> Source:
     """Returns the source of Parquet files, each of the split that its path names; without splits where all name one."""
     files_by_split: defaultdict[str, list[str]] = defaultdict(list)
+    subsets_by_split: defaultdict[str, set[str]] = defaultdict(set)
     for file in files:
-        files_by_split[split_in_name(file.removeprefix(folder)) or "train"].append(file)
+        name = file.removeprefix(folder).lstrip("/")
+        split = split_in_name(name)
+        files_by_split[split or "train"].append(file)
+        subsets_by_split[split].add(_subset_of(name))
+    for split, subsets in subsets_by_split.items():
+        if split and len(subsets) > 1:
+            names = ", ".join(sorted(subsets))
+            raise CliError(f"{folder}: has several subsets, {names}: give one, as in --csv {folder}/{min(subsets)}")
     has_splits = len(files_by_split) > 1
     paths_by_split = dict(files_by_split) if has_splits else {"": files}
     return Source(
@@ -203,6 +211,12 @@ def _parquet_source(folder: str, files: list[str], options: SourceOptions) -> So
         audio_root=folder,
         split_column=SPLIT_COLUMN if has_splits else None,
     )
+
+
+def _subset_of(name: str) -> str:
+    """Returns the folders of a file that name no split, as a subset: of `clean/train/0.parquet` it is `clean`."""
+    folders = os.path.dirname(name).split("/")
+    return "/".join(folder for folder in folders if not split_in_name(folder))
 
 
 def _files_below(folder: str) -> list[str]:

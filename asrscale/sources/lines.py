@@ -37,7 +37,8 @@ def text_errors_as_cli_errors(path: str) -> Iterator[None]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise CliError(f"{path}: a damaged gzip file ({error}): copy it again") from error
     except OSError as error:
-        raise CliError(f"{path}: {error.strerror or error}: give the path of a CSV file or another corpus") from error
+        why = error.strerror or ("no such file" if isinstance(error, FileNotFoundError) else error)
+        raise CliError(f"{path}: {why}: give the path of a CSV file or another corpus") from error
 
 
 def open_text_bytes(path: str) -> BinaryIO:

@@ -1,14 +1,20 @@
 """Parquet files with recordings to rows."""
 
+import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers.audio import encoded
+from helpers.hub import Hub, serve_hub
 from helpers.sources import refusal_of, tone, write
+from huggingface_hub import constants
 
 from asrscale.common.errors import CliError
 from asrscale.sources.formats import Source, SourceOptions
@@ -120,6 +126,64 @@ def test_remote_files_and_folders_as_behind_hf(tmp_path: Path) -> None:
             opened("memory://elsewhere", tmp_path)
     finally:
         memory.rm("/parquets", recursive=True)
+
+
+@pytest.fixture(scope="module")
+def hub_files() -> dict[str, bytes]:
+    """The files of a dataset, each Parquet larger than what a file system reads ahead."""
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (12, 16_000 * 20)).astype(np.float32)
+    files = {"README.md": b"# speech"}
+    for number, split in enumerate(("train", "validation")):
+        clips = [
+            {"bytes": encoded(clip, 16_000, "WAV"), "path": f"{position}.wav"}
+            for position, clip in enumerate(noise[6 * number :][:6])
+        ]
+        buffer = io.BytesIO()
+        texts = [f"text {position}" for position in range(len(clips))]
+        pq.write_table(pa.table({"audio": pa.array(clips, AUDIO), "sentence": texts}), buffer, row_group_size=2)
+        files[f"data/{split}-00000-of-00001.parquet"] = buffer.getvalue()
+    return files
+
+
+@pytest.fixture
+def hub(hub_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    subsets = {f"{subset}/train/0.parquet": hub_files["data/train-00000-of-00001.parquet"] for subset in ("en", "de")}
+    datasets = {"me/speech": hub_files, "me/gated": hub_files, "me/text": {"a.csv": b"x"}, "me/languages": subsets}
+    with serve_hub(datasets, gated=frozenset({"me/gated"})) as hub:
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        yield hub
+
+
+def test_datasets_on_the_hub(hub: Hub, hub_files: dict[str, bytes], tmp_path: Path) -> None:
+    hub.failures = 1
+    source = opened("hf://datasets/me/speech", tmp_path)
+    rows = [*source.read_rows()]
+    assert [row.extra["split"] for row in rows] == ["train"] * 6 + ["valid"] * 6
+    table = pq.read_table(pa.BufferReader(hub_files["data/validation-00000-of-00001.parquet"]))
+    assert [sound_of(row, source) for row in rows[6:]] == [clip["bytes"] for clip in table["audio"].to_pylist()]
+    size_bytes = sum(map(len, hub_files.values()))
+    assert sum(num_bytes for _, num_bytes in hub.sent) < 1.5 * size_bytes  # transcripts and footers are read again
+
+    rows = [*opened("hf://datasets/me/speech@main/data/train-00000-of-00001.parquet", tmp_path).read_rows()]
+    assert [row.text for row in rows] == [f"text {position}" for position in range(6)]
+    assert len([*opened("hf://datasets/me/languages/en", tmp_path).read_rows()]) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gated", "the hub refuses access .*: accept its terms on its page .*, and log in with `hf auth login`"),
+        ("absent", r"cannot be listed \(.*repository not found.*authenticated.*: give the URL"),
+        ("text", r"a remote folder without \*\.parquet: give the URL"),
+        ("speech/data/absent.parquet", "no such file: give the path"),
+        ("languages", "has several subsets, de, en: give one, as in --csv hf://datasets/me/languages/de$"),
+    ],
+)
+def test_datasets_on_the_hub_that_cannot_be_read(hub: Hub, tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(CliError, match=rf"^hf://datasets/me/{name}[^\n]*: {message}"):
+        opened(f"hf://datasets/me/{name}", tmp_path)
 
 
 def test_a_file_that_changes_is_copied_anew(tmp_path: Path) -> None:
