@@ -61,7 +61,7 @@ def test_segments_of_a_long_recording_and_recordings_behind_a_url(
         segment = recording[round(start * 16_000) : round((start + seconds) * 16_000)]
         assert np.array_equal(found[f"train-{line:08d}"], segment)
     assert np.array_equal(found["train-00000004"], recording[:8_000])
-    assert rejects(out) == [("train", 5, "missing file"), ("train", 6, "truncated")]
+    assert rejects(out) == [("train", 5, "missing file"), ("train", 6, "segment")]
 
 
 def test_recordings_and_their_table_in_a_bucket(tmp_path: Path, s3_folder: str) -> None:
