@@ -121,8 +121,15 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "training/final_model", "        checkpoint.load_weights(recognizer, best)\n", "",
         "test_train.py::test_the_run_folder_holds_what_was_promised"),
     "WER averaged over utterances": (
-        "results/intervals", "_error_rates(amounts.sum(axis=0))", "_error_rates(amounts).mean(axis=0)",
+        "results/intervals", "error_rates(amounts.sum(axis=0))", "error_rates(amounts).mean(axis=0)",
         "results/test_breakdown.py::test_groups_add_up_to_the_whole"),
+    "the other error rate chooses the best model": (
+        "training/validation", "(*rates.values(),", "(*reversed(rates.values()),",
+        "training/test_validation.py::test_the_deciding_rate_is_compared_first_and_said_first"),
+    "utterances of a speaker taken for independent in a comparison": (
+        "results/paired", "independent_samples(np.hstack([amounts, others]), speakers)",
+        'np.hstack([amounts, others]), "speakers"',
+        "results/test_paired.py::test_a_difference_that_one_speaker_makes_is_not_sure_where_speakers_are_known"),
     "utterances evaluated by two ranks": (
         "results/evaluation", "return passes[source.world.rank]", "return passes[0]",
         "test_evaluate.py::test_two_ranks_write_the_same_predictions_as_one"),

@@ -81,10 +81,9 @@ def evaluate_data_sets(
             _write_results(folder, index, result, files, found[folder])
     if not world.is_main:
         return ""
-    choices = dict.fromkeys(describe_choice(metric, index) for index in indexes.values())
     breakdowns = [f"{folder}: {format_breakdown(of_folder)}" for folder, of_folder in found.items()]
     place = f"predictions and all rates: {files.folder}/*.jsonl and *.json"
-    return "\n".join([*_tables(rows, found), *choices, *breakdowns, place])
+    return "\n".join([*_tables(rows, found), *_choices(indexes, metric), *breakdowns, place])
 
 
 def _tables(rows: Mapping[str, tuple[Index, Evaluation]], found: Mapping[str, dict[str, Any]]) -> list[str]:
@@ -94,6 +93,14 @@ def _tables(rows: Mapping[str, tuple[Index, Evaluation]], found: Mapping[str, di
     for folder, row in rows.items():
         by_metric.setdefault(found[folder]["metric"], {})[folder] = row
     return [table(of_metric, metric, english) for metric, of_metric in by_metric.items()]
+
+
+def _choices(indexes: Mapping[str, Index], metric: MetricChoice) -> list[str]:
+    """Returns which error rate decides and why: a line, or one for each data set where they differ."""
+    choices = {folder: describe_choice(metric, index) for folder, index in indexes.items()}
+    if len(set(choices.values())) == 1:
+        return list(choices.values())[:1]
+    return [f"{folder}: {choice}" for folder, choice in choices.items()]
 
 
 def _write_results(folder: str, index: Index, result: Evaluation, files: ReportFiles, found: dict[str, Any]) -> None:

@@ -1,4 +1,6 @@
+import dataclasses
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,15 @@ def test_a_page_that_cannot_be_written_is_named(
 
 def test_names_of_prediction_files_stay_apart() -> None:
     assert data_set_name("a/cv/test") == "cv-test" != data_set_name("a/orders/test")
+
+
+def test_data_sets_of_different_scripts_have_a_table_each(
+    tone_recognizer: Recognizer, tone_shards: Path, world: World, tmp_path: Path
+) -> None:
+    english = read_index([str(tone_shards / "valid")])
+    chinese = dataclasses.replace(english, characters=Counter("你好"))
+    text = report(tone_recognizer, {"en": english, "zh": chinese}, world, ReportFiles("m", tmp_path, page=None))
+    lines = text.splitlines()
+    assert [line.split()[3] for line in lines if line.startswith("data ")] == ["WER", "CER"]
+    assert [line.split()[0] for line in lines[1:4:2]] == ["en", "zh"]
+    assert lines[4].startswith("en: WER decides: 0% of the letters") and lines[5].startswith("zh: CER decides: 100% of")
