@@ -6,6 +6,7 @@ that says what to change.
 """
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from asrscale.common.checkpoint_files import at_revision
 from asrscale.common.distributed import World
 from asrscale.common.errors import AsrscaleError, AudioError, CliError
 from asrscale.common.progress import can_show_bar, progress
@@ -194,17 +196,27 @@ class Model:
         )
 
 
-def load_model(folder_or_id: PathLike, *, device: str | torch.device | None = None) -> Model:
+def load_model(
+    folder_or_id: PathLike,
+    *,
+    language: str | None = None,
+    revision: str | None = None,
+    device: str | torch.device | None = None,
+) -> Model:
     """Loads a fine-tuned model with its vocabulary, ready to transcribe.
 
     Args:
-        folder_or_id: A model folder, such as RUN/model, or a Hugging Face id.
+        folder_or_id: A model folder, a run or one of its checkpoints, or a Hugging Face id.
+        language: Which language of a model of many, such as MMS: `tr`, `tur`.
+        revision: Branch, tag or commit of a Hugging Face id; by default its main branch.
         device: Where it computes; by default the GPU, or else the CPU.
 
     Raises:
-        AsrscaleError: It cannot be found, or has no vocabulary.
+        AsrscaleError: It cannot be found, or has no vocabulary or no such language.
     """
-    recognizer = load_recognizer(os.fspath(folder_or_id))
+    recognizer = load_recognizer(at_revision(os.fspath(folder_or_id), revision), language or "")
+    for note in recognizer.notes:
+        warnings.warn(note, stacklevel=2)
     recognizer.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return Model(recognizer)
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from asrscale.common import cli, distributed
+from asrscale.common.checkpoint_files import at_revision
 from asrscale.common.errors import CliError
 from asrscale.common.shard_cache import Cache
 from asrscale.data.index import Index, read_index
+from asrscale.model.model_folders import find_model
 from asrscale.model.pretrained import load_recognizer
-from asrscale.model.recognizer import Recognizer
+from asrscale.model.recognizer import Recognizer, print_notes
 from asrscale.results.beside import Beside
 from asrscale.results.english import check_english, english_normalizer
 from asrscale.results.other_evaluation import read_others
@@ -29,7 +31,7 @@ class EvaluateOptions:
     `torchrun -m asrscale.evaluate …` deals the utterances to several processes.
     """
 
-    model: str = cli.setting(help="model folder or Hugging Face id")
+    model: str = cli.setting(help="model folder, run folder or Hugging Face id")
     data: tuple[str, ...] = cli.setting(help="data set folders, one line of the table each")
     metric: Literal["auto", "wer", "cer"] = cli.setting(
         "auto",
@@ -48,6 +50,8 @@ class EvaluateOptions:
     seeds: tuple[str, ...] = cli.setting(
         (), help="RUN/eval/NAME.jsonl of the same model trained with other seeds: mean and scatter of all"
     )
+    revision: str | None = cli.setting(None, help="branch, tag or commit of a Hugging Face id; none: its main branch")
+    language: str | None = cli.setting(None, help="which language of a model of many, such as MMS, as tr or tur")
     out: str | None = cli.setting(None, help="folder for predictions and rates; default: eval beside the model folder")
     memory_cap_seconds: float = cli.setting(40.0, help="padded audio that one GPU holds at once")
     threads: int = cli.setting(2, help="threads of each rank that read and decode")
@@ -67,12 +71,14 @@ def run(options: EvaluateOptions) -> None:
     indexes = {folder: read_index([folder]) for folder in options.data}
     _check(options, indexes)
     beside = _read_beside(options, indexes)
-    recognizer = load_recognizer(options.model)
-    default_out = Path(options.model).absolute().parent / "eval"
+    recognizer = load_recognizer(at_revision(options.model, options.revision), options.language or "")
+    default_out = Path(find_model(options.model).settings).absolute().parent / "eval"
     files = ReportFiles(
         model=options.model, folder=Path(options.out) if options.out else default_out, page=options.html
     )
     with distributed.joined_ranks() as world:
+        if world.is_main:
+            print_notes(recognizer)
         report = evaluate_data_sets(
             recognizer,
             indexes,

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from asrscale.common import cli, html
+from asrscale.common.checkpoint_files import at_revision
 from asrscale.common.errors import CliError
 from asrscale.data.catalog import read_catalog
 from asrscale.data.plan_summary import describe_plan
@@ -111,7 +112,11 @@ def _run_plan(options: PlanOptions) -> RunPlan | None:
     config = options.run
     if not config.data.train:
         return None
-    recognizer = build_meta_recognizer(config.model.model, dtype=torch.float32)
+    recognizer = build_meta_recognizer(
+        at_revision(config.model.model, config.model.revision),
+        dtype=torch.float32,
+        language=config.model.language or "",
+    )
     return plan_run(
         read_catalog(config.data.train),
         recognizer.vocabulary,

@@ -11,9 +11,11 @@ from typing import IO
 import torch
 
 from asrscale.common import cli
+from asrscale.common.checkpoint_files import at_revision
 from asrscale.common.errors import CliError
 from asrscale.common.progress import progress
 from asrscale.model.pretrained import load_recognizer
+from asrscale.model.recognizer import print_notes
 from asrscale.results.transcription import transcribe_files
 
 
@@ -21,8 +23,10 @@ from asrscale.results.transcription import transcribe_files
 class TranscribeOptions:
     """Transcribes recordings with a fine-tuned model: a line of text each, from any format that ffmpeg reads."""
 
-    model: str = cli.setting(help="model folder or Hugging Face id")
+    model: str = cli.setting(help="model folder, run folder or Hugging Face id")
     audio: tuple[str, ...] = cli.setting((), help="recordings, named without a flag", words=True)
+    revision: str | None = cli.setting(None, help="branch, tag or commit of a Hugging Face id; none: its main branch")
+    language: str | None = cli.setting(None, help="which language of a model of many, such as MMS, as tr or tur")
     jsonl: str | None = cli.setting(None, help="file for one JSON object a recording, with the times of its words")
     memory_cap_seconds: float = cli.setting(40.0, help="padded audio that the GPU holds at once")
 
@@ -39,7 +43,8 @@ def run(options: TranscribeOptions) -> None:
     folder = next((file for file in files if os.path.isdir(file)), None)
     if folder:
         raise CliError(f"{folder} is a folder: name its recordings, as in {os.path.join(folder, '*.wav')}")
-    recognizer = load_recognizer(options.model)
+    recognizer = load_recognizer(at_revision(options.model, options.revision), options.language or "")
+    print_notes(recognizer)
     recognizer.model.to("cuda" if torch.cuda.is_available() else "cpu")
     done = 0
     with _open_jsonl(options.jsonl) as jsonl, progress(len(files), "transcribing", "recordings") as bar:

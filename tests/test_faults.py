@@ -58,8 +58,8 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "model/building", "new.weight[new_rows] = old.weight[old_rows]", "new.weight[new_rows] = old.weight[new_rows]",
         "model/test_building.py::test_a_trained_head_keeps_its_letters_in_another_vocabulary"),
     "a head trusted because its size fits": (
-        "model/building", "return move_head(recognizer, requested) if requested else recognizer",
-        "return Recognizer(model, new_processor(requested, config), requested) if requested else recognizer",
+        "model/starting_points", "recognizer = move_head(recognizer, start.requested)",
+        "recognizer = replace(recognizer, vocabulary=start.requested)",
         "model/test_building.py::test_a_trained_head_keeps_its_letters_in_another_vocabulary"),
     "attention as requested, but not used": (
         "model/attention", "return attention", "return None",

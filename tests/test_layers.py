@@ -38,7 +38,7 @@ OWNERS = {
     "matplotlib": {"training.metrics_plot"},
     "peft": {"model.lora"},
     "pyarrow": {"sources.parquet", "data.catalog", "data.index"},
-    "safetensors": {"model.export", "training.checkpoint"},
+    "safetensors": {"model.export", "model.language_adapters", "model.weights", "training.checkpoint"},
     "soundfile": {"speech.libsndfile", "speech.encoding", "corpus.demo_clip"},
     "soxr": {"speech.pcm", "corpus.demo_clip"},
     "tqdm": {"common.progress"},

@@ -384,7 +384,7 @@ def test_two_ranks_train_one_utterance_a_step_with_frames_of_40_ms(
 ) -> None:
     """One of them has an empty pass in each step."""
     config = Wav2Vec2Config(**TINY | {"conv_kernel": [400, 4], "conv_stride": [160, 4]})
-    Wav2Vec2ForCTC(config).save_pretrained(tmp_path / "model")
+    Wav2Vec2ForCTC(config).wav2vec2.save_pretrained(tmp_path / "model")
     folder = tmp_path / "run"
     words = [word for word in launch(2, tone_shards, folder) if word not in ("--model", "tiny")]
     flags = ["--model", tmp_path / "model", "--freeze_feature_encoder", "false", "--max_steps", 6, "--warmup_steps", 1]

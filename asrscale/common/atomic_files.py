@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -17,6 +18,17 @@ def sync(*paths: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def use_default_mode(*paths: Path) -> None:
+    """Gives files the permissions that a new file gets in their folder, by the umask: some libraries write 0600."""
+    for path in paths:
+        probe = path.with_name(f"{path.name}.mode")
+        probe.touch()
+        try:
+            path.chmod(stat.S_IMODE(probe.stat().st_mode))
+        finally:
+            probe.unlink()
 
 
 def write_text(path: str | os.PathLike[str], text: str | Iterable[str]) -> None:

@@ -24,6 +24,8 @@ class Workload:
     attention: str = "auto"
     dropout: float | None = None  # None keeps the checkpoint's own
     lora_rank: int = 0  # 0 trains all weights
+    language: str = ""  # of a model of many
+    train_adapter: bool = False  # whether only the adapter and the head of that are trained
     freeze_feature_encoder: bool = True
 
 
@@ -45,6 +47,8 @@ def sketch(
     recognizer = build_meta_recognizer(
         workload.model,
         dtype=workload.dtype,
+        language=workload.language,
+        train_adapter=workload.train_adapter,
         attention=workload.attention,
         dropout=workload.dropout,
     )

@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from asrscale.common.atomic_files import sync, write_json
+from asrscale.model.language_adapters import adapter_name, adapter_weights
 from asrscale.model.lora import merge_lora
+from asrscale.model.model_folders import PROVENANCE_FILE, WEIGHTS_FILE
 from asrscale.model.recognizer import Recognizer
 
-WEIGHTS_FILE = "model.safetensors"  # transformers' name
 CARD_FILE = "README.md"  # the hub's name
-PROVENANCE_FILE = "provenance.json"
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,16 @@ class Provenance:
     weights_sha256: str  # of the file of weights in the folder
 
 
-def export_model(recognizer: Recognizer, folder: Path, dtype: torch.dtype) -> None:
+def export_model(recognizer: Recognizer, folder: Path, dtype: torch.dtype, *, adapter_only: bool = False) -> None:
     """Writes a stock Hugging Face model folder in `dtype`, with LoRA's matrices added to the weights.
 
     The recognizer's own model is changed, too: its LoRA matrices are merged, and it is cast to `dtype`.
+
+    Args:
+        recognizer: The model and its processor.
+        folder: Is replaced.
+        dtype: Of the weights in the folder.
+        adapter_only: Whether of a model of many languages only the adapter and the head are written.
 
     Raises:
         OSError: It could not be written; nothing of it is left, and the folder is as it was.
@@ -46,7 +52,7 @@ def export_model(recognizer: Recognizer, folder: Path, dtype: torch.dtype) -> No
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        _write_checked(recognizer, weights, partial)
+        _write_checked(recognizer, weights, partial, adapter_only=adapter_only)
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)  # makes room on a disk that is full
         raise
@@ -54,10 +60,14 @@ def export_model(recognizer: Recognizer, folder: Path, dtype: torch.dtype) -> No
     partial.rename(folder)
 
 
-def _write_checked(recognizer: Recognizer, weights: Mapping[str, Tensor], folder: Path) -> None:
+def _write_checked(recognizer: Recognizer, weights: Mapping[str, Tensor], folder: Path, *, adapter_only: bool) -> None:
     """Writes a model folder to the disk, and compares its weights with `weights`; raises as `export_model`."""
     try:
-        recognizer.save(folder)
+        if adapter_only:
+            recognizer.save_adapter(folder)
+            weights = adapter_weights(recognizer.model)
+        else:
+            recognizer.save(folder)
     except SafetensorError as error:  # what it makes of an error of the disk
         raise OSError(errno.EIO, str(error)) from error
     _check_written(folder, weights)
@@ -66,12 +76,26 @@ def _write_checked(recognizer: Recognizer, weights: Mapping[str, Tensor], folder
 
 def _check_written(folder: Path, weights: Mapping[str, Tensor]) -> None:
     """Raises RuntimeError where the weights in a model folder differ from `weights`, in type or value."""
-    written = load_file(folder / WEIGHTS_FILE)
+    written = load_file(weights_file(folder))
     if written.keys() != weights.keys():
         raise RuntimeError(f"{folder}: missing or foreign weights {sorted(written.keys() ^ weights.keys())}")
     for name, weight in weights.items():
         if written[name].dtype != weight.dtype or not torch.equal(written[name], weight):
             raise RuntimeError(f"{folder}: {name} was not written as it is")
+
+
+def weights_file(folder: Path) -> Path:
+    """Returns the file of the weights that an exported folder is about: of the model, or else of its language."""
+    weights = folder / WEIGHTS_FILE
+    if weights.is_file():
+        return weights
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    return folder / adapter_name(tokenizer.get("target_lang"))
+
+
+def has_adapter_only(folder: Path) -> bool:
+    """Whether an exported folder has the adapter of a language without the weights that all languages share."""
+    return not (folder / WEIGHTS_FILE).is_file()
 
 
 def write_provenance(folder: Path, *, step: int, checkpoint_sha256: str, dtype: torch.dtype) -> None:
@@ -87,7 +111,7 @@ def write_provenance(folder: Path, *, step: int, checkpoint_sha256: str, dtype: 
         step=step,
         checkpoint_sha256=checkpoint_sha256,
         dtype=dtype_name(dtype),
-        weights_sha256=_file_sha256(folder / WEIGHTS_FILE),
+        weights_sha256=_file_sha256(weights_file(folder)),
     )
     write_json(folder / PROVENANCE_FILE, asdict(provenance))
 
@@ -96,7 +120,7 @@ def read_provenance(folder: Path) -> Provenance | None:
     """Returns which weights a model folder holds; None where it does not say, or holds other weights than it says."""
     try:
         provenance = Provenance(**json.loads((folder / PROVENANCE_FILE).read_text(encoding="utf-8")))
-        is_true = provenance.weights_sha256 == _file_sha256(folder / WEIGHTS_FILE)
+        is_true = provenance.weights_sha256 == _file_sha256(weights_file(folder))
     except (OSError, ValueError, TypeError):
         return None
     return provenance if is_true else None

@@ -1,41 +1,54 @@
-"""Loads fine-tuned models, and whatever else transformers loads from a checkpoint."""
-
-from pathlib import Path
-from typing import Any
+"""Loads fine-tuned models."""
 
 import torch
-from transformers import CONFIG_MAPPING, PreTrainedConfig
 
-from asrscale.common.checkpoint_files import may_be_hub_id
 from asrscale.common.errors import CliError
-from asrscale.data.batches import MIN_BATCH_SAMPLES
-from asrscale.model.architectures import ARCHITECTURES
-from asrscale.model.families import FAMILIES, CtcModel, model_class
+from asrscale.model.checkpoints import Checkpoint, find_language, open_checkpoint, set_language
+from asrscale.model.families import CtcModel
 from asrscale.model.freezing import freeze_feature_encoder
+from asrscale.model.language_adapters import Languages
 from asrscale.model.padding import make_padding_invariant
-from asrscale.model.processors import checkpoint_processor
-from asrscale.model.quiet import quiet_huggingface
-from asrscale.model.reasons import short_reason
+from asrscale.model.processors import check_fits_head, load_processor, read_own_vocabulary
 from asrscale.model.recognizer import Recognizer
-from asrscale.speech.frames import geometry_of
-from asrscale.speech.pcm import SAMPLE_RATE_HZ
+from asrscale.model.weights import load_weights
 
 
-def load_recognizer(folder: str) -> Recognizer:
-    """Loads a fine-tuned model, a folder or a Hugging Face id, with the vocabulary it was trained with.
+def load_recognizer(name: str, language: str = "") -> Recognizer:
+    """Loads a fine-tuned model with the vocabulary it was trained with.
+
+    Args:
+        name: A model folder, a run or one of its checkpoints, or a Hugging Face id.
+        language: Which of the languages of a checkpoint for many, such as MMS; "" where it has one only.
 
     Raises:
-        CliError: It cannot be found, has no vocabulary, or has a weight that is not finite.
+        CliError: It cannot be found, has no vocabulary or no such language, or has a weight that is not finite.
     """
-    config = load_config(folder)
-    own = checkpoint_processor(folder, config)
-    if own is None:
-        raise CliError(f"{folder} has no vocabulary (vocab.json), so it cannot transcribe: fine-tune it first")
-    processor, vocabulary = own
-    model = make_padding_invariant(load_model(folder, config)).eval()
-    check_finite(model, folder)
+    checkpoint = open_checkpoint(name)
+    code = find_language(checkpoint, language)
+    vocabulary = read_own_vocabulary(checkpoint, code)
+    if vocabulary is None:
+        raise CliError(_no_vocabulary(checkpoint))
+    languages = Languages(code) if code else None
+    processor = load_processor(checkpoint, vocabulary, languages)
+
+    loaded = load_weights(name, checkpoint.source, checkpoint.config)
+    if code and not set_language(checkpoint, loaded, code):
+        raise CliError(f"--model {name} has a vocabulary for {code}, and no adapter: add its file to the folder")
+    if loaded.head_rows is None:
+        raise CliError(f"--model {name} has a vocabulary and no head, so it cannot transcribe: fine-tune it first")
+    check_fits_head(checkpoint, vocabulary, loaded)
+    model = make_padding_invariant(loaded.model).eval()
+    check_finite(model, name)
     freeze_feature_encoder(model)  # a frozen stem computes in slices, which takes less memory
-    return Recognizer(model, processor, vocabulary)
+    return Recognizer(model, processor, vocabulary, languages, checkpoint.source.notes)
+
+
+def _no_vocabulary(checkpoint: Checkpoint) -> str:
+    """Returns why a model without a vocabulary cannot transcribe, and the cure."""
+    return (
+        f"--model {checkpoint.name} has no vocabulary (vocab.json), so it cannot transcribe: if it was fine-tuned, "
+        "copy the vocab.json and tokenizer_config.json of its training into the folder, else fine-tune it first"
+    )
 
 
 def check_finite(model: CtcModel, name: str) -> None:
@@ -46,56 +59,3 @@ def check_finite(model: CtcModel, name: str) -> None:
                 f"--model {name}: its weight {weight_name} holds NaN or infinity: choose another checkpoint, such as "
                 "an earlier one of the same training"
             )
-
-
-@quiet_huggingface()
-def load_config(name: str) -> PreTrainedConfig:
-    """Returns the configuration of a checkpoint: a Hugging Face id, a folder, or the path of a config.json.
-
-    Raises:
-        CliError: Nothing has that name, it cannot be loaded, or it is a model of no known family or one that makes no
-            frame of the shortest pass.
-    """
-    if not Path(name).exists() and not may_be_hub_id(name):
-        architectures = ", ".join(ARCHITECTURES)
-        raise CliError(
-            f"--model {name}: no such folder, and neither an id such as facebook/wav2vec2-base-960h nor one of the "
-            f"architectures {architectures}"
-        )
-    try:
-        settings, _ = PreTrainedConfig.get_config_dict(name)
-        # The first checkpoints of wav2vec2 do not say what they are.
-        model_type = settings.setdefault("model_type", "wav2vec2")
-        if model_type not in FAMILIES:
-            raise CliError(f"--model {name} is a {model_type} model: choose one of {', '.join(FAMILIES)}")
-        config: PreTrainedConfig = CONFIG_MAPPING[model_type].from_dict(settings)
-    except (OSError, ValueError) as error:
-        raise CliError(f"--model {name} cannot be loaded: {short_reason(error)}") from error
-    _check_makes_frames(name, config)
-    return config
-
-
-def _check_makes_frames(name: str, config: PreTrainedConfig) -> None:
-    """Raises CliError where the strides or kernels of a model leave no frame of the shortest pass."""
-    if geometry_of(config.to_dict()).num_frames(MIN_BATCH_SAMPLES) < 1:
-        seconds = MIN_BATCH_SAMPLES / SAMPLE_RATE_HZ
-        raise CliError(f"--model {name} makes no frame of {seconds:g} s of audio: its strides or kernels are too large")
-
-
-@quiet_huggingface()
-def load_model(name: str, config: PreTrainedConfig, **settings: Any) -> CtcModel:
-    """Returns the model of a checkpoint.
-
-    Args:
-        name: As for `load_config`.
-        config: The checkpoint's own, or one that differs from it in what a training run sets.
-        settings: Of `from_pretrained`.
-
-    Raises:
-        CliError: It cannot be loaded.
-    """
-    try:
-        model: CtcModel = model_class(config).from_pretrained(name, config=config, **settings)
-    except (OSError, ValueError) as error:
-        raise CliError(f"--model {name} cannot be loaded: {short_reason(error)}") from error
-    return model

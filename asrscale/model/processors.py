@@ -8,7 +8,7 @@ import json
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from transformers import (
     PreTrainedConfig,
@@ -20,9 +20,14 @@ from transformers import (
     Wav2Vec2Processor,
 )
 
+from asrscale.common.checkpoint_files import hub_refusal, split_revision
 from asrscale.common.errors import CliError
+from asrscale.model.checkpoints import Checkpoint
+from asrscale.model.families import head_of
+from asrscale.model.language_adapters import Languages
 from asrscale.model.quiet import quiet_huggingface
 from asrscale.model.reasons import short_reason
+from asrscale.model.weights import LoadedModel
 from asrscale.speech.frames import LOG_MEL_BINS, stacked_windows
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 from asrscale.speech.vocabulary import Vocabulary
@@ -32,59 +37,83 @@ FeatureExtractor: TypeAlias = Wav2Vec2FeatureExtractor | SeamlessM4TFeatureExtra
 Processor: TypeAlias = Wav2Vec2Processor | Wav2Vec2BertProcessor
 
 
+def read_own_vocabulary(checkpoint: Checkpoint, code: str | None) -> Vocabulary | None:
+    """Returns the vocabulary that came with a checkpoint, or None where it has none.
+
+    Args:
+        checkpoint: The checkpoint.
+        code: One of its languages, where it names some.
+
+    Raises:
+        CliError: The vocabulary cannot be loaded or is not usable.
+    """
+    place = checkpoint.source.vocabulary
+    try:
+        return checkpoint_vocabulary(place, code or "")
+    except (OSError, TypeError, ValueError) as error:
+        reason = hub_refusal(place, error) or short_reason(error)
+        raise CliError(f"--model {checkpoint.name}: its vocab.json cannot be loaded: {reason}") from error
+    except CliError as error:
+        raise CliError(f"--model {checkpoint.name}: {error}") from error
+
+
 @quiet_huggingface()
-def checkpoint_processor(name: str, config: PreTrainedConfig) -> tuple[Processor, Vocabulary] | None:
-    """Returns the vocabulary that came with a checkpoint, and a processor for it; None where it has no vocabulary.
+def load_processor(checkpoint: Checkpoint, vocabulary: Vocabulary, languages: Languages | None = None) -> Processor:
+    """Returns a processor with a checkpoint's own feature extractor, or a new one where it has none.
 
     The tokenizer is a new one with the same ids: what settings such as `clean_up_tokenization_spaces` would change in a
     text is not passed on to the exported model.
 
     Args:
-        name: A Hugging Face id, or a model folder.
-        config: The checkpoint's own.
+        checkpoint: The checkpoint.
+        vocabulary: Of the tokenizer.
+        languages: As for `new_tokenizer`.
 
     Raises:
-        CliError: The vocabulary cannot be loaded or does not fit the head, or the model is for another sample rate.
+        CliError: The model is for another sample rate.
     """
-    try:
-        vocabulary = checkpoint_vocabulary(name)
-    except (OSError, TypeError, ValueError) as error:
-        raise CliError(f"--model {name}: its vocab.json cannot be loaded: {short_reason(error)}") from error
-    except CliError as error:
-        raise CliError(f"--model {name}: {error}") from error
-    if vocabulary is None:
-        return None
-    _check_fits_head(name, vocabulary, config)
-    extractor = _load_feature_extractor(name, config)
-    return _join(extractor, vocabulary), vocabulary
+    extractor = _load_feature_extractor(checkpoint)
+    return _join(extractor, vocabulary, languages)
 
 
-def _check_fits_head(name: str, vocabulary: Vocabulary, config: PreTrainedConfig) -> None:
-    """Raises CliError unless a checkpoint's head has the size and the blank of its vocabulary."""
+def check_fits_head(checkpoint: Checkpoint, vocabulary: Vocabulary, loaded: LoadedModel) -> None:
+    """Raises CliError unless a model's head, as it was loaded, has the size and the blank of its vocabulary."""
     size = len(vocabulary.tokens)
     blank = vocabulary.blank_id
-    if size != config.vocab_size or blank != config.pad_token_id:
+    # That of a language is read from a file of its own.
+    rows = head_of(loaded.model).out_features if checkpoint.languages else loaded.head_rows
+    head_blank = loaded.model.config.pad_token_id
+    if size != rows or blank != head_blank:
         raise CliError(
-            f"--model {name}: its vocabulary has {size} tokens with blank {blank}, its head {config.vocab_size} tokens "
-            f"with blank {config.pad_token_id}; they do not belong together"
+            f"--model {checkpoint.name}: its vocabulary has {size} tokens with blank {blank}, its head {rows} tokens "
+            f"with blank {head_blank}; they do not belong together"
+        )
+    if rows != loaded.model.config.vocab_size:
+        raise CliError(
+            f"--model {checkpoint.name}: its config.json has a vocab_size of {loaded.model.config.vocab_size}, its "
+            f"head {rows} tokens: correct it"
         )
 
 
-def _load_feature_extractor(name: str, config: PreTrainedConfig) -> FeatureExtractor:
+def _load_feature_extractor(checkpoint: Checkpoint) -> FeatureExtractor:
     """Returns a checkpoint's feature extractor, or a new one where it has none.
 
     Raises:
         CliError: It is not for audio at 16 kHz, or for other log-mel features than its model.
     """
-    extractor = _new_feature_extractor(config)
-    with suppress(OSError):
-        extractor = type(extractor).from_pretrained(name)
+    extractor = _new_feature_extractor(checkpoint.config)
+    kind = type(extractor)
+    for place in (checkpoint.source.vocabulary, checkpoint.source.settings):  # the last one that has one counts
+        id, revision = split_revision(place)
+        with suppress(OSError):
+            extractor = kind.from_pretrained(id, revision=revision)
     if extractor.sampling_rate != SAMPLE_RATE_HZ:
         raise CliError(
-            f"--model {name} is for audio at {extractor.sampling_rate} Hz, the shards hold {SAMPLE_RATE_HZ} Hz"
+            f"--model {checkpoint.name} is for audio at {extractor.sampling_rate} Hz, the shards hold "
+            f"{SAMPLE_RATE_HZ} Hz"
         )
     if isinstance(extractor, SeamlessM4TFeatureExtractor):
-        _check_fits_projection(name, extractor, config)
+        _check_fits_projection(checkpoint.name, extractor, checkpoint.config)
     return extractor
 
 
@@ -103,18 +132,31 @@ def new_processor(vocabulary: Vocabulary, config: PreTrainedConfig) -> Processor
     return _join(_new_feature_extractor(config), vocabulary)
 
 
-def _join(extractor: FeatureExtractor, vocabulary: Vocabulary) -> Processor:
+def _join(extractor: FeatureExtractor, vocabulary: Vocabulary, languages: Languages | None = None) -> Processor:
     """Returns the stock processor of a feature extractor and a new tokenizer."""
     kind = Wav2Vec2BertProcessor if isinstance(extractor, SeamlessM4TFeatureExtractor) else Wav2Vec2Processor
-    return kind(feature_extractor=extractor, tokenizer=_new_tokenizer(vocabulary))
+    return kind(feature_extractor=extractor, tokenizer=_new_tokenizer(vocabulary, languages))
 
 
-def _new_tokenizer(vocabulary: Vocabulary) -> Wav2Vec2CTCTokenizer | Wav2Vec2PhonemeCTCTokenizer:
-    """Returns a tokenizer that adds no tokens, for which the head would have no rows."""
-    ids = {token: number for number, token in enumerate(vocabulary.tokens)}
+def with_vocabulary(processor: Processor, vocabulary: Vocabulary, languages: Languages | None) -> Processor:
+    """Returns a processor with the same feature extractor and another vocabulary; that of one of `languages`."""
+    return _join(processor.feature_extractor, vocabulary, languages)
+
+
+def _new_tokenizer(
+    vocabulary: Vocabulary, languages: Languages | None = None
+) -> Wav2Vec2CTCTokenizer | Wav2Vec2PhonemeCTCTokenizer:
+    """Returns a tokenizer that adds no tokens, for which the head would have no rows.
+
+    With `languages`, its vocab.json has a part for each, and it is set to theirs.
+    """
+    ids: dict[str, Any] = {token: number for number, token in enumerate(vocabulary.tokens)}
+    if languages:
+        ids = {**languages.others, languages.code: ids}
+    beginning, end = (*vocabulary.special, None, None)[:2]
     special: dict[str, str | None] = {
-        "bos_token": None,
-        "eos_token": None,
+        "bos_token": beginning,
+        "eos_token": end,
         # A token that there has to be, and may be none of the head's: transformers has no vocabulary without it.
         "unk_token": vocabulary.unknown or vocabulary.blank,
         "pad_token": vocabulary.blank,
@@ -128,6 +170,7 @@ def _new_tokenizer(vocabulary: Vocabulary) -> Wav2Vec2CTCTokenizer | Wav2Vec2Pho
             vocab_file,
             word_delimiter_token=vocabulary.word_delimiter or vocabulary.blank,
             do_lower_case=vocabulary.lower_cased,
+            target_lang=languages.code if languages else None,
             **special,
         )
 

@@ -1,10 +1,15 @@
 """A recognizer: a model with the processor and the vocabulary that belong to it."""
 
 import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from asrscale.common.atomic_files import use_default_mode
 from asrscale.model.families import CtcModel
+from asrscale.model.language_adapters import Languages, write_adapters
+from asrscale.model.model_folders import BASE_MODEL, WEIGHTS_FILE
 from asrscale.model.processors import Processor
 from asrscale.model.quiet import quiet_huggingface
 from asrscale.speech.frames import FrameGeometry, geometry_of
@@ -16,11 +21,21 @@ _TEXT_RULES = "transcripts"  # an entry of config.json, which transformers keeps
 
 @dataclass(frozen=True, eq=False)
 class Recognizer:
-    """A model with all that is needed to compute with it and to read its output."""
+    """A model with all that is needed to compute with it and to read its output.
+
+    Attributes:
+        model: The model.
+        processor: transformers' own, for its export.
+        vocabulary: The tokens of its head.
+        languages: Which language a model of many is set to; None for one that names no languages.
+        notes: What was taken in place of what was asked for, or drawn at random: a line each, for people.
+    """
 
     model: CtcModel
     processor: Processor
     vocabulary: Vocabulary
+    languages: Languages | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def geometry(self) -> FrameGeometry:
@@ -38,10 +53,32 @@ class Recognizer:
         setattr(self.model.config, _TEXT_RULES, rules.to_json())
 
     @quiet_huggingface()
+    def save_settings(self, folder: str | os.PathLike[str]) -> None:
+        """Writes what a model folder has beside its weights; makes the folder."""
+        self.model.config.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+
+    @quiet_huggingface()
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes a stock Hugging Face model folder with safetensors weights."""
+        self.save_settings(folder)
         self.model.save_pretrained(folder)
-        self.processor.save_pretrained(folder)
+        use_default_mode(Path(folder, WEIGHTS_FILE))
+        if self.languages:
+            write_adapters(self.model, self.languages, Path(folder))
+
+    def save_adapter(self, folder: str | os.PathLike[str]) -> None:
+        """Writes a folder with what is the language's own, and a reference to the model that has the other weights."""
+        assert self.languages is not None, "only a model of many languages has adapters"
+        setattr(self.model.config, BASE_MODEL, self.languages.base)
+        self.save_settings(folder)
+        write_adapters(self.model, self.languages, Path(folder))
+
+
+def print_notes(recognizer: Recognizer) -> None:
+    """Prints what a person should know of how a model was found, on stderr."""
+    for note in recognizer.notes:
+        print(note, file=sys.stderr, flush=True)
 
 
 def describe(recognizer: Recognizer) -> dict[str, Any]:
@@ -51,6 +88,7 @@ def describe(recognizer: Recognizer) -> dict[str, Any]:
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
     return {
         "name_or_path": model.config._name_or_path or None,
+        "language": recognizer.languages.code if recognizer.languages else None,
         "revision": getattr(model.config, "_commit_hash", None),
         "attention": model.config._attn_implementation,
         "parameters": sum(parameter.numel() for parameter in parameters),

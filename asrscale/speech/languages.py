@@ -5,7 +5,7 @@ academies, and the corpora of Common Voice, whose contributors type what their k
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Literal, TypeAlias
@@ -136,6 +136,44 @@ _LONG_CODES = dict(
 )
 _SHORT_CODES = {long: short for short, long in _LONG_CODES.items()}
 
+# Of languages that ISO 639-3 takes for several, the codes of those that corpora mean by the name.
+_INDIVIDUAL_CODES = {
+    "ar": ("arb",),
+    "az": ("azj",),
+    "et": ("ekk",),
+    "fa": ("pes",),
+    "gn": ("gug",),
+    "ku": ("kmr",),
+    "lv": ("lvs",),
+    "mg": ("plt",),
+    "mn": ("khk",),
+    "ms": ("zsm", "zlm"),
+    "ne": ("npi",),
+    "no": ("nob",),
+    "om": ("gaz",),
+    "or": ("ory",),
+    "ps": ("pbt",),
+    "sq": ("als",),
+    "sw": ("swh",),
+    "uz": ("uzn",),
+    "yi": ("ydd",),
+    "zh": ("cmn",),
+}
+
+# How MMS names the scripts of BCP 47, and the regions that say as much of Chinese; as in azj-script_cyrillic.
+_SCRIPTS = {
+    "arab": "arabic",
+    "cyrl": "cyrillic",
+    "deva": "devanagari",
+    "hans": "simplified",
+    "hant": "traditional",
+    "latn": "latin",
+    "cn": "simplified",
+    "hk": "traditional",
+    "tw": "traditional",
+}
+_SCRIPT_MARK = "-script_"
+
 
 def is_language(code: str) -> bool:
     """Whether a text has the form of a language's code."""
@@ -160,10 +198,35 @@ def short_code(code: str) -> str:
     return short
 
 
-def codes_of(code: str) -> list[str]:
-    """Returns all that a checkpoint may call a language: the code itself, then its short and its long form."""
+def long_code(code: str) -> str:
+    """Returns the language of a code without script and region, by its code of ISO 639-3 as far as that is known."""
     short = short_code(code)
-    return list(dict.fromkeys([code, short, _LONG_CODES.get(short, short)]))
+    long: str = _LONG_CODES.get(short, short)
+    return long
+
+
+def matching_codes(language: str, codes: Collection[str]) -> list[str]:
+    """Returns those of a checkpoint's codes that mean a language; several where it is written in several scripts.
+
+    Args:
+        language: One of `codes`, or a code of BCP 47 such as `tr`, `tur`, `zh-TW` or `az-Cyrl`.
+        codes: By BCP 47, or as MMS has them: ISO 639-3, with a script where a language has several of them, such as
+            `tur`, `azj-script_cyrillic`.
+    """
+    if language in codes:
+        return [language]
+    first, *others = language.lower().split("-")
+    short = short_code(first)
+    names = {first, short, long_code(short), *_INDIVIDUAL_CODES.get(short, ())}
+    scripts = {_SCRIPTS[one] for one in others if one in _SCRIPTS}
+
+    found = []
+    for code in codes:
+        name, _, script = code.lower().partition(_SCRIPT_MARK)
+        is_of_script = not scripts or not script or script in scripts
+        if name in names and is_of_script:
+            found.append(code)
+    return found
 
 
 @cache

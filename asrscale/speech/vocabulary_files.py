@@ -7,14 +7,14 @@ mean there.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from asrscale.common.checkpoint_files import checkpoint_file, checkpoint_json, may_be_hub_id
 from asrscale.common.errors import CliError
-from asrscale.speech.languages import codes_of
+from asrscale.speech.languages import matching_codes
 from asrscale.speech.vocabulary import Vocabulary
 
 VOCAB_FILE = "vocab.json"
@@ -40,7 +40,7 @@ _KNOWN_NAMES = {
 
 MAX_REASON_CHARACTERS = 200  # of an error of the hub, in ours
 
-_SHOWN_LANGUAGES = 8  # of a vocabulary for many, in an error
+_SHOWN_LANGUAGES = 100  # of a vocabulary for many, in an error
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def read_vocabulary(name: str, language: str = "") -> Vocabulary:
 
     Args:
         name: The folder, id or path.
-        language: Which of the languages of a vocabulary for many; "" for the one that the checkpoint is set to.
+        language: Which of the languages of a vocabulary for many; "" where it has one only.
 
     Raises:
         CliError: There is none, or it is not usable; names `--vocab`.
@@ -92,7 +92,7 @@ def _read_vocabulary_file(path: str, language: str) -> Vocabulary:
     tokens = json.loads(Path(path).read_text(encoding="utf-8"))
     if not isinstance(tokens, dict):
         raise ValueError("it holds no JSON object of tokens and their ids")
-    return _vocabulary_of(_Files(_tokens_of(tokens, language, ""), {}, {}, {}, {}))
+    return _vocabulary_of(_Files(_tokens_of(tokens, language), {}, {}, {}, {}))
 
 
 def checkpoint_vocabulary(checkpoint: str, language: str = "") -> Vocabulary | None:
@@ -108,30 +108,80 @@ def checkpoint_vocabulary(checkpoint: str, language: str = "") -> Vocabulary | N
         return None
     tokenizer = checkpoint_json(checkpoint, "tokenizer_config.json")
     tokens = checkpoint_json(checkpoint, VOCAB_FILE, optional=False)
+    # The size of a head in config.json, and the ids of added tokens, are those of one of many languages.
+    is_of_one = not _languages_of(tokens)
     return _vocabulary_of(
         _Files(
-            tokens=_tokens_of(tokens, language, tokenizer.get("target_lang") or ""),
+            tokens=_tokens_of(tokens, language),
             tokenizer=tokenizer,
             special=checkpoint_json(checkpoint, "special_tokens_map.json"),
-            added=_added_tokens(checkpoint, tokenizer),
-            config=checkpoint_json(checkpoint, "config.json"),
+            added=_added_tokens(checkpoint, tokenizer) if is_of_one else {},
+            config=checkpoint_json(checkpoint, "config.json") if is_of_one else {},
         )
     )
 
 
-def _tokens_of(tokens: Mapping[str, Any], language: str, target: str) -> dict[str, int]:
+def checkpoint_languages(checkpoint: str) -> dict[str, dict[str, int]]:
+    """Returns the tokens of each language of a checkpoint by its code, such as `tur`; {} where it names no languages.
+
+    Raises:
+        OSError: Its vocab.json cannot be downloaded or read.
+        ValueError: Its vocab.json holds not what it should.
+    """
+    return _languages_of(checkpoint_json(checkpoint, VOCAB_FILE, optional=False))
+
+
+def choose_language(languages: Collection[str], language: str) -> str | None:
+    """Returns the code of a checkpoint that a language has there, or None where it is none of the checkpoint's.
+
+    Args:
+        languages: The codes of the checkpoint, at least one.
+        language: By any code; "" for the only one that there is.
+
+    Raises:
+        CliError: Several are meant: without the name of the checkpoint.
+    """
+    codes = sorted(languages)
+    if language:
+        codes = matching_codes(language, codes)
+        if len(codes) > 1:
+            raise CliError(f"--language {language} may be {' or '.join(codes)}: give one of these")
+    elif len(codes) > 1:
+        raise CliError(f"it has a vocabulary for each of {len(codes):,} languages: {_ask_for_one(codes)}")
+    return codes[0] if codes else None
+
+
+def no_such_language(languages: Collection[str], language: str) -> str:
+    """Returns what to say where a checkpoint lacks a language."""
+    return f"none of its {len(languages):,} languages is {language}: {_ask_for_one(sorted(languages))}"
+
+
+def _ask_for_one(codes: list[str]) -> str:
+    further = len(codes) - _SHOWN_LANGUAGES
+    more = f" and {further:,} more in its {VOCAB_FILE}" if further > 0 else ""
+    return f"give --language with one of {', '.join(codes[:_SHOWN_LANGUAGES])}{more}"
+
+
+def _languages_of(tokens: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Returns the parts of a vocabulary that has one for each language; {} for any other."""
+    if not all(isinstance(part, dict) for part in tokens.values()):
+        return {}
+    return dict(tokens)
+
+
+def _tokens_of(tokens: Mapping[str, Any], language: str) -> dict[str, int]:
     """Returns the tokens of a vocabulary, or of its part for a language where it has one for each.
 
     Raises:
         ValueError: It holds no tokens and their ids.
-        CliError: It has many languages, and none of them is asked for.
+        CliError: It has many languages, and it is not said which, or none of them is the one that is asked for.
     """
-    if tokens and all(isinstance(part, dict) for part in tokens.values()):
-        wanted = next((code for code in codes_of(language) if code in tokens), "") if language else target
-        if wanted not in tokens:
-            shown = ", ".join(sorted(tokens)[:_SHOWN_LANGUAGES])
-            raise CliError(f"it has a vocabulary for each of {len(tokens):,} languages: give --language, as in {shown}")
-        tokens = tokens[wanted]
+    languages = _languages_of(tokens)
+    if languages:
+        code = choose_language(languages, language)
+        if code is None:
+            raise CliError(no_such_language(languages, language))
+        tokens = languages[code]
     if not all(isinstance(id, int) for id in tokens.values()):
         raise ValueError("it holds no JSON object of tokens and their ids")
     return dict(tokens)

@@ -22,14 +22,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from asrscale.common import distributed
-from asrscale.common.atomic_files import sync, write_json, write_text
+from asrscale.common.atomic_files import sync, use_default_mode, write_json, write_text
 from asrscale.common.distributed import World
 from asrscale.common.errors import CliError
+from asrscale.model.model_folders import CHECKPOINTS_FOLDER, WEIGHTS_FILE
 from asrscale.model.recognizer import Recognizer
 from asrscale.training import engine as ds
 from asrscale.training.engine import Engine
 
-WEIGHTS_FILE = "model.safetensors"
 MOMENTS_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
 FILES = (WEIGHTS_FILE, MOMENTS_FILE, STATE_FILE)
@@ -97,7 +97,7 @@ def save_checkpoint(
     if world.is_main:
         if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
             raise FloatingPointError(f"the weights of step {state.step} are not finite; they were not saved")
-        folder = run_folder / "checkpoints"
+        folder = run_folder / CHECKPOINTS_FOLDER
         try:
             target = _write(weights, moments, state, folder)
             _tidy_up(folder, target, state, keep)
@@ -127,6 +127,7 @@ def _write(weights: dict[str, Tensor], moments: dict[str, Tensor], state: RunSta
     partial.mkdir(parents=True)
     save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
     save_file(moments, partial / MOMENTS_FILE)
+    use_default_mode(partial / WEIGHTS_FILE, partial / MOMENTS_FILE)
     write_json(partial / STATE_FILE, asdict(state))
     write_json(partial / MANIFEST_FILE, {name: _fingerprint(partial / name) for name in FILES})
     sync(*partial.iterdir(), partial)
@@ -185,7 +186,7 @@ def whole_checkpoint(run_folder: Path, step: int | None = None) -> tuple[Path | 
     Returns:
         Its folder, or None where there is none; and why others were passed over, a line each.
     """
-    folder = run_folder / "checkpoints"
+    folder = run_folder / CHECKPOINTS_FOLDER
     candidates = _newest_first(folder)
     if step is not None:
         candidates = [checkpoint_at(run_folder, step), *candidates]
@@ -241,7 +242,7 @@ def step_of(checkpoint: Path) -> int:
 
 def checkpoint_at(run_folder: Path, step: int) -> Path:
     """Returns the place of the checkpoint of a step, whether there is one or not."""
-    return run_folder / "checkpoints" / _name(step)
+    return run_folder / CHECKPOINTS_FOLDER / _name(step)
 
 
 def weights_sha256(checkpoint: Path) -> str | None:

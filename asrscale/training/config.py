@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from asrscale.common.checkpoint_files import may_be_hub_id
 from asrscale.common.errors import CliError
 from asrscale.training.settings import (
     DEMO_DATA,
@@ -47,7 +48,11 @@ PLACES_OF_DATA = ("train", "valid", "cache_dir")
 # change; what is in them is compared by its hash.
 FIXED_BY_THE_RUN = (
     "model",
+    "revision",
+    "language",
+    "train_adapter",
     "vocab",
+    "new_head",
     "seed",
     "batch_seconds",
     "units_per_step",
@@ -126,10 +131,24 @@ def train_config(**given: Any) -> TrainConfig:
         if not Path(DEMO_DATA, "train", "dataset.json").is_file():
             raise CliError(f"no --train and --valid given, and no demo data in {DEMO_DATA}: 'make demo' makes it")
         given = {"model": DEMO_MODEL} | given
+    _check_export(given)
     defaults = FROM_SCRATCH if given.get("model") == DEMO_MODEL else {}
     if "epochs" in given:
         defaults = {name: value for name, value in defaults.items() if name != "max_steps"}
     return replace_settings(TrainConfig(), **defaults | given)
+
+
+def _check_export(given: Mapping[str, Any]) -> None:
+    """Raises CliError where an adapter cannot be exported without the weights that it belongs to."""
+    if not given.get("export_adapter"):
+        return
+    if not given.get("train_adapter"):
+        raise CliError("--export_adapter needs --train_adapter: all weights of the model would change")
+    model = str(given.get("model", ""))
+    if given.get("push_to_hub") and (Path(model).exists() or not may_be_hub_id(model)):
+        raise CliError(
+            f"--push_to_hub with --export_adapter: others do not have --model {model}: leave one of the two out"
+        )
 
 
 def replace_settings(config: TrainConfig, /, **changes: Any) -> TrainConfig:
@@ -188,6 +207,7 @@ def check_resumable(config: TrainConfig, folder: Path, content: Mapping[str, str
     except (OSError, ValueError) as error:
         raise CliError(f"{folder} has checkpoints but no readable config.json: choose another --run") from error
     before.setdefault("metric", "wer")  # by which older versions chose
+    before = to_dict(TrainConfig()) | before  # any other setting that they lacked did what its default does
     changed = {name: now for name, now in to_dict(config).items() if before.get(name) != now}
     for name in FIXED_BY_THE_RUN:
         if name in changed:

@@ -7,12 +7,14 @@ import torch
 
 from asrscale.common import distributed
 from asrscale.common.atomic_files import write_jsonl, write_text
+from asrscale.common.checkpoint_files import at_revision
 from asrscale.common.distributed import print_on_main
 from asrscale.data.catalog import Catalog
 from asrscale.model.building import build_recognizer
 from asrscale.model.export import (
     dtype_name,
     export_model,
+    has_adapter_only,
     has_card,
     read_provenance,
     withdraw_card,
@@ -39,11 +41,14 @@ EXPORT_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 def new_recognizer(config: TrainConfig, catalog: Catalog) -> Recognizer:
     """Builds the model before training; the same whenever it is built."""
     recognizer = build_recognizer(
-        config.model.model,
+        at_revision(config.model.model, config.model.revision),
         catalog.characters,
         seed=config.general.seed,
         vocab=config.model.vocab,
         spaced=any(rules.form == "characters" for rules in catalog.text_rules),
+        language=config.model.language or "",
+        train_adapter=config.model.train_adapter,
+        new_head=config.model.new_head,
         attention=config.model.attention,
         mask_time_prob=config.model.mask_time_prob or 0.0,
         mask_feature_prob=config.model.mask_feature_prob or 0.0,
@@ -72,6 +77,8 @@ def is_complete(context: RunContext, best_step: int | None) -> bool:
 def _is_best_exported(context: RunContext, best_step: int | None) -> bool:
     model_folder = context.folder / "model"
     if not has_card(model_folder):
+        return False
+    if has_adapter_only(model_folder) != context.config.evaluation.export_adapter:
         return False
     exported = read_provenance(model_folder)
     if exported is None or exported.dtype != dtype_name(EXPORT_DTYPES[context.config.evaluation.export_dtype]):
@@ -105,7 +112,8 @@ def export_and_evaluate(context: RunContext, best_step: int | None) -> Evaluatio
         if world.is_main:
             _export(context, best_step, model_folder)
 
-    exported = load_recognizer(str(model_folder))
+    language = context.recognizer.languages.code if context.recognizer.languages else ""
+    exported = load_recognizer(str(model_folder), language)
     result = evaluate(
         exported.model.to(world.device),
         exported,
@@ -134,7 +142,7 @@ def _export(context: RunContext, best_step: int | None, model_folder: Path) -> N
     recognizer = new_recognizer(context.config, context.plan.catalog)
     checkpoint.load_weights(recognizer, best)
     dtype = EXPORT_DTYPES[context.config.evaluation.export_dtype]
-    export_model(recognizer, model_folder, dtype)
+    export_model(recognizer, model_folder, dtype, adapter_only=context.config.evaluation.export_adapter)
     write_provenance(
         model_folder,
         step=checkpoint.step_of(best),

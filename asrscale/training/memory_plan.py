@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 
 from asrscale.common import distributed
+from asrscale.common.checkpoint_files import at_revision
 from asrscale.common.distributed import World
 from asrscale.common.errors import CliError
 from asrscale.data.run_plan import RunPlan
@@ -41,12 +42,14 @@ SHORTAGE = 0.9
 def workload_of(config: TrainConfig) -> Workload:
     """Returns what a step of a run computes; a precision that is still `auto` counts as 16 bits, which any GPU has."""
     return Workload(
-        model=config.model.model,
+        model=at_revision(config.model.model, config.model.revision),
         dtype=torch.float32 if config.memory.precision == "fp32" else torch.bfloat16,
         step_seconds=config.batching.step_seconds,
         attention=config.model.attention,
         dropout=config.model.dropout,
         lora_rank=config.model.lora_rank,
+        language=config.model.language or "",
+        train_adapter=config.model.train_adapter,
         freeze_feature_encoder=config.model.freeze_feature_encoder,
     )
 

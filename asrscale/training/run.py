@@ -297,7 +297,7 @@ def _opening(context: RunContext, state: RunState) -> str:
         f"{config.batching.step_seconds:g} s; run folder {context.folder}"
     )
     plan_lines = describe_plan(context.plan, world_size=world.world_size, cap_samples=context.cap.samples)
-    return "\n".join([model_line, data_line, context.memory_summary(), plan_lines])
+    return "\n".join([*context.recognizer.notes, model_line, data_line, context.memory_summary(), plan_lines])
 
 
 @contextmanager

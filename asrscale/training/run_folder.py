@@ -18,6 +18,7 @@ from asrscale.common import distributed
 from asrscale.common.atomic_files import write_json
 from asrscale.common.distributed import World
 from asrscale.common.errors import AsrscaleError, CliError, TransientError
+from asrscale.model.model_folders import CHECKPOINTS_FOLDER
 from asrscale.model.recognizer import describe
 from asrscale.training.config import to_dict
 from asrscale.training.run_context import RunContext
@@ -65,12 +66,16 @@ def _lock(folder: Path, stack: ExitStack) -> None:
 
 
 def write_settings(context: RunContext, environment: dict[str, Any]) -> None:
-    """Writes the settings as resolved, what DeepSpeed gets, and what runs where. For the main rank."""
+    """Writes the settings as resolved, what DeepSpeed gets, and what runs where. For the main rank.
+
+    And beside the checkpoints what they have in common, so that each can be loaded by itself.
+    """
     folder = context.folder
     settings = to_dict(context.config) | {"content": dict(context.content)}
     write_json(folder / "config.json", settings)
     write_json(folder / "ds_config.json", context.ds_config)
     write_json(folder / "environment.json", environment)
+    context.recognizer.save_settings(folder / CHECKPOINTS_FOLDER)
 
 
 def describe_environment(context: RunContext) -> dict[str, Any]:

@@ -94,10 +94,16 @@ class ModelSettings:
     """Model and regularisation."""
 
     model: str = setting("facebook/wav2vec2-base-960h", help="Hugging Face id or folder; 'tiny' starts from scratch")
+    revision: str | None = setting(None, help="branch, tag or commit of a Hugging Face id; none: its main branch")
+    language: str | None = setting(
+        None, help="which language of a model of many, such as MMS, as tr or tur; one that it lacks starts at random"
+    )
+    train_adapter: bool = setting(False, help="train the adapter and the head of --language only")
     vocab: str | None = setting(
         None,
         help="shards, or a vocab.json, model folder or Hugging Face id: another vocabulary than the checkpoint's own",
     )
+    new_head: bool = setting(False, help="draw the head at random, though the checkpoint has a trained one")
     attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = setting(
         "auto", help="auto: as transformers does"
     )
@@ -109,6 +115,8 @@ class ModelSettings:
     layerdrop: float | None = setting(None, help="share of layers skipped in a step; as --mask_time_prob")
 
     def __post_init__(self) -> None:
+        if self.train_adapter and self.lora_rank:
+            raise CliError("--train_adapter and --lora_rank both say what is trained: give one")
         _check_at_least_0(self, "lora_rank")
         _check_fractions(self, "dropout", "mask_time_prob", "mask_feature_prob", "layerdrop")
         _check_no_credentials(self, "model", "vocab")
@@ -146,6 +154,9 @@ class EvaluationSettings:
     save_steps: int = setting(500, help="steps between checkpoints")
     save_total_limit: int = setting(2, help="checkpoints to keep beside the best")
     export_dtype: Literal["fp32", "bf16"] = setting("fp32", help="numbers of the exported model; bf16 halves its size")
+    export_adapter: bool = setting(
+        False, help="with --train_adapter, export the adapter and the head only, with a reference to --model"
+    )
     push_to_hub: str | None = setting(None, help="Hugging Face id to upload the model to; made public unless it exists")
 
     def __post_init__(self) -> None:

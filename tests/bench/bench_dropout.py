@@ -36,7 +36,7 @@ def passes(settings: dict[str, object], frozen: bool, lengths: list[float], fold
         path = Path(folder, name)
         torch.manual_seed(0)
         config = Wav2Vec2Config(**settings | dict.fromkeys(DROPOUT_SETTINGS, probability))  # type: ignore[arg-type]
-        Wav2Vec2ForCTC(config).save_pretrained(path)
+        Wav2Vec2ForCTC(config).wav2vec2.save_pretrained(path)
         recognizer = build_recognizer(str(path), "")
         recognizer.model.train()
         if frozen:

@@ -20,5 +20,5 @@ def write_picture(figure: Figure, path: Path, **options: Any) -> None:
 Figure.savefig = write_picture
 
 with tempfile.TemporaryDirectory() as folder:
-    Wav2Vec2ForCTC(Wav2Vec2Config(**FEW_WEIGHTS)).save_pretrained(folder)
+    Wav2Vec2ForCTC(Wav2Vec2Config(**FEW_WEIGHTS)).wav2vec2.save_pretrained(folder)
     Wav2Vec2ForCTC.from_pretrained(folder)

@@ -28,7 +28,7 @@ def test_each_implementation_that_a_family_has_computes_the_same_and_others_are_
     kind: str, tmp_path: Path
 ) -> None:
     stock = stock_model(kind)
-    stock.save_pretrained(tmp_path)
+    stock.base_model.save_pretrained(tmp_path)
     waveforms, lengths = noise(16_000, 9_000, 9_320)
     found = []
     for attention in ("eager", "sdpa", "auto"):

@@ -11,8 +11,9 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 
 from asrscale.common.errors import CliError
 from asrscale.model.architectures import DROPOUT_SETTINGS
-from asrscale.model.building import build_meta_recognizer, build_recognizer, move_head
+from asrscale.model.building import build_meta_recognizer, build_recognizer
 from asrscale.model.forward import count_frames, ctc_losses, forward_logits, greedy_texts
+from asrscale.model.heads import move_head
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer
 from asrscale.results.metrics import count_errors

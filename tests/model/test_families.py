@@ -46,7 +46,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a pretrained checkpoint, without a vocabulary, for each kind."""
     folder = tmp_path_factory.mktemp("checkpoints")
     for kind in VARIANTS:
-        stock_model(kind).save_pretrained(folder / kind)
+        stock_model(kind).base_model.save_pretrained(folder / kind)
     return folder
 
 

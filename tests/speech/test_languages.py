@@ -4,7 +4,7 @@ import pytest
 from helpers.sentences import AT_LEAST, LANGUAGES
 
 from asrscale.common.errors import CliError
-from asrscale.speech.languages import check_language, codes_of, language_of
+from asrscale.speech.languages import check_language, language_of, matching_codes
 from asrscale.speech.normalisation import TextRules, normalise
 
 
@@ -33,8 +33,6 @@ def test_what_is_no_code_is_refused(code: str) -> None:
 
 
 def test_long_and_short_codes_and_regions_are_one_language() -> None:
-    assert codes_of("tr") == ["tr", "tur"] and codes_of("tur") == ["tur", "tr"]
-    assert codes_of("sv-se") == ["sv-se", "sv", "swe"] and codes_of("kab") == ["kab"]
     assert language_of("tur") == language_of("tr") == language_of("tr-cy") != language_of("de")
     assert language_of("xx") == language_of("eo")  # nothing particular
 
@@ -99,3 +97,40 @@ def test_what_separates_words_does_so_in_every_language_with_spaces(language: st
         "🙂",
     ):
         assert normalise(f"ab{separator}cd", rules) == "ab cd", separator
+
+
+@pytest.mark.parametrize(
+    ("language", "found"),
+    [
+        ("tr", ["tur"]),
+        ("tur", ["tur"]),
+        ("TR-cy", ["tur"]),
+        ("kab", ["kab"]),
+        ("sv-se", ["sv"]),
+        ("swe", ["sv"]),
+        ("az", ["azj-script_cyrillic", "azj-script_latin"]),  # which has to be asked
+        ("az-Latn", ["azj-script_latin"]),
+        ("azj-script_cyrillic", ["azj-script_cyrillic"]),
+        ("zh", ["cmn-script_simplified"]),
+        ("zh-CN", ["cmn-script_simplified"]),
+        ("cmn", ["cmn-script_simplified"]),
+        ("yue", ["yue-script_traditional"]),
+        ("sw", ["swh"]),
+        ("ar", ["ara"]),
+        ("de", []),
+        ("zh-TW", []),  # there is only the other script
+    ],
+)
+def test_the_codes_of_mms_and_those_of_the_text_rules_are_one_language(language: str, found: list[str]) -> None:
+    of_mms = [
+        "ara",
+        "azj-script_cyrillic",
+        "azj-script_latin",
+        "cmn-script_simplified",
+        "eng",
+        "kab",
+        "swh",
+        "tur",
+        "yue-script_traditional",
+    ]
+    assert matching_codes(language, [*of_mms, "sv"]) == found

@@ -8,7 +8,13 @@ import pytest
 
 from asrscale.common.errors import CliError
 from asrscale.speech.vocabulary import Vocabulary
-from asrscale.speech.vocabulary_files import checkpoint_vocabulary, read_vocabulary, vocabulary_from_dict
+from asrscale.speech.vocabulary_files import (
+    checkpoint_languages,
+    checkpoint_vocabulary,
+    choose_language,
+    read_vocabulary,
+    vocabulary_from_dict,
+)
 
 LETTERS = ["a", "b", "|", "[UNK]", "[PAD]"]
 
@@ -119,15 +125,37 @@ def test_a_vocabulary_for_many_languages(tmp_path: Path) -> None:
     def tokens(language: str = "") -> tuple[str, ...]:
         return read_vocabulary(folder, language).tokens
 
-    assert tokens()[1] == "ı"
+    assert tokens("tr")[1] == tokens("tur")[1] == "ı"
     assert tokens("de")[1] == tokens("deu")[1] == tokens("de-at")[1] == "ß"
-    message = rf"^--vocab {folder}: it has a vocabulary for each of 2 languages: give --language, as in deu, tur$"
-    with pytest.raises(CliError, match=message):
+    assert checkpoint_languages(folder) == nested
+    named = rf"^--vocab {folder}: "
+    with pytest.raises(
+        CliError, match=rf"{named}none of its 2 languages is kab: give --language with one of deu, tur$"
+    ):
         tokens("kab")
-    write_checkpoint(tmp_path, nested)
-    (tmp_path / "tokenizer_config.json").unlink()
-    with pytest.raises(CliError, match="give --language, as in deu, tur"):
-        tokens()
+    message = rf"{named}it has a vocabulary for each of 2 languages: give --language with one of deu, tur$"
+    with pytest.raises(CliError, match=message):
+        tokens()  # target_lang is what somebody had set last, and English in the MMS of the hub
+
+
+def test_a_language_of_many_is_asked_for_where_it_has_several_scripts_and_is_clear_where_there_is_one_only() -> None:
+    codes = ["azj-script_cyrillic", "azj-script_latin", "eng"]
+    assert choose_language(codes, "az-Latn") == "azj-script_latin" and choose_language(codes, "tr") is None
+    assert choose_language(["tur"], "") == "tur"
+    with pytest.raises(CliError, match=r"^--language az may be azj-script_cyrillic or azj-script_latin: give one of"):
+        choose_language(codes, "az")
+    many = [f"a{number:03}" for number in range(1162)]
+    with pytest.raises(CliError, match=r"each of 1,162 languages: .* a000, .* a099 and 1,062 more in its vocab\.json$"):
+        choose_language(many, "")
+
+
+def test_the_head_of_a_language_has_a_size_of_its_own(tmp_path: Path) -> None:
+    """That in config.json, and the added tokens, are those of the language that was loaded last."""
+    nested = {"tur": {"[PAD]": 0, "|": 1, "a": 2, "ı": 3, "<s>": 4}, "eng": {"[PAD]": 0, "|": 1, "a": 2}}
+    settings = {"pad_token": "[PAD]", "target_lang": "eng", "added_tokens_decoder": {"3": {"content": "x"}}}
+    folder = str(write_checkpoint(tmp_path, nested, tokenizer_config=settings, config={"vocab_size": 3}))
+    vocabulary = checkpoint_vocabulary(folder, "tur")
+    assert vocabulary is not None and vocabulary.tokens == ("[PAD]", "|", "a", "ı", "<s>")
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

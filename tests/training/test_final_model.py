@@ -71,11 +71,11 @@ def test_a_full_disk_at_the_end_is_one_line_and_the_same_command_goes_on(
     config = train_config(**data, max_steps=1, warmup_steps=0, eval_utterances=4, run=str(tmp_path))
     original = getattr(final_model, place)
 
-    def on_a_full_disk(*given: object) -> object:
+    def on_a_full_disk(*given: object, **named: object) -> object:
         unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited[1]))  # bytes a file
         try:
-            return original(*given)
+            return original(*given, **named)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
 

@@ -105,7 +105,7 @@ def with_stem(own: RunContext, folder: Path, kernels: list[int], strides: list[i
     """The run with a model of another stem of two convolutions, as a checkpoint in `folder`."""
     torch.manual_seed(0)
     config = Wav2Vec2Config(**TINY | {"conv_kernel": kernels, "conv_stride": strides, "vocab_size": 30})
-    Wav2Vec2ForCTC(config).save_pretrained(folder)
+    Wav2Vec2ForCTC(config).wav2vec2.save_pretrained(folder)
     recognizer = build_recognizer(str(folder), "")
     regulariser = attach_regulariser(recognizer.model, mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0)
     plan = replace(own.plan, geometry=recognizer.geometry)
