@@ -37,6 +37,7 @@ from asrscale.sources.parquet import read_parquet
 from asrscale.sources.recordings import roots_of
 from asrscale.sources.rows import Row
 from asrscale.sources.split_names import SPLIT_COLUMN, split_in_name
+from asrscale.sources.table_dialect import is_recording
 from asrscale.sources.tar_samples import read_tars
 
 NEMO_MANIFEST = "tarred_audio_manifest.json"  # that of tars, beside them
@@ -176,7 +177,16 @@ def _recognise_inner_folder(folder: str, options: SourceOptions) -> Source:
         raise CliError(f"{folder}: has {names}: give one, as in --csv {with_tables[0]}")
     if len(chosen) == 1:
         return recognise_folder(chosen[0], options)
+    if _has_text_beside_recordings(folder):
+        cure = f"pack them, as with tar cf NEW.tar -C {folder} ., and give NEW.tar"
+        raise CliError(f"{folder}: a folder of recordings with a .txt beside each: {cure}")
     raise CliError(f"{folder}: a folder without {_KNOWN}: give the file with transcripts")
+
+
+def _has_text_beside_recordings(folder: str) -> bool:
+    """Whether some recording in a folder, or below it, has a text of the same name."""
+    files = set(_files_below(folder))
+    return any(f"{os.path.splitext(file)[0]}.txt" in files for file in files if is_recording(file))
 
 
 def _recognise_remote(url: str, options: SourceOptions) -> Source:

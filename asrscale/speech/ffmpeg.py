@@ -41,6 +41,11 @@ _CHECKED_CODECS = frozenset({"flac", "wavpack", "tta", "ape"})
 # A stream that was cut out of a longer one may begin and end with so many packets that lack their other half.
 _MAX_CUT_PACKETS = 2
 
+# ffmpeg's own decoders of AMR do not know the frames that stand for silence, where a phone transmits nothing; for a
+# recording that has some: the decoder that does, and the first number of a frame that is no speech (3GPP TS 26.101,
+# table 1a; TS 26.201, table 1a).
+_DECODERS_OF_SILENCE = {"amrnb": ("libopencore_amrnb", 8), "amrwb": ("libopencore_amrwb", 9)}
+
 # In an OpusHead, how many samples at 48 kHz come before the sound (RFC 7845, section 5.1).
 _PRESKIP = slice(10, 12)
 
@@ -152,11 +157,12 @@ def _decode(container: av.container.InputContainer, stream: av.AudioStream) -> I
     seconds = 0.0
     failed_packets = 0
     surplus: int | None = None
+    decoder = _decoder(container, stream)
     for packet in _packets(container, stream):
         if surplus is None:
             surplus = _samples_before_sound(packet, stream)
         try:
-            frames = packet.decode()
+            frames = decoder.decode(packet)
         except av.FFmpegError as error:
             failed_packets += 1
             if failed_packets > _MAX_CUT_PACKETS:
@@ -169,6 +175,25 @@ def _decode(container: av.container.InputContainer, stream: av.AudioStream) -> I
             seconds += len(samples) / frame.sample_rate
             yield samples[surplus:], frame.sample_rate
             surplus = max(0, surplus - len(samples))
+
+
+def _decoder(container: av.container.InputContainer, stream: av.AudioStream) -> av.AudioCodecContext:
+    """Returns the decoder of a stream; the container stays at its beginning."""
+    name, first_silence = _DECODERS_OF_SILENCE.get(stream.codec_context.name, ("", 0))
+    if not name:
+        return stream.codec_context
+    has_silence = any(_amr_frame_type(packet) >= first_silence for packet in _packets(container, stream))
+    container.seek(0)
+    if not has_silence:
+        return stream.codec_context
+    decoder = av.CodecContext.create(name, "r")
+    assert isinstance(decoder, av.AudioCodecContext)
+    return decoder
+
+
+def _amr_frame_type(packet: "av.Packet[av.AudioStream]") -> int:
+    """Returns the frame type of a packet of AMR, which its first byte has behind a bit of padding."""
+    return bytes(packet)[0] >> 3 & 15 if packet.size else 0
 
 
 def _packets(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator["av.Packet[av.AudioStream]"]:

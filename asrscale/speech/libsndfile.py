@@ -43,6 +43,8 @@ HEADERLESS = {
     **dict.fromkeys((".al", ".alaw", ".pcma"), ("ALAW", 8_000)),
 }
 
+_FORMATS_WITHOUT_RATE = ("XI",)  # of a music tracker: libsndfile says 44.1 kHz
+
 _MAX_STORED_FRAMES = 86_400 * SAMPLE_RATE_HZ  # of a day: those that a build admits are far shorter
 
 
@@ -172,6 +174,8 @@ def _opened(content: io.BytesIO | io.FileIO, extension: str = "") -> Iterator[so
         with file:
             if file.subtype.startswith("MPEG") and file.format != "MP3":
                 raise UnknownFormatError("unreadable: MPEG audio in another format, whose length libsndfile guesses")
+            if file.format in _FORMATS_WITHOUT_RATE:
+                raise AudioError(f"unreadable: {file.format_info} holds no sample rate: convert it to wav")
             check_rate(file.samplerate)
             yield file
     except soundfile.LibsndfileError as error:

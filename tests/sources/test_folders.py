@@ -1,10 +1,13 @@
 """Folders: what is recognised in them, and which split their rows are of."""
 
+import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 from helpers.sharding import refusal_in_process, shard, write_clip
-from helpers.sources import refusal_of, rows_of, write, write_tar
+from helpers.sources import refusal_of, rows_of, tone, write, write_tar
 
 from asrscale.data.index import read_index
 from asrscale.sources.opening import open_source
@@ -110,3 +113,15 @@ def test_a_split_column_that_is_named(tmp_path: Path, capsys: pytest.CaptureFixt
     assert [path.name for path in sorted((tmp_path / "out").iterdir()) if path.is_dir()] == ["heldout", "train"]
     line = refusal_in_process(capsys, *flags, "--split_by", "sentence", "--out", tmp_path / "other")
     assert "--split_by and --split_column both say" in line
+
+
+def test_recordings_with_a_text_beside_each_are_packed_as_the_message_says(tmp_path: Path) -> None:
+    for name in ("s1/a", "s2/b"):
+        (tmp_path / f"corpus/{name}").parent.mkdir(parents=True)
+        write(tmp_path / f"corpus/{name}.wav", tone(0.1))
+        write(tmp_path / f"corpus/{name}.txt", name.encode())
+    message = refusal_of(tmp_path / "corpus")
+    command = re.search(r"pack them, as with (tar cf NEW.tar -C .* \.), and give NEW.tar$", message)
+    assert command, message
+    subprocess.run(shlex.split(command[1]), cwd=tmp_path, check=True)
+    assert sorted(row.text for row in rows_of(tmp_path / "NEW.tar")) == ["s1/a", "s2/b"]

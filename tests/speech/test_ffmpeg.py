@@ -59,6 +59,22 @@ def test_a_raw_format_is_told_by_its_name(tmp_path: Path) -> None:
         decode(io.BytesIO(data), 20)
 
 
+def test_amr_with_frames_of_silence() -> None:
+    """As phones write it that transmit nothing while nobody speaks (discontinuous transmission)."""
+    codec, rate_hz = "libopencore_amrnb", 8_000
+    pauses = np.concatenate([sine(300, rate_hz, 1), np.zeros(3 * rate_hz, np.float32), sine(500, rate_hz, 1)])
+    data = encoded_by_ffmpeg(pauses, rate_hz, "amr", codec, {"dtx": "1"})
+    without = encoded_by_ffmpeg(pauses, rate_hz, "amr", codec)
+    assert len(data) < 0.7 * len(without)
+    assert np.array_equal(decode(io.BytesIO(without), 20)[0], decoded_by_ffmpeg(without)[0][:, 0])
+    with av.open(io.BytesIO(data)) as container, pytest.raises(av.FFmpegError):  # what ffmpeg's own decoder does
+        list(container.decode(audio=0))
+    waveform, found_rate_hz = decode(io.BytesIO(data), 20)
+    assert found_rate_hz == rate_hz
+    assert abs(len(waveform) - len(pauses)) <= 2 * rate_hz // 50
+    assert np.abs(waveform[2 * rate_hz : 3 * rate_hz]).max() < 0.02 < np.abs(waveform[-rate_hz // 2 :]).max()
+
+
 def test_channels_are_averaged() -> None:
     both = np.stack([sine(300, 44_100), sine(500, 44_100)], axis=1)
     data = encoded_by_ffmpeg(both, 44_100, "mp4", "alac")

@@ -197,6 +197,13 @@ def test_telephony_without_a_header(extension: str, tmp_path: Path) -> None:
         assert np.array_equal(decode(source, 60, 0.5, 1.0)[0], expected[4_000:12_000])
 
 
+def test_an_instrument_without_a_rate_is_refused() -> None:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, sine(300, 16_000, 1), 16_000, format="XI", subtype="DPCM_16")
+    with pytest.raises(AudioError, match=r"^unreadable: XI [^:]* holds no sample rate: convert it to wav$"):
+        decode(io.BytesIO(buffer.getvalue()), 60)
+
+
 def test_a_header_counts_for_more_than_a_name_without_one(tmp_path: Path) -> None:
     wav = encoded(sine(300, 16_000, 2), 16_000, "WAV")
     for name in ("a.vox", "a.raw", "a.ul", "a.sln"):
