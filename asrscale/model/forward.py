@@ -44,22 +44,33 @@ def forward_logits(model: nn.Module, recognizer: Recognizer, waveforms: Tensor, 
         waveforms: (B, T) int16, zero after each utterance's end.
         num_samples: (B,) true lengths.
     """
-    own_model = recognizer.model
-    encoder_frames = count_encoder_frames(own_model, num_samples)
-    set_adapter_lengths(own_model, encoder_frames)
-    stem = stem_of(own_model)
-    if stem is None:
-        inputs = log_mel_features(waveforms, num_samples, recognizer.processor.feature_extractor)
-        # Of no real frame, attention would be a mean over nothing.
-        mask = _mask(inputs, encoder_frames.clamp(min=1))
-    else:
-        stem.num_samples = num_samples
-        inputs = waveforms.float() / PCM_SCALE
-        mask = _mask(inputs, num_samples)
-        if recognizer.processor.feature_extractor.do_normalize:
-            inputs = standardise(inputs, num_samples[:, None], WAVEFORM_EPSILON) * mask
-    logits: Tensor = model(inputs.to(own_model.dtype), attention_mask=mask).logits
+    if stem_of(recognizer.model) is not None:
+        return logits_of_samples(model, recognizer, waveforms.float() / PCM_SCALE, num_samples)
+
+    encoder_frames = _announce_lengths(recognizer.model, num_samples)
+    features = log_mel_features(waveforms, num_samples, recognizer.processor.feature_extractor)
+    # Of no real frame, attention would be a mean over nothing.
+    mask = _mask(features, encoder_frames.clamp(min=1))
+    logits: Tensor = model(features.to(recognizer.model.dtype), attention_mask=mask).logits
     return logits
+
+
+def logits_of_samples(model: nn.Module, recognizer: Recognizer, samples: Tensor, num_samples: Tensor) -> Tensor:
+    """Returns what `forward_logits` does, of (B, T) samples in [-1, 1]; for families that take waveforms."""
+    _announce_lengths(recognizer.model, num_samples)
+    stem_of(recognizer.model).num_samples = num_samples
+    mask = _mask(samples, num_samples)
+    if recognizer.processor.feature_extractor.do_normalize:
+        samples = standardise(samples, num_samples[:, None], WAVEFORM_EPSILON) * mask
+    logits: Tensor = model(samples.to(recognizer.model.dtype), attention_mask=mask).logits
+    return logits
+
+
+def _announce_lengths(model: CtcModel, num_samples: Tensor) -> Tensor:
+    """Tells a model's adapter the lengths of a pass; returns the (B,) frames that its encoder gets."""
+    encoder_frames = count_encoder_frames(model, num_samples)
+    set_adapter_lengths(model, encoder_frames)
+    return encoder_frames
 
 
 def _mask(inputs: Tensor, lengths: Tensor) -> Tensor:
