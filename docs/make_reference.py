@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin
 from asrscale.common.cli import Flag, default_text, flags_of, type_name
 from asrscale.demo import DemoOptions
 from asrscale.evaluate import EvaluateOptions
+from asrscale.export import ExportOptions
 from asrscale.plan import PlanOptions
 from asrscale.shard import VERBS
 from asrscale.training.config import TrainConfig
@@ -83,6 +84,7 @@ def commands() -> list[Command]:
         Command(
             title="transcribe", start="python -m asrscale.transcribe", schema=TranscribeOptions, guide="transcription"
         ),
+        Command(title="export", start="python -m asrscale.export", schema=ExportOptions, guide="onnx"),
         Command(title="demo", start="python -m asrscale.demo", schema=DemoOptions, guide="data"),
     ]
 

@@ -35,6 +35,8 @@ OWNERS = {
     "huggingface_hub": {"common.checkpoint_files", "model.hub", "model.quiet"},
     "jinja2": {"common.html"},
     "jiwer": {"results.metrics"},
+    "onnx": {"model.onnx_graph"},
+    "onnxruntime": {"model.onnx_forward"},
     "matplotlib": {"training.metrics_plot"},
     "peft": {"model.lora"},
     "pyarrow": {"sources.parquet", "data.catalog", "data.index"},

@@ -50,6 +50,15 @@ class OnnxFiles:
     files: tuple[str, ...]
     is_for_sherpa: bool
 
+    @property
+    def sherpa_files(self) -> tuple[str, ...]:
+        """The models for sherpa-onnx, which share their weights with the others."""
+        return tuple(f"{SHERPA_PREFIX}{file}" for file in self.files) if self.is_for_sherpa else ()
+
+    def megabytes(self, file: str) -> float:
+        """Returns the size of a model with its weights."""
+        return sum(part.stat().st_size for part in self.folder.glob(f"{file}*")) / 1e6
+
 
 def check_packages() -> None:
     """Raises CliError where a package is missing that writes ONNX."""
@@ -93,6 +102,20 @@ def export_onnx(recognizer: Recognizer, folder: Path, *, int8: bool) -> OnnxFile
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return OnnxFiles(folder, max_difference, tuple(files), is_for_sherpa)
+
+
+def describe_files(written: OnnxFiles) -> str:
+    """Returns what was written as text, a line for each file and its reader."""
+    lines = [
+        f"{written.folder / file}: {written.megabytes(file):,.1f} MB, for onnxruntime and onnx-asr"
+        for file in written.files
+    ]
+    if written.is_for_sherpa:
+        lines += [f"{written.folder / file}: the same for sherpa-onnx" for file in written.sherpa_files]
+    else:
+        lines.append("sherpa-onnx normalises every waveform, and this model wants them as they are: no file for it")
+    lines.append(f"log-probabilities differ from torch's by at most {written.max_difference:.1e}")
+    return "\n".join(lines)
 
 
 def check_against_torch(recognizer: Recognizer, file: Path) -> float:

@@ -1,6 +1,7 @@
 """A model as an ONNX graph: from samples to log-probabilities. Owns onnx.
 
-The names of inputs and output are those that onnx-asr reads (its docs/conversion.md, "HuggingFace Wav2Vec2 CTC").
+The names of inputs and output are those that onnx-asr reads: its page "Convert Model to ONNX", "HuggingFace Wav2Vec2
+CTC".
 Shapes: B utterances, T samples, F frames, V vocabulary.
 """
 

@@ -32,6 +32,7 @@ from asrscale.training import checkpoint
 from asrscale.training.config import TrainConfig, to_dict
 from asrscale.training.disk_errors import disk_errors_explained
 from asrscale.training.metrics_plot import plot_metrics
+from asrscale.training.other_formats import write_other_formats
 from asrscale.training.run_context import RunContext
 from asrscale.training.validation import reports_evaluating
 
@@ -171,12 +172,18 @@ def write_results(context: RunContext, result: Evaluation) -> None:
 
 
 def end_together(context: RunContext, *, push: bool) -> None:
-    """Uploads the model where --push_to_hub says so, and waits for all ranks.
+    """Writes and uploads the model where --export and --push_to_hub say so, and waits for all ranks.
 
     A launcher ends the other ranks with the first that exits.
+
+    Args:
+        context: Of the run.
+        push: Whether RUN/model is finished.
     """
     context.watch.beat("saving")
     context.watch.hang_seconds = math.inf  # an upload may take hours, and ranks that are done do not answer
+    if push and context.world.is_main:
+        write_other_formats(context.folder / "model", context.config.evaluation)
     repository = context.config.evaluation.push_to_hub
     if push and repository and context.world.is_main:
         push_model(context.folder / "model", repository)

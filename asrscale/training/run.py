@@ -17,6 +17,7 @@ from asrscale.data.plan_summary import describe_plan
 from asrscale.data.run_plan import RunPlan, plan_run
 from asrscale.model.freezing import checkpoint_activations, freeze_feature_encoder
 from asrscale.model.hub import check_login
+from asrscale.model.onnx_export import check_packages
 from asrscale.model.recognizer import Recognizer, describe
 from asrscale.model.regularisation import Regulariser, attach_regulariser
 from asrscale.results.deciding_metric import choose_metric, describe_choice
@@ -42,7 +43,7 @@ from asrscale.training.memory_rescue import RESCUES_FILE, MemoryExhausted, PassC
 from asrscale.training.resume import choose_start
 from asrscale.training.run_context import RunContext
 from asrscale.training.run_folder import describe_environment, locked_run_folder, write_settings
-from asrscale.training.settings import DEMO_DATA
+from asrscale.training.settings import DEMO_DATA, EvaluationSettings
 from asrscale.training.stopping import PREEMPTED_FILE, mark_preempted, unmark_preempted
 from asrscale.training.tracking import Tracker, open_tracker
 from asrscale.training.watch import Watch
@@ -64,8 +65,7 @@ def train(config: TrainConfig, watch: Watch) -> int:
     """
     watch.hang_seconds = config.general.hang_seconds
     watch.restarts = config.memory.restarts
-    if config.evaluation.push_to_hub:
-        check_login(config.evaluation.push_to_hub)
+    _check_end(config.evaluation)
     ds_config = read_ds_config(config.memory.config)
     catalog = read_catalog(config.data.train)
     valid = read_index(config.data.valid)
@@ -206,6 +206,14 @@ def _cache(config: TrainConfig) -> Cache | None:
     if config.data.cache_dir is None:
         return None
     return Cache(config.data.cache_dir, config.data.cache_bytes)
+
+
+def _check_end(settings: EvaluationSettings) -> None:
+    """Raises CliError where the model could not be uploaded or written as ONNX at the end of the run."""
+    if settings.push_to_hub:
+        check_login(settings.push_to_hub)
+    if settings.export != "none":
+        check_packages()
 
 
 def _train_in_folder(context: RunContext, state: RunState, resumed: Path | None) -> int:

@@ -157,6 +157,9 @@ class EvaluationSettings:
     export_adapter: bool = setting(
         False, help="with --train_adapter, export the adapter and the head only, with a reference to --model"
     )
+    export: Literal["none", "onnx", "onnx_int8"] = setting(
+        "none", help="write the model as ONNX, too, to RUN/model/onnx; onnx_int8: and one with matrices of 8 bits"
+    )
     push_to_hub: str | None = setting(None, help="Hugging Face id to upload the model to; made public unless it exists")
 
     def __post_init__(self) -> None:

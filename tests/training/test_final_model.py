@@ -15,6 +15,7 @@ from asrscale.training import final_model
 from asrscale.training.checkpoint import read_state, whole_checkpoint
 from asrscale.training.config import train_config
 from asrscale.training.run import train
+from asrscale.training.settings import EvaluationSettings
 from asrscale.training.watch import Watch
 
 
@@ -22,7 +23,7 @@ def test_the_model_is_complete_when_all_is_written_and_uploaded_before_the_ranks
     tone_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = dict(train=(str(tone_shards / "train"),), valid=(str(tone_shards / "valid"),), model="tiny", wandb="off")
-    brief = dict(max_steps=1, warmup_steps=0, eval_utterances=4, push_to_hub="me/speech")
+    brief = dict(max_steps=1, warmup_steps=0, eval_utterances=4, push_to_hub="me/speech", export="onnx")
     config, watch, card = (
         train_config(**data, **brief, run=str(tmp_path)),
         Watch(tmp_path),
@@ -47,12 +48,17 @@ def test_the_model_is_complete_when_all_is_written_and_uploaded_before_the_ranks
     def together() -> None:
         seen.append(("barrier", watch.doing, card.exists()))
 
+    def written(folder: Path, settings: EvaluationSettings) -> None:
+        seen.append((settings.export, watch.doing, card.exists()))
+
+    monkeypatch.setattr("asrscale.training.final_model.write_other_formats", written)
     monkeypatch.setattr("asrscale.training.final_model.push_model", pushed)
     monkeypatch.setattr("asrscale.common.distributed.barrier", together)
     for _ in range(2):  # the second finds the run complete
         seen.clear()
         assert train(config, watch) == 0
-        assert seen[-2:] == [("push", "saving", True), ("barrier", "ending", True)]
+        steps = [("onnx", "saving", True), ("push", "saving", True), ("barrier", "ending", True)]
+        assert seen[-3:] == steps
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,29 @@
+"""The finished model of a run in formats of other programs."""
+
+import sys
+from pathlib import Path
+
+from asrscale.common.errors import CliError
+from asrscale.model.onnx_export import describe_files, export_onnx
+from asrscale.model.pretrained import load_recognizer
+from asrscale.training.settings import EvaluationSettings
+
+
+def write_other_formats(model_folder: Path, settings: EvaluationSettings) -> None:
+    """Writes a finished model as ONNX where --export says so, unless it is there. For the main rank.
+
+    The model itself is not lost where that fails: a warning says why, and how to repeat it.
+    """
+    folder = model_folder / "onnx"
+    if settings.export == "none" or folder.exists():
+        return
+    recognizer = load_recognizer(str(model_folder))
+    recognizer.model.float()
+    int8 = settings.export == "onnx_int8"
+    try:
+        written = export_onnx(recognizer, folder, int8=int8)
+    except (CliError, OSError) as error:
+        again = f"python -m asrscale.export --model {model_folder}{' --int8' if int8 else ''}"
+        print(f"warning: {folder} was not written ({error}): repeat it with {again}", file=sys.stderr, flush=True)
+        return
+    print(describe_files(written))
