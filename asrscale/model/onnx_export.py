@@ -13,6 +13,7 @@ from torch import Tensor
 
 from asrscale.common.atomic_files import sync
 from asrscale.common.errors import CliError
+from asrscale.model.families import stem_of
 from asrscale.model.forward import count_frames, forward_logits
 from asrscale.model.onnx_forward import OnnxForward
 from asrscale.model.onnx_graph import quantize_graph, trace_graph, write_graph, write_graph_of_one
@@ -80,6 +81,11 @@ def export_onnx(recognizer: Recognizer, folder: Path, *, int8: bool) -> OnnxFile
         OSError: It could not be written; the folder is as it was.
     """
     check_packages()
+    if stem_of(recognizer.model) is None:
+        raise CliError(
+            f"{recognizer.model.config.model_type} takes log-mel features, and only models that take waveforms are "
+            "written as ONNX"
+        )
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:

@@ -12,9 +12,9 @@ import onnxruntime
 import pytest
 import sherpa_onnx
 import torch
-from helpers.models import SMALL, noise
+from helpers.models import WITH_STEM, noise, stock_model
 from onnx_asr.asr import _AsrWithCtcDecoding
-from transformers import AutoModelForCTC, Wav2Vec2Config, Wav2Vec2ForCTC
+from transformers import AutoModelForCTC
 
 from asrscale.common.errors import CliError
 from asrscale.model import onnx_export
@@ -178,34 +178,32 @@ def test_tokens_have_the_names_that_readers_know() -> None:
     assert token_names(vocabulary) == ["<blk>", "⁇", "</s>", "<unk>", "▁", "e", "t"]
 
 
-def made_by_transformers(**settings: Any) -> Recognizer:
-    torch.manual_seed(0)
-    config = Wav2Vec2Config(**SMALL | settings)
+def recognizer_of(kind: str) -> Recognizer:
+    """A small model of a family, as if trained."""
     vocabulary = build_vocabulary("abcdefghijklmnopqrstuvwxyz")
-    config.vocab_size = len(vocabulary.tokens)
-    model = make_padding_invariant(Wav2Vec2ForCTC(config)).eval()
-    return Recognizer(model, new_processor(vocabulary, config), vocabulary)
+    model = make_padding_invariant(stock_model(kind, vocab_size=len(vocabulary.tokens))).eval()
+    return Recognizer(model, new_processor(vocabulary, model.config), vocabulary)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "settings",
-    [
-        dict(feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True),
-        dict(add_adapter=True, num_adapter_layers=2, output_hidden_size=32),
-    ],
-)
-def test_every_kind_of_wav2vec2_is_written(settings: dict[str, Any], tmp_path: Path) -> None:
-    recognizer = made_by_transformers(**settings)
+@pytest.mark.parametrize("kind", WITH_STEM)
+def test_every_family_with_a_stem_is_written(kind: str, tmp_path: Path) -> None:
+    recognizer = recognizer_of(kind)
     written = export_onnx(recognizer, tmp_path / "onnx", int8=False)
     assert texts_by(recognizer, OnnxForward(written.folder / "model.onnx")) == texts_by(recognizer, recognizer.model)
+
+
+def test_a_family_without_a_stem_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CliError, match=r"^wav2vec2-bert takes log-mel features, and only models that take waveforms"):
+        export_onnx(recognizer_of("bert"), tmp_path / "onnx", int8=False)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
 def test_waveforms_that_are_not_normalised_have_no_file_for_sherpa(tmp_path: Path) -> None:
     """Also shows that the folder itself stays what stock transformers loads."""
     folder = tmp_path / "model"
-    made = made_by_transformers(feat_extract_norm="group")
+    made = recognizer_of("wav2vec2")
     made.processor.feature_extractor.do_normalize = False
     made.save(folder)
     recognizer = load_recognizer(str(folder))
