@@ -57,8 +57,10 @@ def forward_logits(model: nn.Module, recognizer: Recognizer, waveforms: Tensor, 
 
 def logits_of_samples(model: nn.Module, recognizer: Recognizer, samples: Tensor, num_samples: Tensor) -> Tensor:
     """Returns what `forward_logits` does, of (B, T) samples in [-1, 1]; for families that take waveforms."""
+    stem = stem_of(recognizer.model)
+    assert stem is not None, "a model that takes waveforms"
+    stem.num_samples = num_samples
     _announce_lengths(recognizer.model, num_samples)
-    stem_of(recognizer.model).num_samples = num_samples
     mask = _mask(samples, num_samples)
     if recognizer.processor.feature_extractor.do_normalize:
         samples = standardise(samples, num_samples[:, None], WAVEFORM_EPSILON) * mask

@@ -119,6 +119,7 @@ def write_graph_of_one(file: Path, new_file: Path) -> None:
 def _whole_stem(recognizer: Recognizer) -> Iterator[None]:
     """Has a frozen stem take all utterances at once: the number of its slices would be fixed in the graph."""
     stem = stem_of(recognizer.model)
+    assert stem is not None, "a model that takes waveforms"
     is_trained = stem._requires_grad
     stem._requires_grad = True
     try:
