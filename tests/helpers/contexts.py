@@ -26,14 +26,15 @@ from asrscale.training.watch import Watch
 
 def make_context(shards: Path, **given: object) -> RunContext:
     """The context of a run that trains `tiny` on `shards`, in a world of one on the CPU; `given` are its settings."""
-    settings = dict(batch_seconds=3.0, units_per_step=2, memory_cap_seconds=3.0, max_steps=40, metric="wer") | given
+    settings = dict(batch_seconds=3.0, units_per_step=2, memory_cap_seconds=3.0, max_steps=40, metric="wer")
+    settings |= dict(model="tiny", mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0) | given
     config = train_config(
         train=(str(shards / "train"),),
         valid=(str(shards / "valid"),),
-        model="tiny",
         **settings,
     )
-    recognizer = build_recognizer("tiny", "", dropout=config.model.dropout)
+    masks = dict(mask_time_prob=config.model.mask_time_prob, mask_feature_prob=config.model.mask_feature_prob)
+    recognizer = build_recognizer(config.model.model, "", dropout=config.model.dropout, **masks)
     plan = plan_run(
         read_catalog(config.data.train),
         recognizer.vocabulary,
@@ -56,7 +57,7 @@ def make_context(shards: Path, **given: object) -> RunContext:
         world=world,
         folder=Path("run"),
         recognizer=recognizer,
-        regulariser=attach_regulariser(recognizer.model, mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0),
+        regulariser=attach_regulariser(recognizer.model, layerdrop=config.model.layerdrop, **masks),
         plan=plan,
         content={"train": "", "valid": ""},
         valid=valid,

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import REPOSITORY
 from helpers.models import KINDS, ONE_OF_EACH, noise, stock_model
 from torch import nn
 from transformers import CONFIG_MAPPING, AutoModelForCTC
 
 from asrscale.data.batches import Batch
+from asrscale.model.attention import implementations
 from asrscale.model.building import build_meta_recognizer, build_recognizer
 from asrscale.model.dropout import Dropout, attach_dropout, draw_keys
 from asrscale.model.families import FAMILIES, attentions_of, encoder_of, family_of, head_of, model_class, stem_of
@@ -207,3 +209,14 @@ def test_a_model_without_weights_has_the_shapes_of_the_model(kind: str, tmp_path
     shapes = {name: p.shape for name, p in meta.named_parameters()}
     assert shapes.items() >= {name: p.shape for name, p in model.named_parameters()}.items()
     assert family_of(meta.config) is FAMILIES[KINDS[kind]["model_type"]]
+
+
+def test_the_table_of_the_guide_names_every_family_with_the_attention_it_has() -> None:
+    lines = (REPOSITORY / "docs/guide/models.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+    found = {row[0].strip("`"): set(row[2].split(", ")) for row in rows if not row[0].startswith("`-")}
+    expected = {name: set(implementations(CONFIG_MAPPING[name]())) - {"auto"} for name in FAMILIES}
+    assert found == expected
+    for option in ("sdpa", "flash_attention_2"):
+        [row] = [cells for name, *cells in rows if f"`--attention {option}`" in name]
+        assert row == ["yes" if option in has else "no" for has in expected.values()]
