@@ -18,6 +18,9 @@ SAMPLED_ROWS = 1_000  # at most so many, from all of the source, are looked for
 
 _SLASHES = re.compile(r"[/\\]+")
 
+# What a recipe would put its folder in place of: SpeechBrain's `$data_root/…`, `{data_root}/…`.
+_VARIABLE = re.compile(r"(\$\w+|\$?\{\w+\})[/\\]")
+
 _ABSOLUTE = re.compile(r"/|\\|[A-Za-z]:[/\\]")
 
 
@@ -28,8 +31,8 @@ def moved_prefixes(
 
     As few folders are taken off as it takes to find a recording. A prefix counts only where it finds at least half of
     the sampled recordings that start with it, and none of these is in its place. The recording's own folder stays, as
-    Common Voice v1 has the same file names in every split; unless the root is chosen, and all paths are absolute and
-    of one folder.
+    Common Voice v1 has the same file names in every split; unless it is a variable, or the root is chosen, and all
+    paths are absolute and of one folder.
 
     Args:
         read_rows: Returns all rows from the first on.
@@ -111,7 +114,8 @@ def _folder(audio: str) -> str:
 def _prefix_to_remove(row: Row, audio_root: AudioRoot, may_lose_own_folder: bool) -> str:
     """Returns the fewest leading folders without which a row's recording is found; empty where that does not help."""
     ends = [slashes.end() for slashes in _SLASHES.finditer(row.audio)]
-    removable_ends = ends if may_lose_own_folder else ends[:-1]
+    is_variable_alone = len(ends) == 1 and _VARIABLE.match(row.audio)
+    removable_ends = ends if may_lose_own_folder or is_variable_alone else ends[:-1]
     for end in removable_ends:
         if _is_there(replace(row, audio=row.audio[end:]), audio_root):
             return row.audio[:end]

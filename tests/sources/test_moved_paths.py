@@ -50,6 +50,13 @@ def test_with_a_chosen_root_one_absolute_folder_is_replaced(tmp_path: Path, fold
     assert prefixes_of([f"{folder}a.wav", f"{folder}b.wav"], tmp_path, is_chosen=True) == (folder,)
 
 
+@pytest.mark.parametrize("variable", ["$data_root/", "{data_root}/", "${DATA}/"])
+def test_a_variable_of_a_recipe_is_no_folder(tmp_path: Path, variable: str) -> None:
+    touch(tmp_path / "a.wav", tmp_path / "sub/b.wav")
+    assert prefixes_of([f"{variable}a.wav", f"{variable}sub/b.wav"], tmp_path) == (variable,)
+    assert prefixes_of([f"{variable}a.wav"], tmp_path) == (variable,)
+
+
 def test_windows_folders_below_the_prefix(tmp_path: Path) -> None:
     touch(tmp_path / "clips/a.wav")
     assert prefixes_of(["E:\\cv\\clips\\a.wav"], tmp_path) == ("E:\\cv\\",)
