@@ -8,7 +8,7 @@ Shape legend: T samples, C channels.
 import io
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -42,9 +42,12 @@ _CHECKED_CODECS = frozenset({"flac", "wavpack", "tta", "ape"})
 _MAX_CUT_PACKETS = 2
 
 # ffmpeg's own decoders of AMR do not know the frames that stand for silence, where a phone transmits nothing; for a
-# recording that has some: the decoder that does, and the first number of a frame that is no speech (3GPP TS 26.101,
-# table 1a; TS 26.201, table 1a).
-_DECODERS_OF_SILENCE = {"amrnb": ("libopencore_amrnb", 8), "amrwb": ("libopencore_amrwb", 9)}
+# recording that has some: the decoder that does, how many types of frames are speech, and which are silence or nothing
+# (3GPP TS 26.101, table 1a; TS 26.201, table 1a). Others are in no recording, and damage.
+_DECODERS_OF_SILENCE = {
+    "amrnb": ("libopencore_amrnb", range(8), frozenset({8, 15})),
+    "amrwb": ("libopencore_amrwb", range(9), frozenset({9, 14, 15})),
+}
 
 # In an OpusHead, how many samples at 48 kHz come before the sound (RFC 7845, section 5.1).
 _PRESKIP = slice(10, 12)
@@ -157,8 +160,8 @@ def _decode(container: av.container.InputContainer, stream: av.AudioStream) -> I
     seconds = 0.0
     failed_packets = 0
     surplus: int | None = None
-    decoder = _decoder(container, stream)
-    for packet in _packets(container, stream):
+    decoder, packets = _decoder_and_packets(container, stream)
+    for packet in packets:
         if surplus is None:
             surplus = _samples_before_sound(packet, stream)
         try:
@@ -177,18 +180,20 @@ def _decode(container: av.container.InputContainer, stream: av.AudioStream) -> I
             surplus = max(0, surplus - len(samples))
 
 
-def _decoder(container: av.container.InputContainer, stream: av.AudioStream) -> av.AudioCodecContext:
-    """Returns the decoder of a stream; the container stays at its beginning."""
-    name, first_silence = _DECODERS_OF_SILENCE.get(stream.codec_context.name, ("", 0))
-    if not name:
-        return stream.codec_context
-    has_silence = any(_amr_frame_type(packet) >= first_silence for packet in _packets(container, stream))
-    container.seek(0)
-    if not has_silence:
-        return stream.codec_context
+def _decoder_and_packets(
+    container: av.container.InputContainer, stream: av.AudioStream
+) -> tuple[av.AudioCodecContext, "Iterable[av.Packet[av.AudioStream]]"]:
+    """Returns what decodes a stream, and its packets."""
+    if stream.codec_context.name not in _DECODERS_OF_SILENCE:
+        return stream.codec_context, _packets(container, stream)
+    name, speech, silence = _DECODERS_OF_SILENCE[stream.codec_context.name]
+    packets = list(_packets(container, stream))  # six megabytes an hour
+    types = {_amr_frame_type(packet) for packet in packets}
+    if not types & silence or not types <= {*speech, *silence}:
+        return stream.codec_context, packets
     decoder = av.CodecContext.create(name, "r")
     assert isinstance(decoder, av.AudioCodecContext)
-    return decoder
+    return decoder, packets
 
 
 def _amr_frame_type(packet: "av.Packet[av.AudioStream]") -> int:

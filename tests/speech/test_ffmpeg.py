@@ -75,6 +75,17 @@ def test_amr_with_frames_of_silence() -> None:
     assert np.abs(waveform[2 * rate_hz : 3 * rate_hz]).max() < 0.02 < np.abs(waveform[-rate_hz // 2 :]).max()
 
 
+def test_damaged_amr_is_refused_and_a_short_one_is_not() -> None:
+    """One of a few frames has no place to return to once its frames were looked at."""
+    data = bytearray(encoded_by_ffmpeg(sine(300, 8_000, 0.3), 8_000, "amr", "libopencore_amrnb"))
+    assert abs(len(decode(io.BytesIO(bytes(data)), 20)[0]) - 2_400) <= 320
+    frame_bytes = (len(data) - 6) // 15
+    for frame in range(4, 9):
+        data[6 + frame * frame_bytes] = 12 << 3  # of no recording
+    with pytest.raises(AudioError, match=r"^unreadable: damaged 0\.\d+ s after its beginning"):
+        decode(io.BytesIO(bytes(data)), 20)
+
+
 def test_channels_are_averaged() -> None:
     both = np.stack([sine(300, 44_100), sine(500, 44_100)], axis=1)
     data = encoded_by_ffmpeg(both, 44_100, "mp4", "alac")
