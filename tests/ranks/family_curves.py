@@ -1,4 +1,4 @@
-"""Run by tests/test_families.py on several ranks: loss curves of models of some kinds at some ZeRO stages.
+"""Run by tests/test_family_commands.py on several ranks: loss curves of models of some kinds at some ZeRO stages.
 
 torchrun … tests/ranks/family_curves.py SHARDS MODELS OUT.json KIND,KIND… STAGE,STAGE…
 
