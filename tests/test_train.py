@@ -339,7 +339,7 @@ def test_a_run_goes_on_from_2_to_1_to_4_to_3_ranks_and_zero_1_to_3_to_0_to_2(
 ) -> None:
     steps = {(2, 1): 10, (1, 3): 20, (4, 0): 30, (3, 2): 40}
     flags = ["--max_steps", 40, "--warmup_steps", 5, "--batch_seconds", 3, "--units_per_step", 4, "--log_steps", 1]
-    flags += ["--save_steps", 5, "--eval_steps", 10, "--ledger", "true"]
+    flags += ["--save_steps", 5, "--eval_steps", 10, "--ledger", "true", "--ema", 0.9, "--average", 3]
     expected, found = tmp_path / "expected", tmp_path / "found"
     done = run_command(*launch(2, tone_shards, expected, *flags))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -357,8 +357,15 @@ def test_a_run_goes_on_from_2_to_1_to_4_to_3_ranks_and_zero_1_to_3_to_0_to_2(
     assert visited(found) == visited(expected)
     assert metric(found, "train/loss") == pytest.approx(metric(expected, "train/loss"), rel=1e-4)
     assert metric(found, "run/restarts")[40] == 3
-    weights, other = (load_file(path / "model" / "model.safetensors") for path in (expected, found))
-    assert max(float((weights[name] - other[name]).abs().max()) for name in weights) < 1e-4
+    for name in ("model", "optimizer"):  # beside the moments lies the moving average
+        path = f"checkpoints/step-00000040/{name}.safetensors"
+        ours, others = (load_file(folder / path) for folder in (found, expected))
+        compared = [name for name in others if not name.startswith("exp_avg_sq/")]
+        assert max(float((ours[name] - others[name]).abs().max()) for name in compared) < 1e-4
+    sources, expected_sources = (
+        json.loads((folder / "model" / "provenance.json").read_text())["compared"] for folder in (found, expected)
+    )
+    assert list(sources["average"]) == list(expected_sources["average"]) == ["30", "35", "40"]
 
 
 @pytest.mark.slow
@@ -366,7 +373,7 @@ def test_a_killed_run_with_changed_speeds_goes_on_to_the_same_weights(
     tone_shards: Path, tmp_path: Path, run_command: Run
 ) -> None:
     """Each attempt resamples other utterances before, in several threads."""
-    flags = [*short(saves=1), "--perturb_speed", "true", "--decode_threads", 3]
+    flags = [*short(saves=1), "--perturb_speed", "true", "--decode_threads", 3, "--ema", 0.9, "--average", 4]
     expected, found = tmp_path / "expected", tmp_path / "found"
     done = run_command(*launch(2, tone_shards, expected, *flags))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -376,6 +383,8 @@ def test_a_killed_run_with_changed_speeds_goes_on_to_the_same_weights(
     assert done.returncode == 0, done.stdout + done.stderr
     assert metric(found, "run/restarts")[STEPS] == 2
     assert_same_run(found, expected)
+    for name in ("model/provenance.json", f"checkpoints/step-{STEPS:08d}/optimizer.safetensors"):
+        assert (found / name).read_bytes() == (expected / name).read_bytes()
 
 
 @pytest.mark.slow

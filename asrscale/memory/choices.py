@@ -30,6 +30,7 @@ class Setup:
     config: str  # path of the DeepSpeed configuration
     zero: ZeroSection  # of this configuration
     activation_checkpointing: int
+    keeps_average: bool = False  # whether the run keeps a moving average of its weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +97,7 @@ def choose(
                 config=path,
                 zero=zero,
                 activation_checkpointing=every,
+                keeps_average=workload.keeps_average,
             )
             way = make_choice(
                 setup,
@@ -130,7 +132,7 @@ def make_choice(
         cap_seconds: Padded audio of a pass; 0 takes as much as fits.
         step_seconds: Padded audio of an optimizer step, on all GPUs together.
     """
-    states = deepspeed_states(setup.zero, recognizer.model, setup.gpu_count)
+    states = deepspeed_states(setup.zero, recognizer.model, setup.gpu_count, keeps_average=setup.keeps_average)
     budget_bytes = activation_budget_bytes(setup.gpu, states, setup.gpu_count)
     cap_seconds = _allowed_cap(cap_seconds, costs, budget_bytes)
 
@@ -161,6 +163,7 @@ def make_choice(
             recognizer.model,
             world_size=setup.gpu_count,
             share_seconds=share_seconds,
+            keeps_average=setup.keeps_average,
         ),
         states=states,
         longest=longest,
@@ -209,5 +212,6 @@ def _estimated_step_seconds(
         setup.gpu,
         gpu_count=setup.gpu_count,
         passes=math.ceil(passes),
+        keeps_average=setup.keeps_average,
     )
     return passes * pass_seconds + waiting_seconds

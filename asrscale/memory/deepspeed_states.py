@@ -6,7 +6,7 @@ tests/bench/bench_memory.py repeats the measurement, docs/memory-model.md has th
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ DEFAULT_SUB_GROUP = 1e9
 class States:
     """Bytes that DeepSpeed keeps on each GPU besides activations.
 
-    `weights`, `gradients`, `optimizer` and `buckets` are allocated in every pass and step; the rest comes and goes.
+    What `resident` names is allocated in every pass and step; the rest comes and goes.
     """
 
     weights: float
@@ -35,27 +35,41 @@ class States:
     buckets: float  # DeepSpeed's buffers
     backward_bytes: float  # at most in a backward pass, on top
     step_bytes: float  # in an optimizer step, on top
+    average: float = 0.0  # the moving average of the weights, if a run keeps one
 
     @property
     def resident(self) -> dict[str, float]:
         """What is allocated all the time, by name."""
+        average = {"moving average": self.average} if self.average else {}
         return {
             "weights": self.weights,
             "gradients": self.gradients,
             "optimizer": self.optimizer,
             "buckets": self.buckets,
-        }
+        } | average
 
 
-def deepspeed_states(zero: Mapping[str, Any], model: nn.Module, world_size: int) -> States:
-    """Returns what DeepSpeed keeps on each of `world_size` GPUs.
+def deepspeed_states(
+    zero: Mapping[str, Any], model: nn.Module, world_size: int, *, keeps_average: bool = False
+) -> States:
+    """Returns what is kept on each of `world_size` GPUs: by DeepSpeed, and beside its optimizer's states the average.
 
     Args:
         zero: The resolved "zero_optimization" section.
         model: The model in the precision that it computes in; its content is not read.
         world_size: How many GPUs work together.
+        keeps_average: Whether the run keeps a moving average of its weights; it is where AdamW's moments are.
     """
     sizes = _sizes(zero, model, world_size)
+    states = _states_of_stage(sizes, zero)
+    if not keeps_average or zero.get("offload_optimizer"):
+        return states
+    averaged = sizes.trained if zero["stage"] == 0 else sizes.share
+    return replace(states, average=FP32_BYTES * averaged)
+
+
+def _states_of_stage(sizes: "_Sizes", zero: Mapping[str, Any]) -> States:
+    """Returns what DeepSpeed keeps on a GPU, without an average."""
     stage = zero["stage"]
     if zero.get("offload_optimizer"):
         return _offloaded(sizes, zero)

@@ -20,6 +20,7 @@ def host_bytes(
     *,
     world_size: int,
     share_seconds: float,
+    keeps_average: bool = False,
 ) -> dict[str, float]:
     """Returns the host memory of rank 0, which writes the checkpoints, by what it is for; not all of it at once.
 
@@ -28,31 +29,34 @@ def host_bytes(
         model: The model in the precision that it computes in; its content is not read.
         world_size: How many ranks train together.
         share_seconds: Padded audio of a rank's share of a step.
+        keeps_average: Whether the run keeps a moving average of its weights, which is where AdamW's moments are.
     """
     all_parameters = list(model.parameters())
     parameters = sum(parameter.numel() for parameter in all_parameters)
     trained = sum(parameter.numel() for parameter in all_parameters if parameter.requires_grad)
     frozen = parameters - trained
 
+    state_bytes = OPTIMIZER_BYTES + (FP32_BYTES if keeps_average else 0)
     offloaded_bytes: float = 0
     if zero.get("offload_optimizer"):
-        offloaded_bytes = _offloaded_bytes(trained, all_parameters[0].element_size(), world_size)
+        element_bytes = all_parameters[0].element_size()
+        offloaded_bytes = _offloaded_bytes(trained, state_bytes, element_bytes, world_size)
     return {
         "Python and its libraries": LIBRARIES_BYTES,
         "the model as it is loaded": FP32_BYTES * parameters,
         "frozen weights for checkpoints": FP32_BYTES * frozen,
-        "a checkpoint as it is written": OPTIMIZER_BYTES * trained,
+        "a checkpoint as it is written": state_bytes * trained,
         "optimizer on the host": offloaded_bytes,
         "read ahead, pinned": LOADER_BYTES_PER_SECOND * share_seconds,
     }
 
 
-def _offloaded_bytes(trained: int, element_bytes: int, world_size: int) -> float:
+def _offloaded_bytes(trained: int, state_bytes: int, element_bytes: int, world_size: int) -> float:
     """Returns what the optimizer takes of the host for a rank's share of the trained parameters.
 
-    That is weights, gradients and both moments in fp32, and weights to send back in the precision that the model
-    computes in, of `element_bytes`; in fp32 also all the gradients that are added up.
+    That is what a checkpoint has of each, `state_bytes`, its gradient in fp32, and its weight to send back in the
+    precision that the model computes in, of `element_bytes`; in fp32 also all the gradients that are added up.
     """
-    states_bytes = OPTIMIZER_BYTES + FP32_BYTES + element_bytes
+    share_bytes = (state_bytes + FP32_BYTES + element_bytes) * trained / world_size
     summed_bytes = FP32_BYTES * trained if element_bytes == FP32_BYTES else 0
-    return states_bytes * trained / world_size + summed_bytes
+    return share_bytes + summed_bytes

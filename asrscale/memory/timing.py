@@ -26,6 +26,7 @@ HOST_BYTES_PER_SECOND = 12e9  # PCIe 3.0 ×16, and about what AdamW on the host 
 # fp32 values that AdamW touches for a weight: it reads weight, gradient and both moments, and writes all but the
 # gradient.
 ADAMW_VALUES = 7
+AVERAGE_VALUES = 3  # the same of a moving average: it is read and written, and the weight is read
 
 
 def operation_seconds(cost: PassCost, utterances: int, gpu: Gpu) -> NDArray[np.float64]:
@@ -46,6 +47,7 @@ def transfer_seconds(
     *,
     gpu_count: int,
     passes: int,
+    keeps_average: bool = False,
 ) -> float:
     """Returns what a step waits for other GPUs, the optimizer and the host, with nothing hidden behind arithmetic.
 
@@ -55,6 +57,7 @@ def transfer_seconds(
         gpu: The kind of GPU.
         gpu_count: How many GPUs work together.
         passes: Passes of a step on each of them.
+        keeps_average: Whether the run keeps a moving average of its weights.
     """
     parameters = list(recognizer.model.parameters())
     weight_bytes = sum(parameter.numel() * parameter.element_size() for parameter in parameters)
@@ -65,7 +68,8 @@ def transfer_seconds(
     link_bytes_per_second = gpu.link_gb_per_second * 1e9
     sending_seconds = (gpu_count - 1) / gpu_count * sent_bytes / link_bytes_per_second
 
-    optimizer_bytes = ADAMW_VALUES * gradient_bytes / gpu_count
+    values = ADAMW_VALUES + (AVERAGE_VALUES if keeps_average else 0)
+    optimizer_bytes = values * gradient_bytes / gpu_count
     if zero.get("offload_optimizer"):
         # Weights come back from the host; gradients go there once.
         host_bytes = weight_bytes + gradient_bytes / gpu_count + optimizer_bytes

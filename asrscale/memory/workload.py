@@ -27,6 +27,7 @@ class Workload:
     language: str = ""  # of a model of many
     train_adapter: bool = False  # whether only the adapter and the head of that are trained
     freeze_feature_encoder: bool = True
+    keeps_average: bool = False  # a moving average of the trained weights
 
 
 def sketch(

@@ -5,7 +5,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -24,12 +24,24 @@ CARD_FILE = "README.md"  # the hub's name
 
 @dataclass(frozen=True)
 class Provenance:
-    """Which weights of a run a model folder holds."""
+    """Which weights of a run a model folder holds.
 
-    step: int  # of the run, at which they were saved
-    checkpoint_sha256: str  # of the file of weights in the checkpoint
-    dtype: str  # of the weights in the folder, as its config.json names it
-    weights_sha256: str  # of the file of weights in the folder
+    Attributes:
+        step: Of the run, at which they were saved; of an average the last one.
+        checkpoint_sha256: Of the file in the checkpoint of that step that they come from.
+        dtype: Of the weights in the folder, as its config.json names it.
+        weights_sha256: Of the file of weights in the folder.
+        weights: Which they are: the "best", the "average" of the last checkpoints, or "ema", the moving average.
+        compared: All kinds of weights that were compared for it, and of each the SHA-256 of the files in checkpoints
+            that it comes from, by step.
+    """
+
+    step: int
+    checkpoint_sha256: str
+    dtype: str
+    weights_sha256: str
+    weights: str = "best"
+    compared: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def export_model(recognizer: Recognizer, folder: Path, dtype: torch.dtype, *, adapter_only: bool = False) -> None:
@@ -98,20 +110,32 @@ def has_adapter_only(folder: Path) -> bool:
     return not (folder / WEIGHTS_FILE).is_file()
 
 
-def write_provenance(folder: Path, *, step: int, checkpoint_sha256: str, dtype: torch.dtype) -> None:
+def write_provenance(
+    folder: Path,
+    *,
+    step: int,
+    checkpoint_sha256: str,
+    dtype: torch.dtype,
+    weights: str = "best",
+    compared: Mapping[str, Mapping[str, str]],
+) -> None:
     """Records in a model folder which weights of its run it holds.
 
     Args:
         folder: As `export_model` wrote it.
-        step: Of the run, at which the weights were saved.
-        checkpoint_sha256: Of the file of weights in the checkpoint.
+        step: As in `Provenance`.
+        checkpoint_sha256: As in `Provenance`.
         dtype: Of the weights in the folder.
+        weights: As in `Provenance`.
+        compared: As in `Provenance`.
     """
     provenance = Provenance(
         step=step,
         checkpoint_sha256=checkpoint_sha256,
         dtype=dtype_name(dtype),
         weights_sha256=_file_sha256(weights_file(folder)),
+        weights=weights,
+        compared=compared,
     )
     write_json(folder / PROVENANCE_FILE, asdict(provenance))
 

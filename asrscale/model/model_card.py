@@ -26,6 +26,7 @@ tags:
 | validated on | {valid_folders}: {valid_utterances:,} utterances |
 {rate_rows}
 | best model chosen by | {deciding} |
+| weights | {weights} |
 
 Greedy CTC decoding of 16 kHz mono audio, no language model. Transcripts were normalised before training, and hypotheses
 before they were compared with them:
@@ -56,6 +57,7 @@ def model_card(
     train_utterances: int,
     valid_utterances: int,
     rates: Mapping[str, float],
+    weights: str,
 ) -> str:
     """Returns a model card: data, settings, and the error rates of the exported model on all validation data.
 
@@ -66,6 +68,7 @@ def model_card(
         train_utterances: Utterances in the training data.
         valid_utterances: Utterances that the rates are of.
         rates: The error rates by their names, such as "word error rate"; the first decided which model is the best.
+        weights: Which weights of the run the model has.
     """
     model = settings["model"]
     return TEMPLATE.format(
@@ -73,6 +76,7 @@ def model_card(
         transcripts="\n".join(f"- {describe_rules(rules)}" for rules in dict.fromkeys(text_rules)),
         base_model_line=_base_model_line(model),
         model=model,
+        weights=weights,
         train_folders=_list_folders(settings["train"]),
         train_utterances=train_utterances,
         train_hours=train_hours,

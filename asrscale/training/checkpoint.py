@@ -2,10 +2,12 @@
 
 RUN/checkpoints/
     step-00000500/model.safetensors      every weight in fp32, frozen ones included
-                  optimizer.safetensors  both Adam moments in fp32, the count of Adam's steps, the loss scale of fp16
+                  optimizer.safetensors  both Adam moments in fp32, the count of Adam's steps, the loss scale of fp16;
+                                         with --ema the moving average of the weights
                   state.json             the position in the run and what early stopping needs
                   manifest.json          size and SHA-256 of each of these
     step-00000500.replaced/              only while step 500 is saved again: counts where the other is missing
+    step-00000400.weights/               what --average needs of an older one: its weights, and its manifest
     latest, best                         a name of one of these folders each, for people: what counts are the manifests
 """
 
@@ -13,11 +15,12 @@ import contextlib
 import hashlib
 import json
 import shutil
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -35,6 +38,7 @@ STATE_FILE = "state.json"
 FILES = (WEIGHTS_FILE, MOMENTS_FILE, STATE_FILE)
 MANIFEST_FILE = "manifest.json"  # of these
 
+WEIGHTS_ONLY = ".weights"  # ends the name of one of which only the weights are left
 REPLACED = ".replaced"  # ends the name of a checkpoint while the same step is saved again
 DROPPED = ".dropped"  # ends the name of one that is being deleted
 
@@ -71,7 +75,14 @@ class RunState:
 
 
 def save_checkpoint(
-    engine: Engine, frozen: dict[str, Tensor], state: RunState, run_folder: Path, *, keep: int, world: World
+    engine: Engine,
+    frozen: dict[str, Tensor],
+    state: RunState,
+    run_folder: Path,
+    *,
+    keep: int,
+    keep_weights: Collection[int] = (),
+    world: World,
 ) -> str | None:
     """Writes a checkpoint, then points `latest` at it (and `best`, if it is), then drops all but `keep` and the best.
 
@@ -83,6 +94,7 @@ def save_checkpoint(
         state: The position in the run.
         run_folder: Gets a folder in its `checkpoints`.
         keep: How many of the newest checkpoints stay.
+        keep_weights: The steps of which the weights stay.
         world: This process among the ranks.
 
     Returns:
@@ -100,7 +112,7 @@ def save_checkpoint(
         folder = run_folder / CHECKPOINTS_FOLDER
         try:
             target = _write(weights, moments, state, folder)
-            _tidy_up(folder, target, state, keep)
+            _tidy_up(folder, target, state, keep, keep_weights)
         except (OSError, SafetensorError) as error:  # a full disk, a file system that is gone or read-only
             problem = str(error)
             shutil.rmtree(folder / f"{_name(state.step)}.partial", ignore_errors=True)
@@ -149,8 +161,11 @@ def _put_back(folder: Path) -> None:
             replaced.rename(target)
 
 
-def _tidy_up(folder: Path, target: Path, state: RunState, keep: int) -> None:
-    """Points `latest` and `best` at checkpoints, and drops all but `keep` and the best; `target` was just written."""
+def _tidy_up(folder: Path, target: Path, state: RunState, keep: int, keep_weights: Collection[int]) -> None:
+    """Points `latest` and `best` at checkpoints, and drops all but `keep` and the best; `target` was just written.
+
+    Of those at the steps `keep_weights`, the weights stay.
+    """
     _point(folder, "latest", target.name)
     # Later ones are damaged, or the run would have gone on from them.
     not_later = [path for path in _newest_first(folder) if path <= target]
@@ -158,8 +173,23 @@ def _tidy_up(folder: Path, target: Path, state: RunState, keep: int) -> None:
     if state.best_step is not None:
         _point(folder, "best", _name(state.best_step))
         kept.append(folder / _name(state.best_step))
-    for path in set(folder.glob("step-*")) - set(kept):
-        _drop(path)
+    for path in sorted(set(folder.glob("step-*")) - set(kept)):
+        whole = path.with_suffix("")
+        has_needed_weights = path == whole or (path.suffix == WEIGHTS_ONLY and not whole.exists())
+        if has_needed_weights and path.is_dir() and step_of(path) in keep_weights:
+            _keep_weights(path)
+        else:
+            _drop(path)
+
+
+def _keep_weights(checkpoint: Path) -> None:
+    """Gives a checkpoint a name that no run goes on from, and deletes all but its weights and its manifest."""
+    reduced = checkpoint.with_suffix(WEIGHTS_ONLY)
+    with contextlib.suppress(OSError):
+        if checkpoint != reduced:
+            shutil.rmtree(reduced, ignore_errors=True)  # of the same step, before a run went back behind it
+            checkpoint.rename(reduced)
+        (reduced / MOMENTS_FILE).unlink(missing_ok=True)
 
 
 def _drop(checkpoint: Path) -> None:
@@ -194,18 +224,38 @@ def whole_checkpoint(run_folder: Path, step: int | None = None) -> tuple[Path | 
     for candidate in dict.fromkeys(candidates):  # each once
         replaced = candidate.with_suffix(REPLACED)
         checkpoint = replaced if replaced.exists() and not candidate.exists() else candidate
-        damaged = _damaged_files(checkpoint)
+        damaged = _damaged_files(checkpoint, FILES)
         if not damaged:
             return checkpoint, refused
         refused.append(f"{checkpoint} is not whole: {', '.join(damaged)}")
     return None, refused
 
 
-def _damaged_files(checkpoint: Path) -> list[str]:
-    """Returns the names of the files that are not as the manifest has them, or why it cannot be compared."""
+def whole_weights(run_folder: Path, steps: Iterable[int]) -> tuple[list[Path], list[str]]:
+    """Finds the checkpoints of some steps, or what is left of them, whose weights are whole by their checksums.
+
+    Returns:
+        Their folders, in the order of `steps`, and why others were passed over, a line each; steps of which there is
+        nothing are left out.
+    """
+    found: list[Path] = []
+    refused: list[str] = []
+    for step in steps:
+        names = [checkpoint_at(run_folder, step).with_suffix(suffix) for suffix in ("", REPLACED, WEIGHTS_ONLY)]
+        for checkpoint in filter(Path.exists, names):
+            damaged = _damaged_files(checkpoint, (WEIGHTS_FILE,))
+            if not damaged:
+                found.append(checkpoint)
+                break
+            refused.append(f"the weights in {checkpoint} are not whole: {', '.join(damaged)}")
+    return found, refused
+
+
+def _damaged_files(checkpoint: Path, names: Iterable[str]) -> list[str]:
+    """Returns which of these files are not as the manifest has them, or why it cannot be compared."""
     try:
         manifest = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
-        return [name for name in FILES if _fingerprint(checkpoint / name) != manifest[name]]
+        return [name for name in names if _fingerprint(checkpoint / name) != manifest[name]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [f"{MANIFEST_FILE}, or what it names, cannot be read ({error})"]
 
@@ -247,9 +297,19 @@ def checkpoint_at(run_folder: Path, step: int) -> Path:
 
 def weights_sha256(checkpoint: Path) -> str | None:
     """Returns the SHA-256 of a checkpoint's weights, by its manifest; None where there is no such checkpoint."""
+    return _sha256_of(checkpoint, WEIGHTS_FILE)
+
+
+def average_sha256(checkpoint: Path) -> str | None:
+    """Returns the SHA-256 of the file with a checkpoint's moving average, as `weights_sha256`."""
+    return _sha256_of(checkpoint, MOMENTS_FILE)
+
+
+def _sha256_of(checkpoint: Path, name: str) -> str | None:
+    """Returns the SHA-256 of a file of a checkpoint, by its manifest; None where there is no such checkpoint."""
     try:
         manifest = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
-        return str(manifest[WEIGHTS_FILE]["sha256"])
+        return str(manifest[name]["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -272,3 +332,26 @@ def restore_engine(engine: Engine, checkpoint: Path, world: World) -> None:
     weights = load_file(checkpoint / WEIGHTS_FILE)
     moments = load_file(checkpoint / MOMENTS_FILE)
     ds.restore_state(engine, weights, moments, world)
+
+
+def average_weights(checkpoints: Iterable[Path], names: Iterable[str]) -> dict[str, Tensor]:
+    """Returns the mean of some weights over checkpoints, by name, in fp32; sums are taken in fp64."""
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(safe_open(folder / WEIGHTS_FILE, framework="pt")) for folder in checkpoints]
+        return {name: _mean([file.get_tensor(name) for file in files]) for name in names}
+
+
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    """Returns the mean of tensors of one shape."""
+    total = torch.zeros_like(values[0], dtype=torch.float64)
+    for value in values:
+        total += value
+    return (total / len(values)).to(values[0].dtype)
+
+
+def moving_average(checkpoint: Path) -> dict[str, Tensor]:
+    """Returns the moving average in a checkpoint, by the names of the weights that are trained."""
+    prefix = f"{ds.AVERAGE}/"
+    with safe_open(checkpoint / MOMENTS_FILE, framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118  # no dict
+        return {name.removeprefix(prefix): file.get_tensor(name) for name in names}

@@ -64,6 +64,7 @@ FIXED_BY_THE_RUN = (
     "weight_decay",
     "adam_beta2",
     "max_gradient_norm",
+    "ema",
     "freeze_feature_encoder",
     "lora_rank",
     "freeze_steps",

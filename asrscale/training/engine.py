@@ -32,6 +32,7 @@ ds_utils.logger.setLevel(logging.WARNING)
 Engine: TypeAlias = Any  # deepspeed.DeepSpeedEngine; DeepSpeed ships no types
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # as AdamW and DeepSpeed name them
+AVERAGE = "weight_average"  # stands beside the moments where a run keeps a moving average of its weights
 _SCALER = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")  # of DeepSpeed's DynamicLossScaler
 
 
@@ -101,6 +102,28 @@ def take_step(engine: Engine, learning_rate: float, *, head_only: bool = False) 
     return norm
 
 
+def start_average(engine: Engine) -> None:
+    """Begins a moving average of the trained weights, which it equals at first.
+
+    It is kept in fp32 as AdamW's moments are, whose states must exist: a rank has its own part of it, and what finds,
+    gathers and sets the moments at any ZeRO stage does the same for it.
+    """
+    for weights, state in engine.basic_optimizer.state.items():
+        state[AVERAGE] = weights.detach().clone()
+
+
+def update_average(engine: Engine, decay: float) -> None:
+    """Moves the average towards the weights: decay · average + (1 - decay) · weights, in place."""
+    for weights, state in engine.basic_optimizer.state.items():
+        state[AVERAGE].lerp_(weights.detach(), 1 - decay)
+
+
+def _kept_states(engine: Engine) -> tuple[str, ...]:
+    """Returns what is kept of each weight beside itself: both moments, and the average where a run has one."""
+    has_average = any(AVERAGE in state for state in engine.basic_optimizer.state.values())
+    return (*MOMENTS, AVERAGE) if has_average else MOMENTS
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an allocator refused: torch's on a GPU or a CPU, or those of CUDA's libraries."""
     return any(words in str(error) for words in ("out of memory", "ALLOC_FAILED", "can't allocate memory"))
@@ -139,12 +162,13 @@ def gather_weights(engine: Engine, frozen: dict[str, Tensor], world: World) -> d
 def gather_moments(engine: Engine, world: World) -> dict[str, Tensor]:
     """Returns Adam's state, on the CPU of rank 0, and nothing on other ranks. A collective.
 
-    Both moments of every trainable parameter are `exp_avg/NAME` and `exp_avg_sq/NAME`, in fp32; `adam_steps` counts
-    Adam's steps; and a dynamic loss scale is as in `scaler_state`.
+    Both moments of every trainable parameter are `exp_avg/NAME` and `exp_avg_sq/NAME`, in fp32, and so is its moving
+    average, `weight_average/NAME`, if there is one; `adam_steps` counts Adam's steps; and a dynamic loss scale is as in
+    `scaler_state`.
     """
     _link_moments(engine)
     gathered: dict[str, Tensor] = {}
-    for moment in MOMENTS:
+    for moment in _kept_states(engine):
         gathered |= _gather(engine, moment, world)
     if not world.is_main:
         return {}
@@ -169,8 +193,8 @@ def _full_value(engine: Engine, parameter: nn.Parameter, moment: str | None) -> 
     if not _is_partitioned(engine):
         states = engine.optimizer.state.get(parameter, {})
         full = parameter.data if moment is None else states.get(moment)
-        if full is None:  # a parameter that never had a gradient has no moments yet
-            full = torch.zeros_like(parameter)
+        if full is None:  # a parameter that never had a gradient has no moments yet, and is its own average
+            full = parameter.data if moment == AVERAGE else torch.zeros_like(parameter)
     elif moment is None:
         full = ds_utils.safe_get_full_fp32_param(parameter)
     else:
@@ -197,12 +221,13 @@ def restore_scaler(optimizer: Any, states: dict[str, Tensor]) -> None:
 def restore_state(engine: Engine, weights: dict[str, Tensor], moments: dict[str, Tensor], world: World) -> None:
     """Sets fp32 weights and moments as gathered, at any stage and number of ranks.
 
-    Before, the model got the same weights, then `initialize`, then a step at learning rate 0 that made the moments.
+    Before, the model got the same weights, then `initialize`, then a step at learning rate 0 that made the moments, and
+    `start_average` if there is an average.
     """
     _link_moments(engine)
     for name, parameter in trainable_parameters(engine.module):
         _set_full(engine, parameter, weights[name].to(world.device), None, world)
-        for moment in MOMENTS:
+        for moment in _kept_states(engine):
             _set_full(engine, parameter, moments[f"{moment}/{name}"].to(world.device), moment, world)
     set_adam_steps(engine, int(moments["adam_steps"]))
     restore_scaler(engine.optimizer, moments)

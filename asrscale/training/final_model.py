@@ -1,6 +1,9 @@
 """The model of a run: built from settings, exported from the best checkpoint, evaluated, published."""
 
 import math
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -8,7 +11,6 @@ import torch
 from asrscale.common import distributed
 from asrscale.common.atomic_files import write_jsonl, write_text
 from asrscale.common.checkpoint_files import at_revision
-from asrscale.common.distributed import print_on_main
 from asrscale.data.catalog import Catalog
 from asrscale.model.building import build_recognizer
 from asrscale.model.export import (
@@ -26,16 +28,19 @@ from asrscale.model.model_card import model_card
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer
 from asrscale.results.evaluation import Evaluation, evaluate
-from asrscale.results.metrics import METRIC_NAMES, both_metrics
+from asrscale.results.metrics import METRIC_NAMES, Metric, both_metrics
 from asrscale.results.predictions import predictions, print_damaged, table
 from asrscale.training import checkpoint
+from asrscale.training.candidates import Candidate, averages_are_those_of, find_candidates, load_candidate
+from asrscale.training.checkpoint import RunState
 from asrscale.training.config import TrainConfig, to_dict
 from asrscale.training.disk_errors import disk_errors_explained
 from asrscale.training.metrics_plot import plot_metrics
 from asrscale.training.other_formats import write_other_formats
 from asrscale.training.run_context import RunContext
-from asrscale.training.validation import reports_evaluating
+from asrscale.training.validation import reports_evaluating, score_of
 
+COMPARED_FOLDER = "compared"  # of a run: a model that is evaluated beside the best, and gone at the end
 EXPORT_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -63,19 +68,20 @@ def new_recognizer(config: TrainConfig, catalog: Catalog) -> Recognizer:
     return recognizer
 
 
-def is_complete(context: RunContext, best_step: int | None) -> bool:
+def is_complete(context: RunContext, state: RunState) -> bool:
     """Whether RUN/model is finished, in the precision of --export_dtype, and the best of the run. A collective.
 
     Args:
         context: Of the run.
-        best_step: The step of the best evaluation, by the newest checkpoint.
+        state: Of the newest checkpoint.
     """
-    is_done = context.world.is_main and _is_best_exported(context, best_step)
+    is_done = context.world.is_main and _is_best_exported(context, state)
     is_done_on_main: bool = distributed.gather_objects(is_done, context.world)[0]
     return is_done_on_main
 
 
-def _is_best_exported(context: RunContext, best_step: int | None) -> bool:
+def _is_best_exported(context: RunContext, state: RunState) -> bool:
+    """Whether what was compared for RUN/model is what would be compared now."""
     model_folder = context.folder / "model"
     if not has_card(model_folder):
         return False
@@ -85,12 +91,20 @@ def _is_best_exported(context: RunContext, best_step: int | None) -> bool:
     if exported is None or exported.dtype != dtype_name(EXPORT_DTYPES[context.config.evaluation.export_dtype]):
         return False
 
-    if exported.step == best_step:
-        kept_sha256 = checkpoint.weights_sha256(checkpoint.checkpoint_at(context.folder, best_step))
-        return kept_sha256 in (None, exported.checkpoint_sha256)
+    # Older versions recorded the best only.
+    compared = exported.compared or {"best": {str(exported.step): exported.checkpoint_sha256}}
+    [(step, best_sha256)] = compared["best"].items()
+    return _is_best(context, state, int(step), best_sha256) and averages_are_those_of(context, state, compared)
+
+
+def _is_best(context: RunContext, state: RunState, step: int, sha256: str) -> bool:
+    """Whether the weights of `step` are what would be taken for the best now."""
+    if step == state.best_step:
+        kept_sha256 = checkpoint.weights_sha256(checkpoint.checkpoint_at(context.folder, step))
+        return kept_sha256 in (None, sha256)
     # The best one was damaged when the model was exported: then it is what would be exported now.
-    stand_in, _ = checkpoint.whole_checkpoint(context.folder, best_step)
-    return stand_in is not None and exported.checkpoint_sha256 == checkpoint.weights_sha256(stand_in)
+    stand_in, _ = checkpoint.whole_checkpoint(context.folder, state.best_step)
+    return stand_in is not None and sha256 == checkpoint.weights_sha256(stand_in)
 
 
 def withdraw_model(context: RunContext) -> None:
@@ -98,24 +112,69 @@ def withdraw_model(context: RunContext) -> None:
     withdraw_card(context.folder / "model")
 
 
-def export_and_evaluate(context: RunContext, best_step: int | None) -> Evaluation:
-    """Writes RUN/model from the checkpoint of `best_step` and evaluates that folder on all validation data.
+@dataclass(frozen=True)
+class FinalModel:
+    """What was exported, and how good it is.
 
+    Attributes:
+        exported: The weights in RUN/model.
+        results: Of all weights that were compared, each on all validation data.
+    """
+
+    exported: Candidate
+    results: Mapping[Candidate, Evaluation]
+
+    @property
+    def result(self) -> Evaluation:
+        """Of the exported model."""
+        return self.results[self.exported]
+
+
+def export_and_evaluate(context: RunContext, state: RunState) -> FinalModel:
+    """Writes RUN/model from the best of all weights that may be exported, each evaluated on all validation data.
+
+    What is evaluated is the model as a folder has it. Without averages only the checkpoint of the best evaluation is.
     A collective.
 
     Raises:
         CliError: The disk does not take it.
         Stopped: A rank was asked to stop.
     """
+    candidates = find_candidates(context, state)
+    best, *others = candidates
+    results = {best: _export_and_evaluate(context, best, candidates, context.folder / "model")}
+    exported = best
+    for candidate in others:
+        folder = context.folder / COMPARED_FOLDER
+        results[candidate] = _export_and_evaluate(context, candidate, candidates, folder)
+        metric = context.metric
+        if score_of(results[candidate], metric) < score_of(results[exported], metric):
+            exported = candidate
+            _replace_model(context, folder)
+    if context.world.is_main:
+        shutil.rmtree(context.folder / COMPARED_FOLDER, ignore_errors=True)
+
+    final = FinalModel(exported, results)
+    path = context.folder / "eval" / "valid.jsonl"
+    with disk_errors_explained(context.folder, context.world, str(path)):
+        if context.world.is_main:
+            print_damaged(context.valid, final.result)
+            write_jsonl(path, predictions(context.valid, final.result.hypotheses()))
+    return final
+
+
+def _export_and_evaluate(
+    context: RunContext, candidate: Candidate, candidates: Iterable[Candidate], folder: Path
+) -> Evaluation:
+    """Writes a model folder of one of the `candidates`, and evaluates that folder on all validation data."""
     world = context.world
-    model_folder = context.folder / "model"
-    with disk_errors_explained(context.folder, world, str(model_folder)):
+    with disk_errors_explained(context.folder, world, str(folder)):
         if world.is_main:
-            _export(context, best_step, model_folder)
+            _export(context, candidate, candidates, folder)
 
     language = context.recognizer.languages.code if context.recognizer.languages else ""
-    exported = load_recognizer(str(model_folder), language)
-    result = evaluate(
+    exported = load_recognizer(str(folder), language)
+    return evaluate(
         exported.model.to(world.device),
         exported,
         context.valid,
@@ -126,36 +185,38 @@ def export_and_evaluate(context: RunContext, best_step: int | None) -> Evaluatio
         cache=context.cache,
         should_stop=reports_evaluating(context.watch),
     )
-    path = context.folder / "eval" / "valid.jsonl"
-    with disk_errors_explained(context.folder, world, str(path)):
-        if world.is_main:
-            print_damaged(context.valid, result)
-            write_jsonl(path, predictions(context.valid, result.hypotheses()))
-    return result
 
 
-def _export(context: RunContext, best_step: int | None, model_folder: Path) -> None:
-    """Writes RUN/model from the checkpoint of `best_step`. For the main rank."""
-    best, refusals = checkpoint.whole_checkpoint(context.folder, best_step)
-    assert best is not None, "the newest one was just written"
-    if refusals:
-        print_on_main(context.world, "\n".join([*refusals, f"exporting {best} instead"]))
+def _export(context: RunContext, candidate: Candidate, candidates: Iterable[Candidate], folder: Path) -> None:
+    """Writes a model folder of one of the `candidates`. For the main rank."""
     recognizer = new_recognizer(context.config, context.plan.catalog)
-    checkpoint.load_weights(recognizer, best)
+    load_candidate(recognizer, candidate, context)
     dtype = EXPORT_DTYPES[context.config.evaluation.export_dtype]
-    export_model(recognizer, model_folder, dtype, adapter_only=context.config.evaluation.export_adapter)
+    export_model(recognizer, folder, dtype, adapter_only=context.config.evaluation.export_adapter)
     write_provenance(
-        model_folder,
-        step=checkpoint.step_of(best),
-        checkpoint_sha256=checkpoint.weights_sha256(best) or "",
+        folder,
+        step=candidate.step,
+        checkpoint_sha256=candidate.sources[str(candidate.step)],
         dtype=dtype,
+        weights=candidate.kind,
+        compared={one.kind: one.sources for one in candidates},
     )
 
 
-def write_results(context: RunContext, result: Evaluation) -> None:
+def _replace_model(context: RunContext, folder: Path) -> None:
+    """Makes a model folder RUN/model, instead of the one that is there. A collective."""
+    model_folder = context.folder / "model"
+    with disk_errors_explained(context.folder, context.world, str(model_folder)):
+        if context.world.is_main:
+            shutil.rmtree(model_folder)
+            folder.rename(model_folder)
+
+
+def write_results(context: RunContext, final: FinalModel) -> None:
     """Draws the curves, writes the model's card, and prints the results. For the main rank."""
     folder = context.folder
     catalog = context.plan.catalog
+    result = final.result
     curves = plot_metrics(folder, context.metric)
     card = model_card(
         to_dict(context.config),
@@ -164,11 +225,42 @@ def write_results(context: RunContext, result: Evaluation) -> None:
         train_utterances=int(catalog.utterances.sum()),
         valid_utterances=result.errors.utterances,
         rates={METRIC_NAMES[name]: result.errors.rate(name) for name in both_metrics(context.metric)},
+        weights=str(final.exported),
     )
     write_text(folder / "model" / "README.md", card)  # last: it marks the run as complete
+    if len(final.results) > 1:
+        print(f"{_comparison(final, context.metric)}\n")
     print(table({",".join(context.config.data.valid): (context.valid, result)}, context.metric))
     print(f"memory: {context.memory_summary()}")
     print(f"model: {folder / 'model'}   curves: {curves}   settings: {folder / 'config.json'}")
+
+
+def _comparison(final: FinalModel, metric: Metric) -> str:
+    """Returns the rates of all weights that were compared as text, a line each."""
+    width = max(len(str(candidate)) for candidate in final.results)
+    first, second = both_metrics(metric)
+    lines = [f"{'weights':{width}}     {first.upper()}     {second.upper()}    loss"]
+    for candidate, result in final.results.items():
+        loss = "" if result.loss is None else f"{result.loss:.4f}"
+        mark = "  exported" if candidate == final.exported else ""
+        errors = result.errors
+        lines.append(f"{candidate!s:{width}}  {errors.rate(first):>6.2%}  {errors.rate(second):>6.2%}  {loss:>6}{mark}")
+    return "\n".join(lines)
+
+
+def final_metrics(final: FinalModel, metric: Metric) -> dict[str, float | None]:
+    """Returns what is logged at the end: rates and loss of the exported model, and of all that it was compared with."""
+    values = _metrics_of(final.result, "final", metric)
+    if len(final.results) > 1:
+        for candidate, result in final.results.items():
+            values |= _metrics_of(result, f"final/{candidate.kind}", metric)
+    return values
+
+
+def _metrics_of(result: Evaluation, prefix: str, metric: Metric) -> dict[str, float | None]:
+    """Returns rates and loss of an evaluation under the names that they are logged by."""
+    rates: dict[str, float | None] = {f"{prefix}/{name}": result.errors.rate(name) for name in both_metrics(metric)}
+    return rates | {f"{prefix}/loss": result.loss}
 
 
 def end_together(context: RunContext, *, push: bool) -> None:

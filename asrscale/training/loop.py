@@ -82,7 +82,7 @@ def _frozen_weights(context: RunContext) -> dict[str, Tensor]:
 
 
 def _start_engine(context: RunContext, resumed: Path | None) -> Engine:
-    """Wraps the model in DeepSpeed, with the moments of the checkpoint `resumed` if there is one."""
+    """Wraps the model in DeepSpeed, with the moments and the average of the checkpoint `resumed` if there is one."""
     engine = ds.initialize(
         context.recognizer.model.to(context.world.device),
         context.ds_config,
@@ -90,6 +90,8 @@ def _start_engine(context: RunContext, resumed: Path | None) -> Engine:
         adam_beta2=context.config.optimisation.adam_beta2,
     )
     rehearse(engine, context)
+    if context.config.optimisation.ema:
+        ds.start_average(engine)
     if resumed is not None:
         restore_engine(engine, resumed, context.world)
     return engine

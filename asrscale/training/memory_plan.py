@@ -51,6 +51,7 @@ def workload_of(config: TrainConfig) -> Workload:
         language=config.model.language or "",
         train_adapter=config.model.train_adapter,
         freeze_feature_encoder=config.model.freeze_feature_encoder,
+        keeps_average=config.optimisation.ema > 0,
     )
 
 

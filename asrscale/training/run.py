@@ -21,8 +21,7 @@ from asrscale.model.onnx_export import check_packages
 from asrscale.model.recognizer import Recognizer, describe
 from asrscale.model.regularisation import Regulariser, attach_regulariser
 from asrscale.results.deciding_metric import choose_metric, describe_choice
-from asrscale.results.evaluation import Evaluation, choose_subset
-from asrscale.results.metrics import both_metrics
+from asrscale.results.evaluation import choose_subset
 from asrscale.training import engine as ds
 from asrscale.training.checkpoint import RunState
 from asrscale.training.config import PLACES_OF_DATA, TrainConfig, replace_settings, to_dict, with_regularisation
@@ -30,8 +29,10 @@ from asrscale.training.data_checks import check_data
 from asrscale.training.disk_errors import disk_errors_explained
 from asrscale.training.ds_config import read_ds_config, resolve_ds_config, resolve_precision
 from asrscale.training.final_model import (
+    FinalModel,
     end_together,
     export_and_evaluate,
+    final_metrics,
     is_complete,
     new_recognizer,
     withdraw_model,
@@ -218,7 +219,7 @@ def _check_end(settings: EvaluationSettings) -> None:
 
 def _train_in_folder(context: RunContext, state: RunState, resumed: Path | None) -> int:
     """Trains from `state`, exports and evaluates, unless all is done already; returns the exit code."""
-    is_done = context.is_over(state) and is_complete(context, state.best_step)
+    is_done = context.is_over(state) and is_complete(context, state)
     with disk_errors_explained(context.folder, context.world, PREEMPTED_FILE):
         if context.world.is_main:
             unmark_preempted(context.folder)
@@ -235,19 +236,19 @@ def _train_in_folder(context: RunContext, state: RunState, resumed: Path | None)
     with disk_errors_explained(context.folder, context.world, "the model's card"):
         if context.world.is_main:
             withdraw_model(context)
-    result = _fit_and_evaluate(context, state, resumed)
-    if result is None:
+    final = _fit_and_evaluate(context, state, resumed)
+    if final is None:
         end_together(context, push=False)
         return EXIT_STOPPED
     with disk_errors_explained(context.folder, context.world, "the results"):
         if context.world.is_main:
-            write_results(context, result)
+            write_results(context, final)
     context.watch.holds_unfinished_run = False
     end_together(context, push=True)
     return EXIT_COMPLETE
 
 
-def _fit_and_evaluate(context: RunContext, state: RunState, resumed: Path | None) -> Evaluation | None:
+def _fit_and_evaluate(context: RunContext, state: RunState, resumed: Path | None) -> FinalModel | None:
     """Trains from `state`, exports the best model and evaluates it, all of it tracked; None after a request to stop."""
     is_main = context.world.is_main
     with ExitStack() as stack:
@@ -258,15 +259,14 @@ def _fit_and_evaluate(context: RunContext, state: RunState, resumed: Path | None
             if not context.is_over(state):
                 state = fit(context, state, resumed, tracker)
             context.watch.beat("saving")
-            result = export_and_evaluate(context, state.best_step)
+            final = export_and_evaluate(context, state)
         except Stopped:
             with disk_errors_explained(context.folder, context.world, PREEMPTED_FILE):
                 if is_main:
                     mark_preempted(context.folder)
             return None
-        rates = {f"final/{name}": result.errors.rate(name) for name in both_metrics(context.metric)}
-        tracker.log(state.step, rates | {"final/loss": result.loss})
-        return result
+        tracker.log(state.step, final_metrics(final, context.metric))
+        return final
 
 
 @contextmanager

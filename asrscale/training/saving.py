@@ -6,6 +6,7 @@ from torch import Tensor
 
 from asrscale.common.errors import CliError
 from asrscale.common.progress import Progress
+from asrscale.training.candidates import wanted_steps
 from asrscale.training.checkpoint import RunState, save_checkpoint
 from asrscale.training.disk_errors import disk_cure
 from asrscale.training.engine import Engine
@@ -58,6 +59,7 @@ class Saver:
             state,
             context.folder,
             keep=context.config.evaluation.save_total_limit,
+            keep_weights=wanted_steps(context, state),
             world=context.world,
         )
         if problem is None:

@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step: nothing to save, nothing to resume."""
+"""The learning rate, and the decay of an average, as functions of the step: nothing to save, nothing to resume."""
 
 import math
 from typing import Literal
@@ -31,6 +31,15 @@ def learning_rate_at(step: int, *, schedule: Schedule, peak: float, warmup_steps
         return peak * (COSINE_FINAL_FRACTION + (1 - COSINE_FINAL_FRACTION) * cosine)
     fallen = _fallen_fraction(step, TRI_STAGE_HOLD_FRACTION, warmup_steps, total_steps)
     return peak * float(TRI_STAGE_FINAL_FRACTION**fallen)
+
+
+def average_decay_at(step: int, decay: float) -> float:
+    """Returns how much of a moving average of the weights step `step` (0-based) keeps; the rest is of its weights.
+
+    It is `decay`, but less at first: (1 + step) / (10 + step), as in TensorFlow's ExponentialMovingAverage. The average
+    then covers about the last tenth of the steps, and soon forgets the weights that the run starts from.
+    """
+    return min(decay, (1 + step) / (10 + step))
 
 
 def _fallen_fraction(step: int, hold_fraction: float, warmup_steps: int, total_steps: int) -> float:

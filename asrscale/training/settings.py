@@ -81,12 +81,13 @@ class OptimisationSettings:
     adam_beta2: float = setting(0.999, help="AdamW's; from scratch 0.98")
     max_gradient_norm: float = setting(1.0, help="gradients are clipped to this norm")
     freeze_steps: int = setting(0, help="train the head only for so many steps at first")
+    ema: float = setting(0.0, help="decay of a moving average of the weights, such as 0.999; 0: none is kept")
     max_skipped_steps: int = setting(10, help="stop after so many steps in a row without a finite gradient")
 
     def __post_init__(self) -> None:
         _check_above_0(self, "learning_rate", "max_gradient_norm", "max_skipped_steps")
         _check_at_least_0(self, "warmup_steps", "weight_decay", "freeze_steps")
-        _check_fractions(self, "adam_beta2")
+        _check_fractions(self, "adam_beta2", "ema")
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,9 @@ class EvaluationSettings:
     patience: int = setting(3, help="stop after so many evaluations without a better --metric; 0: never")
     save_steps: int = setting(500, help="steps between checkpoints")
     save_total_limit: int = setting(2, help="checkpoints to keep beside the best")
+    average: int = setting(
+        0, help="average the weights of the last N checkpoints of --save_steps, and keep these weights for it; 0: none"
+    )
     export_dtype: Literal["fp32", "bf16"] = setting("fp32", help="numbers of the exported model; bf16 halves its size")
     export_adapter: bool = setting(
         False, help="with --train_adapter, export the adapter and the head only, with a reference to --model"
@@ -164,7 +168,7 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         _check_above_0(self, "eval_steps", "eval_utterances", "save_steps", "save_total_limit")
-        _check_at_least_0(self, "patience")
+        _check_at_least_0(self, "patience", "average")
 
 
 @dataclass(frozen=True)

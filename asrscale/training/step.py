@@ -19,6 +19,7 @@ from asrscale.training import engine as ds
 from asrscale.training.engine import Engine
 from asrscale.training.meter import Meter
 from asrscale.training.run_context import RunContext
+from asrscale.training.schedule import average_decay_at
 
 REHEARSAL = -1  # the number of the step before the first
 
@@ -42,6 +43,7 @@ def train_step(engine: Engine, context: RunContext, step: Step, good: int, meter
     is_head_only = step.number < context.config.optimisation.freeze_steps
     norm = ds.take_step(engine, learning_rate, head_only=is_head_only)
     if math.isfinite(norm):
+        _update_average(engine, context, step.number)
         return loss, norm
 
     # A pass that failed has made the gradient of all ranks not finite; so may a bad loss.
@@ -53,6 +55,13 @@ def train_step(engine: Engine, context: RunContext, step: Step, good: int, meter
     rank = failed_samples_of_ranks.index(smallest)
     context.cap.lower(smallest, step=step.number + 1, rank=rank, report=context.world.is_main)
     return train_step(engine, context, step, good, meter)
+
+
+def _update_average(engine: Engine, context: RunContext, number: int) -> None:
+    """Adds the weights that step `number` has led to to their moving average, if the run keeps one."""
+    decay = context.config.optimisation.ema
+    if decay and number != REHEARSAL:
+        ds.update_average(engine, average_decay_at(number, decay))
 
 
 def _run_passes(engine: Engine, context: RunContext, step: Step, good: int, meter: Meter) -> tuple[Tensor, int]:

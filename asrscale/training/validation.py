@@ -7,8 +7,8 @@ from functools import partial
 from itertools import islice
 
 from asrscale.common.progress import Progress
-from asrscale.results.evaluation import evaluate
-from asrscale.results.metrics import both_metrics
+from asrscale.results.evaluation import Evaluation, evaluate
+from asrscale.results.metrics import Metric, both_metrics
 from asrscale.results.predictions import predictions, print_damaged
 from asrscale.training.checkpoint import RunState
 from asrscale.training.engine import Engine
@@ -48,14 +48,22 @@ def validate(engine: Engine, context: RunContext, state: RunState, tracker: Trac
     rows = predictions(context.valid_subset, result.hypotheses())
     tracker.log_predictions(state.step, list(islice(rows, SAMPLE_PREDICTIONS)))
 
-    # While a young model still outputs nothing and its WER stays at 100 %, CER and loss show that it learns.
-    score = (*rates.values(), math.inf if result.loss is None else result.loss)
+    score = score_of(result, context.metric)
     is_best = state.best is None or score < state.best
     shown = ", ".join(f"{name.upper()} {rate:.2%}" for name, rate in rates.items())
     bar.write(f"step {state.step:,}: {shown}{', the best so far' if is_best else ''}")
     if is_best:
         return replace(state, evaluated_step=state.step, best=score, best_step=state.step, stale_evaluations=0)
     return replace(state, evaluated_step=state.step, stale_evaluations=state.stale_evaluations + 1)
+
+
+def score_of(result: Evaluation, metric: Metric) -> tuple[float, ...]:
+    """Returns what decides which model is the best, that of the lowest: the deciding error rate, the other, the loss.
+
+    While a young model still outputs nothing and its WER stays at 100 %, CER and loss show that it learns.
+    """
+    rates = [result.errors.rate(name) for name in both_metrics(metric)]
+    return (*rates, math.inf if result.loss is None else result.loss)
 
 
 def reports_evaluating(watch: Watch) -> Callable[[], bool]:

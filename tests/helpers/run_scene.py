@@ -20,6 +20,7 @@ from helpers.run_attempts import Attempt, Fault, attempt
 from helpers.sharding import shard
 
 STEPS = 6
+EMA = 0.2  # from the third step on
 Score = tuple[float, float, float]
 
 # All that a step computes, but for the settings that a sequence may change.
@@ -50,6 +51,7 @@ class Scene:
     losses: dict[int, float]  # of the undisturbed run, by step
     scores: dict[int, Score]
     weights: dict[int, dict[str, Tensor]]
+    averages: dict[int, dict[str, Tensor]]  # the moving average with EMA, by step
     visits: dict[int, list[str]]  # the keys of each step
 
     @property
@@ -77,8 +79,8 @@ def make_scene(root: Path) -> Scene:
         shutil.copytree(root / "plain" / "shards" / other, corrected / "shards" / other)
 
     run_folder = root / "undisturbed"
-    scene = Scene(root, {}, {}, {}, {})
-    every = {"eval_steps": 1, "save_steps": 1, "save_total_limit": 99, "patience": 0}
+    scene = Scene(root, {}, {}, {}, {}, {})
+    every = {"eval_steps": 1, "save_steps": 1, "save_total_limit": 99, "patience": 0, "ema": EMA}
     done = start(scene, run_folder, scene.data("plain"), every, Fault())
     assert done.code == 0, done.output
     for row in rows_of(run_folder / "metrics.jsonl"):
@@ -93,7 +95,15 @@ def make_scene(root: Path) -> Scene:
         checkpoint, refusals = whole_checkpoint(run_folder, step)
         assert checkpoint is not None and not refusals
         scene.weights[step] = load_file(checkpoint / "model.safetensors")
+        scene.averages[step] = moving_average_in(checkpoint)
     return scene
+
+
+def moving_average_in(checkpoint: Path) -> dict[str, Tensor]:
+    """The moving average of a checkpoint, by the names of the weights."""
+    states = load_file(checkpoint / "optimizer.safetensors")
+    prefix = "weight_average/"
+    return {name.removeprefix(prefix): value for name, value in states.items() if name.startswith(prefix)}
 
 
 def _build(folder: Path) -> None:

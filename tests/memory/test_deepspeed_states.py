@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -103,3 +104,20 @@ def test_what_is_resident_has_names() -> None:
         "optimizer": 12 * T / w,
         "buckets": 2 * b,
     }
+
+
+@pytest.mark.parametrize(
+    ("zero", "kept"), [({"stage": 0}, T), ({"stage": 1}, T / w), ({"stage": 2}, T / w), ({"stage": 3}, T / w)]
+)
+def test_a_moving_average_is_kept_in_fp32_where_the_moments_are(zero: dict[str, Any], kept: float) -> None:
+    model = model_of(torch.float32)
+    without = deepspeed_states(zero, model, w)
+    states = deepspeed_states(zero, model, w, keeps_average=True)
+    assert states == replace(without, average=4 * kept)
+    assert states.resident == without.resident | {"moving average": 4 * kept}
+
+
+def test_a_moving_average_of_an_optimizer_on_the_host_takes_nothing_of_the_gpu() -> None:
+    zero = {"stage": 2} | OFFLOAD
+    model = model_of(torch.bfloat16)
+    assert deepspeed_states(zero, model, w, keeps_average=True) == deepspeed_states(zero, model, w)

@@ -28,3 +28,14 @@ def test_in_fp32_the_host_adds_up_whole_gradients() -> None:
     offloaded = {"stage": 2, "offload_optimizer": {"device": "cpu"}}
     sizes_bytes = host_bytes(offloaded, model, world_size=2, share_seconds=320)
     assert sizes_bytes["optimizer on the host"] == 20 * parameters / 2 + 4 * parameters
+
+
+def test_a_moving_average_is_written_with_checkpoints_and_goes_where_the_optimizer_is() -> None:
+    model = build_meta_recognizer("tiny", dtype=torch.bfloat16).model
+    parameters = sum(p.numel() for p in model.parameters())
+    offloaded = {"stage": 2, "offload_optimizer": {"device": "cpu"}}
+    without, kept = (
+        host_bytes(offloaded, model, world_size=2, share_seconds=320, keeps_average=keeps) for keeps in (False, True)
+    )
+    more = {name: kept[name] - without[name] for name in kept if kept[name] != without[name]}
+    assert more == {"a checkpoint as it is written": 4 * parameters, "optimizer on the host": 4 * parameters / 2}

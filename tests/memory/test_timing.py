@@ -51,17 +51,20 @@ def test_an_operation_is_bound_by_arithmetic_memory_or_its_launch() -> None:
     assert seconds == pytest.approx([2e12 / (0.7 * 312e12), 2e9 / (0.8 * 1555e9), LAUNCH_SECONDS, 0.0])
 
 
-def waiting(stage: int, gpu_count: int, passes: int = 4, *, offload: bool = False) -> float:
+def waiting(
+    stage: int, gpu_count: int, passes: int = 4, *, offload: bool = False, keeps_average: bool = False
+) -> float:
     """Seconds that a step of `tiny` waits."""
     zero = {"stage": stage} | ({"offload_optimizer": {"device": "cpu"}} if offload else {})
     recognizer = build_meta_recognizer("tiny", dtype=torch.bfloat16)
-    return transfer_seconds(recognizer, zero, A100, gpu_count=gpu_count, passes=passes)
+    return transfer_seconds(recognizer, zero, A100, gpu_count=gpu_count, passes=passes, keeps_average=keeps_average)
 
 
 def test_a_gpu_alone_waits_for_its_optimizer_only() -> None:
     assert len({waiting(stage, 1) for stage in range(4)}) == 1
     parameters = sum(p.numel() for p in build_meta_recognizer("tiny", dtype=torch.bfloat16).model.parameters())
     assert waiting(2, 1) == pytest.approx(7 * 4 * parameters / (0.8 * 1555e9))
+    assert waiting(2, 1, keeps_average=True) == pytest.approx(10 * 4 * parameters / (0.8 * 1555e9))
     assert waiting(2, 1, offload=True) == pytest.approx((2 + 4 + 7 * 4) * parameters / 12e9)
 
 

@@ -93,10 +93,14 @@ def test_a_folder_says_which_weights_it_holds_as_long_as_it_holds_them(trained: 
     assert read_provenance(folder) is None
     export_model(deepcopy(trained), folder, torch.bfloat16)
     assert read_provenance(folder) is None
-    write_provenance(folder, step=24, checkpoint_sha256="abc", dtype=torch.bfloat16)
+    compared = {"best": {"8": "def"}, "average": {"16": "ghi", "24": "abc"}}
+    write_provenance(
+        folder, step=24, checkpoint_sha256="abc", dtype=torch.bfloat16, weights="average", compared=compared
+    )
     found = read_provenance(folder)
     assert found is not None
     assert (found.step, found.checkpoint_sha256) == (24, "abc")
+    assert (found.weights, found.compared) == ("average", compared)
     assert found.dtype == json.loads((folder / "config.json").read_text())["dtype"] == "bfloat16"
 
     weights = folder / "model.safetensors"

@@ -19,10 +19,12 @@ def test_the_card_has_data_settings_and_error_rates(model: str, push_to_hub: str
         train_utterances=6789,
         valid_utterances=1234,
         rates={"word error rate": 0.25, "character error rate": 0.1},
+        weights="average of 2, of steps 5, 10",
     )
     card = model_card(settings, text_rules=rules, **numbers)
     assert "25.00%" in card and "10.00%" in card and "1,234" in card and "6,789 utterances, 12.35 h" in card
     assert "| best model chosen by | word error rate |" in card
+    assert "| weights | average of 2, of steps 5, 10 |" in card
     assert "`a/train`, `b/train`" in card
     assert json.loads(card.split("```json\n")[1].split("```")[0]) == settings
     front = card.split("---\n")[1]

@@ -2,13 +2,14 @@ import errno
 import os
 import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import Disk
-from safetensors.torch import load_file
+from helpers.weights import mean_of
+from safetensors.torch import load_file, save_file
 
 from asrscale.common import distributed
 from asrscale.common.errors import CliError
@@ -37,9 +38,18 @@ def engine_and_recognizer(tmp_path_factory: pytest.TempPathFactory) -> tuple[ds.
         yield engine, recognizer
 
 
-def save(engine: ds.Engine, recognizer: Recognizer, run: Path, keep: int = 2, **state: object) -> str | None:
+def save(
+    engine: ds.Engine,
+    recognizer: Recognizer,
+    run: Path,
+    keep: int = 2,
+    keep_weights: Collection[int] = (),
+    **state: object,
+) -> str | None:
     frozen = {name: p.detach() for name, p in recognizer.model.named_parameters() if not p.requires_grad}
-    return checkpoint.save_checkpoint(engine, frozen, RunState(**state), run, keep=keep, world=WORLD)
+    return checkpoint.save_checkpoint(
+        engine, frozen, RunState(**state), run, keep=keep, keep_weights=keep_weights, world=WORLD
+    )
 
 
 def newest(run: Path) -> Path | None:
@@ -75,6 +85,39 @@ def test_old_checkpoints_go_but_never_the_best_or_the_newest(
     assert newest(tmp_path).name == names[-1]
 
 
+def test_of_older_checkpoints_only_the_weights_are_kept_that_are_wanted(
+    engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoints"
+    for step in range(1, 8):
+        wanted = [old for old in (2, 4, 6) if old <= step]
+        save(
+            *engine_and_recognizer, tmp_path, keep=1, keep_weights=wanted, step=step, best_step=min(step, 3), best=(1,)
+        )
+    names = [
+        "step-00000002.weights",
+        "step-00000003",
+        "step-00000004.weights",
+        "step-00000006.weights",
+        "step-00000007",
+    ]
+    assert sorted(path.name for path in folder.glob("step-*")) == names
+    assert not (folder / names[0] / "optimizer.safetensors").exists()
+    assert checkpoint.whole_weights(tmp_path, [2, 3, 4, 5, 7]) == ([folder / names[n] for n in (0, 1, 2, 4)], [])
+    assert checkpoint.whole_checkpoint(tmp_path, 2)[0] == folder / names[4]  # nothing goes on from weights alone
+    weights = load_file(folder / names[0] / "model.safetensors")
+    assert weights.keys() == engine_and_recognizer[1].model.state_dict().keys()
+
+    flip(folder / names[0] / "model.safetensors")
+    (folder / names[2] / "manifest.json").unlink()
+    found, refused = checkpoint.whole_weights(tmp_path, [2, 4, 6])
+    assert found == [folder / names[3]] and len(refused) == 2
+    assert refused[0] == f"the weights in {folder / names[0]} are not whole: model.safetensors"
+    # A run that went back to an earlier step: weights of later ones are of another past.
+    save(*engine_and_recognizer, tmp_path, keep=1, keep_weights=[4, 2], step=4)
+    assert sorted(path.name for path in folder.glob("step-*")) == ["step-00000002.weights", "step-00000004"]
+
+
 def test_a_save_that_was_cut_short_is_not_seen(
     engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
 ) -> None:
@@ -96,7 +139,8 @@ def test_a_step_is_saved_again_without_a_moment_in_which_no_checkpoint_is_found(
 ) -> None:
     """A kill may come before and after every change to the folder, also of the save that follows a kill."""
     folder = tmp_path / "run" / "checkpoints"
-    save(*engine_and_recognizer, tmp_path / "run", keep=1, step=3)
+    for step in (1, 2, 3):
+        save(*engine_and_recognizer, tmp_path / "run", keep=2, keep_weights=[1], step=step)
     moments: list[Path] = []
 
     def as_if_killed_here() -> None:
@@ -115,15 +159,18 @@ def test_a_step_is_saved_again_without_a_moment_in_which_no_checkpoint_is_found(
     with monkeypatch.context() as patched:
         for owner, name in ((Path, "rename"), (Path, "mkdir"), (shutil, "rmtree")):
             patched.setattr(owner, name, watched(getattr(owner, name)))
-        save(*engine_and_recognizer, tmp_path / "run", keep=1, step=3, best=(0.5,), best_step=best_step)
-    assert len(moments) >= 6
+        given = dict(step=3, best=(0.5,), best_step=best_step)
+        save(*engine_and_recognizer, tmp_path / "run", keep=1, keep_weights=[1, 2], **given)
+    assert len(moments) >= 8
     for run in moments:
         found = newest(run)
         assert found is not None and checkpoint.whole_checkpoint(run, 3)[0] == found
         assert checkpoint.read_state(found).step == 3
+        assert len(checkpoint.whole_weights(run, [1, 2, 3])[0]) == 3
     for run in moments:
-        save(*engine_and_recognizer, run, keep=1, step=4, best=(0.5,), best_step=best_step)
-        left = ["step-00000003", "step-00000004"] if best_step else ["step-00000004"]
+        save(*engine_and_recognizer, run, keep=1, keep_weights=[2], step=4, best=(0.5,), best_step=best_step)
+        assert not list((run / "checkpoints").glob("*.weights/optimizer.safetensors"))
+        left = ["step-00000002.weights", *(["step-00000003"] if best_step else []), "step-00000004"]
         assert sorted(path.name for path in (run / "checkpoints").glob("step-*")) == left
 
 
@@ -281,3 +328,18 @@ def test_the_weights_of_a_checkpoint_reach_the_export(
     weights, expected = load_file(tmp_path / "model" / "model.safetensors"), trained.model.state_dict()
     assert weights.keys() == expected.keys()
     assert all(value.equal(expected[name]) for name, value in weights.items())
+
+
+def test_the_mean_of_weights_is_numpys(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(1)
+    folders = [tmp_path / str(number) for number in range(5)]
+    values = []
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        tensors = {name: torch.randn(7, 3, generator=generator) * 10**number for name in ("a", "b", "frozen")}
+        save_file(tensors, folder / "model.safetensors")
+        values.append(tensors)
+    found = checkpoint.average_weights(folders, ["a", "b"])
+    assert found.keys() == {"a", "b"}
+    for name, expected in mean_of(values).items():
+        assert name == "frozen" or (found[name].dtype == torch.float32 and found[name].equal(expected))

@@ -47,6 +47,8 @@ def test_what_is_given_wins_over_defaults() -> None:
         (dict(units_per_step=-1), "--units_per_step -1"),
         (dict(mask_time_prob=1.0), "--mask_time_prob 1: give a value from 0 to below 1"),
         (dict(warmup_steps=-3), "--warmup_steps -3: give a value of 0 or more"),
+        (dict(ema=1.0), "--ema 1: give a value from 0 to below 1"),
+        (dict(average=-1), "--average -1: give a value of 0 or more"),
     ],
 )
 def test_bad_values_are_named(given: dict[str, object], message: str) -> None:
@@ -103,6 +105,17 @@ def test_a_run_keeps_the_error_rate_that_chooses_its_best_model(tmp_path: Path) 
         assert check_resumable(by_words, tmp_path, CONTENT) == []
         with pytest.raises(CliError, match="was started with --metric wer, not cer: go on with the old value"):
             check_resumable(by_characters, tmp_path, CONTENT)
+
+
+def test_a_run_keeps_its_moving_average_and_older_runs_have_none(tmp_path: Path) -> None:
+    settings = to_dict(train_config(**DATA, metric="wer"))
+    older = {name: value for name, value in settings.items() if name not in ("ema", "average")}
+    write_json(tmp_path / "config.json", older | {"content": CONTENT})
+    assert check_resumable(train_config(**DATA, metric="wer"), tmp_path, CONTENT) == []
+    changes = check_resumable(train_config(**DATA, metric="wer", average=3), tmp_path, CONTENT)
+    assert changes == ["--average is 3 from here on, and was 0"]
+    with pytest.raises(CliError, match=r"was started with --ema 0\.0, not 0\.999"):
+        check_resumable(train_config(**DATA, metric="wer", ema=0.999), tmp_path, CONTENT)
 
 
 def test_a_run_goes_on_where_its_data_are_now(tmp_path: Path) -> None:

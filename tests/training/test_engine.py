@@ -47,6 +47,19 @@ def test_the_loss_scale_of_fp16_goes_on_where_it_was(world: World) -> None:
     assert fp32.loss_scaler.cur_scale == 1 and ds.scaler_state(fp32) == {}
 
 
+@pytest.mark.parametrize(
+    ("ranks", "ways"),
+    [(2, ""), pytest.param(1, "all", marks=pytest.mark.slow), pytest.param(3, "all", marks=pytest.mark.slow)],
+)
+def test_a_moving_average_is_its_recurrence_and_goes_from_stage_to_stage(
+    ranks: int, ways: str, run_command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    script = ["tests/ranks/moving_average.py", ways]
+    done = run_command("torchrun", "--nproc-per-node", ranks, "--master-port", free_port(), *script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("the average is its recurrence") == (13 if ways else 4)
+
+
 @pytest.mark.parametrize("stage", [2, 3])
 def test_an_engine_that_offloads_to_the_cpu_is_gathered_and_restored(stage: int, world: World, tmp_path: Path) -> None:
     offload = {"device": "cpu"}

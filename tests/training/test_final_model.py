@@ -1,13 +1,17 @@
 """The end of a run: when the model counts as complete."""
 
+import re
 import resource
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.run_attempts import Fault, Harm
-from helpers.run_scene import Scene, listing, start
+from helpers.run_scene import EMA, Scene, listing, moving_average_in, rows_of, start
 from helpers.training import metric
+from helpers.weights import mean_of
+from safetensors.torch import load_file
 
 from asrscale.common.errors import CliError
 from asrscale.model.export import has_card, read_provenance
@@ -136,6 +140,138 @@ def test_a_model_of_an_earlier_end_is_never_taken_for_the_last(
     assert exported_step(folder) == read_state(newest_checkpoint(folder)).best_step
     again = start(scene, folder, scene.data("plain"), TO_THE_END, Fault())
     assert again.code == 0 and "is complete" in again.output, again.output
+
+
+# The best of all steps is saved, too, and not averaged unless it is one of --save_steps.
+AVERAGED = {"eval_steps": 1, "save_steps": 2, "save_total_limit": 1, "patience": 0, "average": 3, "ema": EMA}
+
+
+@pytest.fixture(scope="module")
+def averaged(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """An undisturbed run whose best is compared with averages, and its file operations."""
+    folder = tmp_path_factory.mktemp("averaged") / "run"
+    done = start(scene, folder, scene.data("plain"), AVERAGED, Fault())
+    assert done.code == 0 and re.search(r"  exported\n", done.output), done.output
+    return folder, done.operations
+
+
+def test_averages_are_evaluated_beside_the_best_and_the_best_of_all_is_exported(
+    averaged: tuple[Path, list[str]], scene: Scene
+) -> None:
+    folder, _ = averaged
+    provenance = read_provenance(folder / "model")
+    assert provenance is not None
+    best = min(scene.scores, key=lambda step: scene.scores[step])
+    assert [list(steps) for steps in provenance.compared.values()] == [[str(best)], ["2", "4", "6"], ["6"]]
+    expected = {
+        "best": scene.weights[best],
+        "average": mean_of([scene.weights[step] for step in (2, 4, 6)]),
+        "ema": scene.weights[6] | scene.averages[6],
+    }
+    [row] = [row for row in rows_of(folder / "metrics.jsonl") if "final/wer" in row]
+    scores = {kind: tuple(row[f"final/{kind}/{name}"] for name in ("wer", "cer", "loss")) for kind in expected}
+    assert len(set(scores.values())) == 3
+    assert provenance.weights == min(scores, key=lambda kind: scores[kind])
+    assert tuple(row[f"final/{name}"] for name in ("wer", "cer", "loss")) == scores[provenance.weights]
+    weights = load_file(folder / "model" / "model.safetensors")
+    assert all(weights[name].equal(value) for name, value in expected[provenance.weights].items())
+    word = {"best": "best, of", "average": "average of 3,", "ema": "moving average 0.2,"}[provenance.weights]
+    assert f"| weights | {word}" in (folder / "model" / "README.md").read_text()
+    assert not (folder / "compared").exists()
+
+
+# Rates at which the steps overshoot: the weights of a step are far worse than averages.
+@pytest.mark.parametrize(("learning_rate", "kind"), [(0.8, "ema"), (1.5, "average")])
+def test_an_average_that_is_better_than_the_best_is_exported(
+    learning_rate: float, kind: str, scene: Scene, tmp_path: Path
+) -> None:
+    settings = {"learning_rate": learning_rate, "eval_steps": 6, "save_steps": 1, "save_total_limit": 9, "patience": 0}
+    settings |= {"average": 3, "ema": 0.7}
+    done = start(scene, tmp_path, scene.data("plain"), settings, Fault())
+    assert done.code == 0, done.output
+    provenance = read_provenance(tmp_path / "model")
+    assert provenance is not None and provenance.weights == kind
+    [row] = [row for row in rows_of(tmp_path / "metrics.jsonl") if "final/wer" in row]
+    assert row["final/loss"] == row[f"final/{kind}/loss"] < row["final/best/loss"]
+
+    folders = [tmp_path / "checkpoints" / f"step-{step:08d}" for step in (4, 5, 6)]
+    saved = [load_file(folder / "model.safetensors") for folder in folders]
+    expected = mean_of(saved) if kind == "average" else saved[-1] | moving_average_in(folders[-1])
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    assert all(weights[name].equal(value) for name, value in expected.items())
+    again = start(scene, tmp_path, scene.data("plain"), settings, Fault())
+    assert again.code == 0 and "is complete" in again.output
+
+
+@pytest.mark.parametrize(
+    ("harm", "where"),
+    [
+        ("kill", "step-00000004.partial/manifest"),
+        ("kill", "step-00000002.weights"),
+        ("kill", "compared"),
+        ("stop", "step-00000002.partial/manifest"),
+        ("full disk", "step-00000004.partial/manifest"),
+    ],
+)
+def test_averages_of_a_run_that_was_disturbed_are_those_of_one_that_was_not(
+    harm: Harm, where: str, averaged: tuple[Path, list[str]], scene: Scene, tmp_path: Path
+) -> None:
+    """A request to stop saves another checkpoint, and a kill none: neither changes what is averaged."""
+    undisturbed, operations = averaged
+    number = next(n for n, name in enumerate(operations, start=1) if where in name)
+    folder = tmp_path / "run"
+    cut = start(scene, folder, scene.data("plain"), AVERAGED, Fault(harm, number))
+    assert (cut.code == 0) == (harm == "full disk"), cut.output
+    done = start(scene, folder, scene.data("plain"), AVERAGED, Fault())
+    assert done.code == 0 and not list(folder.glob("*.partial")) and not (folder / "compared").exists()
+    if harm == "full disk":
+        assert "averaging 2 of 3 checkpoints" in cut.output  # step 4 could not be saved
+        return
+    for name in ("model.safetensors", "provenance.json"):
+        assert (folder / "model" / name).read_bytes() == (undisturbed / "model" / name).read_bytes()
+
+
+def test_another_average_is_exported_from_what_is_kept(
+    averaged: tuple[Path, list[str]], scene: Scene, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(averaged[0], tmp_path / "run"))
+    for average, steps in ((3, ["2", "4", "6"]), (2, ["4", "6"]), (9, ["2", "4", "6"]), (0, [])):
+        changed = start(scene, folder, scene.data("plain"), AVERAGED | {"average": average}, Fault())
+        assert changed.code == 0 and ("is complete" in changed.output) == (average == 3), changed.output
+        provenance = read_provenance(folder / "model")
+        assert provenance is not None and list(provenance.compared.get("average", {})) == steps
+        again = start(scene, folder, scene.data("plain"), AVERAGED | {"average": average}, Fault())
+        assert again.code == 0 and "is complete" in again.output
+    refused = start(scene, folder, scene.data("plain"), AVERAGED | {"ema": 0.0}, Fault())
+    assert refused.code == 2 and f"was started with --ema {EMA}, not 0.0" in refused.output
+
+
+def test_matrices_of_lora_are_averaged_before_they_are_added_to_the_weights(scene: Scene, tmp_path: Path) -> None:
+    settings = AVERAGED | {"lora_rank": 2, "save_steps": 1, "save_total_limit": 9}  # all are kept
+    done = start(scene, tmp_path, scene.data("plain"), settings, Fault())
+    assert done.code == 0, done.output
+    provenance = read_provenance(tmp_path / "model")
+    assert provenance is not None
+    last = tmp_path / "checkpoints" / "step-00000006"
+    saved = {step: load_file(last.with_name(f"step-{step:08d}") / "model.safetensors") for step in range(1, 7)}
+    moving = moving_average_in(last)
+    trained = {name for name in saved[1] if "lora_" in name or name.startswith("lm_head.")}
+    assert moving.keys() == trained
+    assert all(one[name].equal(saved[1][name]) for one in saved.values() for name in one.keys() - trained)
+    [best] = provenance.compared["best"]
+    expected = {
+        "best": saved[int(best)],
+        "average": mean_of([saved[step] for step in (4, 5, 6)]),
+        "ema": saved[6] | moving,
+    }[provenance.weights]
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    assert weights["lm_head.weight"].equal(expected["lm_head.weight"])
+    name = "wav2vec2.encoder.layers.0.attention.q_proj"
+    [a] = [value for key, value in expected.items() if f"{name}.lora_A" in key]
+    [b] = [value for key, value in expected.items() if f"{name}.lora_B" in key]
+    added = weights[f"{name}.weight"] - saved[1][f"{name}.base_layer.weight"]
+    assert torch.allclose(added, b @ a, atol=1e-6)
+    assert bool(added.any())
 
 
 def test_weights_that_were_replaced_are_exported_again(scene: Scene, tmp_path: Path) -> None:

@@ -114,6 +114,8 @@ def test_the_workload_of_a_run_has_its_settings() -> None:
     assert (workload.attention, workload.step_seconds, workload.dtype) == ("eager", 60, torch.bfloat16)
     whole = workload_of(train_config(train=(), valid=(), model="tiny", precision="fp32"))
     assert whole.dtype == torch.float32
+    assert not whole.keeps_average
+    assert workload_of(train_config(train=(), valid=(), model="tiny", ema=0.99)).keeps_average
 
 
 def test_zero_sections_are_resolved_for_a_gpu() -> None:

@@ -16,15 +16,17 @@ from typing import Any
 import pytest
 import torch
 from helpers.run_attempts import Attempt, Fault
-from helpers.run_scene import STEPS, Scene, listing, rows_of, score_of, start
+from helpers.run_scene import EMA, STEPS, Scene, listing, moving_average_in, rows_of, score_of, start
+from helpers.weights import mean_of
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from safetensors.torch import load_file
+from torch import Tensor
 
 from asrscale.common.errors import EXIT_COMPLETE, EXIT_FAULT, EXIT_STOPPED, EXIT_USAGE
 from asrscale.model.export import Provenance, has_card, read_provenance
-from asrscale.training.checkpoint import RunState, read_state, step_of, whole_checkpoint
+from asrscale.training.checkpoint import RunState, read_state, step_of, whole_checkpoint, whole_weights
 
 KILLED = -9
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -39,9 +41,12 @@ changes = st.one_of(
     st.tuples(st.just("save_steps"), st.sampled_from([1, 2, 5])),
     st.tuples(st.just("save_total_limit"), st.sampled_from([1, 2])),
     st.tuples(st.just("export_dtype"), st.sampled_from(["fp32", "bf16"])),
+    st.tuples(st.just("average"), st.sampled_from([0, 2, 3])),
 )
 # Settings that it may not.
-refused_changes = st.sampled_from([{"seed": 7}, {"learning_rate": 0.01}, {"units_per_step": 2}, {"max_steps": 9}])
+refused_changes = st.sampled_from(
+    [{"seed": 7}, {"learning_rate": 0.01}, {"units_per_step": 2}, {"max_steps": 9}, {"ema": 0.7}]
+)
 
 
 class Sequence(RuleBasedStateMachine):
@@ -70,6 +75,11 @@ class Sequence(RuleBasedStateMachine):
         again = self._start(Fault())
         assert again.code == EXIT_COMPLETE and "is complete" in again.output, again.output
         shutil.rmtree(self.scratch)
+
+    @initialize(ema=st.sampled_from([0.0, EMA]))
+    def begun(self, ema: float) -> None:
+        """With a moving average or without."""
+        self.changing["ema"] = ema
 
     @rule(operation=operations)
     def killed(self, operation: int) -> None:
@@ -224,16 +234,18 @@ class Sequence(RuleBasedStateMachine):
             self._check_complete()
 
     def _check_checkpoints(self) -> None:
-        """The weights of each whole checkpoint are those of its step."""
+        """The weights and the average of each whole checkpoint are those of its step; so is what is left of others."""
         for step in self._steps_kept():
             checkpoint, refusals = whole_checkpoint(self.folder, step)
             if refusals or checkpoint is None:
                 assert self.damaged
                 continue
-            weights = load_file(checkpoint / "model.safetensors")
-            wanted = self.scene.weights[step]
-            assert weights.keys() == wanted.keys()
-            assert all(weights[name].equal(wanted[name]) for name in wanted), step
+            _assert_equal(load_file(checkpoint / "model.safetensors"), self.scene.weights[step])
+            _assert_equal(moving_average_in(checkpoint), self.scene.averages[step] if self.changing["ema"] else {})
+        for path in (self.folder / "checkpoints").glob("*.weights"):
+            [left], refusals = whole_weights(self.folder, [step_of(path)])
+            assert not refusals or self.damaged
+            _assert_equal(load_file(left / "model.safetensors"), self.scene.weights[step_of(path)])
 
     def _check_records(self) -> None:
         """The metrics and visits of a step are those of the undisturbed run, once."""
@@ -254,19 +266,32 @@ class Sequence(RuleBasedStateMachine):
         exported = read_provenance(self.folder / "model")
         assert exported is not None
         if not self.damaged:
-            assert exported.step == state.best_step
+            assert list(exported.compared["best"]) == [str(state.best_step)]
         weights = load_file(self.folder / "model" / "model.safetensors")
-        wanted = self.scene.weights[exported.step]
         dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[exported.dtype]
-        assert weights.keys() == wanted.keys()
-        assert all(weights[name].equal(wanted[name].to(dtype)) for name in wanted)
+        wanted = self._wanted_weights(exported)
+        _assert_equal(weights, {name: value.to(dtype) for name, value in wanted.items()})
         return exported
+
+    def _wanted_weights(self, exported: Provenance) -> dict[str, Tensor]:
+        """The weights that a model folder says it has, from those of the undisturbed run."""
+        if exported.weights == "ema":
+            return self.scene.weights[exported.step] | self.scene.averages[exported.step]
+        steps = [int(step) for step in exported.compared[exported.weights]]
+        assert max(steps) == exported.step
+        return mean_of([self.scene.weights[step] for step in steps])
 
     def _check_complete(self) -> None:
         """What says complete is the best of all evaluations, and has all records."""
         state = self._state()
         exported = self._check_model()
         assert DTYPES[self.changing.get("export_dtype", "fp32")] == getattr(torch, exported.dtype)
+        self.reached[f"exported: {exported.weights} of {', '.join(exported.compared)}"] += 1
+        average, ema = self.changing.get("average", 0), self.changing["ema"]
+        assert exported.compared.keys() == {"best"} | ({"average"} if average else set()) | ({"ema"} if ema else set())
+        averaged = [int(step) for step in exported.compared.get("average", {})]
+        assert len(averaged) <= average
+        assert all(step == state.step or step % self.changing["save_steps"] == 0 for step in averaged)
         patience = self.changing["patience"]
         assert state.step == STEPS or 0 < patience <= state.stale_evaluations
         assert len(rows_of(self.folder / "eval" / "valid.jsonl")) > 0
@@ -275,7 +300,11 @@ class Sequence(RuleBasedStateMachine):
         rows = rows_of(self.folder / "metrics.jsonl")
         assert [row["step"] for row in rows if "train/loss" in row] == list(range(1, state.step + 1))
         scores = {row["step"]: score_of(row) for row in rows if "valid/wer" in row}
-        assert min(scores, key=lambda step: (scores[step], step)) == exported.step
+        assert exported.compared["best"].keys() == {str(min(scores, key=lambda step: (scores[step], step)))}
+        final = [row for row in rows if "final/wer" in row][-1]
+        if len(exported.compared) > 1:
+            of_kinds = {kind: final_score(final, f"final/{kind}") for kind in exported.compared}
+            assert final_score(final, "final") == of_kinds[exported.weights] == min(of_kinds.values())
         visits = rows_of(self.folder / "ledger" / "rank-00000.jsonl")
         assert [row["step"] for row in visits] == list(range(1, state.step + 1))
 
@@ -291,6 +320,16 @@ class Sequence(RuleBasedStateMachine):
         newest, _ = whole_checkpoint(self.folder)
         assert newest is not None
         return read_state(newest)
+
+
+def final_score(row: dict[str, Any], prefix: str) -> tuple[float, float, float]:
+    """What decides which weights are exported."""
+    return row[f"{prefix}/wer"], row[f"{prefix}/cer"], row[f"{prefix}/loss"] or float("inf")
+
+
+def _assert_equal(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    assert all(found[name].equal(wanted[name]) for name in wanted)
 
 
 def _whole_rows(path: Path, may_be_torn: bool) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from asrscale.training.schedule import learning_rate_at
+from asrscale.training.schedule import average_decay_at, learning_rate_at
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "tri_stage"])
@@ -33,3 +33,9 @@ def test_tri_stage_holds_to_half_of_the_run_and_ends_at_5_percent() -> None:
 
     assert rate(100) == rate(500) == 1.0 and rate(750) == pytest.approx(0.05**0.5) and rate(600) < 1
     assert rate(999) == pytest.approx(0.05, rel=0.01)
+
+
+def test_an_average_keeps_little_at_first_and_then_what_was_asked_for() -> None:
+    decays = [average_decay_at(step, 0.999) for step in range(20_000)]
+    assert decays[0] == 0.1 and decays[90] == 0.91 and decays[-1] == 0.999
+    assert all(before <= after for before, after in pairwise(decays))
