@@ -53,7 +53,7 @@ def _no_vocabulary(checkpoint: Checkpoint) -> str:
 
 def check_finite(model: CtcModel, name: str) -> None:
     """Raises CliError where a weight of the model that is called `name` holds NaN or infinity; names the first."""
-    for weight_name, weight in model.named_parameters():
+    for weight_name, weight in model.state_dict().items():  # the statistics of batch norms, too
         if not torch.isfinite(weight).all():
             raise CliError(
                 f"--model {name}: its weight {weight_name} holds NaN or infinity: choose another checkpoint, such as "

@@ -11,6 +11,7 @@ from helpers.models import KINDS, ONE_OF_EACH, noise, stock_model
 from torch import nn
 from transformers import CONFIG_MAPPING, AutoModelForCTC
 
+from asrscale.common.errors import CliError
 from asrscale.data.batches import Batch
 from asrscale.model.attention import implementations
 from asrscale.model.building import build_meta_recognizer, build_recognizer
@@ -220,3 +221,27 @@ def test_the_table_of_the_guide_names_every_family_with_the_attention_it_has() -
     for option in ("sdpa", "flash_attention_2"):
         [row] = [cells for name, *cells in rows if f"`--attention {option}`" in name]
         assert row == ["yes" if option in has else "no" for has in expected.values()]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_in_16_bits_logits_are_those_of_fp32_but_for_rounding_and_gradients_are_finite(
+    kind: str, dtype: torch.dtype, checkpoints: Path
+) -> None:
+    recognizer, regulariser = training(checkpoints / kind)
+    exact = logits(recognizer, regulariser, 7, 11)
+    recognizer.model.to(dtype)
+    rounded = logits(recognizer, regulariser, 7, 11)
+    for utterance, expected in exact.items():
+        largest = expected.abs().max().item()
+        torch.testing.assert_close(rounded[utterance].float(), expected, atol=0.03 * largest, rtol=0)
+    assert gradient(recognizer, regulariser, (7, 11)).isfinite().all()
+
+
+def test_a_statistic_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    model = stock_model("conformer relative")
+    name = "wav2vec2_conformer.encoder.layers.1.conv_module.batch_norm.running_var"
+    model.get_buffer(name)[3] = float("nan")
+    model.base_model.save_pretrained(tmp_path)
+    with pytest.raises(CliError, match=f"its weight {name} holds NaN or infinity"):
+        build_recognizer(str(tmp_path), "abc")
