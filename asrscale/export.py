@@ -10,13 +10,15 @@ from pathlib import Path
 from torch import nn
 
 from asrscale.common import cli
+from asrscale.common.checkpoint_files import at_revision
 from asrscale.common.distributed import World, joined_ranks
 from asrscale.common.errors import CliError
 from asrscale.data.index import Index, read_index
+from asrscale.model.model_folders import find_model
 from asrscale.model.onnx_export import OnnxFiles, check_packages, describe_files, export_onnx
 from asrscale.model.onnx_forward import OnnxForward
 from asrscale.model.pretrained import load_recognizer
-from asrscale.model.recognizer import Recognizer
+from asrscale.model.recognizer import Recognizer, print_notes
 from asrscale.results.deciding_metric import choose_metric
 from asrscale.results.evaluation import Evaluation, evaluate
 from asrscale.results.predictions import print_damaged, table
@@ -29,7 +31,9 @@ class ExportOptions:
     What was written is compared with the model's own output before it is kept.
     """
 
-    model: str = cli.setting(help="model folder or Hugging Face id")
+    model: str = cli.setting(help="model folder, run folder or Hugging Face id")
+    revision: str | None = cli.setting(None, help="branch, tag or commit of a Hugging Face id; none: its main branch")
+    language: str | None = cli.setting(None, help="which language of a model of many, such as MMS, as tr or tur")
     out: str | None = cli.setting(None, help="folder to write; default: onnx in the model folder")
     int8: bool = cli.setting(False, help="write a model with matrices of 8 bits, too")
     data: str | None = cli.setting(None, help="data set folder: the error rates of all that was written on it")
@@ -47,7 +51,8 @@ def run(options: ExportOptions) -> None:
         raise CliError("--memory_cap_seconds must be above 0")
     index = read_index([options.data]) if options.data else None
     folder = _folder_for(options)
-    recognizer = load_recognizer(options.model)
+    recognizer = load_recognizer(at_revision(options.model, options.revision), options.language or "")
+    print_notes(recognizer)
     recognizer.model.float()
     try:
         written = export_onnx(recognizer, folder, int8=options.int8)
@@ -66,7 +71,7 @@ def _folder_for(options: ExportOptions) -> Path:
     model_folder = Path(options.model)
     if not model_folder.is_dir():
         raise CliError(f"--model {options.model} is on the hub: say by --out where to write")
-    return model_folder / "onnx"
+    return Path(find_model(options.model).settings) / "onnx"
 
 
 def _rates(recognizer: Recognizer, written: OnnxFiles, index: Index, world: World, memory_cap_seconds: float) -> str:

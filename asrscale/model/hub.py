@@ -6,15 +6,27 @@ The token comes from HF_TOKEN or `hf auth login` and stays inside huggingface_hu
 import sys
 from pathlib import Path
 
-from huggingface_hub import HfApi, get_token
+from huggingface_hub import HfApi, get_token, metadata_load
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils._validators import validate_repo_id
 
+from asrscale.common.checkpoint_files import checkpoint_file
 from asrscale.common.errors import CliError
 from asrscale.model.quiet import quiet_huggingface
 from asrscale.model.reasons import short_reason
 
 MAX_REASON_CHARACTERS = 300  # the hub's errors name an address and a request id before the cause
+
+
+def license_of(checkpoint: str) -> str | None:
+    """Returns the license that the card of a checkpoint names; None where it has no card, or that names none."""
+    try:
+        card = checkpoint_file(checkpoint, "README.md", optional=True)
+        metadata = metadata_load(card) if card else None
+    except Exception:  # of the network, the hub, or a card that is no YAML: nobody waits for a license
+        return None
+    named = metadata.get("license") if metadata else None
+    return named if isinstance(named, str) else None
 
 
 def check_login(repo_id: str) -> None:

@@ -1,29 +1,38 @@
-"""The README.md of an exported model folder, as the Hugging Face hub reads it."""
+"""The README.md of an exported model folder, as the Hugging Face hub reads it: metadata, results, how to use it.
+
+It may become public: no path of this machine is in it, only the names of folders.
+"""
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
+from huggingface_hub import EvalResult, ModelCardData
+
+from asrscale.common.checkpoint_files import may_be_hub_id, split_revision
 from asrscale.speech.languages import short_code
 from asrscale.speech.normalisation import TextRules, describe_rules
 
-TEMPLATE = """---
-library_name: transformers
-pipeline_tag: automatic-speech-recognition
-tags:
-- wav2vec2
-- ctc
-- asrscale
-{language_lines}{base_model_line}---
+THIS_FOLDER = "PATH_OF_THIS_FOLDER"  # in the programs of a card that has no place on the hub
+UNKNOWN_LICENSE = "unknown"  # as the hub calls it
 
-# {model} fine-tuned with asrscale
+_METRICS = {"wer": "word error rate", "cer": "character error rate"}
+_NO_NAMES = ("train", "valid", "validation", "dev", "test", "shards")  # of data: what a folder of it is, not which
+
+_TEMPLATE = """---
+{metadata}
+---
+
+# {name}
 
 | | |
 |---|---|
-| started from | `{model}` |
-| trained on | {train_folders}: {train_utterances:,} utterances, {train_hours:.2f} h |
-| validated on | {valid_folders}: {valid_utterances:,} utterances |
+| started from | {start} |
+| trained on | {train}: {train_utterances:,} utterances, {train_hours:.2f} h |
+| validated on | {valid}: {valid_utterances:,} utterances |
 {rate_rows}
 | best model chosen by | {deciding} |
 | weights | {weights} |
@@ -33,13 +42,9 @@ before they were compared with them:
 
 {transcripts}
 
-```python
-import soundfile, transformers
+## Use
 
-audio, sample_rate_hz = soundfile.read("speech.wav", dtype="float32")
-recognise = transformers.pipeline("automatic-speech-recognition", "{exported_model}")
-print(recognise({{"raw": audio, "sampling_rate": sample_rate_hz}})["text"])
-```
+{use}
 
 ## Settings
 
@@ -48,58 +53,196 @@ print(recognise({{"raw": audio, "sampling_rate": sample_rate_hz}})["text"])
 ```
 """
 
+_USE_PIPELINE = """```python
+import soundfile, transformers
 
-def model_card(
-    settings: dict[str, Any],
-    *,
-    text_rules: Sequence[TextRules],
-    train_hours: float,
-    train_utterances: int,
-    valid_utterances: int,
-    rates: Mapping[str, float],
-    weights: str,
-) -> str:
-    """Returns a model card: data, settings, and the error rates of the exported model on all validation data.
+audio, sample_rate_hz = soundfile.read("speech.wav", dtype="float32")
+recognise = transformers.pipeline("automatic-speech-recognition", "{model}")
+print(recognise({{"raw": audio, "sampling_rate": sample_rate_hz}})["text"])
+```
+"""
+
+_USE_BATCH = """Several recordings at once: the pipeline's `batch_size`, and a Trainer's evaluation, would also read
+letters into the padding behind the shorter ones. The last three lines cut each to its own frames:
+
+```python
+import soundfile
+from transformers import AutoModelForCTC, AutoProcessor
+
+processor = AutoProcessor.from_pretrained("{model}")
+model = AutoModelForCTC.from_pretrained("{model}").eval()
+clips = [soundfile.read(file, dtype="float32")[0] for file in ("speech.wav", "more.wav")]  # 16 kHz, mono
+inputs = processor(clips, sampling_rate=16_000, padding=True, return_attention_mask=True, return_tensors="pt")
+logits = model(**inputs.to(model.dtype)).logits
+frames = model._get_feat_extract_output_lengths(inputs.attention_mask.sum(-1)).tolist()
+texts = [processor.decode(one[:count].argmax(-1)) for one, count in zip(logits, frames)]
+print(texts)
+```
+"""
+
+_USE_ALONE = """One recording at a time, `batch_size` 1 as it is by default: the group norm of this model averages over
+the padding of a batch, which changes what it hears. asrscale evaluates it without that.
+"""
+
+_USE_ADAPTER = """This is the adapter, the head and the vocabulary of one language; all other weights are those of
+`{base}`.
+
+```python
+import soundfile, torch
+from safetensors.torch import load_file
+from transformers import AutoProcessor, Wav2Vec2ForCTC
+
+processor = AutoProcessor.from_pretrained("{model}")
+tokens = len(processor.tokenizer)
+model = Wav2Vec2ForCTC.from_pretrained("{base}", vocab_size=tokens, ignore_mismatched_sizes=True).eval()
+model.load_state_dict(load_file("{adapter}"), strict=False)
+audio, sample_rate_hz = soundfile.read("speech.wav", dtype="float32")
+inputs = processor(audio, sampling_rate=sample_rate_hz, return_tensors="pt").to(model.dtype)
+print(processor.decode(model(**inputs).logits[0].argmax(-1)))
+```
+"""
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says of a finished run, besides its settings.
+
+    Attributes:
+        model_type: The family, as transformers calls it.
+        text_rules: How the transcripts of the training data are normalised.
+        train_hours: Audio in the training data.
+        train_utterances: Utterances in the training data.
+        results: Of the exported model on all validation data, as `asrscale.results.breakdown.break_down` returns them.
+        weights: Which weights of the run the model has.
+        reads_batches: Whether stock transformers gives a recording in a batch the text it has alone, once it is cut.
+        license: As the hub calls it.
+        adapter: The name of the file of an adapter that is exported without its base; "" for a whole model.
+    """
+
+    model_type: str
+    text_rules: Sequence[TextRules]
+    train_hours: float
+    train_utterances: int
+    results: Mapping[str, Any]
+    weights: str
+    reads_batches: bool
+    license: str = UNKNOWN_LICENSE
+    adapter: str = ""
+
+
+def model_card(settings: Mapping[str, Any], facts: CardFacts) -> str:
+    """Returns a model card.
 
     Args:
         settings: Of the run, each with its value: `train`, `valid`, `model`, `push_to_hub` and all others.
-        text_rules: How the transcripts of the training data are normalised; each is named once.
-        train_hours: Audio in the training data.
-        train_utterances: Utterances in the training data.
-        valid_utterances: Utterances that the rates are of.
-        rates: The error rates by their names, such as "word error rate"; the first decided which model is the best.
-        weights: Which weights of the run the model has.
+        facts: What else it says.
     """
-    model = settings["model"]
-    return TEMPLATE.format(
-        language_lines=_language_lines(text_rules),
-        transcripts="\n".join(f"- {describe_rules(rules)}" for rules in dict.fromkeys(text_rules)),
-        base_model_line=_base_model_line(model),
-        model=model,
-        weights=weights,
-        train_folders=_list_folders(settings["train"]),
-        train_utterances=train_utterances,
-        train_hours=train_hours,
-        valid_folders=_list_folders(settings["valid"]),
-        valid_utterances=valid_utterances,
-        rate_rows="\n".join(f"| {name} | {rate:.2%} |" for name, rate in rates.items()),
-        deciding=next(iter(rates)),
-        exported_model=settings["push_to_hub"] or "PATH_OF_THIS_FOLDER",
-        settings=json.dumps(settings, indent=2, ensure_ascii=False),
+    start = public_name(settings["model"])
+    name = f"{start} fine-tuned with asrscale"
+    return _TEMPLATE.format(
+        metadata=_metadata(settings, facts, name).to_yaml().strip(),
+        name=name,
+        start=f"`{start}`",
+        train=_list_names(settings["train"]),
+        train_utterances=facts.train_utterances,
+        train_hours=facts.train_hours,
+        valid=_list_names(settings["valid"]),
+        valid_utterances=facts.results["utterances"],
+        rate_rows="\n".join(_rate_row(metric, facts.results) for metric in _in_order(facts.results)),
+        weights=facts.weights,
+        deciding=_METRICS[facts.results["metric"]],
+        transcripts="\n".join(f"- {describe_rules(rules)}" for rules in dict.fromkeys(facts.text_rules)),
+        use=_use(settings, facts),
+        settings=json.dumps(public_settings(settings), indent=2, ensure_ascii=False),
     )
 
 
-def _language_lines(text_rules: Iterable[TextRules]) -> str:
-    """Returns the card's `language` entry, which the hub wants without regions; "" where no language is known."""
-    codes = dict.fromkeys(short_code(rules.language) for rules in text_rules if rules.language)
-    return "".join(["language:\n", *(f"- {code}\n" for code in codes)]) if codes else ""
+def _metadata(settings: Mapping[str, Any], facts: CardFacts, name: str) -> ModelCardData:
+    """Returns what the hub reads: https://huggingface.co/docs/hub/model-cards."""
+    start = settings["model"]
+    is_hub_id = not os.path.exists(start) and may_be_hub_id(start)
+    languages = dict.fromkeys(short_code(rules.language) for rules in facts.text_rules if rules.language)
+    return ModelCardData(
+        language=list(languages) or None,  # which the hub wants without regions
+        license=facts.license,
+        library_name="transformers",
+        pipeline_tag="automatic-speech-recognition",
+        base_model=split_revision(start)[0] if is_hub_id else None,  # the hub refuses a card with another
+        datasets=list(dict.fromkeys(map(_data_name, settings["train"]))),
+        metrics=list(_in_order(facts.results)),
+        tags=[facts.model_type, "ctc", "asrscale"],
+        model_name=name,
+        eval_results=[_eval_result(metric, settings, facts) for metric in _in_order(facts.results)],
+    )
 
 
-def _base_model_line(model: str) -> str:
-    """Returns the card's `base_model` line; "" where the model is no id, since the hub refuses a card with another."""
-    is_hub_id = model.count("/") == 1 and not Path(model).exists()
-    return f"base_model: {model}\n" if is_hub_id else ""
+def _eval_result(metric: str, settings: Mapping[str, Any], facts: CardFacts) -> EvalResult:
+    """Returns an error rate on the validation data, in percent, with its interval and what was compared."""
+    results = facts.results
+    return EvalResult(
+        task_type="automatic-speech-recognition",
+        task_name="Speech recognition",
+        dataset_type=_data_name(settings["valid"][0]),
+        dataset_name=", ".join(map(public_name, settings["valid"])),
+        dataset_split=PurePosixPath(settings["valid"][0]).name,
+        metric_type=metric,
+        metric_name=f"{_METRICS[metric].capitalize()}, %",
+        metric_value=round(100 * results[metric], 2),
+        metric_args={
+            "interval_95_percent": [round(100 * results[f"{metric}_{end}"], 2) for end in ("low", "high")],
+            "utterances": results["utterances"],
+            "normalizer": "; ".join(describe_rules(rules) for rules in dict.fromkeys(facts.text_rules)),
+        },
+    )
 
 
-def _list_folders(folders: Iterable[str]) -> str:
-    return ", ".join(f"`{folder}`" for folder in folders)
+def _in_order(results: Mapping[str, Any]) -> list[str]:
+    """Returns the error rates, the one that decides first."""
+    return sorted(_METRICS, key=lambda metric: metric != results["metric"])
+
+
+def _rate_row(metric: str, results: Mapping[str, Any]) -> str:
+    interval = f"95 % interval {results[f'{metric}_low']:.2%} to {results[f'{metric}_high']:.2%}"
+    return f"| {_METRICS[metric]} | {results[metric]:.2%} ({interval}) |"
+
+
+def _use(settings: Mapping[str, Any], facts: CardFacts) -> str:
+    """Returns programs that run as they are, next to a recording speech.wav."""
+    model = settings["push_to_hub"] or THIS_FOLDER
+    if facts.adapter:
+        start = settings["model"]
+        base = public_name(start) if may_be_hub_id(start) else "PATH_OF_THE_BASE"
+        return _USE_ADAPTER.format(model=model, base=base, adapter=facts.adapter).strip()
+    batches = _USE_BATCH.format(model=model) if facts.reads_batches else _USE_ALONE
+    return f"{_USE_PIPELINE.format(model=model)}\n{batches}".strip()
+
+
+def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a run without what is about this machine only: names instead of paths."""
+    public: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name in ("run", "cache_dir"):
+            continue
+        if name in ("train", "valid"):
+            public[name] = [public_name(folder) for folder in value]
+        else:
+            public[name] = public_name(value) if name in ("model", "vocab", "config") and value else value
+    return public
+
+
+def public_name(place: str) -> str:
+    """Returns what a place may be called in public: an id as it is, of a path or an address its last two parts."""
+    if not os.path.exists(place) and may_be_hub_id(place):
+        return place
+    parts = [part for part in PurePosixPath(place).parts if part not in ("/", "..")]
+    return "/".join(parts[-2:])
+
+
+def _data_name(folder: str) -> str:
+    """Returns the name of a data set, of which a folder is a split."""
+    parts = [part for part in PurePosixPath(folder).parts if part not in ("/", "..", *_NO_NAMES)]
+    return parts[-1] if parts else "speech"
+
+
+def _list_names(folders: Iterable[str]) -> str:
+    return ", ".join(f"`{public_name(folder)}`" for folder in folders)

@@ -4,6 +4,7 @@ A folder is taken as it comes, and what is taken in its place or from beside it 
 """
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,13 @@ def find_model(name: str) -> ModelSource:
     Raises:
         CliError: It is a folder without a model; says what it holds.
     """
+    try:
+        return _find_model(name)
+    except PermissionError as error:
+        raise CliError(f"--model {name} cannot be read, permission denied: {error.filename}") from error
+
+
+def _find_model(name: str) -> ModelSource:
     path = Path(name)
     is_pointer = path.name in _POINTERS and path.is_file()
     if is_pointer:
@@ -116,8 +124,14 @@ def _run_checkpoint(checkpoint: Path, *notes: str) -> ModelSource:
 
 
 def check_has_weights(folder: Path) -> None:
-    """Raises CliError where a folder has no weights itself; names its checkpoints where these have."""
-    if any((folder / file).is_file() for file in WEIGHTS_FILES):
+    """Raises CliError where a folder has no weights that can be read; names its checkpoints where these have."""
+    found = [folder / file for file in WEIGHTS_FILES if (folder / file).is_file()]
+    for path in found or sorted(folder.glob("adapter.*")):
+        if not os.access(
+            path, os.R_OK, effective_ids=True
+        ):  # of which safetensors would say that there is no such file
+            raise CliError(f"--model {folder} cannot be read, permission denied: {path}: ask its owner for chmod a+r")
+    if found:
         return
     checkpoints = sorted(path.name for path in folder.glob("checkpoint-*") if _TRAINER_CHECKPOINT.fullmatch(path.name))
     if checkpoints:

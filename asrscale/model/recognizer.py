@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asrscale.common.atomic_files import use_default_mode
+from asrscale.common.atomic_files import use_default_mode, write_json
 from asrscale.model.families import CtcModel
 from asrscale.model.language_adapters import Languages, write_adapters
 from asrscale.model.model_folders import BASE_MODEL, WEIGHTS_FILE
@@ -54,9 +54,15 @@ class Recognizer:
 
     @quiet_huggingface()
     def save_settings(self, folder: str | os.PathLike[str]) -> None:
-        """Writes what a model folder has beside its weights; makes the folder."""
+        """Writes what a model folder has beside its weights; makes the folder.
+
+        The settings of the feature extractor are in a file of its own, preprocessor_config.json, as transformers 4
+        expects; version 5, which puts them into processor_config.json, reads them there, too.
+        """
         self.model.config.save_pretrained(folder)
         self.processor.save_pretrained(folder)
+        self.processor.feature_extractor.save_pretrained(folder)
+        write_json(Path(folder, "processor_config.json"), {"processor_class": type(self.processor).__name__})
 
     @quiet_huggingface()
     def save(self, folder: str | os.PathLike[str]) -> None:

@@ -54,10 +54,10 @@ def load_weights(name: str, source: ModelSource, config: PreTrainedConfig, **set
     Raises:
         CliError: There are no weights, they cannot be read, or they are of another model.
     """
-    if source.is_run_checkpoint:
-        return _load_run_checkpoint(name, Path(source.weights), config, **settings)
     if Path(source.weights).is_dir():
         check_has_weights(Path(source.weights))
+    if source.is_run_checkpoint:
+        return _load_run_checkpoint(name, Path(source.weights), config, **settings)
     id, revision = split_revision(source.weights)
     try:
         model, info = model_class(config).from_pretrained(

@@ -28,10 +28,11 @@ from asrscale.model.model_card import model_card
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer
 from asrscale.results.evaluation import Evaluation, evaluate
-from asrscale.results.metrics import METRIC_NAMES, Metric, both_metrics
+from asrscale.results.metrics import Metric, both_metrics
 from asrscale.results.predictions import predictions, print_damaged, table
 from asrscale.training import checkpoint
 from asrscale.training.candidates import Candidate, averages_are_those_of, find_candidates, load_candidate
+from asrscale.training.card_facts import card_facts
 from asrscale.training.checkpoint import RunState
 from asrscale.training.config import TrainConfig, to_dict
 from asrscale.training.disk_errors import disk_errors_explained
@@ -172,8 +173,7 @@ def _export_and_evaluate(
         if world.is_main:
             _export(context, candidate, candidates, folder)
 
-    language = context.recognizer.languages.code if context.recognizer.languages else ""
-    exported = load_recognizer(str(folder), language)
+    exported = load_recognizer(str(folder), _language(context))
     return evaluate(
         exported.model.to(world.device),
         exported,
@@ -185,6 +185,12 @@ def _export_and_evaluate(
         cache=context.cache,
         should_stop=reports_evaluating(context.watch),
     )
+
+
+def _language(context: RunContext) -> str:
+    """Returns the code of the language that a model of many is set to; "" where it names none."""
+    languages = context.recognizer.languages
+    return languages.code if languages else ""
 
 
 def _export(context: RunContext, candidate: Candidate, candidates: Iterable[Candidate], folder: Path) -> None:
@@ -215,18 +221,9 @@ def _replace_model(context: RunContext, folder: Path) -> None:
 def write_results(context: RunContext, final: FinalModel) -> None:
     """Draws the curves, writes the model's card, and prints the results. For the main rank."""
     folder = context.folder
-    catalog = context.plan.catalog
     result = final.result
     curves = plot_metrics(folder, context.metric)
-    card = model_card(
-        to_dict(context.config),
-        text_rules=catalog.text_rules,
-        train_hours=catalog.hours,
-        train_utterances=int(catalog.utterances.sum()),
-        valid_utterances=result.errors.utterances,
-        rates={METRIC_NAMES[name]: result.errors.rate(name) for name in both_metrics(context.metric)},
-        weights=str(final.exported),
-    )
+    card = model_card(to_dict(context.config), card_facts(context, result, str(final.exported)))
     write_text(folder / "model" / "README.md", card)  # last: it marks the run as complete
     if len(final.results) > 1:
         print(f"{_comparison(final, context.metric)}\n")
@@ -275,7 +272,7 @@ def end_together(context: RunContext, *, push: bool) -> None:
     context.watch.beat("saving")
     context.watch.hang_seconds = math.inf  # an upload may take hours, and ranks that are done do not answer
     if push and context.world.is_main:
-        write_other_formats(context.folder / "model", context.config.evaluation)
+        write_other_formats(context.folder / "model", context.config.evaluation, _language(context))
     repository = context.config.evaluation.push_to_hub
     if push and repository and context.world.is_main:
         push_model(context.folder / "model", repository)

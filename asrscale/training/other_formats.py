@@ -9,15 +9,16 @@ from asrscale.model.pretrained import load_recognizer
 from asrscale.training.settings import EvaluationSettings
 
 
-def write_other_formats(model_folder: Path, settings: EvaluationSettings) -> None:
+def write_other_formats(model_folder: Path, settings: EvaluationSettings, language: str = "") -> None:
     """Writes a finished model as ONNX where --export says so, unless it is there. For the main rank.
 
-    The model itself is not lost where that fails: a warning says why, and how to repeat it.
+    The model itself is not lost where that fails: a warning says why, and how to repeat it. `language` is that of a
+    model of many.
     """
     folder = model_folder / "onnx"
     if settings.export == "none" or folder.exists():
         return
-    recognizer = load_recognizer(str(model_folder))
+    recognizer = load_recognizer(str(model_folder), language)
     recognizer.model.float()
     int8 = settings.export == "onnx_int8"
     try:

@@ -164,6 +164,9 @@ class EvaluationSettings:
     export: Literal["none", "onnx", "onnx_int8"] = setting(
         "none", help="write the model as ONNX, too, to RUN/model/onnx; onnx_int8: and one with matrices of 8 bits"
     )
+    license: str | None = setting(
+        None, help="license in the card of the exported model, such as cc-by-4.0; none: that in the card of --model"
+    )
     push_to_hub: str | None = setting(None, help="Hugging Face id to upload the model to; made public unless it exists")
 
     def __post_init__(self) -> None:

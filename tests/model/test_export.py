@@ -1,9 +1,16 @@
 import json
+import os
+import stat
+import subprocess
+import sys
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
+from conftest import speak
+from helpers.checkpoints import sound, stock_text, write_mms
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCTC, AutoProcessor
 
@@ -119,3 +126,62 @@ def test_a_finished_folder_can_be_made_unfinished(tmp_path: Path) -> None:
     (tmp_path / "README.md").touch()
     withdraw_card(tmp_path)
     assert not has_card(tmp_path)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_who_may_read_an_export_says_the_umask(umask: int, mode: int, trained: Recognizer, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        export_model(deepcopy(trained), tmp_path / "model", torch.float32)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "model").iterdir()}
+    assert set(modes.values()) == {mode}, modes
+    assert {"model.safetensors", "preprocessor_config.json", "processor_config.json"} <= modes.keys()
+
+
+# What each wants of others, without what asrscale needs newer: torch and numpy are those of this environment.
+VERSIONS = {
+    "4.40.2": ["tokenizers==0.19.1", "huggingface_hub==0.23.5", "safetensors==0.4.5"],
+    "4.49.0": ["tokenizers==0.21.0", "huggingface_hub==0.27.1", "safetensors==0.4.5"],
+    "newest": [],
+}
+READ = """
+import sys, soundfile, torch, transformers
+folder, wav = sys.argv[1:]
+processor = transformers.AutoProcessor.from_pretrained(folder)
+model = transformers.AutoModelForCTC.from_pretrained(folder).eval()
+audio, rate = soundfile.read(wav, dtype="float32")
+inputs = processor(audio, sampling_rate=rate, return_tensors="pt")
+print(transformers.__version__)
+print(processor.decode(model(inputs.input_values).logits[0].argmax(-1)))
+recognise = transformers.pipeline("automatic-speech-recognition", folder)
+print(recognise({"raw": audio, "sampling_rate": rate})["text"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_folder_has_its_text_in_old_and_new_transformers(
+    version: str, tone_recognizer: Recognizer, tmp_path: Path
+) -> None:
+    packages = ["transformers" if version == "newest" else f"transformers=={version}", *VERSIONS[version]]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", tmp_path / "packages", *packages]
+    if subprocess.run(pip, capture_output=True).returncode:
+        pytest.skip("packages cannot be installed here")
+    tone_recognizer.save(tmp_path / "tones")
+    soundfile.write(tmp_path / "tones.wav", speak("bad dog big age", 1), 16_000)
+    write_mms(tmp_path / "mms")
+    build_recognizer(str(tmp_path / "mms"), "", language="tr").save(tmp_path / "turkish")
+    soundfile.write(tmp_path / "turkish.wav", sound(), 16_000)
+    for name, expected in (("tones", "bad dog big age"), ("turkish", stock_text(tmp_path / "turkish", sound()))):
+        done = subprocess.run(
+            [sys.executable, "-c", READ, tmp_path / name, tmp_path / f"{name}.wav"],
+            env=os.environ | {"PYTHONPATH": str(tmp_path / "packages")},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        found, *texts = done.stdout.splitlines()[-3:]
+        assert version in ("newest", found)
+        assert [text.replace("<s>", "⁇").replace("</s>", "⁇").replace("<unk>", "⁇") for text in texts] == [expected] * 2

@@ -1,4 +1,8 @@
 import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -128,3 +132,31 @@ def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(CliError, match=r"is no model folder: it has no config\.json"):
         load_recognizer(str(tmp_path))
+
+
+@contextmanager
+def as_somebody_else() -> Iterator[None]:
+    """For whom permissions count, unlike for root."""
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(was)
+
+
+@pytest.mark.parametrize("locked", ["", "model.safetensors"])
+def test_what_may_not_be_read_is_named_and_does_not_count_as_missing(locked: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as scratch:  # pytest's own is for its user alone
+        folder = Path(scratch) / "model"
+        write_letters(folder)
+        Path(scratch).chmod(0o755)
+        (folder / locked).chmod(0)
+        with (
+            as_somebody_else(),
+            pytest.raises(CliError, match=rf"cannot be read, permission denied: {folder}") as caught,
+        ):
+            load_recognizer(str(folder))
+        assert "\n" not in str(caught.value)
+        folder.chmod(0o755)

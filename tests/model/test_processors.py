@@ -49,7 +49,7 @@ def test_a_head_that_does_not_fit_its_vocabulary_is_refused(tiny: Recognizer, tm
 
 def test_a_model_for_another_sample_rate_is_refused(tiny: Recognizer, tmp_path: Path) -> None:
     tiny.save(tmp_path)
-    config = tmp_path / "processor_config.json"
+    config = tmp_path / "preprocessor_config.json"
     config.write_text(config.read_text().replace("16000", "8000"))
     with pytest.raises(CliError, match="is for audio at 8000 Hz, the shards hold 16000 Hz"):
         load_recognizer(str(tmp_path))
@@ -57,7 +57,7 @@ def test_a_model_for_another_sample_rate_is_refused(tiny: Recognizer, tmp_path: 
 
 def test_a_checkpoint_without_a_feature_extractor_gets_a_new_one(tiny: Recognizer, tmp_path: Path) -> None:
     tiny.save(tmp_path)
-    (tmp_path / "processor_config.json").unlink()
+    (tmp_path / "preprocessor_config.json").unlink()
     extractor = load_recognizer(str(tmp_path)).processor.feature_extractor
     assert extractor.sampling_rate == 16_000 and extractor.do_normalize
 

@@ -63,6 +63,8 @@ def test_a_checkpoint_holds_every_weight_and_both_moments(
     save(engine, recognizer, tmp_path, step=3, best=(0.5, 0.2, 1.0), best_step=3)
     latest = newest(tmp_path)
     assert latest is not None and latest.name == "step-00000003"
+    modes = {path.stat().st_mode for path in latest.iterdir()}
+    assert modes == {(tmp_path / "checkpoints" / "latest").stat().st_mode}  # those of the umask, not 0600
     assert (tmp_path / "checkpoints" / "latest").read_text() == (tmp_path / "checkpoints" / "best").read_text()
     assert checkpoint.read_state(latest) == RunState(step=3, best=(0.5, 0.2, 1.0), best_step=3)
     fresh = build_recognizer("tiny", "abc", seed=2)

@@ -52,7 +52,7 @@ def test_the_model_is_complete_when_all_is_written_and_uploaded_before_the_ranks
     def together() -> None:
         seen.append(("barrier", watch.doing, card.exists()))
 
-    def written(folder: Path, settings: EvaluationSettings) -> None:
+    def written(folder: Path, settings: EvaluationSettings, language: str) -> None:
         seen.append((settings.export, watch.doing, card.exists()))
 
     monkeypatch.setattr("asrscale.training.final_model.write_other_formats", written)

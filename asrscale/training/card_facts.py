@@ -1,0 +1,36 @@
+"""What the card of an exported model says of its run."""
+
+from asrscale.common.checkpoint_files import at_revision
+from asrscale.model.hub import license_of
+from asrscale.model.language_adapters import adapter_name
+from asrscale.model.model_card import UNKNOWN_LICENSE, CardFacts
+from asrscale.model.model_folders import find_model
+from asrscale.results.breakdown import break_down
+from asrscale.results.evaluation import Evaluation
+from asrscale.training.run_context import RunContext
+
+
+def card_facts(context: RunContext, result: Evaluation, weights: str) -> CardFacts:
+    """Returns what the card says.
+
+    Args:
+        context: Of the run.
+        result: Of the exported model on all validation data.
+        weights: Which weights of the run it has.
+    """
+    catalog = context.plan.catalog
+    config = context.recognizer.model.config
+    settings = context.config
+    languages = context.recognizer.languages
+    start = find_model(at_revision(settings.model.model, settings.model.revision)).settings
+    return CardFacts(
+        model_type=config.model_type,
+        text_rules=catalog.text_rules,
+        train_hours=catalog.hours,
+        train_utterances=int(catalog.utterances.sum()),
+        results=break_down(context.valid, result.hypotheses(), context.metric),
+        weights=weights,
+        reads_batches=getattr(config, "feat_extract_norm", "layer") == "layer",
+        license=settings.evaluation.license or license_of(start) or UNKNOWN_LICENSE,
+        adapter=adapter_name(languages.code) if languages and settings.evaluation.export_adapter else "",
+    )
