@@ -26,7 +26,7 @@ demo: .venv/installed  ## speak a corpus, pack it, train on it, measure the word
 	python -m asrscale.evaluate --model runs/demo/model --data $(SHARDS)/test,$(SHARDS)/voices
 
 test: .venv/installed  ## run the tests
-	pytest -q
+	pytest -q -n 2 --dist loadfile
 
 check: .venv/installed  ## lint, format, types, shell scripts, generated documentation
 	ruff check
