@@ -22,6 +22,8 @@ UNPACK_FOLDER = ".unpacked"  # below --out
 
 _READ_BYTES = 1 << 20
 
+_LATEST_SECONDS = 1 << 33  # in the year 2242: what a damaged header says may be more than a file can have
+
 _USTAR_OFFSET = 257  # where a tar's first header says `ustar`
 
 _OPENERS: tuple[Callable[[str], IO[bytes]], ...] = (gzip.open, bz2.open, lzma.open)  # type: ignore[assignment]
@@ -101,10 +103,42 @@ def _extract(path: str, folder: str) -> None:
                 archive.extractall(folder)
             return
         with tarfile.open(path) as tar:
-            tar.extractall(folder, filter="data")
+            _extract_files(tar, folder)
             _check_end(tar)
     except _DAMAGE as error:
         raise CliError(f"{path}: cannot be unpacked ({error}): copy it again") from error
+
+
+def _extract_files(tar: tarfile.TarFile, folder: str) -> None:
+    """Writes the files of a tar below a folder; of a link, the file that it leads to in the same tar.
+
+    tarfile's own safe way came with Python 3.11.4, and Debian 12 has 3.11.2.
+
+    Raises:
+        tarfile.TarError: A member leads out of the folder, or is neither a file nor a folder.
+    """
+    for member in tar:
+        if member.isdir():
+            continue
+        path = os.path.normpath(os.path.join(folder, member.name.lstrip("/")))
+        if not path.startswith(folder + os.sep):
+            raise tarfile.TarError(f"{member.name} leads out of it")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with _open_member(tar, member) as content, open(path, "wb") as file:
+            shutil.copyfileobj(content, file, _READ_BYTES)
+        time_seconds = min(max(member.mtime, 0), _LATEST_SECONDS)
+        os.utime(path, (time_seconds, time_seconds))  # unpacked again, it is the same recording
+
+
+def _open_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    """Opens a member of a tar for reading; raises tarfile.TarError where it is no file and leads to none."""
+    try:
+        content = tar.extractfile(member)
+    except KeyError as error:
+        raise tarfile.TarError(f"{member.name} is a link to {member.linkname}, which is not in it") from error
+    if content is None:
+        raise tarfile.TarError(f"{member.name} is no file")
+    return content
 
 
 def _check_end(tar: tarfile.TarFile) -> None:

@@ -81,6 +81,33 @@ def test_no_member_lies_outside(tmp_path: Path, name: str) -> None:
     assert not Path("/tmp/outside-of-the-folder.txt").exists()
 
 
+def test_links_and_devices(tmp_path: Path) -> None:
+    """A link is the file that it leads to, as long as that is in the same archive; nothing else is made."""
+    path = tmp_path / "a.tar.gz"
+    cases = (
+        ("a.txt", tarfile.SYMTYPE, None),
+        ("corpus/a.txt", tarfile.LNKTYPE, None),
+        ("/etc/passwd", tarfile.SYMTYPE, "link.txt is a link to /etc/passwd, which is not in it"),
+        ("../../../etc/passwd", tarfile.LNKTYPE, "which is not in it"),
+        ("", tarfile.FIFOTYPE, "link.txt is no file"),
+    )
+    for number, (linkname, kind, reason) in enumerate(cases):
+        with tarfile.open(path, "w:gz") as tar:
+            member = tarfile.TarInfo("corpus/a.txt")
+            member.size, member.mtime = 5, 1 << 60
+            tar.addfile(member, io.BytesIO(b"hello"))
+            link = tarfile.TarInfo("corpus/link.txt")
+            link.type, link.linkname = kind, linkname
+            tar.addfile(link)
+        os.utime(path, ns=(0, number))  # another archive
+        if reason is None:
+            link_file = Path(unpack_archive(str(path), str(tmp_path / "in")), "corpus/link.txt")
+            assert link_file.read_text() == "hello" and not link_file.is_symlink()
+        else:
+            with pytest.raises(CliError, match=f"cannot be unpacked .*{reason}"):
+                unpack_archive(str(path), str(tmp_path / "in"))
+
+
 def test_a_damaged_archive_leaves_nothing(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar.gz", "w:gz", tuple(f"{number}.txt" for number in range(99)))
     whole = path.read_bytes()
