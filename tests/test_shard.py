@@ -15,10 +15,8 @@ import numpy as np
 import pytest
 from helpers.sharding import (
     ROOT,
-    SHARED,
     checksums,
     long_corpus,
-    needs_shared_data,
     read_member,
     refusal,
     rejected,
@@ -29,6 +27,7 @@ from helpers.sharding import (
     write_clip,
     write_csv,
 )
+from helpers.sources import SHARED, needs_shared_data
 
 from asrscale.data.index import Index, read_index
 from asrscale.speech import decoding, pcm

@@ -5,7 +5,7 @@ samples, a projection widens them, an encoder of equal layers follows, and a lin
 have an adapter between the last two. Wav2Vec2-BERT has no stem: its frames are log-mel features.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from torch import nn
@@ -33,17 +33,18 @@ class Family:
     channels_first_dropout: str | None = None
 
 
+_OF_CONFORMERS = Family(
+    attention="self_attn",
+    value_projection="linear_v",
+    linear_layers=r"(self_attn\.linear_\w+|ffn[12]\.\w+_dense)",
+    more_dropouts=("conformer_conv_dropout",),
+    channels_first_dropout=r".*\.conv_module\.dropout",
+)
+
 # By `model_type`.
 FAMILIES: dict[str, Family] = {
     "wav2vec2": Family(),
-    "wav2vec2-conformer": Family(
-        attention="self_attn",
-        value_projection="linear_v",
-        linear_layers=r"(self_attn\.linear_\w+|ffn[12]\.\w+_dense)",
-        more_dropouts=("conformer_conv_dropout",),
-        before_convolutions=r"layers\.\d+\.conv_module\.glu",
-        channels_first_dropout=r".*\.conv_module\.dropout",
-    ),
+    "wav2vec2-conformer": replace(_OF_CONFORMERS, before_convolutions=r"layers\.\d+\.conv_module\.glu"),
     "hubert": Family(before_convolutions=r"pos_conv_embed\.batch_norm"),
     "wavlm": Family(),
     "data2vec-audio": Family(before_convolutions=r"pos_conv_embed\.layers\.\d+"),
@@ -51,13 +52,7 @@ FAMILIES: dict[str, Family] = {
     "unispeech-sat": Family(insists_on_sentence_tokens=True),
     "sew": Family(),
     # Its convolutions see no frame after their own, unlike those of the conformer.
-    "wav2vec2-bert": Family(
-        attention="self_attn",
-        value_projection="linear_v",
-        linear_layers=r"(self_attn\.linear_\w+|ffn[12]\.\w+_dense)",
-        more_dropouts=("conformer_conv_dropout",),
-        channels_first_dropout=r".*\.conv_module\.dropout",
-    ),
+    "wav2vec2-bert": _OF_CONFORMERS,
 }
 
 

@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from asrscale.common.errors import CliError
 from asrscale.model.onnx_export import describe_files, export_onnx
 from asrscale.model.pretrained import load_recognizer
+from asrscale.model.reasons import short_reason
 from asrscale.training.settings import EvaluationSettings
 
 
@@ -23,8 +23,10 @@ def write_other_formats(model_folder: Path, settings: EvaluationSettings, langua
     int8 = settings.export == "onnx_int8"
     try:
         written = export_onnx(recognizer, folder, int8=int8)
-    except (CliError, OSError) as error:
-        again = f"python -m asrscale.export --model {model_folder}{' --int8' if int8 else ''}"
-        print(f"warning: {folder} was not written ({error}): repeat it with {again}", file=sys.stderr, flush=True)
+    except Exception as error:  # of the disk, or of whatever an exporter meets in a model
+        flags = f"{f' --language {language}' if language else ''}{' --int8' if int8 else ''}"
+        again = f"python -m asrscale.export --model {model_folder}{flags}"
+        reason = short_reason(error)
+        print(f"warning: {folder} was not written ({reason}): repeat it with {again}", file=sys.stderr, flush=True)
         return
     print(describe_files(written))

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from helpers.sharding import SHARED, needs_shared_data, rejected, shard
+from helpers.sharding import rejected, shard
+from helpers.sources import SHARED, needs_shared_data
 
 from asrscale.common.storage import Range, read_ranges
 from asrscale.data.index import Index, read_index

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 from helpers.sharding import (
-    SHARED,
-    needs_shared_data,
     refusal,
     refusal_in_process,
     shard,
@@ -13,6 +11,7 @@ from helpers.sharding import (
     write_clip,
     write_csv,
 )
+from helpers.sources import SHARED, needs_shared_data
 
 
 def test_a_second_build_does_nothing_and_other_options_are_refused(

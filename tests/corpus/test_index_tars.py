@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from helpers.sharding import SHARED, checksums, needs_shared_data, refusal, rejected, shard
-from helpers.sources import tone, write_tar
+from helpers.sharding import checksums, refusal, rejected, shard
+from helpers.sources import SHARED, needs_shared_data, tone, write_tar
 
 from asrscale.data.index import read_index
 from asrscale.data.loader import read_utterances

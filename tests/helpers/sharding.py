@@ -21,8 +21,6 @@ from asrscale.corpus.build import build
 from asrscale.corpus.build_options import ShardOptions
 
 ROOT = Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared/data"
-needs_shared_data = pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not here")
 COMMAND = [sys.executable, "-m", "asrscale.shard"]
 
 
