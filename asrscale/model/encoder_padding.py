@@ -30,19 +30,29 @@ class RealFrames:
 
 def keep_padding_out(model: CtcModel) -> None:
     """Hooks into an encoder so that no frame of an utterance sees the padding behind it."""
-    family = family_of(model.config)
     encoder = encoder_of(model)
     real = RealFrames()
-    if family.before_convolutions:
-        for name, module in encoder.named_modules():
-            if re.fullmatch(family.before_convolutions, name):
-                module.register_forward_hook(partial(_zero_padding, real))
+    for module in _before_convolutions(model):
+        module.register_forward_hook(partial(_zero_padding, real))
     if hasattr(encoder, "pool"):
         _pool_real_frames(model, real)
     encoder.register_forward_pre_hook(partial(_note_real_frames, real), with_kwargs=True)
     for module in encoder.modules():
         if isinstance(module, nn.BatchNorm1d):
             module.__class__ = FixedBatchNorm
+
+
+def mixes_padding(model: CtcModel) -> bool:
+    """Whether an encoder of transformers lets frames see the padding behind them, so that hooks have to keep it out."""
+    return bool(_before_convolutions(model)) or hasattr(encoder_of(model), "pool")
+
+
+def _before_convolutions(model: CtcModel) -> list[nn.Module]:
+    """Returns the modules of an encoder whose outputs a convolution over time gets; none in most families."""
+    pattern = family_of(model.config).before_convolutions
+    if pattern is None:
+        return []
+    return [module for name, module in encoder_of(model).named_modules() if re.fullmatch(pattern, name)]
 
 
 def _note_real_frames(real: RealFrames, _module: nn.Module, _inputs: Any, settings: dict[str, Any]) -> None:

@@ -80,8 +80,8 @@ print(texts)
 ```
 """
 
-_USE_ALONE = """One recording at a time, `batch_size` 1 as it is by default: the group norm of this model averages over
-the padding of a batch, which changes what it hears. asrscale evaluates it without that.
+_USE_ALONE = """One recording at a time, `batch_size` 1 as it is by default: in a batch, transformers lets the padding
+behind the shorter recordings change what this model hears. asrscale evaluates it without that.
 """
 
 _USE_ADAPTER = """This is the adapter, the head and the vocabulary of one language; all other weights are those of

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from asrscale.model.adapter import mask_adapter
 from asrscale.model.attention_modules import replace_attention_modules
-from asrscale.model.encoder_padding import keep_padding_out
-from asrscale.model.families import CtcModel, stem_of
+from asrscale.model.encoder_padding import keep_padding_out, mixes_padding
+from asrscale.model.families import CtcModel, adapter_layers_of, stem_of
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 # Padded audio that the convolutional stem takes at once where it needs no gradient: enough to keep a GPU busy, and an
@@ -81,6 +81,12 @@ def make_padding_invariant(model: CtcModel) -> CtcModel:
     mask_adapter(model)
     replace_attention_modules(model)
     return model
+
+
+def is_stock_padding_invariant(model: CtcModel) -> bool:
+    """Whether stock transformers gives an utterance the same output in a padded batch as alone, cut to its frames."""
+    has_group_norm = stem_of(model) is not None and getattr(model.config, "feat_extract_norm", "layer") == "group"
+    return not (has_group_norm or adapter_layers_of(model) or mixes_padding(model))
 
 
 def _replace_stem_modules(model: CtcModel, stem: Any) -> None:

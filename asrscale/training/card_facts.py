@@ -5,6 +5,7 @@ from asrscale.model.hub import license_of
 from asrscale.model.language_adapters import adapter_name
 from asrscale.model.model_card import UNKNOWN_LICENSE, CardFacts
 from asrscale.model.model_folders import find_model
+from asrscale.model.padding import is_stock_padding_invariant
 from asrscale.results.breakdown import break_down
 from asrscale.results.evaluation import Evaluation
 from asrscale.training.run_context import RunContext
@@ -30,7 +31,7 @@ def card_facts(context: RunContext, result: Evaluation, weights: str) -> CardFac
         train_utterances=int(catalog.utterances.sum()),
         results=break_down(context.valid, result.hypotheses(), context.metric),
         weights=weights,
-        reads_batches=getattr(config, "feat_extract_norm", "layer") == "layer",
+        reads_batches=is_stock_padding_invariant(context.recognizer.model),
         license=settings.evaluation.license or license_of(start) or UNKNOWN_LICENSE,
         adapter=adapter_name(languages.code) if languages and settings.evaluation.export_adapter else "",
     )

@@ -1,16 +1,19 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from helpers.models import FAMILIES, SMALL, WITH_STEM, noise, stock_model, untrained_recognizer
+from helpers.models import FAMILIES, KINDS, SMALL, WITH_STEM, noise, stock_model, untrained_recognizer
 from transformers import AutoModelForCTC, Wav2Vec2Config, Wav2Vec2ForCTC
 
 from asrscale.model.families import stem_of
 from asrscale.model.forward import count_frames, forward_logits
 from asrscale.model.freezing import freeze_feature_encoder
-from asrscale.model.padding import MaskedGroupNorm, make_padding_invariant
+from asrscale.model.padding import MaskedGroupNorm, is_stock_padding_invariant, make_padding_invariant
 from asrscale.model.pretrained import load_recognizer
+from asrscale.model.processors import new_processor
 from asrscale.model.recognizer import Recognizer
+from asrscale.speech.vocabulary import build_vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,29 @@ def test_stock_group_norm_does_depend_on_padding() -> None:
     padded = torch.nn.functional.pad(waveform, (0, 32_000))
     alone, in_batch = stock(waveform).logits, stock(padded).logits[:, :49]
     assert (alone - in_batch).abs().max().item() > 0.05 * alone.abs().max().item()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_known_in_which_models_of_transformers_padding_is_heard(kind: str) -> None:
+    """The card of a model says by this whether stock transformers may be given batches."""
+    vocabulary = build_vocabulary("abcdefghijklmnopqrstuvwxyz")
+    stock = stock_model(kind, vocab_size=len(vocabulary.tokens))
+    extractor = new_processor(vocabulary, stock.config).feature_extractor
+    waveforms, lengths = noise(48_000, 16_400, 9_320)
+    clips = [one[:length].numpy() / 32768.0 for one, length in zip(waveforms, lengths.tolist(), strict=True)]
+
+    def logits_of(clips: list[np.ndarray]) -> torch.Tensor:
+        inputs = extractor(clips, sampling_rate=16_000, padding=True, return_attention_mask=True, return_tensors="pt")
+        with torch.no_grad():
+            return stock(**inputs.to(stock.dtype)).logits
+
+    together = logits_of(clips)
+    frames = count_frames(stock, lengths).tolist()
+    alone = [logits_of([clip])[0, :count] for clip, count in zip(clips, frames, strict=True)]
+    differences = [
+        (one - other[:count]).abs().max().item() for one, other, count in zip(alone, together, frames, strict=True)
+    ]
+    assert (max(differences) < 1e-4) == is_stock_padding_invariant(stock), differences
 
 
 def test_in_bf16_a_group_norm_has_its_statistics_in_fp32() -> None:

@@ -1,0 +1,47 @@
+"""What the card of a run's model is told."""
+
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers.contexts import make_context
+
+from asrscale.model.model_card import UNKNOWN_LICENSE
+from asrscale.results.evaluation import Evaluation
+from asrscale.results.metrics import count_errors
+from asrscale.training.card_facts import card_facts
+from asrscale.training.run_context import RunContext
+
+
+def result_of(context: RunContext, *, first: str) -> Evaluation:
+    """An evaluation in which all is right but the text of the first utterance."""
+    references = [text.as_py() for text in context.valid.texts]
+    texts = [first, *references[1:]]
+    file = tempfile.TemporaryFile("w+")  # noqa: SIM115 — read by the test
+    file.writelines(f"{json.dumps(pair)}\n" for pair in enumerate(texts))
+    return Evaluation(count_errors(references, texts), loss=None, hypotheses_file=file)
+
+
+def test_hours_and_rates_are_those_of_the_data(tone_shards: Path) -> None:
+    context = make_context(tone_shards)
+    facts = card_facts(context, result_of(context, first="bee bee"), "step 40, the best")
+    catalog = context.plan.catalog
+    assert (facts.train_hours, facts.train_utterances) == (catalog.hours, int(catalog.utterances.sum()))
+    assert (facts.model_type, facts.weights, facts.adapter) == ("wav2vec2", "step 40, the best", "")
+    assert facts.results["utterances"] == len(context.valid) and 0 < facts.results["wer"] < 1
+    assert facts.reads_batches  # its norms see one frame at a time
+    assert facts.license == UNKNOWN_LICENSE
+
+
+@pytest.mark.parametrize(("given", "expected"), [("mit", "mit"), (None, "apache-2.0")])
+def test_the_license_is_that_of_the_flag_or_of_the_card_of_the_model(
+    given: str | None, expected: str, tone_shards: Path, tmp_path: Path
+) -> None:
+    context = make_context(tone_shards, license=given)
+    context.recognizer.save(tmp_path / "base")
+    (tmp_path / "base" / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    config = replace(context.config, model=replace(context.config.model, model=str(tmp_path / "base")))
+    facts = card_facts(replace(context, config=config), result_of(context, first=""), "step 40")
+    assert facts.license == expected
