@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def check_packages() -> None:
 
 
 def export_onnx(recognizer: Recognizer, folder: Path, *, int8: bool) -> OnnxFiles:
-    """Writes a recognizer as ONNX, with its vocabulary; a folder that is there is replaced once all is right.
+    """Writes a recognizer as ONNX, with its vocabulary; an earlier export is replaced once all is right.
 
     Args:
         recognizer: In fp32 on the CPU; its model is left in evaluation mode, without gradients.
@@ -77,7 +78,7 @@ def export_onnx(recognizer: Recognizer, folder: Path, *, int8: bool) -> OnnxFile
         int8: Whether to write a model with matrices of 8 bits, too.
 
     Raises:
-        CliError: A package is missing, or what was written computes something else.
+        CliError: A package is missing, the folder holds anything else, or what was written computes something else.
         OSError: It could not be written; the folder is as it was.
     """
     check_packages()
@@ -86,6 +87,7 @@ def export_onnx(recognizer: Recognizer, folder: Path, *, int8: bool) -> OnnxFile
             f"{recognizer.model.config.model_type} takes log-mel features, and only models that take waveforms are "
             "written as ONNX"
         )
+    _check_is_an_export(folder)
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -108,6 +110,16 @@ def export_onnx(recognizer: Recognizer, folder: Path, *, int8: bool) -> OnnxFile
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return OnnxFiles(folder, max_difference, tuple(files), is_for_sherpa)
+
+
+def _check_is_an_export(folder: Path) -> None:
+    """Raises CliError where a folder holds anything but an earlier export: it will be replaced."""
+    if not folder.is_dir():
+        return
+    known = re.compile(rf"({SHERPA_PREFIX})?model(\.int8)?\.onnx(\.data)?|vocab\.txt|tokens\.txt|config\.json")
+    others = sorted(path.name for path in folder.iterdir() if not known.fullmatch(path.name))
+    if others:
+        raise CliError(f"{folder} holds other files, such as {others[0]}: choose a new folder for ONNX by --out")
 
 
 def describe_files(written: OnnxFiles) -> str:
@@ -179,12 +191,20 @@ def _write_vocabulary(recognizer: Recognizer, folder: Path) -> None:
 def token_names(vocabulary: Vocabulary) -> list[str]:
     """Returns the names of a vocabulary's tokens as onnx-asr and sherpa-onnx read them: text as it is to be joined.
 
-    A token that is no text is shown by its mark, as everywhere; only one may have that name, others keep their own.
+    A token that is no text is shown by its mark, as everywhere. A name that those programs could not read, with white
+    space inside, or that another token has already, is the token's id in angle brackets.
     """
-    names = [token.lower() if vocabulary.lower_cased else token for token in vocabulary.tokens]
-    names[vocabulary.blank_id] = _BLANK
+    names = [token.strip().lower() if vocabulary.lower_cased else token.strip() for token in vocabulary.tokens]
+    reserved = {vocabulary.blank_id: _BLANK}
     if vocabulary.delimiter_id is not None:
-        names[vocabulary.delimiter_id] = _SPACE
+        reserved[vocabulary.delimiter_id] = _SPACE
     for first in sorted(vocabulary.special_ids)[:1]:
-        names[first] = UNKNOWN_MARK
+        reserved[first] = UNKNOWN_MARK
+    taken = set(reserved.values())
+    for id, name in enumerate(names):
+        if id in reserved:
+            names[id] = reserved[id]
+        elif name in taken or len(name.split()) != 1:
+            names[id] = f"<{id}>"
+        taken.add(names[id])
     return names

@@ -178,6 +178,21 @@ def test_tokens_have_the_names_that_readers_know() -> None:
     assert token_names(vocabulary) == ["<blk>", "⁇", "</s>", "<unk>", "▁", "e", "t"]
 
 
+def test_every_token_has_a_name_of_its_own_that_a_line_can_hold() -> None:
+    tokens = ("[PAD]", "|", "[UNK]", " ", "a b", "<blk>", "▁", "ab\n", "ab", "E", "e")
+    names = token_names(Vocabulary(tokens, lower_cased=True))
+    assert names == ["<blk>", "▁", "⁇", "<3>", "<4>", "<5>", "<6>", "ab", "<8>", "e", "<10>"]
+
+
+def test_a_folder_with_anything_else_is_never_replaced(recognizer: Recognizer, tmp_path: Path) -> None:
+    recognizer.save(tmp_path / "model")
+    before = sorted(path.name for path in (tmp_path / "model").iterdir())
+    with pytest.raises(CliError, match=r"model holds other files, such as model.safetensors: choose a new folder"):
+        export_onnx(recognizer, tmp_path / "model", int8=False)
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == before
+    assert list(tmp_path.iterdir()) == [tmp_path / "model"]
+
+
 def recognizer_of(kind: str) -> Recognizer:
     """A small model of a family, as if trained."""
     vocabulary = build_vocabulary("abcdefghijklmnopqrstuvwxyz")
