@@ -32,7 +32,7 @@ OWNERS = {
     "espeakng_loader": {"corpus.demo_voice"},
     "fire": {"common.cli"},
     "fsspec": {"common.storage"},
-    "huggingface_hub": {"common.checkpoint_files", "model.hub", "model.model_card", "model.quiet"},
+    "huggingface_hub": {"common.checkpoint_files", "model.checkpoints", "model.hub", "model.model_card", "model.quiet"},
     "jinja2": {"common.html"},
     "jiwer": {"results.metrics"},
     "onnx": {"model.onnx_graph"},

@@ -4,15 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from huggingface_hub.errors import StrictDataclassError  # of a configuration whose settings have other types
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
-from asrscale.common.checkpoint_files import checkpoint_json, hub_commit, hub_refusal, may_be_hub_id, split_revision
+from asrscale.common.checkpoint_files import (
+    checkpoint_json,
+    hub_commit,
+    hub_refusal,
+    may_be_hub_id,
+    split_revision,
+)
 from asrscale.common.errors import CliError
 from asrscale.data.batches import MIN_BATCH_SAMPLES
 from asrscale.model.architectures import ARCHITECTURES
 from asrscale.model.families import FAMILIES
 from asrscale.model.language_adapters import find_adapter, has_adapters, load_adapter
-from asrscale.model.model_folders import ModelSource, find_model
+from asrscale.model.model_folders import CONFIG_FILE, ModelSource, find_model
 from asrscale.model.quiet import quiet_huggingface
 from asrscale.model.reasons import short_reason
 from asrscale.model.weights import LoadedModel
@@ -20,6 +27,8 @@ from asrscale.speech.frames import geometry_of
 from asrscale.speech.languages import check_language, long_code
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 from asrscale.speech.vocabulary_files import checkpoint_languages, choose_language, no_such_language
+
+_MAX_LAYERS = 1_000  # the largest models of these families have 48; modules for a billion would never be made
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +71,22 @@ def load_config(name: str) -> PreTrainedConfig:
             raise CliError(f"--model {name} is a {model_type} model: choose one of {', '.join(FAMILIES)}")
         config: PreTrainedConfig = CONFIG_MAPPING[model_type].from_dict(settings)
         config._commit_hash = hub_commit(name)
-    except (OSError, ValueError) as error:
+        _check_sizes(name, config)
+    except (OSError, ValueError, TypeError, StrictDataclassError) as error:
         reason = hub_refusal(name, error) or short_reason(error)
         raise CliError(f"--model {name} cannot be loaded: {reason}") from error
-    _check_makes_frames(name, config)
     return config
 
 
-def _check_makes_frames(name: str, config: PreTrainedConfig) -> None:
-    """Raises CliError where the strides or kernels of a model leave no frame of the shortest pass."""
+def _check_sizes(name: str, config: PreTrainedConfig) -> None:
+    """Raises CliError where a model has absurdly many layers, or makes no frame of the shortest pass.
+
+    Raises:
+        TypeError, ValueError: A size is no such number.
+    """
+    layers = config.num_hidden_layers
+    if layers > _MAX_LAYERS:
+        raise CliError(f"--model {name}: its {CONFIG_FILE} says num_hidden_layers {layers:,}, which no model has")
     if geometry_of(config.to_dict()).num_frames(MIN_BATCH_SAMPLES) < 1:
         seconds = MIN_BATCH_SAMPLES / SAMPLE_RATE_HZ
         raise CliError(f"--model {name} makes no frame of {seconds:g} s of audio: its strides or kernels are too large")

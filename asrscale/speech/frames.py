@@ -17,6 +17,10 @@ class Convolution:
     stride: int
     padding: int = 0  # zeros before the first value, and after the last
 
+    def __post_init__(self) -> None:
+        if min(self.kernel, self.stride) < 1 or self.padding < 0:
+            raise ValueError(f"a convolution of kernel {self.kernel} and stride {self.stride} makes no frames")
+
     def num_outputs(self, num_inputs: Count) -> Count:
         """Returns its number of outputs; may be negative where there are fewer inputs than its kernel takes.
 
@@ -87,6 +91,8 @@ _SEW = FrameGeometry(
 LOG_MEL_WINDOW = Convolution(kernel=400, stride=160)
 LOG_MEL_BINS = 80
 
+_MAX_ADAPTER_LAYERS = 100  # each halves the frames: after 20 of them an hour has none
+
 # Other families have no such adapter, whatever their configuration says.
 _ADAPTED = ("wav2vec2", "wav2vec2-conformer", "wavlm", "data2vec-audio", "wav2vec2-bert")
 
@@ -129,6 +135,8 @@ def _adapter_of(family: str, config: Mapping[str, Any]) -> tuple[Convolution, ..
     stride = config.get("adapter_stride", 2)
     layers = config.get("num_adapter_layers", 1 if is_bert else 3)
     padding = stride // 2 if is_bert else 1  # as their layers have it, whatever the kernel
+    if layers > _MAX_ADAPTER_LAYERS:
+        raise ValueError(f"num_adapter_layers {layers:,}: no model has so many")
     return (Convolution(kernel, stride, padding),) * int(layers)
 
 

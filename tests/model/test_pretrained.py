@@ -1,3 +1,5 @@
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -5,6 +7,7 @@ import torch
 
 from asrscale.common.errors import CliError
 from asrscale.model.building import build_recognizer
+from asrscale.model.checkpoints import load_config
 from asrscale.model.pretrained import load_recognizer
 
 
@@ -67,3 +70,26 @@ def test_a_head_that_is_not_kept_may_hold_anything(tmp_path: Path) -> None:
     torch.nn.init.constant_(recognizer.model.lm_head.weight, float("nan"))
     recognizer.model.save_pretrained(tmp_path)  # without a vocabulary, the head is not kept
     assert torch.isfinite(build_recognizer(str(tmp_path), "abc", new_head=True).model.lm_head.weight).all()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "reason"),
+    [
+        ("conv_stride", [5, 0, 2, 2, 2, 2, 2], "a convolution of kernel 3 and stride 0 makes no frames"),
+        ("conv_kernel", [-3, 3, 3, 3, 3, 2, 2], "a convolution of kernel -3 and stride 5 makes no frames"),
+        ("conv_kernel", [10**9, 3, 3, 3, 3, 2, 2], "makes no frame of 0.5 s of audio"),
+        ("conv_stride", "5", "Field 'conv_stride' with value '5'"),
+        ("adapter_stride", 0, "a convolution of kernel 3 and stride 0 makes no frames"),
+        ("num_adapter_layers", 10**9, "num_adapter_layers 1,000,000,000: no model has so many"),
+        ("num_hidden_layers", 10**9, "its config.json says num_hidden_layers 1,000,000,000, which no model has"),
+        ("hidden_size", {"a": [1]}, "Field 'hidden_size' expected int"),
+    ],
+)
+def test_sizes_that_no_model_has_are_one_line_and_cost_nothing(
+    setting: str, value: object, reason: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"model_type": "wav2vec2", "add_adapter": True, setting: value}))
+    with pytest.raises(CliError, match=rf"^--model .*{re.escape(reason)}") as error:
+        load_config(str(config))
+    assert "\n" not in str(error.value)
