@@ -1,6 +1,7 @@
 """Archives of corpora, such as Common Voice's .tar.gz: unpacked once, into the folder of the build."""
 
 import bz2
+import errno
 import gzip
 import hashlib
 import lzma
@@ -21,6 +22,9 @@ from asrscale.common.output_folder import disk_errors_as_cli_errors
 UNPACK_FOLDER = ".unpacked"  # below --out
 
 _READ_BYTES = 1 << 20
+
+# Of members whose names no disk takes, or that are a file where another member needs a folder.
+_NO_SUCH_FILE_ERRORS = (errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
 
 _LATEST_SECONDS = 1 << 33  # in the year 2242: what a damaged header says may be more than a file can have
 
@@ -106,39 +110,65 @@ def _extract(path: str, folder: str) -> None:
             _extract_files(tar, folder)
             _check_end(tar)
     except _DAMAGE as error:
-        raise CliError(f"{path}: cannot be unpacked ({error}): copy it again") from error
+        raise CliError(
+            f"{path}: cannot be unpacked ({error}): copy it again, or unpack it by hand and give its folder"
+        ) from error
 
 
 def _extract_files(tar: tarfile.TarFile, folder: str) -> None:
     """Writes the files of a tar below a folder; of a link, the file that it leads to in the same tar.
 
-    tarfile's own safe way came with Python 3.11.4, and Debian 12 has 3.11.2.
+    What is no file and leads to none is left out, and said. tarfile's own safe way came with Python 3.11.4, and Debian
+    12 has 3.11.2.
 
     Raises:
-        tarfile.TarError: A member leads out of the folder, or is neither a file nor a folder.
+        tarfile.TarError: A member leads out of the folder, or cannot be a file.
     """
+    replaced: list[str] = []
+    left_out: list[str] = []
     for member in tar:
         if member.isdir():
             continue
         path = os.path.normpath(os.path.join(folder, member.name.lstrip("/")))
         if not path.startswith(folder + os.sep):
-            raise tarfile.TarError(f"{member.name} leads out of it")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with _open_member(tar, member) as content, open(path, "wb") as file:
-            shutil.copyfileobj(content, file, _READ_BYTES)
-        time_seconds = min(max(member.mtime, 0), _LATEST_SECONDS)
-        os.utime(path, (time_seconds, time_seconds))  # unpacked again, it is the same recording
+            raise tarfile.TarError(f"{_short_name(member)} leads out of it")
+        content = _open_member(tar, member)
+        if content is None:
+            left_out.append(_short_name(member))
+            continue
+        if os.path.isfile(path):
+            replaced.append(_short_name(member))
+        with content:
+            _write_file(content, path, member)
+    for names, what in ((replaced, "there twice: the last is used"), (left_out, "no file and no link to one in it")):
+        if names:
+            print(f"{tar.name!s}: {len(names):,} members are {what}, such as {names[0]}", file=sys.stderr)
 
 
-def _open_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    """Opens a member of a tar for reading; raises tarfile.TarError where it is no file and leads to none."""
+def _open_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes] | None:
+    """Opens a member of a tar for reading; returns None where it is no file and leads to none."""
     try:
-        content = tar.extractfile(member)
-    except KeyError as error:
-        raise tarfile.TarError(f"{member.name} is a link to {member.linkname}, which is not in it") from error
-    if content is None:
-        raise tarfile.TarError(f"{member.name} is no file")
-    return content
+        return tar.extractfile(member)
+    except (KeyError, RecursionError):  # of a link to what is not there, or to itself
+        return None
+
+
+def _write_file(content: IO[bytes], path: str, member: tarfile.TarInfo) -> None:
+    """Writes a member; raises tarfile.TarError where no file can have its name."""
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            shutil.copyfileobj(content, file, _READ_BYTES)
+    except OSError as error:
+        if error.errno not in _NO_SUCH_FILE_ERRORS:
+            raise
+        raise tarfile.TarError(f"{_short_name(member)} cannot be a file: {error.strerror}") from error
+    time_seconds = min(max(member.mtime, 0), _LATEST_SECONDS)
+    os.utime(path, (time_seconds, time_seconds))  # unpacked again, it is the same recording
+
+
+def _short_name(member: tarfile.TarInfo) -> str:
+    return f"'{member.name[:100]}'"
 
 
 def _check_end(tar: tarfile.TarFile) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -81,31 +82,64 @@ def test_no_member_lies_outside(tmp_path: Path, name: str) -> None:
     assert not Path("/tmp/outside-of-the-folder.txt").exists()
 
 
-def test_links_and_devices(tmp_path: Path) -> None:
-    """A link is the file that it leads to, as long as that is in the same archive; nothing else is made."""
+@pytest.mark.parametrize(
+    ("linkname", "kind"),
+    [
+        ("a.txt", tarfile.SYMTYPE),
+        ("corpus/a.txt", tarfile.LNKTYPE),
+        ("link.txt", tarfile.SYMTYPE),  # itself
+        ("/etc/passwd", tarfile.SYMTYPE),
+        ("../../../etc/passwd", tarfile.LNKTYPE),
+        ("../corpus", tarfile.SYMTYPE),  # a folder
+        ("", tarfile.FIFOTYPE),
+    ],
+)
+def test_a_link_is_the_file_that_it_leads_to_in_the_archive(
+    linkname: str, kind: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "a.tar.gz"
-    cases = (
-        ("a.txt", tarfile.SYMTYPE, None),
-        ("corpus/a.txt", tarfile.LNKTYPE, None),
-        ("/etc/passwd", tarfile.SYMTYPE, "link.txt is a link to /etc/passwd, which is not in it"),
-        ("../../../etc/passwd", tarfile.LNKTYPE, "which is not in it"),
-        ("", tarfile.FIFOTYPE, "link.txt is no file"),
-    )
-    for number, (linkname, kind, reason) in enumerate(cases):
-        with tarfile.open(path, "w:gz") as tar:
-            member = tarfile.TarInfo("corpus/a.txt")
-            member.size, member.mtime = 5, 1 << 60
-            tar.addfile(member, io.BytesIO(b"hello"))
-            link = tarfile.TarInfo("corpus/link.txt")
-            link.type, link.linkname = kind, linkname
-            tar.addfile(link)
-        os.utime(path, ns=(0, number))  # another archive
-        if reason is None:
-            link_file = Path(unpack_archive(str(path), str(tmp_path / "in")), "corpus/link.txt")
-            assert link_file.read_text() == "hello" and not link_file.is_symlink()
-        else:
-            with pytest.raises(CliError, match=f"cannot be unpacked .*{reason}"):
-                unpack_archive(str(path), str(tmp_path / "in"))
+    with tarfile.open(path, "w:gz") as tar:
+        folder = tarfile.TarInfo("corpus")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        member = tarfile.TarInfo("corpus/a.txt")
+        member.size, member.mtime = 5, 1 << 60
+        tar.addfile(member, io.BytesIO(b"hello"))
+        link = tarfile.TarInfo("corpus/link.txt")
+        link.type, link.linkname = kind, linkname
+        tar.addfile(link)
+    corpus = Path(unpack_archive(str(path), str(tmp_path / "in")), "corpus")
+    assert (corpus / "a.txt").read_text() == "hello"
+    said = capsys.readouterr().err
+    if linkname in ("a.txt", "corpus/a.txt"):
+        assert (corpus / "link.txt").read_text() == "hello" and not (corpus / "link.txt").is_symlink()
+        assert "members are" not in said
+    else:
+        assert [file.name for file in corpus.iterdir()] == ["a.txt"]
+        assert "1 members are no file and no link to one in it, such as 'corpus/link.txt'" in said
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (("a", "a/b.txt"), "'a/b.txt' cannot be a file: File exists"),
+        (("a/b.txt", "a"), "'a' cannot be a file: Is a directory"),
+        (("n" * 1_000,), f"'{'n' * 100}' cannot be a file: File name too long"),
+        (("a/../../../x",), "'a/../../../x' leads out of it"),
+        ((".",), "'.' leads out of it"),
+    ],
+)
+def test_names_that_cannot_be_files(names: tuple[str, ...], reason: str, tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar.gz", "w:gz", names)
+    with pytest.raises(CliError, match=re.escape(f"a.tar.gz: cannot be unpacked ({reason}): copy it again")):
+        unpack_archive(str(path), str(tmp_path / "into"))
+    assert not list((tmp_path / "into").iterdir())
+
+
+def test_a_file_that_is_there_twice_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_tar(tmp_path / "a.tar.gz", "w:gz", ("a.txt", "b.txt", "a.txt"))
+    unpack_archive(str(path), str(tmp_path / "into"))
+    assert f"{path}: 1 members are there twice: the last is used, such as 'a.txt'" in capsys.readouterr().err
 
 
 def test_a_damaged_archive_leaves_nothing(tmp_path: Path) -> None:
