@@ -144,7 +144,7 @@ def _report(
     how_to_run = _command(options, best)
     if run_plan and best.cap_seconds:
         how_to_run += f"\n\n{_epochs(options.run, run_plan, best)}"
-    hardware = f"{options.gpus} × {options.gpu}"
+    hardware = f"{options.gpus} × {'each GPU' if options.gpu == 'all' else options.gpu}"
     utterances = f"utterances of {max(lengths_seconds):.3g} s and less"
     return _Report(
         title=f"{options.run.model.model} on {hardware}, {utterances}",

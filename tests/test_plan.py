@@ -126,3 +126,8 @@ def test_a_given_flag_that_keeps_it_from_fitting_is_to_be_left_out(tmp_path: Pat
 def test_without_a_gpu_all_known_ones_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     plan(plan_options(model="tiny", json=True))
     assert {way["gpu"]["name"] for way in json.loads(capsys.readouterr().out)} == set(GPUS)
+
+
+def test_the_title_of_a_comparison_says_each_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    plan(plan_options(model="tiny", gpus=2))
+    assert capsys.readouterr().out.startswith("tiny on 2 × each GPU, utterances of 20 s and less\n")

@@ -125,7 +125,8 @@ def hub_refusal(checkpoint: str, error: BaseException) -> str | None:
         if isinstance(cause, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
             download = f"hf download {id}" + (f" --revision {revision}" if revision else "")
             return (
-                f"it is not on this machine, and the hub cannot be asked: run {download} where it can, copy the cache"
+                f"it is not on this machine, and the hub cannot be reached: run {download} --local-dir FOLDER "
+                "on a machine that reaches it, copy FOLDER here and give its path"
             )
     return None
 

@@ -59,8 +59,8 @@ def load_config(name: str) -> PreTrainedConfig:
     if not Path(name).exists() and not may_be_hub_id(name):
         architectures = ", ".join(ARCHITECTURES)
         raise CliError(
-            f"--model {name}: no such folder, and neither an id such as facebook/wav2vec2-base-960h nor one of the "
-            f"architectures {architectures}"
+            f"--model {name}: no such folder; give a folder, a Hugging Face id such as "
+            f"facebook/wav2vec2-base-960h, or an architecture ({architectures})"
         )
     try:
         id, revision = split_revision(name)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from helpers.checkpoints import write_letters, write_mms
 from helpers.hub_server import Repository, commit_of, serving
+from huggingface_hub.errors import LocalEntryNotFoundError
 
-from asrscale.common.checkpoint_files import at_revision, checkpoint_file, may_be_hub_id, split_revision
+from asrscale.common.checkpoint_files import at_revision, checkpoint_file, hub_refusal, may_be_hub_id, split_revision
 from asrscale.common.errors import CliError
 from asrscale.model.building import build_recognizer
 from asrscale.model.pretrained import load_recognizer
@@ -93,3 +94,14 @@ def test_an_optional_file_that_cannot_be_asked_for_counts_as_missing(
     assert checkpoint_file("me/speech", "vocab.json", optional=True) is None
     with pytest.raises(OSError):
         checkpoint_file("me/speech", "vocab.json")
+
+
+def test_without_the_hub_a_model_is_to_be_copied_as_a_folder() -> None:
+    refusal = hub_refusal("me/speech@v1", LocalEntryNotFoundError("no connection"))
+    assert refusal is not None
+    assert "run hf download me/speech --revision v1 --local-dir FOLDER on a machine that reaches it" in refusal
+
+
+def test_what_is_no_model_at_all_is_told_what_a_model_may_be() -> None:
+    with pytest.raises(CliError, match=r"no such folder; give a folder, a Hugging Face id such as .*\(tiny\)"):
+        build_recognizer("runs/not/there", "xyz")
