@@ -32,9 +32,20 @@ _USTAR_OFFSET = 257  # where a tar's first header says `ustar`
 
 _OPENERS: tuple[Callable[[str], IO[bytes]], ...] = (gzip.open, bz2.open, lzma.open)  # type: ignore[assignment]
 
+_SHOWN_CHARACTERS = 100  # of a name or a reason, which a hostile archive can make as long as it likes
 
-# What reading a damaged archive raises, besides the OSErrors of the disk.
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
+# What reading a damaged or hostile archive raises, besides the OSErrors of the disk: ValueError for a zero byte in a
+# name, RuntimeError for a zip that is encrypted or packed in a way that Python cannot read.
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+)
 
 
 def is_archive(path: str) -> bool:
@@ -110,9 +121,17 @@ def _extract(path: str, folder: str) -> None:
             _extract_files(tar, folder)
             _check_end(tar)
     except _DAMAGE as error:
-        raise CliError(
-            f"{path}: cannot be unpacked ({error}): copy it again, or unpack it by hand and give its folder"
-        ) from error
+        raise _refuse(path, str(error)) from error
+    except OSError as error:
+        if error.errno not in _NO_SUCH_FILE_ERRORS:
+            raise
+        name = os.path.relpath(str(error.filename), folder)[:_SHOWN_CHARACTERS]
+        raise _refuse(path, f"'{name}' cannot be a file: {error.strerror}") from error
+
+
+def _refuse(path: str, reason: str) -> CliError:
+    shown = reason[: 2 * _SHOWN_CHARACTERS]
+    return CliError(f"{path}: cannot be unpacked ({shown}): copy it again, or unpack it by hand and give its folder")
 
 
 def _extract_files(tar: tarfile.TarFile, folder: str) -> None:
@@ -122,7 +141,8 @@ def _extract_files(tar: tarfile.TarFile, folder: str) -> None:
     12 has 3.11.2.
 
     Raises:
-        tarfile.TarError: A member leads out of the folder, or cannot be a file.
+        tarfile.TarError: A member leads out of the folder.
+        OSError: A member cannot be a file.
     """
     replaced: list[str] = []
     left_out: list[str] = []
@@ -154,21 +174,16 @@ def _open_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes] | N
 
 
 def _write_file(content: IO[bytes], path: str, member: tarfile.TarInfo) -> None:
-    """Writes a member; raises tarfile.TarError where no file can have its name."""
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            shutil.copyfileobj(content, file, _READ_BYTES)
-    except OSError as error:
-        if error.errno not in _NO_SUCH_FILE_ERRORS:
-            raise
-        raise tarfile.TarError(f"{_short_name(member)} cannot be a file: {error.strerror}") from error
-    time_seconds = min(max(member.mtime, 0), _LATEST_SECONDS)
+    """Writes a member, with its time where a file can have it."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        shutil.copyfileobj(content, file, _READ_BYTES)
+    time_seconds = member.mtime if 0 <= member.mtime < _LATEST_SECONDS else 0  # a damaged header may say NaN
     os.utime(path, (time_seconds, time_seconds))  # unpacked again, it is the same recording
 
 
 def _short_name(member: tarfile.TarInfo) -> str:
-    return f"'{member.name[:100]}'"
+    return f"'{member.name[:_SHOWN_CHARACTERS]}'"
 
 
 def _check_end(tar: tarfile.TarFile) -> None:

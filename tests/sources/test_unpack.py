@@ -122,7 +122,7 @@ def test_a_link_is_the_file_that_it_leads_to_in_the_archive(
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        (("a", "a/b.txt"), "'a/b.txt' cannot be a file: File exists"),
+        (("a", "a/b.txt"), "'a' cannot be a file: File exists"),
         (("a/b.txt", "a"), "'a' cannot be a file: Is a directory"),
         (("n" * 1_000,), f"'{'n' * 100}' cannot be a file: File name too long"),
         (("a/../../../x",), "'a/../../../x' leads out of it"),
@@ -151,3 +151,51 @@ def test_a_damaged_archive_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(CliError, match=r"a.tar.gz: cannot be unpacked \(.*\): copy it again"):
             unpack_archive(str(path), str(tmp_path / "into"))
         assert not list((tmp_path / "into").iterdir())
+
+
+def write_pax_tar(path: Path, headers: dict[str, str]) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        member = tarfile.TarInfo("a.txt")
+        member.pax_headers = headers
+        tar.addfile(member)
+    return path
+
+
+def write_zip_of(path: Path, *names: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "hello")
+    return path
+
+
+def write_encrypted_zip(path: Path) -> Path:
+    content = bytearray(write_zip(path).read_bytes())
+    content[6] |= 1  # the flag in the member's own header, and the same in the directory at the end
+    content[content.find(b"PK\1\2") + 8] |= 1
+    path.write_bytes(content)
+    return path
+
+
+HOSTILE: dict[str, Callable[[Path], Path]] = {
+    "a zero byte in a name": lambda path: write_pax_tar(path, {"path": "a\0b"}),
+    "a zip with a password": write_encrypted_zip,
+    "a file where a zip needs a folder": lambda path: write_zip_of(path, "a", "a/b.txt"),
+    "a folder where a zip needs a file": lambda path: write_zip_of(path, "a/b.txt", "a"),
+    "a name too long in a zip": lambda path: write_zip_of(path, "n" * 1_000),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_archives_are_refused_in_a_short_line_and_leave_nothing(tmp_path: Path, name: str) -> None:
+    path = HOSTILE[name](tmp_path / "hostile")
+    with pytest.raises(CliError, match=r"hostile: cannot be unpacked \(.*\): copy it again") as caught:
+        unpack_archive(str(path), str(tmp_path / "into"))
+    assert len(str(caught.value).replace(str(tmp_path), "")) < 400
+    assert not list((tmp_path / "into").iterdir())
+
+
+@pytest.mark.parametrize("time_seconds", ["nan", "-1", "1e300"])
+def test_a_member_whose_time_no_file_can_have_is_unpacked(tmp_path: Path, time_seconds: str) -> None:
+    path = write_pax_tar(tmp_path / "a.tar.gz", {"mtime": time_seconds})
+    folder = unpack_archive(str(path), str(tmp_path / "into"))
+    assert os.stat(os.path.join(folder, "a.txt")).st_mtime == 0
