@@ -35,4 +35,5 @@ def move_head(recognizer: Recognizer, vocabulary: Vocabulary) -> Recognizer:
         new.weight[new_rows] = old.weight[old_rows]
         new.bias[new_rows] = old.bias[old_rows]
     processor = with_vocabulary(recognizer.processor, vocabulary, recognizer.languages)
-    return replace(recognizer, processor=processor, vocabulary=vocabulary)
+    transcribes = recognizer.transcribes and len(twins) == len(vocabulary.tokens)
+    return replace(recognizer, processor=processor, vocabulary=vocabulary, transcribes=transcribes)

@@ -5,8 +5,8 @@ It may become public: no path of this machine is in it, only the names of folder
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,6 +20,7 @@ THIS_FOLDER = "PATH_OF_THIS_FOLDER"  # in the programs of a card that has no pla
 UNKNOWN_LICENSE = "unknown"  # as the hub calls it
 
 _METRICS = {"wer": "word error rate", "cer": "character error rate"}
+_WHEN = {"before": "before the first step", "best": "at the best evaluation", "last": "at the last"}
 _NO_NAMES = ("train", "valid", "validation", "dev", "test", "shards")  # of data: what a folder of it is, not which
 
 _TEMPLATE = """---
@@ -117,6 +118,9 @@ class CardFacts:
         reads_batches: Whether stock transformers gives a recording in a batch the text it has alone, once it is cut.
         license: As the hub calls it.
         adapter: The name of the file of an adapter that is exported without its base; "" for a whole model.
+        while_training: Error rates on the same validation utterances `before` the first step, at the `best` evaluation
+            and at the `last`, each by name; those that are not known are left out.
+        utterances_while_training: On so many utterances.
     """
 
     model_type: str
@@ -128,6 +132,8 @@ class CardFacts:
     reads_batches: bool
     license: str = UNKNOWN_LICENSE
     adapter: str = ""
+    while_training: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    utterances_while_training: int = 0
 
 
 def model_card(settings: Mapping[str, Any], facts: CardFacts) -> str:
@@ -148,7 +154,7 @@ def model_card(settings: Mapping[str, Any], facts: CardFacts) -> str:
         train_hours=facts.train_hours,
         valid=_list_names(settings["valid"]),
         valid_utterances=facts.results["utterances"],
-        rate_rows="\n".join(_rate_row(metric, facts.results) for metric in _in_order(facts.results)),
+        rate_rows="\n".join(_rate_rows(facts)),
         weights=facts.weights,
         deciding=_METRICS[facts.results["metric"]],
         transcripts="\n".join(f"- {describe_rules(rules)}" for rules in dict.fromkeys(facts.text_rules)),
@@ -199,6 +205,17 @@ def _eval_result(metric: str, settings: Mapping[str, Any], facts: CardFacts) -> 
 def _in_order(results: Mapping[str, Any]) -> list[str]:
     """Returns the error rates, the one that decides first."""
     return sorted(_METRICS, key=lambda metric: metric != results["metric"])
+
+
+def _rate_rows(facts: CardFacts) -> Iterator[str]:
+    """Yields the rows of the table with error rates: of the model, and how the run came to them."""
+    for metric in _in_order(facts.results):
+        yield _rate_row(metric, facts.results)
+    if facts.while_training:
+        for metric in _in_order(facts.results):
+            rates = [f"{rates[metric]:.2%} {_WHEN[name]}" for name, rates in facts.while_training.items()]
+            where = f"while training, on {facts.utterances_while_training:,} of the utterances"
+            yield f"| {_METRICS[metric]} {where} | {', '.join(rates)} |"
 
 
 def _rate_row(metric: str, results: Mapping[str, Any]) -> str:

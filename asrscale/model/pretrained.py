@@ -40,7 +40,7 @@ def load_recognizer(name: str, language: str = "") -> Recognizer:
     model = make_padding_invariant(loaded.model).eval()
     check_finite(model, name)
     freeze_feature_encoder(model)  # a frozen stem computes in slices, which takes less memory
-    return Recognizer(model, processor, vocabulary, languages, checkpoint.source.notes)
+    return Recognizer(model, processor, vocabulary, languages, checkpoint.source.notes, transcribes=True)
 
 
 def _no_vocabulary(checkpoint: Checkpoint) -> str:

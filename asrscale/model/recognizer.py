@@ -29,6 +29,7 @@ class Recognizer:
         vocabulary: The tokens of its head.
         languages: Which language a model of many is set to; None for one that names no languages.
         notes: What was taken in place of what was asked for, or drawn at random: a line each, for people.
+        transcribes: Whether every row of its head was trained for its token, before the run that it starts, if any.
     """
 
     model: CtcModel
@@ -36,6 +37,7 @@ class Recognizer:
     vocabulary: Vocabulary
     languages: Languages | None = None
     notes: tuple[str, ...] = ()
+    transcribes: bool = False
 
     @property
     def geometry(self) -> FrameGeometry:

@@ -89,7 +89,8 @@ def _start_with_vocabulary(checkpoint: Checkpoint, start: Start, vocabulary: Voc
         notes.append(f"{checkpoint.name} has a vocabulary and no head: its head is drawn at random")
     else:
         check_fits_head(checkpoint, vocabulary, loaded)
-    recognizer = Recognizer(loaded.model, processor, vocabulary, notes=tuple(notes))
+    has_head = loaded.head_rows is not None
+    recognizer = Recognizer(loaded.model, processor, vocabulary, notes=tuple(notes), transcribes=has_head)
     return _with_requested_head(recognizer, start)
 
 
@@ -100,6 +101,7 @@ def _with_requested_head(recognizer: Recognizer, start: Start) -> Recognizer:
         recognizer = move_head(recognizer, start.requested)
     if start.new_head:
         head_of(recognizer.model).reset_parameters()
+        recognizer = replace(recognizer, transcribes=False)
     return recognizer
 
 
@@ -129,11 +131,13 @@ def _start_without_vocabulary(checkpoint: Checkpoint, start: Start) -> Recognize
     processor = load_processor(checkpoint, vocabulary)
     blank_of_head = checkpoint.config.pad_token_id
     loaded = _load(checkpoint, start.settings, vocabulary)
+    keeps_head = False
     if loaded.head_rows is not None and not start.new_head:
+        keeps_head = True
         _check_is_its_vocabulary(checkpoint, start, loaded.head_rows, blank_of_head)
     else:
         head_of(loaded.model).reset_parameters()
-    return Recognizer(loaded.model, processor, vocabulary)
+    return Recognizer(loaded.model, processor, vocabulary, transcribes=keeps_head)
 
 
 def _check_is_its_vocabulary(checkpoint: Checkpoint, start: Start, rows: int, blank: int | None) -> None:
@@ -167,7 +171,7 @@ def _start_with_language(checkpoint: Checkpoint, start: Start, code: str) -> Rec
     recognizer = Recognizer(loaded.model, load_processor(checkpoint, vocabulary, languages), vocabulary, languages)
     if is_known and set_language(checkpoint, loaded, code):
         check_fits_head(checkpoint, vocabulary, loaded)
-        return _with_requested_head(recognizer, start)
+        return _with_requested_head(replace(recognizer, transcribes=True), start)
 
     if has_adapters(checkpoint.config):
         reset_adapter(loaded.model)

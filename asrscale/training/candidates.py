@@ -44,7 +44,8 @@ class Candidate:
     def __str__(self) -> str:
         """Which they are, for people."""
         if self.kind == "best":
-            return f"best, of step {self.step:,}"
+            began = ", with which the run began" if self.step == 0 else ""
+            return f"best, of step {self.step:,}{began}"
         if self.kind == "ema":
             return f"moving average {self.decay:g}, at step {self.step:,}"
         steps = [f"{checkpoint.step_of(folder):,}" for folder in self.checkpoints]

@@ -72,6 +72,9 @@ class RunState:
     restarts: int = 0  # how often the run has gone on from a checkpoint
     skipped_steps: int = 0  # how many in a row, up to this one, had no finite gradient
     unlogged: Unlogged = Unlogged()  # the beginning of the next line of metrics.jsonl
+    before: tuple[float, ...] | None = None  # as `best`, of the model before its first step, where that transcribes
+    last: tuple[float, ...] | None = None  # as `best`, of the last evaluation
+    worse_evaluations: int = 0  # how many in a row, up to this one, were worse than `before`; stays at the most
 
 
 def save_checkpoint(
@@ -279,8 +282,9 @@ def _fingerprint(path: Path) -> dict[str, int | str]:
 def read_state(checkpoint: Path) -> RunState:
     """Reads the position at which a checkpoint was written."""
     values = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
-    if values["best"] is not None:
-        values["best"] = tuple(values["best"])  # JSON has lists only
+    for name in ("best", "before", "last"):
+        if values.get(name) is not None:
+            values[name] = tuple(values[name])  # JSON has lists only
     values["unlogged"] = Unlogged(**values.get("unlogged", {}))
     return RunState(**values)
 

@@ -5,11 +5,12 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from asrscale.common import distributed
-from asrscale.common.atomic_files import write_jsonl, write_text
+from asrscale.common.atomic_files import write_json, write_jsonl, write_text
 from asrscale.common.checkpoint_files import at_revision
 from asrscale.data.catalog import Catalog
 from asrscale.model.building import build_recognizer
@@ -37,6 +38,7 @@ from asrscale.training.checkpoint import RunState
 from asrscale.training.config import TrainConfig, to_dict
 from asrscale.training.disk_errors import disk_errors_explained
 from asrscale.training.metrics_plot import plot_metrics
+from asrscale.training.milestones import Milestone, describe_milestones, milestones
 from asrscale.training.other_formats import write_other_formats
 from asrscale.training.run_context import RunContext
 from asrscale.training.validation import reports_evaluating, score_of
@@ -218,18 +220,39 @@ def _replace_model(context: RunContext, folder: Path) -> None:
             folder.rename(model_folder)
 
 
-def write_results(context: RunContext, final: FinalModel) -> None:
+def write_results(context: RunContext, state: RunState, final: FinalModel) -> None:
     """Draws the curves, writes the model's card, and prints the results. For the main rank."""
     folder = context.folder
     result = final.result
     curves = plot_metrics(folder, context.metric)
-    card = model_card(to_dict(context.config), card_facts(context, result, str(final.exported)))
+    found = milestones(state, context.metric)
+    write_json(folder / "results.json", _results(context, final, found))
+    card = model_card(to_dict(context.config), card_facts(context, result, str(final.exported), found))
     write_text(folder / "model" / "README.md", card)  # last: it marks the run as complete
+    sizes = dict(utterances=len(context.valid_subset), all_utterances=len(context.valid))
+    print(f"{describe_milestones(found, context.metric, **sizes)}\n")
     if len(final.results) > 1:
         print(f"{_comparison(final, context.metric)}\n")
     print(table({",".join(context.config.data.valid): (context.valid, result)}, context.metric))
     print(f"memory: {context.memory_summary()}")
     print(f"model: {folder / 'model'}   curves: {curves}   settings: {folder / 'config.json'}")
+
+
+def _results(context: RunContext, final: FinalModel, found: Iterable[Milestone]) -> dict[str, Any]:
+    """Returns what results.json holds: the rates of the run while training, and those of its model on all data."""
+    return {
+        "metric": context.metric,
+        "while_training": {
+            "utterances": len(context.valid_subset),
+            **{one.name: {"step": one.step, **one.rates, "loss": one.loss} for one in found},
+        },
+        "final": {
+            "weights": str(final.exported),
+            "utterances": len(context.valid),
+            **{name: final.result.errors.rate(name) for name in both_metrics(context.metric)},
+            "loss": final.result.loss,
+        },
+    }
 
 
 def _comparison(final: FinalModel, metric: Metric) -> str:

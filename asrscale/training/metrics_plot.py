@@ -1,5 +1,6 @@
 """Training curves: RUN/metrics.png from RUN/metrics.jsonl."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ def plot_metrics(run_folder: Path, metric: Metric) -> Path:
     _draw(learning_rate, rows, "train/learning_rate")
     first, second = both_metrics(metric)
     _draw(errors, rows, f"valid/{first}", f"valid/{second}", deciding=f"valid/{first}")
+    _draw_line_to_beat(errors, rows, first)
     loss.set_yscale("log")  # CTC falls from tens to hundredths
     errors.set(xlabel="optimizer step", ylim=(0, None))
     errors.yaxis.set_major_formatter("{x:.0%}")
@@ -65,3 +67,16 @@ def _draw(axes: "Axes", rows: list[dict[str, Any]], *metrics: str, deciding: str
         axes.plot(steps, values, line_style, label=label, linewidth=1.2, markersize=3)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
+
+
+def rate_before(rows: Iterable[Mapping[str, Any]], metric: Metric) -> float | None:
+    """Returns an error rate before the first step, by the rows of metrics.jsonl; None where it was not measured."""
+    return next((row[f"valid/{metric}_before"] for row in rows if f"valid/{metric}_before" in row), None)
+
+
+def _draw_line_to_beat(axes: "Axes", rows: list[dict[str, Any]], metric: Metric) -> None:
+    """Draws the rate of the model before its first step as a level line, where there is one."""
+    rate = rate_before(rows, metric)
+    if rate is not None:
+        axes.axhline(rate, linestyle="--", linewidth=1, color="gray", label=f"{metric.upper()} before the first step")
+        axes.legend(frameon=False)

@@ -236,20 +236,24 @@ def _train_in_folder(context: RunContext, state: RunState, resumed: Path | None)
     with disk_errors_explained(context.folder, context.world, "the model's card"):
         if context.world.is_main:
             withdraw_model(context)
-    final = _fit_and_evaluate(context, state, resumed)
-    if final is None:
+    ended = _fit_and_evaluate(context, state, resumed)
+    if ended is None:
         end_together(context, push=False)
         return EXIT_STOPPED
     with disk_errors_explained(context.folder, context.world, "the results"):
         if context.world.is_main:
-            write_results(context, final)
+            write_results(context, *ended)
     context.watch.holds_unfinished_run = False
     end_together(context, push=True)
     return EXIT_COMPLETE
 
 
-def _fit_and_evaluate(context: RunContext, state: RunState, resumed: Path | None) -> FinalModel | None:
-    """Trains from `state`, exports the best model and evaluates it, all of it tracked; None after a request to stop."""
+def _fit_and_evaluate(context: RunContext, state: RunState, resumed: Path | None) -> tuple[RunState, FinalModel] | None:
+    """Trains from `state`, exports the best model and evaluates it, all of it tracked.
+
+    Returns:
+        The state at the end and the model; None after a request to stop.
+    """
     is_main = context.world.is_main
     with ExitStack() as stack:
         with disk_errors_explained(context.folder, context.world, "the records of the run"):
@@ -266,7 +270,7 @@ def _fit_and_evaluate(context: RunContext, state: RunState, resumed: Path | None
                     mark_preempted(context.folder)
             return None
         tracker.log(state.step, final_metrics(final, context.metric))
-        return final
+        return state, final
 
 
 @contextmanager
@@ -298,7 +302,7 @@ def _opening(context: RunContext, state: RunState) -> str:
         f"{config.model.model}: {model['trainable_parameters']:,} of {model['parameters']:,} parameters trained "
         f"in {config.memory.precision} on {world.world_size} × {world.device.type}"
     )
-    if state.step:
+    if state.restarts:
         model_line = f"going on from step {state.step:,}; {model_line}"
     data_line = (
         f"{catalog.utterances.sum():,} utterances, {catalog.hours:.2f} h; {context.total_steps:,} steps of "

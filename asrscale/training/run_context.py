@@ -58,9 +58,18 @@ class RunContext:
         return has_all_steps or has_stopped_improving
 
     def evaluation_is_due(self, state: RunState) -> bool:
-        """Whether the model of this step is to be evaluated, and has not been."""
+        """Whether the model of this step is to be evaluated, and has not been.
+
+        Before the first step it is where it transcribes already: that is what the run has to beat.
+        """
+        if state.step == 0:
+            return self.recognizer.transcribes and state.before is None
         is_due = state.step % self.config.evaluation.eval_steps == 0 or state.step >= self.total_steps
         return is_due and state.evaluated_step < state.step
+
+    def is_warmed_up(self, step: int) -> bool:
+        """Whether the learning rate has been at its peak before an evaluation after `step` steps."""
+        return step > self.config.optimisation.warmup_steps
 
     def save_is_due(self, state: RunState) -> bool:
         """Whether this step is to be saved: on schedule, as the best so far, or as the last."""

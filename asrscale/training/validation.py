@@ -17,6 +17,7 @@ from asrscale.training.tracking import Tracker
 from asrscale.training.watch import Watch
 
 SAMPLE_PREDICTIONS = 20  # recorded after each evaluation
+WORSE_EVALUATIONS = 2  # in a row, than before the first step: then a person is warned, once
 
 
 def validate(engine: Engine, context: RunContext, state: RunState, tracker: Tracker, bar: Progress) -> RunState:
@@ -44,17 +45,70 @@ def validate(engine: Engine, context: RunContext, state: RunState, tracker: Trac
         print_damaged(context.valid_subset, result)
     rates = {name: result.errors.rate(name) for name in both_metrics(context.metric)}
     values = {f"valid/{name}": rate for name, rate in rates.items()}
-    tracker.log(state.step, values | {"valid/loss": result.loss})
+    score = score_of(result, context.metric)
+    compared = compare(context, state, score)
+    tracker.log(state.step, values | {"valid/loss": result.loss} | _values_before(compared, context.metric))
     rows = predictions(context.valid_subset, result.hypotheses())
     tracker.log_predictions(state.step, list(islice(rows, SAMPLE_PREDICTIONS)))
 
-    score = score_of(result, context.metric)
-    is_best = state.best is None or score < state.best
     shown = ", ".join(f"{name.upper()} {rate:.2%}" for name, rate in rates.items())
-    bar.write(f"step {state.step:,}: {shown}{', the best so far' if is_best else ''}")
-    if is_best:
-        return replace(state, evaluated_step=state.step, best=score, best_step=state.step, stale_evaluations=0)
-    return replace(state, evaluated_step=state.step, stale_evaluations=state.stale_evaluations + 1)
+    bar.write(f"step {state.step:,}: {shown}{_remark(compared)}")
+    if state.worse_evaluations < compared.worse_evaluations == WORSE_EVALUATIONS:
+        bar.write(_worse_than_before(compared, context.metric))
+    return compared
+
+
+def compare(context: RunContext, state: RunState, score: tuple[float, ...]) -> RunState:
+    """Returns `state` with the evaluation of its step counted, which is the best where its score is the lowest.
+
+    While the learning rate rises to its peak, evaluations that are no better count neither for early stopping nor as
+    worse than the model before its first step.
+    """
+    counted = replace(state, evaluated_step=state.step, last=score)
+    if state.step == 0:
+        counted = replace(counted, before=score)
+    if state.best is None or score < state.best:
+        counted = replace(counted, best=score, best_step=state.step, stale_evaluations=0)
+    elif context.is_warmed_up(state.step):
+        counted = replace(counted, stale_evaluations=state.stale_evaluations + 1)
+    return replace(counted, worse_evaluations=_count_worse(context, state, score))
+
+
+def _count_worse(context: RunContext, state: RunState, score: tuple[float, ...]) -> int:
+    """Returns how many evaluations in a row were worse than the model before its first step, with one more.
+
+    Once a person was warned, the number stays.
+    """
+    if state.before is None or state.worse_evaluations == WORSE_EVALUATIONS:
+        return state.worse_evaluations
+    is_worse = context.is_warmed_up(state.step) and score[0] > state.before[0]
+    return state.worse_evaluations + 1 if is_worse else 0
+
+
+def _values_before(state: RunState, metric: Metric) -> dict[str, float | None]:
+    """Returns the rates before the first step, which are logged with each evaluation: a level line in its curves."""
+    if state.before is None:
+        return {}
+    return {f"valid/{name}_before": rate for name, rate in zip(both_metrics(metric), state.before, strict=False)}
+
+
+def _remark(state: RunState) -> str:
+    """Returns what is said of an evaluation behind its rates."""
+    if state.step == 0:
+        return " before the first step: the rates to beat"
+    return ", the best so far" if state.best_step == state.step else ""
+
+
+def _worse_than_before(state: RunState, metric: Metric) -> str:
+    """Returns a warning, with the usual causes."""
+    assert state.before is not None and state.last is not None
+    return (
+        f"warning: {metric.upper()} is {state.last[0]:.2%} at step {state.step:,}, and was {state.before[0]:.2%} "
+        f"before the first step: {WORSE_EVALUATIONS} evaluations in a row were worse than the model to begin with. "
+        "Usual causes: a --learning_rate too high for a model that transcribes already (try a tenth); or transcripts "
+        "in another style than those it was trained on (capitals, punctuation, numbers, spelling, language): compare "
+        f"reference and hypothesis in eval/step-{0:08d}.jsonl of the run"
+    )
 
 
 def score_of(result: Evaluation, metric: Metric) -> tuple[float, ...]:

@@ -76,6 +76,17 @@ def test_it_says_what_was_trained_and_nothing_of_this_machine(tmp_path: Path) ->
     )
 
 
+def test_what_a_run_came_to_stands_beside_where_it_began() -> None:
+    settings = to_dict(train_config(train=("a",), valid=("b",)))
+    began = {"before": {"wer": 0.3, "cer": 0.2}, "best": {"wer": 0.25, "cer": 0.1}, "last": {"wer": 0.26, "cer": 0.11}}
+    facts = CardFacts(**FACTS, reads_batches=True, while_training=began, utterances_while_training=1000)
+    card = model_card(settings, facts)
+    where = "error rate while training, on 1,000 of the utterances"
+    assert f"| word {where} | 30.00% before the first step, 25.00% at the best evaluation, 26.00% at the last |" in card
+    assert f"| character {where} | 20.00% before the first step, 10.00% at the best" in card
+    assert "while training" not in card_of()
+
+
 def programs(card: str, folder: Path, others: dict[str, Path] = {}) -> list[str]:  # noqa: B006  # read only
     blocks = [block.split("```")[0] for block in card.split("```python\n")[1:]]
     for name, place in {THIS_FOLDER: folder, **others}.items():

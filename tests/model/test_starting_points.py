@@ -89,6 +89,25 @@ def test_a_new_head_is_drawn_where_it_is_asked_for_though_the_letters_are_known(
     assert not any(torch.equal(row, old) for row in other.model.lm_head.weight for old in model.lm_head.weight)
 
 
+def test_a_model_transcribes_where_every_row_of_its_head_was_trained(nameless: Path, mms: Path, tmp_path: Path) -> None:
+    whole = str(tmp_path / "whole")
+    vocab = tmp_path / "whole" / "vocab.json"
+    assert build_recognizer(whole, "abc").transcribes and load_recognizer(whole).transcribes
+    assert build_recognizer(whole, "abc", vocab="shards").transcribes  # fewer letters, all of them known
+    assert build_recognizer(str(nameless), "abc", vocab=str(vocab)).transcribes
+    assert build_recognizer(str(mms), "abc", language="tr").transcribes
+    for head_at_random in (
+        build_recognizer(whole, "abc", new_head=True),
+        build_recognizer(whole, "abcé", vocab="shards"),
+        build_recognizer(str(nameless), "abc", new_head=True),
+        build_recognizer(str(mms), "abc", language="de"),
+        build_recognizer("tiny", "abc"),
+    ):
+        assert not head_at_random.transcribes
+    Wav2Vec2ForCTC.from_pretrained(whole).wav2vec2.save_pretrained(tmp_path / "pretrained")
+    assert not build_recognizer(str(tmp_path / "pretrained"), "abc").transcribes
+
+
 @pytest.fixture(scope="module")
 def mms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mms") / "base"

@@ -12,6 +12,8 @@ from asrscale.model.model_card import UNKNOWN_LICENSE
 from asrscale.results.evaluation import Evaluation
 from asrscale.results.metrics import count_errors
 from asrscale.training.card_facts import card_facts
+from asrscale.training.checkpoint import RunState
+from asrscale.training.milestones import milestones
 from asrscale.training.run_context import RunContext
 
 
@@ -33,6 +35,17 @@ def test_hours_and_rates_are_those_of_the_data(tone_shards: Path) -> None:
     assert facts.results["utterances"] == len(context.valid) and 0 < facts.results["wer"] < 1
     assert facts.reads_batches  # its norms see one frame at a time
     assert facts.license == UNKNOWN_LICENSE
+
+
+def test_what_the_run_came_to_is_told_with_its_utterances(tone_shards: Path) -> None:
+    context = make_context(tone_shards)
+    state = RunState(
+        step=4, evaluated_step=4, before=(0.3, 0.2, 1.0), best=(0.1, 0.2, 1.0), best_step=2, last=(0.2,) * 3
+    )
+    facts = card_facts(context, result_of(context, first=""), "step 2", milestones(state, "wer"))
+    rates = {name: rates["wer"] for name, rates in facts.while_training.items()}
+    assert rates == {"before": 0.3, "best": 0.1, "last": 0.2}
+    assert facts.utterances_while_training == len(context.valid_subset)
 
 
 @pytest.mark.parametrize(("given", "expected"), [("mit", "mit"), (None, "apache-2.0")])

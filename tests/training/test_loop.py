@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from conftest import flip_bit
-from helpers.contexts import fit_quietly, make_context, train_index
+from helpers.contexts import fit_quietly, make_context, train_index, zero_config
 from helpers.training import metric
 
 from asrscale.common.distributed import World
 from asrscale.training.checkpoint import RunState, load_weights, read_state
+from asrscale.training.run_context import RunContext
 
 
 def test_a_run_stopped_in_its_last_evaluation_takes_no_step_beyond_it(
@@ -19,7 +20,7 @@ def test_a_run_stopped_in_its_last_evaluation_takes_no_step_beyond_it(
     own = replace(make_context(tone_shards, warmup_steps=0, eval_steps=2, patience=1), world=world, folder=tmp_path)
     stopped = RunState(step=2, best=(0.0, 0.0, 0.0), best_step=1)
     ended = fit_quietly(own, stopped)
-    assert ended == replace(stopped, evaluated_step=2, stale_evaluations=1)
+    assert ended == replace(stopped, evaluated_step=2, stale_evaluations=1, last=ended.last)
     assert read_state(tmp_path / "checkpoints" / "step-00000002") == ended
 
 
@@ -43,3 +44,42 @@ def test_the_line_after_a_resume_counts_the_steps_before_it_too(own_shards: Path
         found = {name: metric(own.folder, f"train/{name}") for name in expected}
         assert found.pop("loss") == pytest.approx(expected["loss"], rel=1e-6), step
         assert found == {name: values for name, values in expected.items() if name != "loss"}, step
+
+
+def transcribing(context: RunContext) -> RunContext:
+    """The same run, of a model whose head counts as trained."""
+    return replace(context, recognizer=replace(context.recognizer, transcribes=True))
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_model_that_transcribes_is_evaluated_and_saved_before_its_first_step(
+    stage: int, tone_shards: Path, tmp_path: Path, world: World
+) -> None:
+    """The steps are the same as without, also where the run goes on from the checkpoint of step 0."""
+    settings = dict(max_steps=3, warmup_steps=0, eval_steps=2, save_steps=9, log_steps=1, ema=0.5)
+
+    def own_context(name: str) -> RunContext:
+        context = make_context(tone_shards, **settings)
+        return replace(context, world=world, folder=tmp_path / name, ds_config=zero_config(stage))
+
+    without = fit_quietly(own_context("without"), RunState())
+    assert without.before is None and 0 not in metric(tmp_path / "without", "valid/wer")
+
+    own = transcribing(own_context("with"))
+    ended = fit_quietly(own, RunState())
+    before = tuple(metric(own.folder, f"valid/{name}")[0] for name in ("wer", "cer", "loss"))
+    assert before == ended.before and metric(own.folder, "valid/wer").keys() == {0, 2, 3}
+    assert metric(own.folder, "train/loss") == metric(tmp_path / "without", "train/loss")
+    assert set(metric(own.folder, "valid/wer_before").values()) == {ended.before[0]}
+
+    # As after a kill in the first step: the best so far is on the disk.
+    again = transcribing(own_context("again"))
+    first_steps = replace(again, total_steps=0)
+    fit_quietly(first_steps, RunState())
+    first = tmp_path / "again" / "checkpoints" / "step-00000000"
+    state = read_state(first)
+    assert state == RunState(before=ended.before, last=ended.before, best=ended.before, best_step=0)
+    load_weights(again.recognizer, first)
+    assert fit_quietly(again, state, first) == ended
+    for name in ("train/loss", "valid/wer", "valid/loss"):
+        assert metric(again.folder, name) == metric(own.folder, name)

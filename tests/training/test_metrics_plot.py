@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from asrscale.common.errors import CliError
-from asrscale.training.metrics_plot import plot_metrics
+from asrscale.training.metrics_plot import plot_metrics, rate_before, read_metrics
 from asrscale.training.tracking import open_tracker
 
 
@@ -25,6 +25,20 @@ def plot_metrics_bytes(run_folder: Path) -> bytes:
     content = path.read_bytes()
     assert content.startswith(b"\x89PNG")
     return content
+
+
+def test_the_rate_before_the_first_step_is_a_line_to_beat(tmp_path: Path) -> None:
+    with open_tracker(tmp_path, project="test", config={}, wandb_mode="off") as tracker:
+        tracker.log(0, {"valid/wer": 0.5, "valid/cer": 0.2, "valid/loss": 1.0})
+        tracker.log(9, {"valid/wer": 0.4, "valid/cer": 0.1, "valid/loss": 0.5})
+    assert rate_before(read_metrics(tmp_path), "wer") is None
+    without = plot_metrics_bytes(tmp_path)
+    with open_tracker(tmp_path, project="test", config={}, wandb_mode="off") as tracker:
+        before = {"valid/wer_before": 0.5, "valid/cer_before": 0.2}
+        tracker.log(0, {"valid/wer": 0.5, "valid/cer": 0.2, "valid/loss": 1.0} | before)
+        tracker.log(9, {"valid/wer": 0.4, "valid/cer": 0.1, "valid/loss": 0.5} | before)
+    assert (rate_before(read_metrics(tmp_path), "wer"), rate_before(read_metrics(tmp_path), "cer")) == (0.5, 0.2)
+    assert plot_metrics_bytes(tmp_path) != without
 
 
 def test_a_plot_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
 """Where a run starts."""
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from helpers.run_attempts import Attempt, Fault, attempt
+from helpers.run_scene import rows_of
+from helpers.training import metric
 
 from asrscale.common import distributed
 from asrscale.common.errors import CliError, TransientError
+from asrscale.model.export import read_provenance
+from asrscale.model.recognizer import Recognizer
 from asrscale.training.config import train_config
 from asrscale.training.run import train
 from asrscale.training.run_folder import locked_run_folder
@@ -50,3 +56,50 @@ def test_a_checkpoint_that_some_ranks_do_not_see_yet_may_be_tried_again(
     monkeypatch.setattr("asrscale.common.distributed.gather_objects", with_another)
     with pytest.raises(kind, match=f"the ranks do not agree on {name}: "):
         train(train_config(**data, run=str(tmp_path)), Watch(tmp_path))
+
+
+BRIEF = {
+    "max_steps": 3, "warmup_steps": 0, "learning_rate": 0.03, "batch_seconds": 3.0, "units_per_step": 1,
+    "eval_steps": 1, "eval_utterances": 8, "patience": 0, "log_steps": 1, "wandb": "off",
+    "config": "ds_configs/zero0.json", "decode_threads": 1, "mask_time_prob": 0.0, "mask_feature_prob": 0.0,
+}  # fmt: skip
+
+
+def attempt_at(run_folder: Path, shards: Path, model: Path, fault: Fault) -> Attempt:
+    """One attempt at a run that gets worse from its first step on."""
+    flags = BRIEF | {"train": shards / "train", "valid": shards / "valid", "model": model, "run": run_folder}
+    return attempt([str(word) for name, value in flags.items() for word in (f"--{name}", value)], run_folder, fault)
+
+
+def test_a_run_that_is_killed_around_its_step_0_ends_as_if_nothing_had_happened(
+    tone_recognizer: Recognizer, tone_shards: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "tones"
+    tone_recognizer.save(model)
+    undisturbed = tmp_path / "undisturbed"
+    done = attempt_at(undisturbed, tone_shards, model, Fault())
+    assert done.code == 0, done.output
+    assert "the best model is the one it began with" in done.output
+    assert done.output.count("evaluations in a row were worse") == 1
+    exported = read_provenance(undisturbed / "model")
+    assert exported is not None and exported.step == 0
+    assert "best, of step 0, with which the run began" in (undisturbed / "model" / "README.md").read_text()
+
+    first = next(n for n, what in enumerate(done.operations, start=1) if "eval/step-00000000" in what)
+    saved = next(n for n, what in enumerate(done.operations, start=1) if "checkpoints/best" in what)
+    results = json.loads((undisturbed / "results.json").read_text())
+    assert results["while_training"]["best"] == results["while_training"]["before"] and results["metric"] == "wer"
+    assert results["while_training"]["last"]["wer"] == metric(undisturbed, "valid/wer")[3]
+    assert results["final"]["wer"] == metric(undisturbed, "final/wer")[3]
+
+    faults = [Fault("kill", first - 1), Fault("stop", first), Fault("kill", saved - 4), Fault("kill", saved + 1)]
+    for fault in faults:
+        folder = tmp_path / f"{fault.harm}-{fault.operation}"
+        cut = attempt_at(folder, tone_shards, model, fault)
+        assert cut.code == (-9 if fault.harm == "kill" else 75), cut.output
+        again = attempt_at(folder, tone_shards, model, Fault())
+        assert again.code == 0, again.output
+        for name in ("train/loss", "valid/wer", "valid/loss", "valid/wer_before"):
+            assert metric(folder, name) == metric(undisturbed, name), fault
+        evaluations = [row for row in rows_of(folder / "metrics.jsonl") if "valid/wer" in row]
+        assert [row["step"] for row in evaluations] == [0, 1, 2, 3]

@@ -1,5 +1,6 @@
 """When a run is over and what its learning rate is; tests/training/test_loop.py trains."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,12 @@ def test_the_learning_rate_follows_the_schedule(tone_shards: Path) -> None:
     running = make_context(tone_shards, warmup_steps=10)
     assert running.learning_rate(10) == pytest.approx(3e-3)
     assert running.learning_rate(39) < 3e-3
+
+
+def test_the_start_is_evaluated_once_where_it_transcribes(tone_shards: Path) -> None:
+    untrained = make_context(tone_shards, eval_steps=2)
+    trained = replace(untrained, recognizer=replace(untrained.recognizer, transcribes=True))
+    assert trained.evaluation_is_due(RunState()) and not untrained.evaluation_is_due(RunState())
+    assert not trained.evaluation_is_due(RunState(before=(0.1, 0.1, 0.1)))
+    assert not trained.evaluation_is_due(RunState(step=1))  # of a run that an older version began
+    assert trained.evaluation_is_due(RunState(step=2)) and untrained.evaluation_is_due(RunState(step=2))
