@@ -15,7 +15,7 @@ import torch
 from asrscale.common import cli, html
 from asrscale.common.checkpoint_files import at_revision
 from asrscale.common.errors import CliError
-from asrscale.data.catalog import read_catalog
+from asrscale.data.mixing import read_mix
 from asrscale.data.plan_summary import describe_plan
 from asrscale.data.run_plan import RunPlan, plan_run
 from asrscale.memory import plan_page, plan_text
@@ -118,7 +118,7 @@ def _run_plan(options: PlanOptions) -> RunPlan | None:
         language=config.model.language or "",
     )
     return plan_run(
-        read_catalog(config.data.train),
+        read_mix(config.data.train, config.data.mix_temperature),
         recognizer.vocabulary,
         recognizer.geometry,
         seed=config.general.seed,

@@ -269,7 +269,7 @@ def _convert(name: str, text: str, hint: Any) -> Any:
 def _split_at_commas(text: str) -> list[str]:
     """Returns the values that commas join, spaces around them removed; a comma in the path of a file stays there.
 
-    A path may follow a name and an equals sign, as in `train=FILE`.
+    A path may follow a name and an equals sign, as in `train=FILE`, or stand before one, as in `FOLDER=0.3`.
     """
     parts = text.split(",")
     values: list[str] = []
@@ -277,13 +277,19 @@ def _split_at_commas(text: str) -> list[str]:
         # The longest path that exists, or else what stands before the next comma.
         for num_parts in range(len(parts), 0, -1):
             value = ",".join(parts[:num_parts]).strip()
-            is_path = os.path.exists(value) or os.path.exists(value.partition("=")[2])
-            if is_path or num_parts == 1:
+            if num_parts == 1 or _has_path(value):
                 break
         del parts[:num_parts]
         if value:
             values.append(value)
     return values
+
+
+def _has_path(value: str) -> bool:
+    """Whether a value is a path that exists, or one with a name or a number beside it."""
+    before, _, after = value.rpartition("=")
+    is_numbered = "," not in after and os.path.exists(before)
+    return is_numbered or os.path.exists(value) or os.path.exists(value.partition("=")[2])
 
 
 def _convert_number(name: str, text: str, hint: type[int] | type[float]) -> int | float:

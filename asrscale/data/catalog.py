@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,19 @@ class Catalog:
     row_groups: npt.NDArray[np.int64]
     characters: Counter[str]  # counts of the characters of all transcripts
     text_rules: tuple[TextRules, ...]  # (S,) how the transcripts of each are normalised
+    weights: npt.NDArray[np.float64]  # (S,) how often an epoch visits an utterance of each, on average
     notes: tuple[str, ...] = ()  # lines about folders whose transcripts other steps normalised than those of now
     footers: dict[str, pq.FileMetaData] = field(default_factory=dict)  # of each index.parquet read so far, parsed once
 
     @property
     def hours(self) -> float:
-        """Hours of audio."""
+        """Hours of audio, each recording counted once."""
         return float(self.samples.sum()) / SAMPLE_RATE_HZ / 3600
+
+    @property
+    def epoch_hours(self) -> float:
+        """Hours of audio that an epoch visits, by the weights."""
+        return float((self.samples * self.weights).sum()) / SAMPLE_RATE_HZ / 3600
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class _Dataset:
 
 
 def read_catalog(folders: Sequence[str]) -> Catalog:
-    """Reads what data set folders record, joined in the order given; opens no shard and no index.
+    """Reads what data set folders record, joined in the order given, each with weight 1; opens no shard and no index.
 
     Raises:
         CliError: A folder, index or shard is missing, dataset.json is damaged or of an unknown schema version, nothing
@@ -105,8 +112,21 @@ def read_catalog(folders: Sequence[str]) -> Catalog:
         row_groups=np.array(row_groups, np.int64),
         characters=characters,
         text_rules=tuple(text_rules),
+        weights=np.ones(len(shards)),
         notes=tuple(notes),
     )
+
+
+@lru_cache(maxsize=4)  # a part of an index has the shards of the whole
+def names_of_folders(shards: tuple[str, ...]) -> dict[str, str]:
+    """Returns, by the folders of shards, the shortest names that tell these apart: the last parts of their paths."""
+    folders = list(dict.fromkeys(map(os.path.dirname, shards)))
+    parts = [folder.split("/") for folder in folders]
+    for count in range(1, max(map(len, parts), default=1)):
+        names = ["/".join(one[-count:]) for one in parts]
+        if len(set(names)) == len(folders):
+            return dict(zip(folders, names, strict=True))
+    return dict(zip(folders, folders, strict=True))
 
 
 def _check_given_once(folders: Sequence[str]) -> None:

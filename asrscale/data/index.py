@@ -7,7 +7,6 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -19,7 +18,15 @@ import pyarrow.parquet as pq
 
 from asrscale.common.errors import CliError
 from asrscale.common.storage import Range, is_remote, open_binary
-from asrscale.data.catalog import DATASET_FILE, INDEX_FILE, REBUILD, SCHEMA_VERSION, Catalog, read_catalog
+from asrscale.data.catalog import (
+    DATASET_FILE,
+    INDEX_FILE,
+    REBUILD,
+    SCHEMA_VERSION,
+    Catalog,
+    names_of_folders,
+    read_catalog,
+)
 from asrscale.speech.normalisation import TextRules
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
@@ -97,21 +104,16 @@ class Index:
     def unique_key(self, i: int) -> str:
         """Returns the key of utterance `i`, behind the name of its folder where several folders may share keys."""
         key: str = self.keys[i].as_py()
-        if len(self._folder_names) == 1:
-            return key
-        folder = os.path.dirname(self.shards[self.shard_ids[i]])
-        return f"{self._folder_names[folder]}/{key}"
+        return key if len(self.data_sets) == 1 else f"{self.data_set(i)}/{key}"
 
-    @cached_property
-    def _folder_names(self) -> dict[str, str]:
-        """The shortest names by which the folders are told apart: as many of the last parts of their paths."""
-        folders = sorted({os.path.dirname(shard) for shard in self.shards})
-        parts = [folder.split("/") for folder in folders]
-        for count in range(1, max(map(len, parts), default=1)):
-            names = ["/".join(one[-count:]) for one in parts]
-            if len(set(names)) == len(folders):
-                return dict(zip(folders, names, strict=True))
-        return dict(zip(folders, folders, strict=True))
+    @property
+    def data_sets(self) -> list[str]:
+        """The names of the data set folders, the shortest by which they are told apart."""
+        return list(names_of_folders(self.shards).values())
+
+    def data_set(self, i: int) -> str:
+        """Returns the name of the folder of utterance `i`, one of `data_sets`."""
+        return names_of_folders(self.shards)[os.path.dirname(self.shards[self.shard_ids[i]])]
 
     def rules(self, i: int) -> TextRules:
         """Returns how the transcript of utterance `i` is normalised."""

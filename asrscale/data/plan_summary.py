@@ -7,6 +7,7 @@ from itertools import chain, pairwise
 import numpy as np
 
 from asrscale.data.hashing import Ids
+from asrscale.data.mixing import describe_mix
 from asrscale.data.passes import cut_step, padded_samples, pass_time
 from asrscale.data.run_plan import RunPlan, plan_visit
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
@@ -24,7 +25,10 @@ class Efficiency:
 
 
 def describe_plan(plan: RunPlan, *, world_size: int, cap_samples: int) -> str:
-    """Returns what the first window's first epoch will look like: steps, padding, balance, and its units by length."""
+    """Returns what the first window's first epoch will look like: steps, padding, balance, and its units by length.
+
+    Before it, what of each data set is in an epoch, where that is a question.
+    """
     visit = plan_visit(plan, 0)
     lengths = visit.computed_samples
     steps = [visit.plan.step(number) for number in range(visit.plan.num_steps)]
@@ -38,7 +42,8 @@ def describe_plan(plan: RunPlan, *, world_size: int, cap_samples: int) -> str:
     units = chain.from_iterable(steps)
     longest_seconds = np.array([lengths[unit].max() / SAMPLE_RATE_HZ for unit in units if len(unit)])
     counts, edges = np.histogram(longest_seconds, LENGTH_BINS)
-    lines = [headline]
+    mix = describe_mix(plan.catalog)
+    lines = [mix, headline] if mix else [headline]
     for count, (low, high) in zip(counts, pairwise(edges), strict=True):
         lines.append(f"  {low:5.1f} to {high:5.1f} s {count:8,} units")
     return "\n".join(lines)
@@ -64,6 +69,8 @@ def measure_steps(steps: Sequence[Sequence[Ids]], lengths: Ids, *, world_size: i
         elapsed_time += max(rank_times) * world_size
         audio_samples += sum(int(lengths[unit].sum()) for unit in units)
         computed_samples += sum(padded_samples(utterances, lengths) for utterances in chain.from_iterable(ranks))
+    if not computed_samples:  # a few utterances of a low weight, none of them in this epoch
+        return Efficiency(padding=0, balance=1)
     return Efficiency(padding=1 - audio_samples / computed_samples, balance=busy_time / elapsed_time)
 
 

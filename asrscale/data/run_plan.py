@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from asrscale.data.batches import MIN_BATCH_SAMPLES
 from asrscale.data.catalog import Catalog
-from asrscale.data.epoch_plan import EpochPlan, find_step, group_windows, plan_window, window_steps
+from asrscale.data.copies import Pieces, count_visits, cut_pieces, plan_visits
+from asrscale.data.epoch_plan import EpochPlan, find_step, group_windows, window_steps
 from asrscale.data.hashing import Ids, hash_keys
 from asrscale.data.index import Index, read_shards
 from asrscale.speech.frames import FrameGeometry, frames_needed
@@ -38,7 +39,8 @@ class RunPlan:
     catalog: Catalog  # the training data
     vocabulary: Vocabulary  # labels the transcripts
     geometry: FrameGeometry  # of the model: how many frames it makes of an utterance
-    windows: tuple[Ids, ...]  # the shard numbers of each window
+    pieces: Pieces  # of the shards, by their weights: without weights, the shards
+    windows: tuple[Ids, ...]  # the numbers of the pieces of each window
     steps: Ids  # (W,) optimizer steps of each window
     seed: int  # the run's seed
     batch_samples: int  # padded audio of a unit
@@ -52,7 +54,9 @@ class RunPlan:
         samples = self.catalog.samples.tolist()
         utterances = self.catalog.utterances.tolist()
         settings = (self.seed, self.batch_samples, self.units_per_step, self.perturb_speed)
-        decisive = (shard_names, samples, utterances, settings)
+        decisive: tuple[object, ...] = (shard_names, samples, utterances, settings)
+        if (self.catalog.weights != 1).any():
+            decisive += (self.catalog.weights.tolist(),)
         return sha256(repr(decisive).encode()).hexdigest()[:FINGERPRINT_DIGITS]
 
     @property
@@ -87,7 +91,10 @@ class RunPlan:
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """A window in an epoch: its utterances, their speeds, and the step of each."""
+    """A window in an epoch: its utterances, their speeds, and the step of each.
+
+    An utterance that the epoch visits several times is several utterances here.
+    """
 
     index: Index  # its N utterances
     speeds_tenths: Ids | None  # (N,) at how many tenths of its speed each is played; None: all as recorded
@@ -109,11 +116,14 @@ def plan_run(
     """Groups the shards into windows and counts their steps; reads no index."""
     batch_samples = int(batch_seconds * SAMPLE_RATE_HZ)
     window_samples = int(WINDOW_HOURS * 3600) * SAMPLE_RATE_HZ
-    windows = group_windows(catalog.samples, seed=seed, window_samples=window_samples)
+    pieces = cut_pieces(catalog.weights)
+    # All rows of a shard are read for a part of it, too.
+    read_samples = catalog.samples[pieces.shards]
+    windows = group_windows(read_samples, seed=seed, window_samples=window_samples)
     steps = window_steps(
         windows,
-        catalog.samples,
-        catalog.utterances,
+        pieces.samples(catalog),
+        pieces.utterances(catalog),
         batch_samples=batch_samples,
         units_per_step=units_per_step,
     )
@@ -121,6 +131,7 @@ def plan_run(
         catalog=catalog,
         vocabulary=vocabulary,
         geometry=geometry,
+        pieces=pieces,
         windows=windows,
         steps=steps,
         seed=seed,
@@ -132,7 +143,7 @@ def plan_run(
 
 @lru_cache(maxsize=1)  # a run with one window reads it once
 def read_window(plan: RunPlan, window: int) -> tuple[Index, Index]:
-    """Reads the utterances of a window.
+    """Reads the utterances of a window, each once.
 
     Returns:
         Those that can be trained on, and those that are too short for their transcript or have none.
@@ -140,7 +151,8 @@ def read_window(plan: RunPlan, window: int) -> tuple[Index, Index]:
     Raises:
         CliError: As `read_shards`.
     """
-    index = read_shards(plan.catalog, plan.windows[window])
+    shards = np.unique(plan.pieces.shards[plan.windows[window]])
+    index = read_shards(plan.catalog, shards)
     fastest_tenths = SPEEDS_TENTHS[-1] if plan.perturb_speed else ORIGINAL_SPEED_TENTHS
     shortest = perturbed_length(index.num_samples, fastest_tenths)
     feasible = feasible_utterances(index, shortest, plan.vocabulary, plan.geometry)
@@ -170,6 +182,10 @@ def plan_visit(plan: RunPlan, number: int) -> Visit:
     """
     epoch, window, _ = find_step(plan.steps, number, seed=plan.seed)
     index, _ = read_window(plan, window)
+    own = plan.windows[window]
+    visits = count_visits(plan.pieces, own, index.shard_ids, seed=plan.seed, epoch=epoch, window=window)
+    if (visits != 1).any():
+        index = index.take(np.repeat(np.arange(len(index)), visits))
 
     speeds_tenths = None
     played_samples = index.num_samples
@@ -178,8 +194,9 @@ def plan_visit(plan: RunPlan, number: int) -> Visit:
         played_samples = perturbed_length(index.num_samples, speeds_tenths)
 
     computed_samples = np.maximum(played_samples, MIN_BATCH_SAMPLES)
-    epoch_plan = plan_window(
+    epoch_plan = plan_visits(
         computed_samples,
+        visits,
         seed=plan.seed,
         epoch=epoch,
         window=window,

@@ -72,6 +72,7 @@ FIXED_BY_THE_RUN = (
     "mask_time_prob",
     "mask_feature_prob",
     "layerdrop",
+    "mix_temperature",
     "perturb_speed",
     "eval_utterances",
     "metric",

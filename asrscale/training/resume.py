@@ -1,12 +1,15 @@
 """Where a run starts: at the newest whole checkpoint, or at the beginning."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from asrscale.common import distributed
 from asrscale.common.distributed import World, print_on_main
 from asrscale.common.errors import CliError, TransientError
+from asrscale.data.catalog import Catalog
+from asrscale.data.mixing import data_sets
 from asrscale.data.run_plan import RunPlan
 from asrscale.model.export import has_card
 from asrscale.model.recognizer import Recognizer
@@ -50,13 +53,32 @@ def choose_start(
 
     state = RunState()
     if newest is not None:
-        for change in check_resumable(config, folder, content):
+        changes = check_resumable(config, folder, content)
+        _check_same_weights(plan.catalog, folder)
+        for change in changes:
             print_on_main(world, change)
         saved = checkpoint.read_state(newest)
         state = replace(saved, restarts=saved.restarts + 1)
         checkpoint.load_weights(recognizer, newest)
     _check_ranks_agree(config, plan, state, world)
     return newest, state
+
+
+def _check_same_weights(catalog: Catalog, folder: Path) -> None:
+    """Raises CliError where a run was started with other weights of the same data sets."""
+    before = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    found = data_sets(catalog)
+    weights = [one.weight for one in found]
+    weights_before = before.get("weights", [1.0] * len(found))  # older versions had none
+    if weights != weights_before and {*weights, *weights_before} != {1.0}:  # folders may have been joined
+        raise CliError(
+            f"{folder} was started with the weights {_list(weights_before)}, not {_list(weights)} of "
+            f"{', '.join(one.name for one in found)} (--train): go on with the old ones, or choose another --run"
+        )
+
+
+def _list(weights: Iterable[float]) -> str:
+    return ", ".join(f"{weight:g}" for weight in weights)
 
 
 def _check_ranks_agree(config: TrainConfig, plan: RunPlan, state: RunState, world: World) -> None:

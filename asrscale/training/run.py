@@ -13,6 +13,7 @@ from asrscale.common.shard_cache import Cache
 from asrscale.data.catalog import Catalog, read_catalog
 from asrscale.data.content import hash_content
 from asrscale.data.index import Index, read_index
+from asrscale.data.mixing import read_mix
 from asrscale.data.plan_summary import describe_plan
 from asrscale.data.run_plan import RunPlan, plan_run
 from asrscale.model.freezing import checkpoint_activations, freeze_feature_encoder
@@ -68,7 +69,7 @@ def train(config: TrainConfig, watch: Watch) -> int:
     watch.restarts = config.memory.restarts
     _check_end(config.evaluation)
     ds_config = read_ds_config(config.memory.config)
-    catalog = read_catalog(config.data.train)
+    catalog = read_mix(config.data.train, config.data.mix_temperature)
     valid = read_index(config.data.valid)
 
     with ds.joined_ranks() as world:
@@ -161,7 +162,7 @@ def _count_steps(config: TrainConfig, plan: RunPlan) -> int:
     if config.optimisation.warmup_steps >= total_steps:
         raise CliError(
             f"--warmup_steps {config.optimisation.warmup_steps}, but the run has {total_steps} steps "
-            f"({plan.steps_per_epoch} an epoch of {plan.catalog.hours:.2f} h): give fewer, or more --epochs, or "
+            f"({plan.steps_per_epoch} an epoch of {plan.catalog.epoch_hours:.2f} h): give fewer, or more --epochs, or "
             "smaller steps with --units_per_step"
         )
     return total_steps

@@ -18,6 +18,7 @@ from asrscale.common import distributed
 from asrscale.common.atomic_files import write_json
 from asrscale.common.distributed import World
 from asrscale.common.errors import AsrscaleError, CliError, TransientError
+from asrscale.data.mixing import data_sets
 from asrscale.model.model_folders import CHECKPOINTS_FOLDER
 from asrscale.model.recognizer import describe
 from asrscale.training.config import to_dict
@@ -71,7 +72,8 @@ def write_settings(context: RunContext, environment: dict[str, Any]) -> None:
     And beside the checkpoints what they have in common, so that each can be loaded by itself.
     """
     folder = context.folder
-    settings = to_dict(context.config) | {"content": dict(context.content)}
+    weights = [one.weight for one in data_sets(context.plan.catalog)]
+    settings = to_dict(context.config) | {"content": dict(context.content), "weights": weights}
     write_json(folder / "config.json", settings)
     write_json(folder / "ds_config.json", context.ds_config)
     write_json(folder / "environment.json", environment)

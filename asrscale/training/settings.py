@@ -32,7 +32,16 @@ class GeneralSettings:
 class DataSettings:
     """Data."""
 
-    train: tuple[str, ...] = setting((DEMO_DATA + "/train",), help="data set folders to train on")
+    train: tuple[str, ...] = setting(
+        (DEMO_DATA + "/train",),
+        help="data set folders to train on; FOLDER=0.3 visits its utterances in 30 % of the epochs, =2.5 two or three "
+        "times in each",
+    )
+    mix_temperature: float = setting(
+        1.0,
+        help="instead of such weights, give each data set a share of an epoch by its hours to the power of 1/X: 1 as "
+        "the data are, higher for more even shares",
+    )
     valid: tuple[str, ...] = setting((DEMO_DATA + "/valid",), help="data set folders for the error rates")
     perturb_speed: bool = setting(False, help="play each utterance at 0.9, 1.0 or 1.1 of its speed, drawn each epoch")
     max_unknown_fraction: float = setting(0.01, help="largest share of characters that the vocabulary may lack")
@@ -44,6 +53,7 @@ class DataSettings:
     def __post_init__(self) -> None:
         _check_fractions(self, "max_unknown_fraction", "max_bad_fraction")
         _check_above_0(self, "decode_threads", "cache_bytes")
+        _check(self, ("mix_temperature",), "of 1 or more", lambda value: value >= 1)
         _check_no_credentials(self, "train", "valid", "cache_dir")
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -382,3 +383,18 @@ flags:
   --epochs N
         length of the run (default 3)"""
     )
+
+
+def test_a_path_with_commas_may_have_a_number_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "c,d", "e=f", "g=1,h"):
+        (tmp_path / name).mkdir()
+    for text, expected in {
+        "a=0.3,b": ("a=0.3", "b"),
+        "a, b = 2.5": ("a", "b = 2.5"),
+        "a,c,d=0.3,b": ("a", "c,d=0.3", "b"),
+        "c,d,e=f,e=f=2": ("c,d", "e=f", "e=f=2"),
+        "g=1,h=2,s3://x/y=0.3,b=1": ("g=1,h=2", "s3://x/y=0.3", "b=1"),
+    }.items():
+        assert parse(Options, ["--run", "x", f"--train={text}"])["train"] == expected
+        assert parse(Options, ["--run", "x", "--train", text])["train"] == expected

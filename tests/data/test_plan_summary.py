@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.lengths import as_lengths
-from helpers.plans import plan_in_windows
+from helpers.plans import plan_in_windows, plan_of_mix
 
 from asrscale.data.plan_summary import describe_plan, measure_steps
 from asrscale.model.building import build_recognizer
@@ -20,6 +20,19 @@ def test_the_plan_is_described(tone_shards: Path, monkeypatch: pytest.MonkeyPatc
     padding, balance = re.search(r"padding ([\d.]+)%, mean/max work of 2 ranks ([\d.]+)", text).groups()
     assert 0 <= float(padding) < 30 and 0.5 < float(balance) <= 1
     assert len(text.splitlines()) == 9
+
+
+def test_the_plan_of_a_mix_has_a_line_about_it(tone_shards: Path) -> None:
+    train = [str(tone_shards / "train"), f"{tone_shards / 'valid'}=2"]
+    plan = plan_of_mix(train, build_recognizer("tiny", ""))
+    mix, headline, *_ = describe_plan(plan, world_size=1, cap_samples=48_000).splitlines()
+    assert re.fullmatch(r"train [\d.]+ h × 1, valid [\d.]+ h × 2 = [\d.]+ h: [\d.]+ h an epoch", mix)
+    alone = plan_of_mix(train[:1], build_recognizer("tiny", ""))
+    assert (
+        headline.startswith(f"{plan.steps_per_epoch} steps an epoch") and plan.steps_per_epoch > alone.steps_per_epoch
+    )
+    nothing = measure_steps([[]], as_lengths([]), world_size=1, cap_samples=1)  # where none of a few is in an epoch
+    assert (nothing.padding, nothing.balance) == (0, 1)
 
 
 def test_padding_and_balance_are_of_the_passes_that_ranks_run() -> None:

@@ -1,13 +1,18 @@
 """The plan of a run: windows, which utterances are used, and their speeds."""
 
+import hashlib
+import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers.plans import plan_in_windows
+from helpers.folders import make_folder
+from helpers.plans import plan_in_windows, plan_of_mix, visits_of_epochs
 
+from asrscale.data import run_plan
 from asrscale.data.batches import MIN_BATCH_SAMPLES
 from asrscale.data.catalog import read_catalog
 from asrscale.data.index import read_index
@@ -78,6 +83,86 @@ def test_the_fingerprint_differs_where_the_order_of_the_data_may(
     moved = tuple(str(tmp_path / Path(shard).name) for shard in catalog.shards)
     same = replace(plan, catalog=replace(catalog, shards=moved), vocabulary=build_recognizer("tiny", "xyz").vocabulary)
     assert same.fingerprint == plan.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("perturb_speed", "fingerprint", "digest"),
+    [(False, "61678c97364112db", "0a9dd1c60cedbd62"), (True, "7c9b4852ab07eab7", "69f66396f8671cdf")],
+)
+def test_without_weights_a_plan_is_what_it_was_before_there_were_any(
+    recognizer: Recognizer, tmp_path: Path, perturb_speed: bool, fingerprint: str, digest: str
+) -> None:
+    folders = [make_folder(tmp_path / "a", (9, 0, 30, 7)), make_folder(tmp_path / "b", (20,))]
+    for train in (map(str, folders), (f"{folder}=1" for folder in folders)):
+        plan = plan_of_mix([*train], recognizer, batch_seconds=20, perturb_speed=perturb_speed)
+        found = hashlib.sha256()
+        for epoch in (0, 1):
+            visit = plan_visit(plan, epoch * plan.steps_per_epoch)
+            for array in (visit.computed_samples, visit.plan.utterances, visit.plan.unit_bounds):
+                found.update(array.tobytes())
+        assert (plan.fingerprint, plan.steps_per_epoch) == (fingerprint, 33)
+        assert found.hexdigest()[:16] == digest
+
+
+@pytest.mark.parametrize("window_hours", [300, 0.1])
+def test_a_mix_visits_each_utterance_as_often_as_its_weight_says(
+    recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window_hours: float
+) -> None:
+    monkeypatch.setattr(run_plan, "WINDOW_HOURS", window_hours)
+    mix = {"a": 1.0, "b": 0.3, "c": 2.5}
+    train = [f"{make_folder(tmp_path / name, (10, 5, 15))}={weight}" for name, weight in mix.items()]
+    plan = plan_of_mix(train, recognizer, batch_seconds=20)
+    assert (len(plan.windows) > 1) == (window_hours < 1)
+    assert plan.catalog.epoch_hours == pytest.approx(plan.catalog.hours / 3 * (1 + 0.3 + 2.5))
+    least_steps = math.ceil(plan.catalog.epoch_hours * 3600 / 40)
+    assert least_steps <= plan.steps_per_epoch < least_steps + len(plan.windows)
+
+    of_epochs = visits_of_epochs(plan, range(20))
+    keys = [f"{name}/{name}-{number:08d}" for name in mix for number in range(1, 31)]
+    for key in keys:
+        weight = mix[key[0]]
+        visits = [visited[key] for visited in of_epochs]
+        assert set(visits) <= {math.floor(weight), math.ceil(weight)}
+        assert sum(visits) == 20 * weight
+    assert {key for visited in of_epochs for key in visited} == set(keys)
+    seen = [frozenset(visited.items()) for visited in of_epochs]
+    assert len(set(seen)) >= 10  # the parts come round after ten and after two epochs
+
+
+def test_weights_belong_to_the_fingerprint(recognizer: Recognizer, tmp_path: Path) -> None:
+    a, b = (str(make_folder(tmp_path / name, (10, 5))) for name in "ab")
+    mixes = [([a, b], 1.0), ([a, f"{b}=2"], 1.0), ([f"{a}=2", b], 1.0), ([a, f"{b}=0.3"], 1.0), ([a, b + "=0.31"], 1.0)]
+    plans = [plan_of_mix(train, recognizer, temperature=temperature) for train, temperature in mixes]
+    assert len({plan.fingerprint for plan in plans}) == len(plans)
+
+
+def test_a_window_holds_no_more_where_weights_are_high_or_low(
+    recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither repeats nor the rows that are read for a small part of them."""
+    monkeypatch.setattr(run_plan, "WINDOW_HOURS", 0.1)
+    folder = make_folder(tmp_path / "a", (20,) * 3)  # of 1,830 s
+    largest_shard = 50.5 * 20
+    for weight in (0.05, 1, 10.5):
+        plan = plan_of_mix([f"{folder}={weight}"], recognizer, batch_seconds=20)
+        for number in range(plan.steps_per_epoch):
+            visit = plan_visit(plan, number)
+            assert visit.played_samples.sum() / 16_000 <= 2 * 360 + largest_shard
+            read, _ = read_window(plan, run_plan.find_step(plan.steps, number, seed=plan.seed).window)
+            assert read.num_samples.sum() / 16_000 <= 2 * 360 + largest_shard
+
+
+def test_a_few_utterances_of_a_low_weight_leave_epochs_empty(recognizer: Recognizer, tmp_path: Path) -> None:
+    plan = plan_of_mix([f"{make_folder(tmp_path / 'a', (1,))}=0.25"], recognizer)
+    assert plan.steps_per_epoch == 1
+    assert sum(visits_of_epochs(plan, range(4)), Counter()) == {"a-00000001": 1}
+
+
+def test_repeats_have_speeds_of_their_own(recognizer: Recognizer, tmp_path: Path) -> None:
+    plan = plan_of_mix([f"{make_folder(tmp_path / 'a', (40,))}=3"], recognizer, perturb_speed=True)
+    visit = plan_visit(plan, 0)
+    speeds = visit.speeds_tenths.reshape(40, 3)
+    assert len(visit.index) == 120 and 0.02 < (np.ptp(speeds, axis=1) == 0).mean() < 0.3  # 1 of 9 by chance
 
 
 def test_the_longest_utterance_is_as_slow_as_it_may_be_played(plan: RunPlan) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.plans import keys, plan_in_windows, run_steps
+from helpers.plans import keys, plan_in_windows, plan_of_mix, run_steps
 from helpers.simulated import bytes_read, simulate
 
 from asrscale.common.errors import CliError
@@ -250,3 +250,18 @@ def test_no_batch_exceeds_the_cap_even_of_clips_shorter_than_the_shortest_batch(
         for batch in step.batches:
             assert batch.waveforms.numel() <= cap_samples or len(batch.utterances) == 1
     assert lengths.min() == MIN_BATCH_SAMPLES
+
+
+def test_a_mix_has_the_same_steps_for_any_number_of_ranks_and_from_any_step_on(
+    recognizer: Recognizer, tone_shards: Path
+) -> None:
+    train = [f"{tone_shards / 'train'}=0.4", f"{tone_shards / 'valid'}=2.5"]
+    plan = plan_of_mix(train, recognizer, perturb_speed=True)
+    end = plan.steps_per_epoch + 3
+    alone = run_steps(plan, 0, end)
+    read_alone = [keys(step) for step in alone]
+    assert max(len(of_step) for of_step in read_alone) > 1 and not any(step.damaged for step in alone)
+    again = plan_of_mix(train, recognizer, perturb_speed=True)
+    assert [keys(step) for step in run_steps(again, end - 7, end)] == read_alone[-7:]
+    together = zip(*(run_steps(plan, 0, end, rank=rank, ranks=3) for rank in range(3)), strict=True)
+    assert [sorted(key for share in shares for key in keys(share)) for shares in together] == read_alone

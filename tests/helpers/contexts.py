@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from asrscale.common.distributed import World
-from asrscale.data.catalog import read_catalog
 from asrscale.data.index import Index, read_index, read_shards
 from asrscale.data.loader import load_steps
+from asrscale.data.mixing import read_mix
 from asrscale.data.run_plan import plan_run
 from asrscale.data.step_reader import Step
 from asrscale.model.building import build_recognizer
@@ -28,15 +28,12 @@ def make_context(shards: Path, **given: object) -> RunContext:
     """The context of a run that trains `tiny` on `shards`, in a world of one on the CPU; `given` are its settings."""
     settings = dict(batch_seconds=3.0, units_per_step=2, memory_cap_seconds=3.0, max_steps=40, metric="wer")
     settings |= dict(model="tiny", mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0) | given
-    config = train_config(
-        train=(str(shards / "train"),),
-        valid=(str(shards / "valid"),),
-        **settings,
-    )
+    data = {name: (str(shards / name),) for name in ("train", "valid")}
+    config = train_config(**data | settings)
     masks = dict(mask_time_prob=config.model.mask_time_prob, mask_feature_prob=config.model.mask_feature_prob)
     recognizer = build_recognizer(config.model.model, "", dropout=config.model.dropout, **masks)
     plan = plan_run(
-        read_catalog(config.data.train),
+        read_mix(config.data.train, config.data.mix_temperature),
         recognizer.vocabulary,
         recognizer.geometry,
         seed=1,

@@ -1,18 +1,21 @@
 """What a run writes down about its steps, without a launcher."""
 
 import json
+import math
 import resource
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.contexts import make_context, step_of, train_index
+from helpers.contexts import fit_quietly, make_context, step_of, train_index
 
 from asrscale.common.distributed import World
 from asrscale.common.errors import CliError
 from asrscale.data.catalog import read_catalog
+from asrscale.data.index import read_index
 from asrscale.data.loader import Damaged
 from asrscale.data.step_reader import Step
 from asrscale.training.checkpoint import RunState
@@ -99,3 +102,27 @@ def test_the_ledger_tells_two_folders_of_one_name_apart(tone_shards: Path, tmp_p
     key = train_index(own).keys[4].as_py()
     for path in (tmp_path / "ledger" / "rank-00000.jsonl", tmp_path / "skipped.jsonl"):
         assert json.loads(path.read_text())["keys"] == [f"one/train/{key}", f"two/train/{key}"]
+
+
+def test_the_ledger_of_a_mix_has_each_utterance_as_often_as_its_weight_says(
+    tone_shards: Path, tmp_path: Path, world: World
+) -> None:
+    mix = {"train": 0.3, "valid": 2.5}
+    train = tuple(f"{tone_shards / name}={weight}" for name, weight in mix.items())
+    settings = dict(train=train, batch_seconds=20.0, memory_cap_seconds=20.0, units_per_step=1, warmup_steps=0)
+    steps_per_epoch = make_context(tone_shards, **settings).plan.steps_per_epoch
+    settings |= dict(max_steps=2 * steps_per_epoch, eval_steps=1_000, ledger=True)
+    own = replace(make_context(tone_shards, **settings), world=world, folder=tmp_path)
+    fit_quietly(own, RunState())
+
+    rows = map(json.loads, (tmp_path / "ledger" / "rank-00000.jsonl").read_text().splitlines())
+    epochs = [Counter(), Counter()]
+    for row in rows:
+        epochs[(row["step"] - 1) // steps_per_epoch].update(row["keys"])
+    for name, weight in mix.items():
+        keys = {f"{name}/{key}" for key in read_index([str(tone_shards / name)]).keys.to_pylist()}
+        for visits in epochs:
+            assert {visits[key] for key in keys} == {math.floor(weight), math.ceil(weight)}
+            total = sum(visits[key] for key in keys)
+            assert abs(total - len(keys) * weight) < 4 * math.sqrt(len(keys) / 4)
+    assert epochs[0] != epochs[1] and sum(map(len, epochs)) < 2 * len(train_index(own))

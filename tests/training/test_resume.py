@@ -2,9 +2,11 @@
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.contexts import fit_quietly, make_context
 from helpers.run_attempts import Attempt, Fault, attempt
 from helpers.run_scene import rows_of
 from helpers.training import metric
@@ -13,9 +15,12 @@ from asrscale.common import distributed
 from asrscale.common.errors import CliError, TransientError
 from asrscale.model.export import read_provenance
 from asrscale.model.recognizer import Recognizer
+from asrscale.training.checkpoint import RunState
 from asrscale.training.config import train_config
+from asrscale.training.resume import choose_start
 from asrscale.training.run import train
-from asrscale.training.run_folder import locked_run_folder
+from asrscale.training.run_context import RunContext
+from asrscale.training.run_folder import locked_run_folder, write_settings
 from asrscale.training.watch import Watch
 
 
@@ -103,3 +108,33 @@ def test_a_run_that_is_killed_around_its_step_0_ends_as_if_nothing_had_happened(
             assert metric(folder, name) == metric(undisturbed, name), fault
         evaluations = [row for row in rows_of(folder / "metrics.jsonl") if "valid/wer" in row]
         assert [row["step"] for row in evaluations] == [0, 1, 2, 3]
+
+
+def test_a_run_keeps_the_weights_of_its_data_sets(tone_shards: Path, tmp_path: Path, world: distributed.World) -> None:
+    a, b = str(tone_shards / "train"), str(tone_shards / "valid")
+
+    def context(*train: str, **settings: object) -> RunContext:
+        settings |= dict(max_steps=1, warmup_steps=0, run=str(tmp_path))
+        return replace(make_context(tone_shards, train=train, **settings), world=world, folder=tmp_path)
+
+    def resume(own: RunContext) -> int:
+        return choose_start(own.config, own.plan, own.content, own.recognizer, world)[1].step
+
+    began = context(a, f"{b}=0.5")
+    fit_quietly(began, RunState())
+    write_settings(began, {})
+    assert resume(context(a, f"{b}=0.50")) == 1
+    message = r"was started with the weights 1, 0\.5, not 1, 0\.7 of train, valid \(--train\): go on with the old ones"
+    with pytest.raises(CliError, match=message):
+        resume(context(a, f"{b}=0.7"))
+    with pytest.raises(CliError, match=r"weights 1, 0\.5, not 1, 1 of train, valid"):
+        resume(context(a, b))
+    with pytest.raises(CliError, match=r"was started with --mix_temperature 1\.0, not 2\.0: go on with the old value"):
+        resume(context(a, b, mix_temperature=2.0))
+
+    settings = json.loads((tmp_path / "config.json").read_text())
+    del settings["weights"], settings["mix_temperature"]  # as older versions wrote it
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    assert resume(context(a, b)) == 1
+    with pytest.raises(CliError, match=r"weights 1, 1, not 1, 0\.5 of"):
+        resume(began)
