@@ -105,8 +105,8 @@ def plan_visits(
     most_visits = int(visits.max(initial=1))
     num_rounds = max(1, min(most_visits, steps // MIN_ROUND_STEPS))
     rounds = _deal_to_rounds(visits, num_rounds, hash_keys(len(visits), seed, epoch, window, _ROUND_SALT))
-    utterances = []
-    unit_bounds = []
+    utterances: list[Ids] = []
+    unit_bounds: list[Ids] = []
     for number in range(num_rounds):
         own = np.flatnonzero(rounds == number)
         first_step, end_step = steps * number // num_rounds, steps * (number + 1) // num_rounds
@@ -118,7 +118,7 @@ def plan_visits(
             steps=end_step - first_step,
             units_per_step=units_per_step,
         )
-        unit_bounds.append(planned.unit_bounds + sum(map(len, utterances)))
+        unit_bounds.append(planned.unit_bounds + sum(len(of_round) for of_round in utterances))
         utterances.append(own[planned.utterances])
     return EpochPlan(utterances=np.concatenate(utterances), unit_bounds=np.concatenate(unit_bounds))
 
@@ -128,4 +128,5 @@ def _deal_to_rounds(visits: Ids, num_rounds: int, keys: NDArray[np.uint64]) -> I
     first_rounds = np.repeat(keys % np.uint64(num_rounds), visits).astype(np.int64)
     first_visits = np.cumsum(visits) - visits
     repeats = np.arange(visits.sum()) - np.repeat(first_visits, visits)
-    return (first_rounds + repeats * num_rounds // np.repeat(visits, visits)) % num_rounds
+    rounds: Ids = (first_rounds + repeats * num_rounds // np.repeat(visits, visits)) % num_rounds
+    return rounds

@@ -111,6 +111,8 @@ class CardFacts:
     Attributes:
         model_type: The family, as transformers calls it.
         text_rules: How the transcripts of the training data are normalised.
+        train: The data set folders of the training data.
+        train_weights: How often an epoch visited each utterance of them.
         train_hours: Audio in the training data.
         train_utterances: Utterances in the training data.
         results: Of the exported model on all validation data, as `asrscale.results.breakdown.break_down` returns them.
@@ -125,6 +127,8 @@ class CardFacts:
 
     model_type: str
     text_rules: Sequence[TextRules]
+    train: Sequence[str]
+    train_weights: Sequence[float]
     train_hours: float
     train_utterances: int
     results: Mapping[str, Any]
@@ -140,7 +144,7 @@ def model_card(settings: Mapping[str, Any], facts: CardFacts) -> str:
     """Returns a model card.
 
     Args:
-        settings: Of the run, each with its value: `train`, `valid`, `model`, `push_to_hub` and all others.
+        settings: Of the run, each with its value: `valid`, `model`, `push_to_hub` and all others.
         facts: What else it says.
     """
     start = public_name(settings["model"])
@@ -149,7 +153,7 @@ def model_card(settings: Mapping[str, Any], facts: CardFacts) -> str:
         metadata=_metadata(settings, facts, name).to_yaml().strip(),
         name=name,
         start=f"`{start}`",
-        train=_list_names(settings["train"]),
+        train=_list_mix(facts),
         train_utterances=facts.train_utterances,
         train_hours=facts.train_hours,
         valid=_list_names(settings["valid"]),
@@ -174,7 +178,7 @@ def _metadata(settings: Mapping[str, Any], facts: CardFacts, name: str) -> Model
         library_name="transformers",
         pipeline_tag="automatic-speech-recognition",
         base_model=split_revision(start)[0] if is_hub_id else None,  # the hub refuses a card with another
-        datasets=list(dict.fromkeys(map(_data_name, settings["train"]))),
+        datasets=list(dict.fromkeys(map(_data_name, facts.train))),
         metrics=list(_in_order(facts.results)),
         tags=[facts.model_type, "ctc", "asrscale"],
         model_name=name,
@@ -259,6 +263,13 @@ def _data_name(folder: str) -> str:
     """Returns the name of a data set, of which a folder is a split."""
     parts = [part for part in PurePosixPath(folder).parts if part not in ("/", "..", *_NO_NAMES)]
     return parts[-1] if parts else "speech"
+
+
+def _list_mix(facts: CardFacts) -> str:
+    """Returns the names of the training data, those that an epoch visits more or less than once with their weights."""
+    weights = [f" × {weight:g}" if weight != 1 else "" for weight in facts.train_weights]
+    names = [public_name(folder) for folder in facts.train]
+    return ", ".join(f"`{name}`{weight}" for name, weight in zip(names, weights, strict=True))
 
 
 def _list_names(folders: Iterable[str]) -> str:

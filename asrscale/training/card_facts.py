@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from asrscale.common.checkpoint_files import at_revision
+from asrscale.data.mixing import data_sets, split_weight
 from asrscale.model.hub import license_of
 from asrscale.model.language_adapters import adapter_name
 from asrscale.model.model_card import UNKNOWN_LICENSE, CardFacts
@@ -31,6 +32,8 @@ def card_facts(context: RunContext, result: Evaluation, weights: str, found: Ite
     return CardFacts(
         model_type=config.model_type,
         text_rules=catalog.text_rules,
+        train=[split_weight(text)[0] for text in settings.data.train],
+        train_weights=[one.weight for one in data_sets(catalog)],
         train_hours=catalog.hours,
         train_utterances=int(catalog.utterances.sum()),
         results=break_down(context.valid, result.hypotheses(), context.metric),

@@ -29,6 +29,8 @@ RULES = (TextRules(language="pt-br", keep_case=True), TextRules(language="pt-br"
 FACTS = dict(
     model_type="wav2vec2",
     text_rules=RULES,
+    train=["/secret/place/cv/train", "s3://bucket/orders/train"],
+    train_weights=[1.0, 0.3],
     train_hours=12.345,
     train_utterances=6789,
     results=RESULTS,
@@ -37,7 +39,7 @@ FACTS = dict(
 
 
 def card_of(folder: Path | None = None, reads_batches: bool = True, **given: Any) -> str:
-    data = dict(train=("/secret/place/cv/train", "s3://bucket/orders/train"), valid=("/secret/place/cv/valid",))
+    data = dict(train=("/secret/place/cv/train", "s3://bucket/orders/train=0.3"), valid=("/secret/place/cv/valid",))
     settings = to_dict(train_config(**data | dict(run="/secret/run", cache_dir="/secret/cache") | given))
     return model_card(settings, CardFacts(**FACTS, reads_batches=reads_batches, license="cc-by-4.0"))
 
@@ -64,10 +66,10 @@ def test_it_says_what_was_trained_and_nothing_of_this_machine(tmp_path: Path) ->
     card = card_of(model=str(own), vocab=str(own / "vocab.json"))
     assert "25.00% (95 % interval 24.12% to 25.87%)" in card and "| best model chosen by | word error rate |" in card
     assert "| weights | of step 7 |" in card
-    assert "`cv/train`, `orders/train`: 6,789 utterances, 12.35 h" in card and "`secret/base`" in card
+    assert "`cv/train`, `orders/train` × 0.3: 6,789 utterances, 12.35 h" in card and "`secret/base`" in card
     assert str(tmp_path) not in card and "/secret/" not in card and "bucket" not in card and "base_model" not in card
     settings = json.loads(card.split("```json\n")[1].split("```")[0])
-    assert settings["train"] == ["cv/train", "orders/train"] and settings["learning_rate"] == 1e-4
+    assert settings["train"] == ["cv/train", "orders/train=0.3"] and settings["learning_rate"] == 1e-4
     assert "run" not in settings and "cache_dir" not in settings and settings["vocab"] == "base/vocab.json"
     assert public_name("me/speech") == "me/speech" and public_name("../../x/y/z") == "y/z"
     undecided = CardFacts(**FACTS | dict(text_rules=[TextRules()]), reads_batches=True)

@@ -48,6 +48,13 @@ def test_what_the_run_came_to_is_told_with_its_utterances(tone_shards: Path) -> 
     assert facts.utterances_while_training == len(context.valid_subset)
 
 
+def test_the_training_data_are_named_beside_their_weights(tone_shards: Path) -> None:
+    folders = [str(tone_shards / name) for name in ("train", "valid")]
+    context = make_context(tone_shards, train=(f"{folders[0]}=2.5", folders[1]))
+    facts = card_facts(context, result_of(context, first=""), "step 40")
+    assert (facts.train, facts.train_weights) == (folders, [2.5, 1.0])
+
+
 @pytest.mark.parametrize(("given", "expected"), [("mit", "mit"), (None, "apache-2.0")])
 def test_the_license_is_that_of_the_flag_or_of_the_card_of_the_model(
     given: str | None, expected: str, tone_shards: Path, tmp_path: Path
