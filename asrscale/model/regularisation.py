@@ -20,6 +20,7 @@ from asrscale.data.hashing import hash_keys
 from asrscale.model.dropout import Dropout, attach_dropout, draw_keys
 from asrscale.model.families import CtcModel, encoder_of
 from asrscale.model.forward import count_encoder_frames, count_frames
+from asrscale.model.layerdrop import Compute, skip_layer
 
 # SpecAugment's features are masked in runs of 64 of base's 768, as fairseq's recipes do.
 FEATURE_RUN = 64
@@ -66,18 +67,28 @@ def attach_regulariser(
             hidden = hidden.masked_fill(regulariser.feature_mask[:, None, :], 0.0)
         return (hidden,)
 
-    def drop(number: int, module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> Any:
-        if not module.training or number not in regulariser.dropped_layers:
-            return output
-        if isinstance(output, tuple):  # WavLM's layers pass on a position bias, too
-            return drop(number, module, inputs, output[0]), *output[1:]
-        # Computed, and multiplied by zero: a layer without a gradient would move its neighbours in ZeRO's buckets.
-        return inputs[0] + 0.0 * output
-
     encoder.register_forward_pre_hook(mask)
     for number, layer in enumerate(encoder.layers):
-        layer.register_forward_hook(partial(drop, number))
+        layer.forward = partial(_compute_or_skip, regulariser, number, layer, layer.forward)
     return regulariser
+
+
+def _compute_or_skip(
+    regulariser: Regulariser, number: int, layer: nn.Module, compute: Compute, hidden: Tensor, **settings: Any
+) -> Any:
+    """Is the forward pass of an encoder's layer: its own, unless it is dropped.
+
+    Args:
+        regulariser: Knows which layers are dropped.
+        number: The layer's.
+        layer: The layer.
+        compute: Its own forward pass.
+        hidden: (B, F, H) what it gets.
+        settings: What it gets beside that.
+    """
+    if layer.training and number in regulariser.dropped_layers:
+        return skip_layer(layer, compute, hidden, settings)
+    return compute(hidden, **settings)
 
 
 def prepare_pass(regulariser: Regulariser, model: CtcModel, batch: Batch, *, seed: int, step: int) -> None:

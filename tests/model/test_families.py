@@ -102,8 +102,11 @@ def test_what_is_random_is_a_function_of_seed_step_and_utterance(
     places: Counter[int] = Counter()
     keep = Dropout.keep
     monkeypatch.setattr(Dropout, "keep", lambda self, x, place, p: (places.update([place]), keep(self, x, place, p))[1])
-    together = logits(recognizer, regulariser, 7, 3, 11)
+    regulariser.layerdrop = 0.0
+    logits(recognizer, regulariser, 7)
     assert places == dict.fromkeys(range(regulariser.dropout.places), 1), "each place is one at which something drops"
+    regulariser.layerdrop = 0.4
+    together = logits(recognizer, regulariser, 7, 3, 11)
     assert regulariser.time_mask is not None and regulariser.feature_mask is not None
     assert regulariser.time_mask.any() and regulariser.feature_mask.any() and len(regulariser.dropped_layers) == 1
     for utterance in SECONDS:

@@ -40,7 +40,7 @@ def curve(shards: Path, steps: int, zero: dict[str, object], pieces: int, world:
         units_per_step=UNITS_PER_STEP,
         memory_cap_seconds=10**6,
         dropout=0.1,
-        layerdrop=0.0,
+        layerdrop=0.3,
     )
     context = replace(context, world=world, ds_config=zero_config(**zero))
     plan = context.plan
