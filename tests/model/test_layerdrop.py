@@ -108,8 +108,7 @@ def test_a_layer_that_zero_3_fetches_is_computed(checkpoints: Path) -> None:
     recognizer, regulariser = training(checkpoints / "wavlm")
     layer = encoder_of(recognizer.model).layers[1]
     calls = calls_of(layer)
-    for parameter in layer.parameters():
-        parameter.ds_id = 0
+    layer.final_layer_norm.bias.ds_id = 0  # as DeepSpeed marks all
     found = results(recognizer, regulariser, {1})
     assert calls
     reference, unregularised = training(checkpoints / "wavlm")
