@@ -7,18 +7,20 @@ from contextlib import contextmanager
 
 from tqdm.auto import tqdm  # in a Jupyter kernel with ipywidgets, a bar that is a widget; else text
 
+BAR_WITHOUT_TIME_LEFT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 PLAIN_LINE_SECONDS = 10.0  # a log file wants a line now and then, not a bar
 
 
 class Progress:
     """Counts towards a known total; made by `progress`."""
 
-    def __init__(self, total: int, title: str, unit: str, done: int, enabled: bool) -> None:
+    def __init__(self, total: int, title: str, unit: str, done: int, enabled: bool, shows_time_left: bool) -> None:
         self._total = total
         self._title = title
         self._unit = unit
         self._done = done
         self._enabled = enabled
+        self._shows_time_left = shows_time_left
 
         self._done_before = done
         self._started_seconds = time.monotonic()
@@ -27,7 +29,10 @@ class Progress:
 
         self._bar = None
         if enabled and can_show_bar():
-            self._bar = tqdm(total=total, initial=done, desc=title, unit=f" {unit}", dynamic_ncols=True)
+            bar_format = None if shows_time_left else BAR_WITHOUT_TIME_LEFT
+            self._bar = tqdm(
+                total=total, initial=done, desc=title, unit=f" {unit}", dynamic_ncols=True, bar_format=bar_format
+            )
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Counts `count` more as done; `note` (such as the loss) is shown beside the bar."""
@@ -64,7 +69,7 @@ class Progress:
         left = self._total - self._done
 
         time_left = ""
-        if done_since_start and left:
+        if done_since_start and left and self._shows_time_left:
             time_left = f", {elapsed_seconds / done_since_start * left:.0f} s left"
         note = f"  {self._note}" if self._note else ""
         count = f"{self._done:,}/{self._total:,} {self._unit}"
@@ -72,7 +77,9 @@ class Progress:
 
 
 @contextmanager
-def progress(total: int, title: str, unit: str, *, done: int = 0, enabled: bool = True) -> Iterator[Progress]:
+def progress(
+    total: int, title: str, unit: str, *, done: int = 0, enabled: bool = True, shows_time_left: bool = True
+) -> Iterator[Progress]:
     """Shows on stderr how far a long job is.
 
     Args:
@@ -81,8 +88,9 @@ def progress(total: int, title: str, unit: str, *, done: int = 0, enabled: bool 
         unit: What is counted, in the plural: `clips`.
         done: How many of them an earlier attempt has done.
         enabled: Whether anything is shown: pass `rank == 0`.
+        shows_time_left: Whether the time left is estimated from what was done; else the notes may say it.
     """
-    bar = Progress(total, title, unit, done, enabled)
+    bar = Progress(total, title, unit, done, enabled, shows_time_left)
     try:
         yield bar
     finally:

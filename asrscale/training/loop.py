@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from asrscale.common.errors import Stopped
-from asrscale.common.progress import Progress, progress
+from asrscale.common.progress import progress
 from asrscale.data.step_reader import Step, steps_from
 from asrscale.training import engine as ds
 from asrscale.training.checkpoint import RunState, restore_engine
@@ -17,6 +17,7 @@ from asrscale.training.meter import Meter
 from asrscale.training.optimizer import trainable_parameters
 from asrscale.training.records import count_skipped, open_records, quarantine, record_visits
 from asrscale.training.run_context import RunContext
+from asrscale.training.run_progress import RunProgress
 from asrscale.training.saving import Saver
 from asrscale.training.step import rehearse, train_step
 from asrscale.training.stopping import agree_on_step
@@ -44,21 +45,29 @@ def fit(context: RunContext, state: RunState, resumed: Path | None, tracker: Tra
     # DeepSpeed casts frozen weights too; checkpoints keep them as they were.
     frozen = _frozen_weights(context)
     engine = _start_engine(context, resumed)
-    with progress(context.total_steps, "training", "steps", done=state.step, enabled=context.world.is_main) as bar:
+    with progress(
+        context.total_steps,
+        "training",
+        "steps",
+        done=state.step,
+        enabled=context.world.is_main,
+        shows_time_left=False,
+    ) as bar:
+        shown = RunProgress(context, bar)
         meter = Meter(before=state.unlogged)
         saver = Saver(engine, frozen, context, tracker, bar, meter, saved=state)
         try:
-            if context.evaluation_is_due(state):  # a stop cut it short
-                state = validate(engine, context, state, tracker, bar)
-                state = saver.save(state, required=context.is_over(state))
+            if context.evaluation_is_due(state):  # before the first step, or a stop cut it short
+                state = _evaluate(engine, context, state, tracker, shown)
+                state = _save(saver, state, shown, required=context.is_over(state))
             if not context.is_over(state):
-                for position in take_steps(engine, context, state, meter, tracker, bar):
+                for position in take_steps(engine, context, state, meter, tracker, shown):
                     state = position.added_to(state)
                     if context.evaluation_is_due(state):
-                        state = validate(engine, context, state, tracker, bar)
+                        state = _evaluate(engine, context, state, tracker, shown)
                     is_over = context.is_over(state)
                     if context.save_is_due(state):
-                        state = saver.save(state, required=is_over)
+                        state = _save(saver, state, shown, required=is_over)
                     if is_over:
                         break
             state = saver.save(state, required=True)
@@ -71,6 +80,24 @@ def fit(context: RunContext, state: RunState, resumed: Path | None, tracker: Tra
             metric = context.metric.upper()
             bar.write(f"no better {metric} in {patience} evaluations: stopped early after step {state.step:,}")
     engine.destroy()
+    return state
+
+
+def _evaluate(engine: Engine, context: RunContext, state: RunState, tracker: Tracker, shown: RunProgress) -> RunState:
+    """Evaluates the model of `state`, and measures how long that takes; see `validate`."""
+    started = time.perf_counter()
+    state = validate(engine, context, state, tracker, shown.bar)
+    shown.evaluated(time.perf_counter() - started)
+    return state
+
+
+def _save(saver: Saver, state: RunState, shown: RunProgress, *, required: bool) -> RunState:
+    """Saves `state`, and measures how long that takes; see `Saver.save`."""
+    started = time.perf_counter()
+    saved_before = saver.saved
+    state = saver.save(state, required=required)
+    if saver.saved is not saved_before:
+        shown.saved(time.perf_counter() - started)
     return state
 
 
@@ -111,7 +138,7 @@ class Position:
 
 
 def take_steps(
-    engine: Engine, context: RunContext, state: RunState, meter: Meter, tracker: Tracker, bar: Progress
+    engine: Engine, context: RunContext, state: RunState, meter: Meter, tracker: Tracker, shown: RunProgress
 ) -> Iterator[Position]:
     """Takes the steps that are left, and yields the position after each.
 
@@ -121,7 +148,6 @@ def take_steps(
         Stopped: A rank was asked to stop; raised before a step begins, on all ranks alike.
     """
     damaged_so_far = open_records(context, state.step)
-    note = ""
     engine.train()
     wait_started = meter.started = time.perf_counter()
     for step in _read_steps(context, state.step):
@@ -139,14 +165,14 @@ def take_steps(
         skipped_steps = count_skipped(context, step, state, gradient_norm)
         position = Position(step=step.number + 1, visited=visited, skipped_steps=skipped_steps)
         state = position.added_to(state)
+        values: Values = {}
         if context.logging_is_due(state.step):
             values = meter.values(context, state)
             tracker.log(state.step, values)
-            note = _bar_note(values)
             meter.restart()
-        bar.advance(note=note)
 
         yielded = time.perf_counter()
+        shown.step_done(state, yielded - wait_started, values)
         yield position
         wait_started = time.perf_counter()
         meter.started += wait_started - yielded  # evaluations and saves are no part of a step's time
@@ -166,10 +192,3 @@ def _read_steps(context: RunContext, first: int) -> Iterator[Step]:
         pin=world.device.type == "cuda",
         cache=context.cache,
     )
-
-
-def _bar_note(values: Values) -> str:
-    """What the progress bar shows of the metrics."""
-    loss = values["train/loss"]
-    loss_text = "none" if loss is None else f"{loss:.3f}"
-    return f"loss {loss_text}, {values['train/audio_seconds_per_second']:.0f}× real time"

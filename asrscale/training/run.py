@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from asrscale import __version__
 from asrscale.common import distributed
 from asrscale.common.distributed import World, print_on_main
 from asrscale.common.errors import EXIT_COMPLETE, EXIT_STOPPED, EXIT_USAGE, CliError, Stopped
@@ -299,18 +300,20 @@ def _opening(context: RunContext, state: RunState) -> str:
     catalog = context.plan.catalog
     model = describe(context.recognizer)
     world = context.world
-    model_line = (
-        f"{config.model.model}: {model['trainable_parameters']:,} of {model['parameters']:,} parameters trained "
-        f"in {config.memory.precision} on {world.world_size} × {world.device.type}"
+    going_on = f"going on from step {state.step:,}; " if state.restarts else ""
+    return "\n".join(
+        [
+            *context.recognizer.notes,
+            f"asrscale {__version__}, run folder {context.folder}",
+            f"model: {config.model.model}: {model['trainable_parameters']:,} of {model['parameters']:,} parameters "
+            f"trained in {config.memory.precision} on {world.world_size} × {world.device.type}",
+            f"data: {catalog.utterances.sum():,} utterances, {catalog.hours:.2f} h; validation {len(context.valid):,}, "
+            f"{context.valid.hours:.2f} h, of which {len(context.valid_subset):,} while training",
+            f"run: {going_on}{context.total_steps:,} steps of {config.batching.step_seconds:g} s",
+            f"memory: {context.memory_summary()}",
+            describe_plan(context.plan, world_size=world.world_size, cap_samples=context.cap.samples),
+        ]
     )
-    if state.restarts:
-        model_line = f"going on from step {state.step:,}; {model_line}"
-    data_line = (
-        f"{catalog.utterances.sum():,} utterances, {catalog.hours:.2f} h; {context.total_steps:,} steps of "
-        f"{config.batching.step_seconds:g} s; run folder {context.folder}"
-    )
-    plan_lines = describe_plan(context.plan, world_size=world.world_size, cap_samples=context.cap.samples)
-    return "\n".join([*context.recognizer.notes, model_line, data_line, context.memory_summary(), plan_lines])
 
 
 @contextmanager

@@ -114,3 +114,20 @@ def test_ipython_that_is_no_notebook_changes_nothing(
     with progress(total=2, title="training", unit="steps") as bar:
         bar.advance()
     assert capsys.readouterr().err == "training: 1/2 steps in 0 s, 0 s left\n"
+
+
+def test_a_job_with_an_estimate_of_its_own_shows_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock(monkeypatch)
+    with progress(total=40, title="training", unit="steps", shows_time_left=False) as bar:
+        clock.seconds += 10
+        bar.advance(10, note="3 min left")
+    assert capsys.readouterr().err.splitlines()[0] == "training: 10/40 steps in 10 s  3 min left"
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with progress(total=40, title="training", unit="steps", shows_time_left=False) as bar:
+        bar.advance(10, note="3 min left")
+        bar.advance(10)
+    last = terminal.getvalue().replace("\r", "\n").strip().splitlines()[-1]
+    assert "20/40 [00:00, 3 min left]" in last and "<" not in last

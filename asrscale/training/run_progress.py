@@ -1,0 +1,55 @@
+"""What a person sees of a run while it trains: the bar, or plain lines, with loss, error rate, speed and time left."""
+
+from asrscale.common.progress import Progress
+from asrscale.training.checkpoint import RunState
+from asrscale.training.pace import Pace, time_left
+from asrscale.training.run_context import RunContext
+from asrscale.training.tracking import Values
+
+
+class RunProgress:
+    """Shows how far a run is, and measures the times that the rest is estimated by."""
+
+    def __init__(self, context: RunContext, bar: Progress) -> None:
+        self.bar = bar
+        self.pace = Pace()
+        self._context = context
+        self._values: Values = {}  # the last line of metrics
+        self._said_duration = False
+
+    def step_done(self, state: RunState, seconds: float, values: Values) -> None:
+        """Counts a step.
+
+        Args:
+            state: After it.
+            seconds: How long it took.
+            values: The line of metrics that was written after it; empty where none was.
+        """
+        self.pace.add_step(seconds)
+        self._values = values or self._values
+        left = time_left(self.pace, self._context, state)
+        if left is not None and not self._said_duration:
+            self._said_duration = True
+            self.bar.write(f"at the pace of the first steps, the run takes another {left}")
+        parts = [] if left is None else [f"{left} left"]
+        self.bar.advance(note=", ".join([*parts, *self._measured(state)]))
+
+    def evaluated(self, seconds: float) -> None:
+        """Counts the time of an evaluation."""
+        self.pace.evaluation_seconds = seconds
+
+    def saved(self, seconds: float) -> None:
+        """Counts the time of a save."""
+        self.pace.save_seconds = seconds
+
+    def _measured(self, state: RunState) -> list[str]:
+        """Returns what is known of loss, best error rate and speed."""
+        parts = []
+        loss = self._values.get("train/loss")
+        if isinstance(loss, float):
+            parts.append(f"loss {loss:.3f}")
+        if state.best is not None:
+            parts.append(f"best {self._context.metric.upper()} {state.best[0]:.2%}")
+        if "train/audio_seconds_per_second" in self._values:
+            parts.append(f"{self._values['train/audio_seconds_per_second']:,.0f}× real time")
+        return parts
