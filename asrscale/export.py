@@ -20,8 +20,8 @@ from asrscale.model.onnx_forward import OnnxForward
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer, print_notes
 from asrscale.results.deciding_metric import choose_metric
-from asrscale.results.evaluation import Evaluation, evaluate
-from asrscale.results.predictions import print_damaged, table
+from asrscale.results.evaluation import evaluate
+from asrscale.results.predictions import Row, print_damaged, row_of, table
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _folder_for(options: ExportOptions) -> Path:
 
 def _rates(recognizer: Recognizer, written: OnnxFiles, index: Index, world: World, memory_cap_seconds: float) -> str:
     """Returns the error rates of the model, and of each file, as a table."""
-    results: dict[str, tuple[Index, Evaluation]] = {}
+    results: dict[str, Row] = {}
     for name, forward in _contenders(recognizer, written):
         result = evaluate(
             forward,
@@ -87,7 +87,7 @@ def _rates(recognizer: Recognizer, written: OnnxFiles, index: Index, world: Worl
             threads=2,
             title=f"transcribing by {name}",
         )
-        results[name] = (index, result)
+        results[name] = row_of(index, result)
     print_damaged(index, result)
     return table(results, choose_metric("auto", index))
 

@@ -118,15 +118,18 @@ def read_catalog(folders: Sequence[str]) -> Catalog:
 
 
 @lru_cache(maxsize=4)  # a part of an index has the shards of the whole
-def names_of_folders(shards: tuple[str, ...]) -> dict[str, str]:
-    """Returns, by the folders of shards, the shortest names that tell these apart: the last parts of their paths."""
-    folders = list(dict.fromkeys(map(os.path.dirname, shards)))
-    parts = [folder.split("/") for folder in folders]
+def names_of_data_sets(shards: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns (S,) what to call the folder of each shard: as many of the last parts of its path as tell it apart."""
+    folders = list(map(os.path.dirname, shards))
+    different = list(dict.fromkeys(folders))
+    parts = [folder.split("/") for folder in different]
+    names = dict(zip(different, different, strict=True))
     for count in range(1, max(map(len, parts), default=1)):
-        names = ["/".join(one[-count:]) for one in parts]
-        if len(set(names)) == len(folders):
-            return dict(zip(folders, names, strict=True))
-    return dict(zip(folders, folders, strict=True))
+        shortened = ["/".join(one[-count:]) for one in parts]
+        if len(set(shortened)) == len(different):
+            names = dict(zip(different, shortened, strict=True))
+            break
+    return tuple(names[folder] for folder in folders)
 
 
 def _check_given_once(folders: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -24,7 +25,7 @@ from asrscale.data.catalog import (
     REBUILD,
     SCHEMA_VERSION,
     Catalog,
-    names_of_folders,
+    names_of_data_sets,
     read_catalog,
 )
 from asrscale.speech.normalisation import TextRules
@@ -106,14 +107,18 @@ class Index:
         key: str = self.keys[i].as_py()
         return key if len(self.data_sets) == 1 else f"{self.data_set(i)}/{key}"
 
-    @property
+    @cached_property
     def data_sets(self) -> list[str]:
-        """The names of the data set folders, the shortest by which they are told apart."""
-        return list(names_of_folders(self.shards).values())
+        """The names of the data set folders, the shortest that tell them apart."""
+        return list(dict.fromkeys(self._data_set_of_shards))
 
     def data_set(self, i: int) -> str:
         """Returns the name of the folder of utterance `i`, one of `data_sets`."""
-        return names_of_folders(self.shards)[os.path.dirname(self.shards[self.shard_ids[i]])]
+        return self._data_set_of_shards[int(self.shard_ids[i])]
+
+    @cached_property
+    def _data_set_of_shards(self) -> tuple[str, ...]:
+        return names_of_data_sets(self.shards)
 
     def rules(self, i: int) -> TextRules:
         """Returns how the transcript of utterance `i` is normalised."""

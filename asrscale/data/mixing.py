@@ -11,7 +11,7 @@ import numpy as np
 
 from asrscale.common.errors import CliError, DataError
 from asrscale.common.storage import is_remote, read_bytes
-from asrscale.data.catalog import DATASET_FILE, Catalog, names_of_folders, read_catalog
+from asrscale.data.catalog import DATASET_FILE, Catalog, names_of_data_sets, read_catalog
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 MAX_WEIGHT = 1000
@@ -64,7 +64,9 @@ def read_mix(train: Sequence[str], temperature: float = AS_THE_DATA_ARE) -> Cata
         weights = _weights_by_temperature(catalog, temperature)
     else:
         weights = [1.0 if weight is None else weight for _, weight in split]
-    return replace(catalog, weights=np.array(weights, np.float64)[_numbers_of_folders(catalog)])
+    names = names_of_data_sets(catalog.shards)
+    weight_of = dict(zip(dict.fromkeys(names), weights, strict=True))
+    return replace(catalog, weights=np.array([weight_of[name] for name in names], np.float64))
 
 
 def split_weight(text: str) -> tuple[str, float | None]:
@@ -133,18 +135,12 @@ def _weights_by_temperature(catalog: Catalog, temperature: float) -> list[float]
     return rounded
 
 
-def _numbers_of_folders(catalog: Catalog) -> list[int]:
-    """Returns for each shard the number of its folder, in their order."""
-    numbers = {folder: number for number, folder in enumerate(names_of_folders(catalog.shards))}
-    return [numbers[os.path.dirname(shard)] for shard in catalog.shards]
-
-
 def data_sets(catalog: Catalog) -> list[DataSet]:
     """Returns the data sets of a catalog, in their order."""
-    numbers = np.array(_numbers_of_folders(catalog))
+    names = np.array(names_of_data_sets(catalog.shards))
     found = []
-    for number, name in enumerate(names_of_folders(catalog.shards).values()):
-        own = numbers == number
+    for name in dict.fromkeys(names.tolist()):
+        own = names == name
         hours = float(catalog.samples[own].sum()) / SAMPLE_RATE_HZ / 3600
         found.append(DataSet(name, hours, weight=float(catalog.weights[own][0])))
     return found

@@ -214,7 +214,9 @@ def _in_order(results: Mapping[str, Any]) -> list[str]:
 def _rate_rows(facts: CardFacts) -> Iterator[str]:
     """Yields the rows of the table with error rates: of the model, and how the run came to them."""
     for metric in _in_order(facts.results):
-        yield _rate_row(metric, facts.results)
+        yield _rate_row(_METRICS[metric], metric, facts.results)
+        for name, results in facts.results["by"].get("data_set", {}).items():
+            yield _rate_row(f"{_METRICS[metric]} of `{public_name(name)}`", metric, results)
     if facts.while_training:
         for metric in _in_order(facts.results):
             rates = [f"{rates[metric]:.2%} {_WHEN[name]}" for name, rates in facts.while_training.items()]
@@ -222,9 +224,9 @@ def _rate_rows(facts: CardFacts) -> Iterator[str]:
             yield f"| {_METRICS[metric]} {where} | {', '.join(rates)} |"
 
 
-def _rate_row(metric: str, results: Mapping[str, Any]) -> str:
+def _rate_row(title: str, metric: str, results: Mapping[str, Any]) -> str:
     interval = f"95 % interval {results[f'{metric}_low']:.2%} to {results[f'{metric}_high']:.2%}"
-    return f"| {_METRICS[metric]} | {results[metric]:.2%} ({interval}) |"
+    return f"| {title} | {results[metric]:.2%} ({interval}) |"
 
 
 def _use(settings: Mapping[str, Any], facts: CardFacts) -> str:

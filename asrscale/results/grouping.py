@@ -1,4 +1,4 @@
-"""The groups that an evaluation is broken down by: duration, speaker, and what the source says of a recording."""
+"""The groups of an evaluation: by data set, duration, speaker, and what the source says of a recording."""
 
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 SOURCE_COLUMNS = ("accent", "accents", "gender", "up_votes", "down_votes")  # Common Voice's names, old and new
 
-GROUPINGS = ("duration", "speaker", *SOURCE_COLUMNS)
+GROUPINGS = ("data_set", "duration", "speaker", *SOURCE_COLUMNS)
 
 # Each span of durations begins at one of these and ends before the next.
 SPAN_EDGES_SECONDS = (0, 1, 2, 4, 6, 8, 10, 15, 20, 30)
@@ -24,6 +24,7 @@ def group_values(utterances: Index) -> dict[str, list[str]]:
     Reads the shards' records of their sources; those of a shard that cannot be read are unknown, with a warning.
     """
     values = {
+        "data_set": [utterances.data_set(number) for number in range(len(utterances))],
         "duration": duration_spans(utterances),
         "speaker": [speaker or UNKNOWN for speaker in utterances.speakers.to_pylist()],
     }

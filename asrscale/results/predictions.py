@@ -2,12 +2,15 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from asrscale.data.index import Index
 from asrscale.results.evaluation import Evaluation
-from asrscale.results.metrics import Metric, both_metrics
+from asrscale.results.metrics import ErrorCounts, Metric, both_metrics
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
+
+TOGETHER = "all data"  # the line of the table about all utterances of several data sets
 
 
 def predictions(index: Index, hypotheses: Iterable[tuple[int, str]]) -> Iterator[dict[str, Any]]:
@@ -24,15 +27,38 @@ def predictions(index: Index, hypotheses: Iterable[tuple[int, str]]) -> Iterator
         }
 
 
+@dataclass(frozen=True)
+class Row:
+    """A line of the table of error rates.
+
+    Attributes:
+        errors: Of all utterances of a data set.
+        hours: Of audio.
+        damaged: How many utterances are left out.
+    """
+
+    errors: ErrorCounts
+    hours: float
+    damaged: int = 0
+
+    def __add__(self, other: "Row") -> "Row":
+        return Row(self.errors + other.errors, self.hours + other.hours, self.damaged + other.damaged)
+
+
+def row_of(index: Index, result: Evaluation) -> Row:
+    """Returns the line of an evaluation of all utterances of an index."""
+    return Row(result.errors, index.hours, len(result.damaged))
+
+
 def table(
-    rows: Mapping[str, tuple[Index, Evaluation]],
+    rows: Mapping[str, Row],
     metric: Metric,
     english: Mapping[str, Mapping[str, float]] | None = None,
 ) -> str:
     """Returns the results of several data sets as text: a line each, then a line where utterances were damaged.
 
     Args:
-        rows: The utterances of each data set, and what was found.
+        rows: What was found in each data set.
         metric: The deciding rate, which comes first; substitutions, deletions and insertions are those that it counts.
         english: The rates of each data set after Whisper's English normaliser, for two more columns.
     """
@@ -40,18 +66,18 @@ def table(
     first, second = both_metrics(metric)
     header = f"{'data':{width}}  utterances   hours     {first.upper()}     {second.upper()}   sub   del   ins"
     lines = [header + (f"  {first.upper()} english  {second.upper()} english" if english else "")]
-    for name, (index, result) in rows.items():
-        errors = result.errors
+    for name, row in rows.items():
+        errors = row.errors
         substitutions, deletions, insertions = errors.kinds(metric)
         line = (
-            f"{name:{width}}  {errors.utterances:>10,}  {index.hours:>6.2f}  "
+            f"{name:{width}}  {errors.utterances:>10,}  {row.hours:>6.2f}  "
             f"{errors.rate(first):>6.2%}  {errors.rate(second):>6.2%}  "
             f"{substitutions:>4}  {deletions:>4}  {insertions:>4}"
         )
         lines.append(line + (_english_columns(english[name], metric) if english else ""))
-    for name, (_, result) in rows.items():
-        if result.damaged:
-            lines.append(f"{name}: {len(result.damaged):,} damaged utterances are left out")
+    for name, row in rows.items():
+        if row.damaged:
+            lines.append(f"{name}: {row.damaged:,} damaged utterances are left out")
     return "\n".join(lines)
 
 

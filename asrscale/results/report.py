@@ -1,7 +1,9 @@
 """Evaluates data sets with a model, and writes for each its predictions, its rates and a page."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ from asrscale.results.breakdown_text import format_breakdown
 from asrscale.results.deciding_metric import MetricChoice, choose_metric, describe_choice
 from asrscale.results.evaluation import Evaluation, evaluate
 from asrscale.results.evaluation_page import write_evaluation_page
-from asrscale.results.metrics import Metric
-from asrscale.results.predictions import predictions, print_damaged, table
+from asrscale.results.metrics import UNITS, Metric
+from asrscale.results.predictions import TOGETHER, Row, predictions, print_damaged, row_of, table
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def evaluate_data_sets(
         CliError: No utterance of a data set can be read, or the page cannot be written.
     """
     model = recognizer.model.to(device=world.device)
-    rows: dict[str, tuple[Index, Evaluation]] = {}
+    rows: dict[str, Row] = {}
     found: dict[str, dict[str, Any]] = {}
     for folder, index in indexes.items():
         result = evaluate(
@@ -76,7 +78,7 @@ def evaluate_data_sets(
         )
         if world.is_main:
             print_damaged(index, result)
-            rows[folder] = (index, result)
+            rows[folder] = row_of(index, result)
             found[folder] = break_down(index, result.hypotheses(), choose_metric(metric, index), beside)
             _write_results(folder, index, result, files, found[folder])
     if not world.is_main:
@@ -86,13 +88,34 @@ def evaluate_data_sets(
     return "\n".join([*_tables(rows, found), *_choices(indexes, metric), *breakdowns, place])
 
 
-def _tables(rows: Mapping[str, tuple[Index, Evaluation]], found: Mapping[str, dict[str, Any]]) -> list[str]:
-    """Returns the table of the data sets; where different error rates decide, one for each of these."""
+def _tables(rows: Mapping[str, Row], found: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Returns the table of the data sets; where different error rates decide, one for each of these.
+
+    The last line of several data sets is of all utterances together.
+    """
     english = {folder: of_folder["english"] for folder, of_folder in found.items() if "english" in of_folder}
-    by_metric: dict[Metric, dict[str, tuple[Index, Evaluation]]] = {}
+    by_metric: dict[Metric, dict[str, Row]] = {}
     for folder, row in rows.items():
         by_metric.setdefault(found[folder]["metric"], {})[folder] = row
-    return [table(of_metric, metric, english) for metric, of_metric in by_metric.items()]
+    tables = []
+    for metric, of_metric in by_metric.items():
+        of_english = {folder: english[folder] for folder in of_metric if folder in english}
+        if len(of_metric) > 1:
+            of_english |= {TOGETHER: _join_rates(of_english.values())} if of_english else {}
+            of_metric |= {TOGETHER: reduce(add, of_metric.values())}
+        tables.append(table(of_metric, metric, of_english))
+    return tables
+
+
+def _join_rates(rates: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Returns the rates of data sets together, by the sizes of their references; {} where all are empty."""
+    counted = [one for one in rates if "wer" in one]
+    joined = {}
+    for metric, unit in UNITS.items():
+        size = sum(one[f"{unit}s"] for one in counted)
+        if size:
+            joined[str(metric)] = sum(one[metric] * one[f"{unit}s"] for one in counted) / size
+    return joined
 
 
 def _choices(indexes: Mapping[str, Index], metric: MetricChoice) -> list[str]:

@@ -50,7 +50,7 @@ class Compared:
 
 @dataclass(eq=False)
 class Tally:
-    """What is kept of every utterance: 16 bytes for each column, and its group in each of seven groupings, 28 bytes.
+    """What is kept of every utterance: 16 bytes for each column, and its group in each of eight groupings, 32 bytes.
 
     The arrays are as long as the index, and are filled from the front; `count` utterances are in.
     """

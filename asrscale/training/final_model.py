@@ -3,7 +3,7 @@
 import math
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,10 @@ from asrscale.model.lora import add_lora
 from asrscale.model.model_card import model_card
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer
+from asrscale.results.by_data_set import rates_by_data_set, rows_by_data_set
 from asrscale.results.evaluation import Evaluation, evaluate
-from asrscale.results.metrics import Metric, both_metrics
-from asrscale.results.predictions import predictions, print_damaged, table
+from asrscale.results.metrics import ErrorCounts, Metric, both_metrics
+from asrscale.results.predictions import TOGETHER, Row, predictions, print_damaged, row_of, table
 from asrscale.training import checkpoint
 from asrscale.training.candidates import Candidate, averages_are_those_of, find_candidates, load_candidate
 from asrscale.training.card_facts import card_facts
@@ -122,10 +123,12 @@ class FinalModel:
     Attributes:
         exported: The weights in RUN/model.
         results: Of all weights that were compared, each on all validation data.
+        by_data_set: Of the exported model, where the validation data are several data sets; on rank 0.
     """
 
     exported: Candidate
     results: Mapping[Candidate, Evaluation]
+    by_data_set: Mapping[str, Row] = field(default_factory=dict)
 
     @property
     def result(self) -> Evaluation:
@@ -157,13 +160,15 @@ def export_and_evaluate(context: RunContext, state: RunState) -> FinalModel:
     if context.world.is_main:
         shutil.rmtree(context.folder / COMPARED_FOLDER, ignore_errors=True)
 
-    final = FinalModel(exported, results)
     path = context.folder / "eval" / "valid.jsonl"
+    by_data_set: dict[str, Row] = {}
     with disk_errors_explained(context.folder, context.world, str(path)):
         if context.world.is_main:
-            print_damaged(context.valid, final.result)
-            write_jsonl(path, predictions(context.valid, final.result.hypotheses()))
-    return final
+            result = results[exported]
+            print_damaged(context.valid, result)
+            write_jsonl(path, predictions(context.valid, result.hypotheses()))
+            by_data_set = rows_by_data_set(context.valid, result)
+    return FinalModel(exported, results, by_data_set)
 
 
 def _export_and_evaluate(
@@ -233,13 +238,18 @@ def write_results(context: RunContext, state: RunState, final: FinalModel) -> No
     print(f"{describe_milestones(found, context.metric, **sizes)}\n")
     if len(final.results) > 1:
         print(f"{_comparison(final, context.metric)}\n")
-    print(table({",".join(context.config.data.valid): (context.valid, result)}, context.metric))
+    name = TOGETHER if final.by_data_set else ",".join(context.config.data.valid)
+    print(table({**final.by_data_set, name: row_of(context.valid, result)}, context.metric))
     print(f"memory: {context.memory_summary()}")
     print(f"model: {folder / 'model'}   curves: {curves}   settings: {folder / 'config.json'}")
 
 
 def _results(context: RunContext, final: FinalModel, found: Iterable[Milestone]) -> dict[str, Any]:
     """Returns what results.json holds: the rates of the run while training, and those of its model on all data."""
+    by_data_set = {
+        name: {"utterances": row.errors.utterances, **_rates(row.errors, context.metric)}
+        for name, row in final.by_data_set.items()
+    }
     return {
         "metric": context.metric,
         "while_training": {
@@ -249,10 +259,16 @@ def _results(context: RunContext, final: FinalModel, found: Iterable[Milestone])
         "final": {
             "weights": str(final.exported),
             "utterances": len(context.valid),
-            **{name: final.result.errors.rate(name) for name in both_metrics(context.metric)},
+            **_rates(final.result.errors, context.metric),
             "loss": final.result.loss,
+            "by_data_set": by_data_set,
         },
     }
+
+
+def _rates(errors: ErrorCounts, metric: Metric) -> dict[str, float]:
+    """Returns both error rates by their names, the deciding one first."""
+    return {name: errors.rate(name) for name in both_metrics(metric)}
 
 
 def _comparison(final: FinalModel, metric: Metric) -> str:
@@ -270,7 +286,7 @@ def _comparison(final: FinalModel, metric: Metric) -> str:
 
 def final_metrics(final: FinalModel, metric: Metric) -> dict[str, float | None]:
     """Returns what is logged at the end: rates and loss of the exported model, and of all that it was compared with."""
-    values = _metrics_of(final.result, "final", metric)
+    values = _metrics_of(final.result, "final", metric) | rates_by_data_set(final.by_data_set, "final")
     if len(final.results) > 1:
         for candidate, result in final.results.items():
             values |= _metrics_of(result, f"final/{candidate.kind}", metric)
@@ -279,8 +295,8 @@ def final_metrics(final: FinalModel, metric: Metric) -> dict[str, float | None]:
 
 def _metrics_of(result: Evaluation, prefix: str, metric: Metric) -> dict[str, float | None]:
     """Returns rates and loss of an evaluation under the names that they are logged by."""
-    rates: dict[str, float | None] = {f"{prefix}/{name}": result.errors.rate(name) for name in both_metrics(metric)}
-    return rates | {f"{prefix}/loss": result.loss}
+    rates = {f"{prefix}/{name}": rate for name, rate in _rates(result.errors, metric).items()}
+    return {**rates, f"{prefix}/loss": result.loss}
 
 
 def end_together(context: RunContext, *, push: bool) -> None:

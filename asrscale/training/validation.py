@@ -7,6 +7,7 @@ from functools import partial
 from itertools import islice
 
 from asrscale.common.progress import Progress
+from asrscale.results.by_data_set import rates_by_data_set, rows_by_data_set
 from asrscale.results.evaluation import Evaluation, evaluate
 from asrscale.results.metrics import Metric, both_metrics
 from asrscale.results.predictions import predictions, print_damaged
@@ -41,13 +42,16 @@ def validate(engine: Engine, context: RunContext, state: RunState, tracker: Trac
         should_stop=reports_evaluating(context.watch),
     )
     engine.train()
+    by_data_set: dict[str, float] = {}
     if context.world.is_main:
         print_damaged(context.valid_subset, result)
+        by_data_set = rates_by_data_set(rows_by_data_set(context.valid_subset, result), "valid")
     rates = {name: result.errors.rate(name) for name in both_metrics(context.metric)}
     values = {f"valid/{name}": rate for name, rate in rates.items()}
     score = score_of(result, context.metric)
     compared = compare(context, state, score)
-    tracker.log(state.step, values | {"valid/loss": result.loss} | _values_before(compared, context.metric))
+    values_before = _values_before(compared, context.metric)
+    tracker.log(state.step, {**values, "valid/loss": result.loss, **values_before, **by_data_set})
     rows = predictions(context.valid_subset, result.hypotheses())
     tracker.log_predictions(state.step, list(islice(rows, SAMPLE_PREDICTIONS)))
 

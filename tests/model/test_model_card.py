@@ -23,7 +23,7 @@ from asrscale.training.config import to_dict, train_config
 
 RESULTS = {
     "metric": "wer", "utterances": 1234, "wer": 0.25, "wer_low": 0.2412, "wer_high": 0.2587, "cer": 0.1,
-    "cer_low": 0.09, "cer_high": 0.11,
+    "cer_low": 0.09, "cer_high": 0.11, "by": {},
 }  # fmt: skip
 RULES = (TextRules(language="pt-br", keep_case=True), TextRules(language="pt-br", keep_case=True), TextRules("de"))
 FACTS = dict(
@@ -157,3 +157,13 @@ def test_an_adapter_alone_says_how_it_meets_its_base(here: Path) -> None:
     expected = stock_text(here / "base", sound(), "tur")
     assert printed_by(program).replace("<s>", "⁇").replace("</s>", "⁇").replace("<unk>", "⁇") == expected
     assert len(AutoProcessor.from_pretrained(here / "adapter").tokenizer) == len(LANGUAGES["tur"])
+
+
+def test_each_of_several_data_sets_has_its_rates() -> None:
+    of_orders = {name: value / 2 for name, value in RESULTS.items() if name.startswith(("wer", "cer"))}
+    results = RESULTS | {"by": {"data_set": {"secret/orders/dev": of_orders}, "speaker": {"ann": of_orders}}}
+    settings = to_dict(train_config(train=("a",), valid=("b",)))
+    card = model_card(settings, CardFacts(**FACTS | {"results": results}, reads_batches=True))
+    assert "| word error rate of `orders/dev` | 12.50% (95 % interval 12.06% to 12.93%) |" in card
+    assert "| character error rate of `orders/dev` | 5.00% (95 % interval 4.50% to 5.50%) |" in card
+    assert "secret" not in card.replace("secret/base", "") and "ann" not in card

@@ -25,7 +25,7 @@ from asrscale.results import evaluation
 from asrscale.results.breakdown import break_down
 from asrscale.results.evaluation import Evaluation, choose_subset, evaluate
 from asrscale.results.metrics import count_errors
-from asrscale.results.predictions import predictions, print_damaged, table
+from asrscale.results.predictions import predictions, print_damaged, row_of, table
 from asrscale.speech.normalisation import NEUTRAL, normalise_hypothesis
 
 
@@ -161,7 +161,7 @@ def test_damaged_utterances_are_listed_and_in_no_rate(
     assert capsys.readouterr().err == ""
     print_damaged(index, damaged)
     assert f"{index.name(2)} is left out: checksum" in capsys.readouterr().err
-    assert table({"x": (index, damaged)}, "wer").splitlines()[-1] == "x: 1 damaged utterances are left out"
+    assert table({"x": row_of(index, damaged)}, "wer").splitlines()[-1] == "x: 1 damaged utterances are left out"
     for number in range(len(index)):
         if number != 2:
             flip_bit(index, number)

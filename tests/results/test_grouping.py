@@ -19,6 +19,7 @@ def test_every_utterance_has_a_group_in_each_grouping(valid: Index) -> None:
     speakers = pa.array(["anna", None] + [""] * (len(valid) - 2), pa.large_string())
     values = group_values(replace(valid, speakers=speakers))
     assert set(values) == set(GROUPINGS) and {len(groups) for groups in values.values()} == {len(valid)}
+    assert set(values["data_set"]) == {"valid"}
     assert values["speaker"] == ["anna"] + [UNKNOWN] * (len(valid) - 1)
     assert set(values["accent"]) == {"tones"} and set(values["up_votes"]) == {"1"}
     assert set(values["gender"]) == {UNKNOWN}

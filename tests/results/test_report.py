@@ -3,6 +3,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from asrscale.common import distributed
@@ -10,7 +12,7 @@ from asrscale.common.distributed import World
 from asrscale.common.errors import CliError
 from asrscale.data.index import Index, read_index
 from asrscale.model.recognizer import Recognizer
-from asrscale.results.beside import NOTHING
+from asrscale.results.beside import NOTHING, Beside
 from asrscale.results.report import ReportFiles, data_set_name, evaluate_data_sets
 
 
@@ -20,9 +22,11 @@ def world() -> World:
         yield joined
 
 
-def report(recognizer: Recognizer, indexes: dict[str, Index], world: World, files: ReportFiles) -> str:
+def report(
+    recognizer: Recognizer, indexes: dict[str, Index], world: World, files: ReportFiles, beside: Beside = NOTHING
+) -> str:
     return evaluate_data_sets(
-        recognizer, indexes, world, files, metric="auto", beside=NOTHING, memory_cap_seconds=40.0, threads=1, cache=None
+        recognizer, indexes, world, files, metric="auto", beside=beside, memory_cap_seconds=40.0, threads=1, cache=None
     )
 
 
@@ -34,6 +38,8 @@ def test_every_data_set_has_a_line_a_breakdown_and_its_files(
     text = report(tone_recognizer, indexes, world, ReportFiles("the model", tmp_path / "out", page=None))
     lines = text.splitlines()
     assert [line.split()[0] for line in lines[1:3]] == folders
+    together = lines[3].removeprefix("all data").split()
+    assert together[0] == str(sum(map(len, indexes.values()))) and together[2:4] == ["0.00%", "0.00%"]
     assert [line for line in lines[3:] if line.startswith(tuple(folders))] == [
         line for line in lines[3:] if ": WER 0.00% (" in line
     ]
@@ -70,3 +76,27 @@ def test_data_sets_of_different_scripts_have_a_table_each(
     assert [line.split()[3] for line in lines if line.startswith("data ")] == ["WER", "CER"]
     assert [line.split()[0] for line in lines[1:4:2]] == ["en", "zh"]
     assert lines[4].startswith("en: WER decides: 0% of the letters") and lines[5].startswith("zh: CER decides: 100% of")
+
+
+def test_the_last_line_has_the_rates_of_all_utterances_and_not_the_mean_of_rates(
+    tone_recognizer: Recognizer, tone_shards: Path, world: World, tmp_path: Path
+) -> None:
+    right = read_index([str(tone_shards / "valid")])
+    few = right.take(np.arange(5))
+    wrong = dataclasses.replace(few, texts=pa.array(["bad dog"] * len(few), pa.large_string()))
+    files = ReportFiles("m", tmp_path, page=None)
+    beside = Beside(english=lambda text: " ".join(word for word in text.split() if word != "bad"))
+    text = report(tone_recognizer, {"right": right, "wrong": wrong}, world, files, beside)
+    line = text.splitlines()[3].removeprefix("all data").split()
+    found = [json.loads((tmp_path / f"{data_set_name(name)}.json").read_text()) for name in ("right", "wrong")]
+    assert line[0] == str(len(right) + 5)
+    assert line[2] == rate_of(found, "wer", "words") and line[3] == rate_of(found, "cer", "characters")
+    english = [one["english"] for one in found]
+    assert line[-2:] == [rate_of(english, "wer", "words"), rate_of(english, "cer", "characters")]
+    assert len({line[2], line[-2], "0.00%"}) == 3
+
+
+def rate_of(found: list[dict[str, float]], metric: str, size: str) -> str:
+    """The error rate of data sets together, as the table shows it."""
+    edits = sum(round(one[metric] * one[size]) for one in found)
+    return f"{edits / sum(one[size] for one in found):.2%}"

@@ -1,5 +1,6 @@
 """The end of a run: when the model counts as complete."""
 
+import json
 import re
 import resource
 import shutil
@@ -63,6 +64,32 @@ def test_the_model_is_complete_when_all_is_written_and_uploaded_before_the_ranks
         assert train(config, watch) == 0
         steps = [("onnx", "saving", True), ("push", "saving", True), ("barrier", "ending", True)]
         assert seen[-3:] == steps
+
+
+def test_the_results_of_a_mix_are_those_of_each_data_set_too(
+    tone_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_folder, valid_folder = str(tone_shards / "train"), str(tone_shards / "valid")
+    data = dict(train=(f"{train_folder}=0.5", valid_folder), valid=(valid_folder, train_folder))
+    config = train_config(**data, model="tiny", wandb="off", max_steps=1, warmup_steps=0, run=str(tmp_path))
+    assert train(config, Watch(tmp_path)) == 0
+    output, opening = capsys.readouterr()
+    assert re.search(
+        r"^train [\d.]+ h × 0\.5 = [\d.]+ h, valid [\d.]+ h × 1: [\d.]+ h an epoch$", opening, re.MULTILINE
+    )
+    [header] = [number for number, line in enumerate(output.splitlines()) if line.startswith("data ")]
+    lines = output.splitlines()[header + 1 : header + 4]
+    assert [line[:8].strip() for line in lines] == ["valid", "train", "all data"]
+
+    final = json.loads((tmp_path / "results.json").read_text())["final"]
+    [logged] = [row for row in rows_of(tmp_path / "metrics.jsonl") if "final/wer" in row]
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert list(final["by_data_set"]) == ["valid", "train"]
+    for name, rates in final["by_data_set"].items():
+        assert (logged[f"final/wer/{name}"], logged[f"final/cer/{name}"]) == (rates["wer"], rates["cer"])
+        assert f"| word error rate of `{name}` | {rates['wer']:.2%} (" in card
+    assert sum(rates["utterances"] for rates in final["by_data_set"].values()) == final["utterances"]
+    assert "train` × 0.5, `" in card
 
 
 @pytest.mark.parametrize(

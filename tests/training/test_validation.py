@@ -49,6 +49,16 @@ def test_rates_and_some_predictions_are_recorded(tone_shards: Path, tmp_path: Pa
     assert len(predictions) == min(20, len(context.valid_subset))
 
 
+def test_each_of_several_data_sets_has_its_rates(tone_shards: Path, tmp_path: Path) -> None:
+    valid = tuple(str(tone_shards / name) for name in ("valid", "train"))
+    context = replace(make_context(tone_shards, valid=valid), folder=tmp_path)
+    wer, cer, _ = validated(context, RunState(step=4)).best
+    [row] = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    for name, rate in (("wer", wer), ("cer", cer)):
+        of_data_sets = sorted(row[f"valid/{name}/{one}"] for one in ("valid", "train"))
+        assert of_data_sets[0] <= rate <= of_data_sets[1]
+
+
 def test_damaged_utterances_are_printed(own_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     context = replace(make_context(own_shards), folder=tmp_path)
     flip_bit(context.valid_subset, 1)
