@@ -43,7 +43,7 @@ def describe_plan(plan: RunPlan, *, world_size: int, cap_samples: int) -> str:
     longest_seconds = np.array([lengths[unit].max() / SAMPLE_RATE_HZ for unit in units if len(unit)])
     counts, edges = np.histogram(longest_seconds, LENGTH_BINS)
     mix = describe_mix(plan.catalog)
-    lines = [mix, headline] if mix else [headline]
+    lines = [f"mix: {mix}", headline] if mix else [headline]
     for count, (low, high) in zip(counts, pairwise(edges), strict=True):
         lines.append(f"  {low:5.1f} to {high:5.1f} s {count:8,} units")
     return "\n".join(lines)

@@ -26,7 +26,7 @@ def test_the_plan_of_a_mix_has_a_line_about_it(tone_shards: Path) -> None:
     train = [str(tone_shards / "train"), f"{tone_shards / 'valid'}=2"]
     plan = plan_of_mix(train, build_recognizer("tiny", ""))
     mix, headline, *_ = describe_plan(plan, world_size=1, cap_samples=48_000).splitlines()
-    assert re.fullmatch(r"train [\d.]+ h × 1, valid [\d.]+ h × 2 = [\d.]+ h: [\d.]+ h an epoch", mix)
+    assert re.fullmatch(r"mix: train [\d.]+ h × 1, valid [\d.]+ h × 2 = [\d.]+ h: [\d.]+ h an epoch", mix)
     alone = plan_of_mix(train[:1], build_recognizer("tiny", ""))
     assert (
         headline.startswith(f"{plan.steps_per_epoch} steps an epoch") and plan.steps_per_epoch > alone.steps_per_epoch

@@ -75,7 +75,7 @@ def test_the_results_of_a_mix_are_those_of_each_data_set_too(
     assert train(config, Watch(tmp_path)) == 0
     output, opening = capsys.readouterr()
     assert re.search(
-        r"^train [\d.]+ h × 0\.5 = [\d.]+ h, valid [\d.]+ h × 1: [\d.]+ h an epoch$", opening, re.MULTILINE
+        r"^mix: train [\d.]+ h × 0\.5 = [\d.]+ h, valid [\d.]+ h × 1: [\d.]+ h an epoch$", opening, re.MULTILINE
     )
     [header] = [number for number, line in enumerate(output.splitlines()) if line.startswith("data ")]
     lines = output.splitlines()[header + 1 : header + 4]
