@@ -251,8 +251,11 @@ def _read_file(folder: str, name: str) -> bytes:
 
 
 def _cure(folder: Path, name: str) -> str:
-    """Returns what to do about a local folder without the file: give one inside it that has the file, if there are."""
+    """Returns what to do about a local folder without the file, by where there is one: inside, or without a weight."""
     inside = sorted(f"{folder.name}/{found.parent.name}" for found in folder.glob(f"*/{name}"))
     if inside:
         return f"give one of {', '.join(inside)}"
+    without_weight, equals_sign, _ = str(folder).rpartition("=")
+    if equals_sign and Path(without_weight, name).is_file():
+        return f"weights are for --train only: give {without_weight}"
     return "correct the path, or build it with asrscale.shard"

@@ -108,8 +108,8 @@ def quarantine(context: RunContext, step: Step, damaged_so_far: int, visited: in
     Args:
         context: Of the run.
         step: With this rank's damaged utterances.
-        damaged_so_far: The damaged utterances of all steps up to this one, once for each epoch.
-        visited: All utterances of these steps, once for each epoch.
+        damaged_so_far: The damaged utterances of all steps up to this one, once for each visit.
+        visited: All utterances of these steps, once for each visit.
 
     Raises:
         CliError: The damaged are more than --max_bad_fraction of the visited.

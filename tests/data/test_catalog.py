@@ -39,6 +39,13 @@ def test_the_folder_above_names_the_data_sets_in_it(tmp_path: Path) -> None:
     assert "give one of cv/train, cv/valid" in refusal(tmp_path / "cv")
 
 
+def test_only_training_data_have_weights(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "a", (1,))
+    assert (
+        refusal(Path(f"{folder}=0.3")) == f"{folder}=0.3: no such folder: weights are for --train only: give {folder}"
+    )
+
+
 def test_an_interrupted_build_is_no_data_set(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "a", (1,))
     (folder / DATASET_FILE).unlink()

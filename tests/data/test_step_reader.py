@@ -2,12 +2,14 @@
 
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import flip_bit
 from helpers.plans import keys, plan_in_windows, plan_of_mix, run_steps
 from helpers.simulated import bytes_read, simulate
 
@@ -265,3 +267,18 @@ def test_a_mix_has_the_same_steps_for_any_number_of_ranks_and_from_any_step_on(
     assert [keys(step) for step in run_steps(again, end - 7, end)] == read_alone[-7:]
     together = zip(*(run_steps(plan, 0, end, rank=rank, ranks=3) for rank in range(3)), strict=True)
     assert [sorted(key for share in shares for key in keys(share)) for shares in together] == read_alone
+
+
+def test_a_damaged_utterance_is_reported_for_each_visit_and_its_neighbours_are_read(
+    recognizer: Recognizer, own_shards: Path
+) -> None:
+    folder = own_shards / "train"
+    index = read_index([str(folder)])
+    flip_bit(index, 5)
+    plan = plan_of_mix([f"{folder}=3"], recognizer)
+    steps = run_steps(plan, 0, plan.steps_per_epoch)
+    found = [step.index.name(one.utterance) for step in steps for one in step.damaged]
+    assert found == [index.name(5)] * 3
+    visited = Counter(key for step in steps for key in keys(step))
+    assert visited == Counter({key: 3 for key in index.keys.to_pylist() if key != index.keys[5].as_py()})
+    assert sum(step.utterances for step in steps) == 3 * len(index)
