@@ -41,7 +41,8 @@ def page(title: str, summary: str, sections: Mapping[str, Iterable[Block]]) -> s
     """
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(TEMPLATE.read_text("utf-8"))
-    return template.render(title=title, summary=summary, sections=sections, width=WIDTH, height=HEIGHT)
+    blocks = {name: list(blocks) for name, blocks in sections.items()}  # which are gone through twice
+    return template.render(title=title, summary=summary, sections=blocks, width=WIDTH, height=HEIGHT)
 
 
 def write_page(path: str, title: str, summary: str, sections: Mapping[str, Iterable[Block]]) -> None:
@@ -59,6 +60,15 @@ def write_page(path: str, title: str, summary: str, sections: Mapping[str, Itera
 def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Block:
     """Returns a table; its first column is text."""
     return {"kind": "table", "caption": caption, "header": header, "rows": rows}
+
+
+# A part of a text: what it says, and what is marked of it: `wrong`, `missing` or nothing.
+Part: TypeAlias = tuple[str, str]
+
+
+def texts(caption: str, rows: Iterable[tuple[str, Sequence[Part]]]) -> Block:
+    """Returns texts below each other, each after its label; parts of them may be marked."""
+    return {"kind": "texts", "caption": caption, "rows": list(rows)}
 
 
 def bars(caption: str, values: Mapping[str, int | float]) -> Block:

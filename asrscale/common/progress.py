@@ -14,7 +14,9 @@ PLAIN_LINE_SECONDS = 10.0  # a log file wants a line now and then, not a bar
 class Progress:
     """Counts towards a known total; made by `progress`."""
 
-    def __init__(self, total: int, title: str, unit: str, done: int, enabled: bool, shows_time_left: bool) -> None:
+    def __init__(
+        self, total: int, title: str, unit: str, done: int, enabled: bool, shows_time_left: bool = True
+    ) -> None:
         self._total = total
         self._title = title
         self._unit = unit

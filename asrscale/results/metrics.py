@@ -108,16 +108,32 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorC
     )
 
 
-def aligned_differences(reference: str, hypothesis: str, metric: Metric = "wer") -> str:
-    """Returns both texts aligned by words, or by characters for `cer`; where they differ as [reference→hypothesis]."""
+class Piece(NamedTuple):
+    """A piece of two aligned texts: what was expected and what was found, either of which may be empty."""
+
+    expected: str
+    found: str
+
+
+def aligned_pieces(reference: str, hypothesis: str, metric: Metric = "wer") -> list[Piece]:
+    """Returns both texts aligned by words, or by characters for `cer`, cut into equal and different pieces."""
     align = jiwer.process_words if metric == "wer" else jiwer.process_characters
     between = " " if metric == "wer" else ""
     aligned = align(reference, hypothesis)
     [of_reference] = aligned.references
     [of_hypothesis] = aligned.hypotheses
-    parts = []
+    pieces = []
     for chunk in aligned.alignments[0]:
         expected = between.join(of_reference[chunk.ref_start_idx : chunk.ref_end_idx])
         found = between.join(of_hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx])
-        parts.append(expected if chunk.type == "equal" else f"[{expected}→{found}]")
+        pieces.append(Piece(expected, found))
+    return pieces
+
+
+def aligned_differences(reference: str, hypothesis: str, metric: Metric = "wer") -> str:
+    """Returns both texts aligned by words, or by characters for `cer`; where they differ as [reference→hypothesis]."""
+    between = " " if metric == "wer" else ""
+    parts = []
+    for expected, found in aligned_pieces(reference, hypothesis, metric):
+        parts.append(expected if expected == found else f"[{expected}→{found}]")
     return between.join(parts)

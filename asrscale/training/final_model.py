@@ -42,6 +42,7 @@ from asrscale.training.metrics_plot import plot_metrics
 from asrscale.training.milestones import Milestone, describe_milestones, milestones
 from asrscale.training.other_formats import write_other_formats
 from asrscale.training.run_context import RunContext
+from asrscale.training.run_report import REPORT_FILE, write_report
 from asrscale.training.validation import reports_evaluating, score_of
 
 COMPARED_FOLDER = "compared"  # of a run: a model that is evaluated beside the best, and gone at the end
@@ -231,6 +232,7 @@ def write_results(context: RunContext, state: RunState, final: FinalModel) -> No
     result = final.result
     curves = plot_metrics(folder, context.metric)
     found = milestones(state, context.metric)
+    write_report(context, state, final_metrics(final, context.metric))
     write_json(folder / "results.json", _results(context, final, found))
     card = model_card(to_dict(context.config), card_facts(context, result, str(final.exported), found))
     write_text(folder / "model" / "README.md", card)  # last: it marks the run as complete
@@ -241,7 +243,7 @@ def write_results(context: RunContext, state: RunState, final: FinalModel) -> No
     name = TOGETHER if final.by_data_set else ",".join(context.config.data.valid)
     print(table({**final.by_data_set, name: row_of(context.valid, result)}, context.metric))
     print(f"memory: {context.memory_summary()}")
-    print(f"model: {folder / 'model'}   curves: {curves}   settings: {folder / 'config.json'}")
+    print(f"model: {folder / 'model'}   report: {folder / REPORT_FILE}   curves: {curves}")
 
 
 def _results(context: RunContext, final: FinalModel, found: Iterable[Milestone]) -> dict[str, Any]:

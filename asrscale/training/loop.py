@@ -18,6 +18,7 @@ from asrscale.training.optimizer import trainable_parameters
 from asrscale.training.records import count_skipped, open_records, quarantine, record_visits
 from asrscale.training.run_context import RunContext
 from asrscale.training.run_progress import RunProgress
+from asrscale.training.run_report import write_report
 from asrscale.training.saving import Saver
 from asrscale.training.step import rehearse, train_step
 from asrscale.training.stopping import agree_on_step
@@ -84,10 +85,11 @@ def fit(context: RunContext, state: RunState, resumed: Path | None, tracker: Tra
 
 
 def _evaluate(engine: Engine, context: RunContext, state: RunState, tracker: Tracker, shown: RunProgress) -> RunState:
-    """Evaluates the model of `state`, and measures how long that takes; see `validate`."""
+    """Evaluates the model of `state` and writes the report, and measures how long that takes; see `validate`."""
     started = time.perf_counter()
     state = validate(engine, context, state, tracker, shown.bar)
-    shown.evaluated(time.perf_counter() - started)
+    write_report(context, state)
+    shown.evaluated(state, time.perf_counter() - started)
     return state
 
 

@@ -27,20 +27,26 @@ class RunProgress:
         """
         self.pace.add_step(seconds)
         self._values = values or self._values
-        left = time_left(self.pace, self._context, state)
-        if left is not None and not self._said_duration:
-            self._said_duration = True
-            self.bar.write(f"at the pace of the first steps, the run takes another {left}")
-        parts = [] if left is None else [f"{left} left"]
-        self.bar.advance(note=", ".join([*parts, *self._measured(state)]))
+        if not self._said_duration:
+            left = time_left(self.pace, self._context, state)
+            self._said_duration = left is not None
+            if left is not None:
+                self.bar.write(f"at the pace of the first steps, the run takes another {left}")
+        self.bar.advance(note=self._note(state))
 
-    def evaluated(self, seconds: float) -> None:
-        """Counts the time of an evaluation."""
+    def evaluated(self, state: RunState, seconds: float) -> None:
+        """Counts the time of the evaluation that led to `state`."""
         self.pace.evaluation_seconds = seconds
+        self.bar.advance(0, note=self._note(state))
 
     def saved(self, seconds: float) -> None:
         """Counts the time of a save."""
         self.pace.save_seconds = seconds
+
+    def _note(self, state: RunState) -> str:
+        left = time_left(self.pace, self._context, state)
+        parts = [] if left is None else [f"{left} left"]
+        return ", ".join([*parts, *self._measured(state)])
 
     def _measured(self, state: RunState) -> list[str]:
         """Returns what is known of loss, best error rate and speed."""

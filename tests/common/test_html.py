@@ -73,3 +73,15 @@ def test_a_page_is_written_or_its_flag_is_named(tmp_path: Path) -> None:
     assert path.read_text("utf-8") == html.page("title", "summary", blocks)
     with pytest.raises(CliError, match=r"^--html .*absent/page\.html: No such file or directory: give a file"):
         html.write_page(str(tmp_path / "absent" / "page.html"), "title", "summary", blocks)
+
+
+def test_parts_of_a_text_are_marked_and_escaped() -> None:
+    shown = rendered(html.texts(EVIL, [("reference", [("a dog", "")]), (EVIL, [("a ", ""), (EVIL, "wrong")])]))
+    outline = Outline(shown)
+    assert "script" not in outline.tags and outline.text.count(EVIL) == 3
+    assert shown.count('<span class="wrong">') == 1 and "<dd>a dog" in shown
+
+
+def test_blocks_may_come_one_by_one() -> None:
+    blocks = [html.texts(name, [("label", [("text", "")])]) for name in ("first", "second")]
+    assert html.page("t", "s", {"section": iter(blocks)}) == html.page("t", "s", {"section": blocks})

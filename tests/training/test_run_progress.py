@@ -21,12 +21,13 @@ def test_loss_best_rate_speed_and_time_left_are_shown_as_they_become_known(
             shown.step_done(RunState(step=step), 1.0, {})
         before = capsys.readouterr().err
         assert "left" not in before and "takes another" not in before
-        shown.evaluated(10.0)
+        shown.evaluated(RunState(step=5), 10.0)
         values = {"train/loss": 0.5, "train/audio_seconds_per_second": 1234.5}
         state = RunState(step=6, best=(0.25, 0.1, 1.0), best_step=0)
         shown.step_done(state, 1.0, values)
         shown.step_done(state, 1.0, {})
-    lines = capsys.readouterr().err.splitlines()
+    after_evaluation, *lines = capsys.readouterr().err.splitlines()
+    assert after_evaluation == "training: 5/40 steps in 0 s"
     assert lines[0] == "at the pace of the first steps, the run takes another 64 s"  # 34 steps and 3 evaluations
     assert lines[1].endswith("  64 s left, loss 0.500, best WER 25.00%, 1,234× real time")
     assert lines[2].endswith("loss 0.500, best WER 25.00%, 1,234× real time")  # until the next line of metrics
