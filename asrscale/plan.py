@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from asrscale.augmentation.augment import open_augmentation
 from asrscale.common import cli, html
 from asrscale.common.checkpoint_files import at_revision
 from asrscale.common.errors import CliError
@@ -112,6 +113,9 @@ def _run_plan(options: PlanOptions) -> RunPlan | None:
     config = options.run
     if not config.data.train:
         return None
+    open_augmentation(
+        config.data.augment
+    )  # it changes no length, but a run would refuse what is wrong with its folders
     recognizer = build_meta_recognizer(
         at_revision(config.model.model, config.model.revision),
         dtype=torch.float32,

@@ -18,15 +18,16 @@ MAY_IMPORT = {
     "data": {"common", "speech"},
     "sources": {"common", "speech", "data"},
     "corpus": {"common", "speech", "data", "sources"},
+    "augmentation": {"common", "speech", "data"},
     "model": {"common", "speech", "data"},
     "results": {"common", "speech", "data", "model"},
     "memory": {"common", "speech", "data", "model"},
-    "training": {"common", "speech", "data", "model", "results", "memory"},
+    "training": {"common", "speech", "data", "augmentation", "model", "results", "memory"},
 }
 
 # Libraries with an interface wide enough that only the named modules should know it.
 OWNERS = {
-    "av": {"speech.ffmpeg"},
+    "av": {"augmentation.codecs", "speech.ffmpeg"},
     "ctypes": {"common.c_stderr", "corpus.demo_voice"},
     "deepspeed": {"training.engine"},
     "espeakng_loader": {"corpus.demo_voice"},

@@ -4,13 +4,14 @@ Shapes: N utterances of the index, T samples.
 """
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asrscale.common.errors import AudioError
 from asrscale.common.shard_cache import Cache, read_ranges_cached
@@ -25,6 +26,10 @@ from asrscale.speech.vocabulary import Vocabulary
 
 Item = TypeVar("Item")
 
+# What is done to the sound of an utterance: of its samples (T,) and its key, from which follows what is drawn, makes
+# other samples (T,), and lines about what was drawn and could not be done.
+ChangeSound: TypeAlias = Callable[[Pcm, int], tuple[Pcm, tuple[str, ...]]]
+
 # Ranges closer than this are read as one: reading 64 KiB costs a local disk less than another request.
 MERGE_GAP_BYTES = 64 * 1024
 
@@ -38,11 +43,32 @@ class Damaged:
 
 
 @dataclass(frozen=True)
+class Unaugmented:
+    """An utterance that is used without something that was to be done to its sound, and why."""
+
+    utterance: int
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """How the N utterances of an index are played."""
+
+    speeds_tenths: Ids | None = None  # (N,) at how many tenths of its speed each is played; None: all as recorded
+    change: ChangeSound | None = None  # what is done to them at that speed; None: nothing
+    keys: NDArray[np.uint64] | None = None  # (N,) the key that `change` gets for each
+
+
+AS_RECORDED = Sound()
+
+
+@dataclass(frozen=True)
 class LoadedStep:
     """One rank's share of a step."""
 
     batches: list[Batch]  # one a pass, without what is damaged; where nothing is left, that of an empty pass
     damaged: tuple[Damaged, ...]
+    unaugmented: tuple[Unaugmented, ...] = ()
 
 
 def load_steps(
@@ -100,7 +126,7 @@ def load_step(
     decoders: Executor,
     *,
     pin: bool = False,
-    speeds_tenths: Ids | None = None,
+    sound: Sound | None = None,
     cache: Cache | None = None,
 ) -> LoadedStep:
     """Loads the batches of one step.
@@ -111,20 +137,20 @@ def load_step(
         passes: This rank's.
         decoders: The threads that decode.
         pin: Whether to page-lock the batches, for a GPU.
-        speeds_tenths: (N,) at how many tenths of its speed each utterance is played; None: all as recorded.
+        sound: How the utterances are played; None: all as recorded.
         cache: Whole shards are read through it, where there is one.
 
     Raises:
         DataError: A shard is gone, or cannot be read at all.
     """
     utterances = np.concatenate([NO_IDS, *passes])
-    waveforms, damaged = read_utterances(index, utterances, decoders, speeds_tenths=speeds_tenths, cache=cache)
+    waveforms, damaged, unaugmented = _read_played(index, utterances, decoders, sound or AS_RECORDED, cache)
     batches = []
     for own in passes:
         good = np.array([utterance for utterance in own if int(utterance) in waveforms], np.int64)
         batch = collate(index, vocabulary, good, waveforms)
         batches.append(batch.pin() if pin else batch)
-    return LoadedStep(batches, damaged)
+    return LoadedStep(batches, damaged, unaugmented)
 
 
 def read_utterances(
@@ -132,16 +158,14 @@ def read_utterances(
     utterances: Ids,
     decoders: Executor,
     *,
-    speeds_tenths: Ids | None = None,
     cache: Cache | None = None,
 ) -> tuple[dict[int, Pcm], tuple[Damaged, ...]]:
-    """Reads, checks and decodes utterances, at their speeds; neighbours in a shard are read at once.
+    """Reads, checks and decodes utterances as they were recorded; neighbours in a shard are read at once.
 
     Args:
         index: The index that numbers the utterances.
         utterances: Which of them to read.
         decoders: The threads that decode.
-        speeds_tenths: (N,) at how many tenths of its speed each utterance is played; None: all as recorded.
         cache: Whole shards are read through it, where there is one.
 
     Returns:
@@ -150,18 +174,28 @@ def read_utterances(
     Raises:
         DataError: A shard is gone, or cannot be read at all; names shard and range.
     """
-    futures: dict[int, Future[Pcm]] = {}
+    waveforms, damaged, _ = _read_played(index, utterances, decoders, AS_RECORDED, cache)
+    return waveforms, damaged
+
+
+def _read_played(
+    index: Index, utterances: Ids, decoders: Executor, sound: Sound, cache: Cache | None
+) -> tuple[dict[int, Pcm], tuple[Damaged, ...], tuple[Unaugmented, ...]]:
+    """Returns what `read_utterances` does, of utterances played as `sound` says; and what of that was left out."""
+    futures: dict[int, Future[tuple[Pcm, tuple[str, ...]]]] = {}
     for utterance, payload in _read_payloads(index, utterances, cache):
-        tenths = ORIGINAL_SPEED_TENTHS if speeds_tenths is None else int(speeds_tenths[utterance])
-        futures[utterance] = decoders.submit(_decode_checked, index, utterance, payload, tenths)
+        futures[utterance] = decoders.submit(_play_checked, index, utterance, payload, sound)
     waveforms: dict[int, Pcm] = {}
     damaged: list[Damaged] = []
+    unaugmented: list[Unaugmented] = []
     for utterance, future in futures.items():
         try:
-            waveforms[utterance] = future.result()
+            waveforms[utterance], left_out = future.result()
         except AudioError as error:
             damaged.append(Damaged(utterance, str(error)))
-    return waveforms, tuple(damaged)
+            continue
+        unaugmented += [Unaugmented(utterance, reason) for reason in left_out]
+    return waveforms, tuple(damaged), tuple(unaugmented)
 
 
 def _read_payloads(index: Index, utterances: Ids, cache: Cache | None) -> Iterator[tuple[int, bytes | Exception]]:
@@ -207,14 +241,30 @@ def _read_groups(index: Index, groups: Sequence[Ids], cache: Cache | None) -> li
     return read_ranges_cached(ranges, sizes, cache)
 
 
-def _decode_checked(index: Index, utterance: int, payload: bytes | Exception, tenths: int) -> Pcm:
+def _play_checked(
+    index: Index, utterance: int, payload: bytes | Exception, sound: Sound
+) -> tuple[Pcm, tuple[str, ...]]:
+    """Decodes a payload and plays it as `sound` says; raises AudioError as `_decode_checked`.
+
+    Returns:
+        (T,) its samples; and what was to be done to them and was left out, each with the reason.
+    """
+    waveform = _decode_checked(index, utterance, payload)
+    tenths = ORIGINAL_SPEED_TENTHS if sound.speeds_tenths is None else int(sound.speeds_tenths[utterance])
+    if tenths != ORIGINAL_SPEED_TENTHS:
+        waveform = change_speed(waveform, tenths)
+    if sound.change is None or sound.keys is None:
+        return waveform, ()
+    return sound.change(waveform, int(sound.keys[utterance]))
+
+
+def _decode_checked(index: Index, utterance: int, payload: bytes | Exception) -> Pcm:
     """Decodes a payload of the size and checksum in the index, and compares its length.
 
     Args:
         index: The index that numbers the utterances.
         utterance: Its number.
         payload: Its bytes, or why they cannot be read.
-        tenths: At how many tenths of its speed it is played.
 
     Raises:
         AudioError: `category: detail`; the utterance cannot be used.
@@ -231,6 +281,4 @@ def _decode_checked(index: Index, utterance: int, payload: bytes | Exception, te
     length = int(index.num_samples[utterance])
     if len(waveform) != length:
         raise AudioError(f"length: {len(waveform):,} samples, the index says {length:,}")
-    if tenths == ORIGINAL_SPEED_TENTHS:
-        return waveform
-    return change_speed(waveform, tenths)
+    return waveform

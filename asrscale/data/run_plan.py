@@ -30,6 +30,7 @@ ORIGINAL_SPEED_TENTHS = 10
 FINGERPRINT_DIGITS = 16
 
 _SPEED_SALT = 11  # unlike the salts of epoch_plan
+_SOUND_SALT = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +47,15 @@ class RunPlan:
     batch_samples: int  # padded audio of a unit
     units_per_step: int  # units of a step
     perturb_speed: bool  # whether an utterance is played at 0.9, 1.0 or 1.1 of its speed, drawn anew each epoch
+    augmentation: str = ""  # a hash of what else is done to the sound, which changes no length
 
     @property
     def fingerprint(self) -> str:
-        """A hash that differs where the data do, or anything else that decides their order."""
+        """A hash that differs where the data do, or anything else that decides their order or their sound."""
         shard_names = [os.path.basename(shard) for shard in self.catalog.shards]
         samples = self.catalog.samples.tolist()
         utterances = self.catalog.utterances.tolist()
-        settings = (self.seed, self.batch_samples, self.units_per_step, self.perturb_speed)
+        settings = (self.seed, self.batch_samples, self.units_per_step, self.perturb_speed, self.augmentation)
         decisive: tuple[object, ...] = (shard_names, samples, utterances, settings)
         if (self.catalog.weights != 1).any():
             decisive += (self.catalog.weights.tolist(),)
@@ -98,6 +100,7 @@ class Visit:
 
     index: Index  # its N utterances
     speeds_tenths: Ids | None  # (N,) at how many tenths of its speed each is played; None: all as recorded
+    sound_keys: NDArray[np.uint64]  # (N,) from which follows what is done to the sound of each in this epoch
     played_samples: Ids  # (N,) the length of each at that speed
     computed_samples: Ids  # (N,) the length to which the loader pads one that is alone in its batch
     plan: EpochPlan
@@ -112,6 +115,7 @@ def plan_run(
     batch_seconds: float,
     units_per_step: int,
     perturb_speed: bool = False,
+    augmentation: str = "",
 ) -> RunPlan:
     """Groups the shards into windows and counts their steps; reads no index."""
     batch_samples = int(batch_seconds * SAMPLE_RATE_HZ)
@@ -138,6 +142,7 @@ def plan_run(
         batch_samples=batch_samples,
         units_per_step=units_per_step,
         perturb_speed=perturb_speed,
+        augmentation=augmentation,
     )
 
 
@@ -206,6 +211,7 @@ def plan_visit(plan: RunPlan, number: int) -> Visit:
     return Visit(
         index=index,
         speeds_tenths=speeds_tenths,
+        sound_keys=hash_keys(len(index), plan.seed, epoch, window, _SOUND_SALT),
         played_samples=played_samples,
         computed_samples=computed_samples,
         plan=epoch_plan,

@@ -9,7 +9,7 @@ from asrscale.common.shard_cache import Cache
 from asrscale.data.batches import Batch
 from asrscale.data.epoch_plan import find_step
 from asrscale.data.index import Index
-from asrscale.data.loader import Damaged, load_step, prefetch_one
+from asrscale.data.loader import ChangeSound, Damaged, Sound, Unaugmented, load_step, prefetch_one
 from asrscale.data.passes import cut_step, padded_samples
 from asrscale.data.run_plan import RunPlan, Visit, plan_visit
 
@@ -29,6 +29,7 @@ class Step:
     batches: list[Batch]  # this rank's passes
     damaged: tuple[Damaged, ...]  # the utterances that are missing in them
     index: Index  # what the utterances' numbers mean
+    unaugmented: tuple[Unaugmented, ...] = ()  # this rank's utterances whose sound is not as was drawn
 
 
 def steps_from(
@@ -41,6 +42,7 @@ def steps_from(
     threads: int,
     pin: bool = False,
     cache: Cache | None = None,
+    change: ChangeSound | None = None,
 ) -> Iterator[Step]:
     """Yields some consecutive steps of a run, with this rank's batches; only windows that they are in are read.
 
@@ -56,6 +58,7 @@ def steps_from(
         threads: How many decode (libsndfile runs outside the interpreter's lock).
         pin: Whether to page-lock the batches, for a GPU.
         cache: Whole shards are read through it, where there is one.
+        change: What is done to the sound of the utterances, at their speed; None: nothing.
 
     Raises:
         CliError: A window's index does not hold what was promised, or a shard of it is missing.
@@ -71,6 +74,7 @@ def steps_from(
             cap_samples=cap_samples,
             pin=pin,
             cache=cache,
+            change=change,
             decoders=decoders,
         )
         yield from prefetch_one(_read_steps(share, numbers, planner))
@@ -86,6 +90,7 @@ class _Share:
     cap_samples: int
     pin: bool
     cache: Cache | None
+    change: ChangeSound | None
     decoders: Executor
 
 
@@ -127,7 +132,7 @@ def _load(share: _Share, visit: Visit, number: int, offset: int) -> Step:
         ranks[share.rank],
         share.decoders,
         pin=share.pin,
-        speeds_tenths=visit.speeds_tenths,
+        sound=Sound(visit.speeds_tenths, share.change, visit.sound_keys),
         cache=share.cache,
     )
     return Step(
@@ -138,4 +143,5 @@ def _load(share: _Share, visit: Visit, number: int, offset: int) -> Step:
         batches=loaded.batches,
         damaged=loaded.damaged,
         index=visit.index,
+        unaugmented=loaded.unaugmented,
     )

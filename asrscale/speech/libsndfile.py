@@ -132,6 +132,17 @@ def libsndfile_frames(source: Source) -> tuple[int, int]:
         return int(file.frames), int(file.samplerate)
 
 
+def can_be_entered(source: Source) -> bool:
+    """Whether decoding may begin in the middle of a recording, so that its end costs no more than its beginning.
+
+    Raises:
+        UnknownFormatError: libsndfile does not know the format.
+        AudioError: `category: detail`; damaged.
+    """
+    with _readable(source) as content, _opened(content, extension_of(source)) as file:
+        return _can_be_entered(file)
+
+
 def _read(file: soundfile.SoundFile, frames: int) -> Frames:
     """Reads so many samples (T, C) of a file that is not sought in any more."""
     # Otherwise soundfile seeks to the position it is at after each read: 3 % of an mp3's decoding.
@@ -220,6 +231,11 @@ def _seek_towards(file: soundfile.SoundFile, frame: int) -> int:
     Frames of an mp3 after a seek may be decoded without the bits that frames before them keep for them, and are wrong.
     GSM and VOX cannot be entered at all.
     """
-    if not frame or file.format == "MP3" or not file.seekable():
+    if not frame or not _can_be_entered(file):
         return 0
     return int(file.seek(min(frame, file.frames)))
+
+
+def _can_be_entered(file: soundfile.SoundFile) -> bool:
+    """Whether decoding may begin in the middle of a file."""
+    return bool(file.seekable()) and file.format != "MP3"

@@ -27,7 +27,13 @@ from asrscale.speech.blocks import (
 from asrscale.speech.chunks import MAGICS, SoundBytes, sound_bytes
 from asrscale.speech.ffmpeg import ffmpeg_seconds, read_with_ffmpeg
 from asrscale.speech.flac_length import FLAC_MAGIC, has_true_length
-from asrscale.speech.libsndfile import HEADERLESS, libsndfile_frames, read_to_last_byte, read_with_libsndfile
+from asrscale.speech.libsndfile import (
+    HEADERLESS,
+    can_be_entered,
+    libsndfile_frames,
+    read_to_last_byte,
+    read_with_libsndfile,
+)
 from asrscale.speech.mp3_frames import Mp3Frames, find_frames, is_free_format
 from asrscale.speech.ogg_links import OGG_MAGIC, OggLink, find_links
 from asrscale.speech.tags import Content, end_of_tags
@@ -129,6 +135,21 @@ def probe_seconds(source: Source) -> float:
         AudioError: It cannot be opened.
     """
     return sum(_seconds_of_part(part) for part in find_parts(source))
+
+
+def is_entered_quickly(source: Source) -> bool:
+    """Whether the end of a recording is decoded as quickly as its beginning.
+
+    Raises:
+        AudioError: It cannot be opened.
+    """
+    parts = find_parts(source)
+    if len(parts) > 1 or parts[0].needs_ffmpeg:
+        return False
+    try:
+        return can_be_entered(source)
+    except UnknownFormatError:  # ffmpeg may know it
+        return False
 
 
 @contextmanager

@@ -41,6 +41,12 @@ def resample(waveform: Waveform, sample_rate_hz: int) -> Waveform:
     return resampled
 
 
+def resample_to(waveform: Waveform, sample_rate_hz: int) -> Waveform:
+    """Resamples (T,) float32 samples at 16 kHz to `sample_rate_hz`."""
+    resampled: Waveform = soxr.resample(waveform, SAMPLE_RATE_HZ, sample_rate_hz, quality=RESAMPLING_QUALITY)
+    return resampled
+
+
 @lru_cache(maxsize=64)
 def _stream_of_thread(sample_rate_hz: int, thread: int) -> soxr.ResampleStream:
     """Returns a stream that no other thread uses."""
@@ -65,7 +71,7 @@ def change_speed(pcm: Pcm, tenths: int) -> Pcm:
     """
     length = perturbed_length(len(pcm), tenths)
     played_rate_hz = SAMPLE_RATE_HZ * tenths / 10
-    waveform = pcm.astype(np.float32) / PCM_SCALE
+    waveform = to_waveform(pcm)
     changed: Waveform = soxr.resample(waveform, played_rate_hz, SAMPLE_RATE_HZ, quality=RESAMPLING_QUALITY)
     # soxr may return a sample more or less than that.
     changed = changed[:length]
@@ -76,6 +82,11 @@ def change_speed(pcm: Pcm, tenths: int) -> Pcm:
 def perturbed_length(num_samples: Count, tenths: Count | int) -> Count:
     """Returns how many of `num_samples` samples (a number or an array) remain at `tenths`/10 of their speed."""
     return num_samples * 10 // tenths
+
+
+def to_waveform(pcm: Pcm) -> Waveform:
+    """Returns 16-bit samples (T,) as float32 in [-1, 1)."""
+    return pcm.astype(np.float32) / np.float32(PCM_SCALE)
 
 
 def to_pcm16(waveform: Waveform) -> Pcm:

@@ -42,7 +42,7 @@ FROM_SCRATCH: dict[str, Any] = {
     "layerdrop": 0.0,
 }
 
-PLACES_OF_DATA = ("train", "valid", "cache_dir")
+PLACES_OF_DATA = ("train", "valid", "cache_dir", "augment")
 
 # Settings that decide what the next step computes: they must not change when a run is resumed. Where the data lie may
 # change; what is in them is compared by its hash.
@@ -196,7 +196,8 @@ def check_resumable(config: TrainConfig, folder: Path, content: Mapping[str, str
     Args:
         config: The settings now.
         folder: The run folder.
-        content: The hash of the content of the training and the validation data, by the names of their flags.
+        content: The hash of the content of the training and the validation data, by the names of their flags; and what
+            --augment does, without folders, as `augment`, with a hash that covers these as `augment_content`.
 
     Returns:
         What changed and may change, a line each.
@@ -216,6 +217,7 @@ def check_resumable(config: TrainConfig, folder: Path, content: Mapping[str, str
             cure = "go on with the old value, or choose another --run"
             raise CliError(f"{folder} was started with --{name} {before.get(name)}, not {changed[name]}: {cure}")
     _check_same_data(config, folder, content, before.get("content"))
+    _check_same_augmentation(config, folder, content, before)
     return [f"--{name} is {now} from here on, and was {before.get(name)}" for name, now in changed.items()]
 
 
@@ -233,10 +235,35 @@ def _check_same_data(config: TrainConfig, folder: Path, content: Mapping[str, st
             f"{folder} was started by an older asrscale, which recorded too little of its data to go on safely: "
             "choose another --run, or finish this one with the version that began it"
         )
-    for name, found in content.items():
-        if found != before[name]:
+    for name in ("train", "valid"):
+        if content[name] != before[name]:
             places = ", ".join(getattr(config.data, name))
             raise CliError(
                 f"{folder} was started with other data than {places} (--{name}) has now: sound or transcripts changed: "
                 "give the data as they were, or choose another --run"
             )
+
+
+def _check_same_augmentation(
+    config: TrainConfig, folder: Path, content: Mapping[str, str], before: Mapping[str, Any]
+) -> None:
+    """Raises CliError where the sound would not be changed as when a run was last started.
+
+    Args:
+        config: The settings now.
+        folder: The run folder.
+        content: As `check_resumable` takes it.
+        before: What config.json holds.
+    """
+    now = config.data.augment
+    if content.get("augment", "") != before["content"].get("augment", ""):
+        was = f"with --augment {before['augment']}" if before["augment"] else "without --augment"
+        raise CliError(
+            f"{folder} was started {was}, not {f'with {now}' if now else 'without'}: go on with the old value, or "
+            "choose another --run"
+        )
+    if content.get("augment_content", "") != before["content"].get("augment_content", ""):
+        raise CliError(
+            f"{folder} was started with other recordings than are in the folders of --augment {now}: give them as they "
+            "were, or choose another --run"
+        )

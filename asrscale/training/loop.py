@@ -3,10 +3,12 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
+from asrscale.augmentation.augment import augment
 from asrscale.common.errors import Stopped
 from asrscale.common.progress import progress
 from asrscale.data.step_reader import Step, steps_from
@@ -15,7 +17,7 @@ from asrscale.training.checkpoint import RunState, restore_engine
 from asrscale.training.engine import Engine
 from asrscale.training.meter import Meter
 from asrscale.training.optimizer import trainable_parameters
-from asrscale.training.records import count_skipped, open_records, quarantine, record_visits
+from asrscale.training.records import count_skipped, open_records, quarantine, record_unaugmented, record_visits
 from asrscale.training.run_context import RunContext
 from asrscale.training.run_progress import RunProgress
 from asrscale.training.run_report import write_report
@@ -159,6 +161,7 @@ def take_steps(
         damaged_so_far += damaged
         if damaged:
             quarantine(context, step, damaged_so_far, visited)
+        record_unaugmented(context, step)
         loss, gradient_norm = train_step(engine, context, step, good, meter)
         meter.add(step, damaged, loss, gradient_norm, waiting_seconds)
         context.watch.busy_seconds = meter.busy_seconds
@@ -184,6 +187,7 @@ def take_steps(
 def _read_steps(context: RunContext, first: int) -> Iterator[Step]:
     """This rank's part of the steps from `first` to the end, read ahead."""
     world = context.world
+    augmentation = context.augmentation
     return steps_from(
         context.plan,
         range(first, context.total_steps),
@@ -193,4 +197,5 @@ def _read_steps(context: RunContext, first: int) -> Iterator[Step]:
         threads=context.config.data.decode_threads,
         pin=world.device.type == "cuda",
         cache=context.cache,
+        change=None if augmentation is None else partial(augment, augmentation),
     )

@@ -2,6 +2,7 @@
 
     RUN/metrics.jsonl      a line every --log_steps, made by `Meter`
     RUN/quarantine.jsonl   the damaged utterances, with the reason
+    RUN/unaugmented/       the utterances of each rank that lack an effect of --augment that was drawn, with the reason
     RUN/skipped.jsonl      the steps whose gradient was not finite, with the keys of all their utterances
     RUN/ledger/            with --ledger, the keys that each rank visited in each step
 
@@ -9,6 +10,7 @@ What an attempt wrote of steps that are taken again is dropped.
 """
 
 import math
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,6 @@ from typing import Any
 from asrscale.common import distributed
 from asrscale.common.atomic_files import append_jsonl, drop_rows_after, sync
 from asrscale.common.errors import CliError
-from asrscale.data.loader import Damaged
 from asrscale.data.step_reader import Step
 from asrscale.training.checkpoint import RunState
 from asrscale.training.disk_errors import disk_errors_explained
@@ -26,6 +27,7 @@ from asrscale.training.tracking import METRICS_FILE
 QUARANTINE_FILE = "quarantine.jsonl"
 SKIPPED_FILE = "skipped.jsonl"
 LEDGER_FOLDER = "ledger"
+UNAUGMENTED_FOLDER = "unaugmented"
 
 MIN_DAMAGED = 10  # with fewer, the share of damaged utterances means nothing
 
@@ -39,8 +41,10 @@ def open_records(context: RunContext, steps_done: int) -> int:
     damaged = 0
     with disk_errors_explained(context.folder, context.world, "the records of the run"):
         if context.world.is_main:
-            ledger = context.folder / LEDGER_FOLDER
-            for path in (context.folder / SKIPPED_FILE, *ledger.glob("*.jsonl")):
+            of_ranks = [
+                path for name in (LEDGER_FOLDER, UNAUGMENTED_FOLDER) for path in (context.folder / name).glob("*.jsonl")
+            ]
+            for path in (context.folder / SKIPPED_FILE, *of_ranks):
                 drop_rows_after(path, steps_done)
             damaged = drop_rows_after(context.folder / QUARANTINE_FILE, steps_done)
     return round(distributed.all_reduce_sum([damaged], context.world)[0])
@@ -49,7 +53,19 @@ def open_records(context: RunContext, steps_done: int) -> int:
 def record_visits(context: RunContext, step: Step) -> None:
     """Appends the keys of this rank's utterances to RUN/ledger: proof of what was visited."""
     row = {"step": step.number + 1, "keys": own_keys(step)}
-    append_jsonl(_ledger_file(context), [row], context.unwritten)
+    append_jsonl(_rank_file(context, LEDGER_FOLDER), [row], context.unwritten)
+
+
+def record_unaugmented(context: RunContext, step: Step) -> None:
+    """Appends this rank's utterances that lack an effect to RUN/unaugmented; says so when it is the first time."""
+    if not step.unaugmented:
+        return
+    path = _rank_file(context, UNAUGMENTED_FOLDER)
+    if not path.exists() and path not in context.unwritten:
+        reason = step.unaugmented[0].reason
+        print(f"warning: not all is applied that --augment drew: {reason}; listed in {path}", file=sys.stderr)
+    rows = [_utterance_row(context, step, one.utterance, one.reason) for one in step.unaugmented]
+    append_jsonl(path, rows, context.unwritten)
 
 
 def sync_records(context: RunContext) -> None:
@@ -57,7 +73,8 @@ def sync_records(context: RunContext) -> None:
     for path in list(context.unwritten):
         append_jsonl(path, [], context.unwritten)
     shared = (QUARANTINE_FILE, SKIPPED_FILE, METRICS_FILE) if context.world.is_main else ()
-    for path in (*(context.folder / name for name in shared), _ledger_file(context)):
+    own = [_rank_file(context, name) for name in (LEDGER_FOLDER, UNAUGMENTED_FOLDER)]
+    for path in (*(context.folder / name for name in shared), *own):
         with suppress(OSError):  # many have none
             sync(path)
     distributed.barrier()
@@ -119,7 +136,7 @@ def quarantine(context: RunContext, step: Step, damaged_so_far: int, visited: in
     if context.world.is_main:
         damaged = [one for damaged_of_rank in damaged_of_ranks for one in damaged_of_rank]
         damaged.sort(key=lambda one: (one.utterance, one.reason))
-        rows = [_quarantine_row(context, step, one) for one in damaged]
+        rows = [_utterance_row(context, step, one.utterance, one.reason) for one in damaged]
         append_jsonl(path, rows, context.unwritten)
     is_too_much = damaged_so_far > context.config.data.max_bad_fraction * visited
     if damaged_so_far >= MIN_DAMAGED and is_too_much:
@@ -130,12 +147,13 @@ def quarantine(context: RunContext, step: Step, damaged_so_far: int, visited: in
         )
 
 
-def _quarantine_row(context: RunContext, step: Step, damaged: Damaged) -> dict[str, Any]:
+def _utterance_row(context: RunContext, step: Step, utterance: int, reason: str) -> dict[str, Any]:
+    """Returns the row of a record about an utterance of a step."""
     index = step.index
     return _position(context, step) | {
-        "shard": index.shards[index.shard_ids[damaged.utterance]],
-        "key": index.keys[damaged.utterance].as_py(),
-        "reason": damaged.reason,
+        "shard": index.shards[index.shard_ids[utterance]],
+        "key": index.keys[utterance].as_py(),
+        "reason": reason,
     }
 
 
@@ -144,6 +162,6 @@ def _position(context: RunContext, step: Step) -> dict[str, Any]:
     return {"step": step.number + 1, "epoch": step.number // context.plan.steps_per_epoch}
 
 
-def _ledger_file(context: RunContext) -> Path:
-    """Returns the file of this rank in RUN/ledger."""
-    return context.folder / LEDGER_FOLDER / f"rank-{context.world.rank:05d}.jsonl"
+def _rank_file(context: RunContext, record: str) -> Path:
+    """Returns the file of this rank in the folder of a record."""
+    return context.folder / record / f"rank-{context.world.rank:05d}.jsonl"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from asrscale import __version__
+from asrscale.augmentation.augment import Augmentation, describe_augmentation, open_augmentation
 from asrscale.common import distributed
 from asrscale.common.distributed import World, print_on_main
 from asrscale.common.errors import EXIT_COMPLETE, EXIT_STOPPED, EXIT_USAGE, CliError, Stopped
@@ -72,23 +73,23 @@ def train(config: TrainConfig, watch: Watch) -> int:
     ds_config = read_ds_config(config.memory.config)
     catalog = read_mix(config.data.train, config.data.mix_temperature)
     valid = read_index(config.data.valid)
+    augmentation = open_augmentation(config.data.augment)
 
     with ds.joined_ranks() as world:
         watch.beat()
-        _announce_data(config, [*catalog.notes, *valid.notes], world)
+        _announce_data(config, [*catalog.notes, *valid.notes], augmentation, world)
         config = _complete(config, catalog, valid, world)
         ds_config = _resolve_ds_config(ds_config, config, world)
         recognizer = new_recognizer(config, catalog)
-        plan = _plan_data(config, catalog, recognizer)
+        plan = _plan_data(config, catalog, recognizer, augmentation)
         config, predicted_bytes = plan_memory(config, plan, world)
         check_data(config, recognizer, plan, world)
         total_steps = _count_steps(config, plan)
 
         # Locked before a checkpoint is chosen: another training may be writing, and deleting, some.
         with locked_run_folder(Path(config.general.run), world):
-            watch.rank = world.rank
-            watch.world_size = world.world_size
-            content = _hash_data(config, catalog, world)
+            watch.rank, watch.world_size = world.rank, world.world_size
+            content = _hash_data(config, catalog, world) | _hash_augmentation(augmentation)
             resumed, state = choose_start(config, plan, content, recognizer, world)
             with _memory_errors_explained(config, plan, watch, world):
                 context = RunContext(
@@ -107,14 +108,17 @@ def train(config: TrainConfig, watch: Watch) -> int:
                     cap=_open_cap(config, plan, watch, world),
                     predicted_bytes=predicted_bytes,
                     cache=_cache(config),
+                    augmentation=augmentation,
                 )
                 return _train_in_folder(context, state, resumed)
 
 
-def _announce_data(config: TrainConfig, notes: Iterable[str], world: World) -> None:
-    """Prints what there is to say about the data: each note once, and whether nobody has chosen them."""
+def _announce_data(config: TrainConfig, notes: Iterable[str], augmentation: Augmentation | None, world: World) -> None:
+    """Prints what there is to say about the data: each note once, what changes them, and whether nobody chose them."""
     for note in dict.fromkeys(notes):
         print_on_main(world, note)
+    if augmentation:
+        print_on_main(world, "\n".join([*augmentation.notes, describe_augmentation(augmentation)]))
     folder = config.data.train[0]
     if folder.startswith(DEMO_DATA):
         print_on_main(world, f"training on the demo's data, {folder}; --train and --valid choose yours")
@@ -131,7 +135,9 @@ def _complete(config: TrainConfig, catalog: Catalog, valid: Index, world: World)
     )
 
 
-def _plan_data(config: TrainConfig, catalog: Catalog, recognizer: Recognizer) -> RunPlan:
+def _plan_data(
+    config: TrainConfig, catalog: Catalog, recognizer: Recognizer, augmentation: Augmentation | None
+) -> RunPlan:
     """The order of the training data."""
     return plan_run(
         catalog,
@@ -141,6 +147,7 @@ def _plan_data(config: TrainConfig, catalog: Catalog, recognizer: Recognizer) ->
         batch_seconds=config.batching.batch_seconds,
         units_per_step=config.batching.units_per_step,
         perturb_speed=config.data.perturb_speed,
+        augmentation=augmentation.fingerprint if augmentation else "",
     )
 
 
@@ -154,6 +161,13 @@ def _hash_data(config: TrainConfig, catalog: Catalog, world: World) -> dict[str,
         content = {"train": hash_content(catalog), "valid": hash_content(read_catalog(config.data.valid))}
     content_of_main: dict[str, str] = distributed.gather_objects(content, world)[0]
     return content_of_main
+
+
+def _hash_augmentation(augmentation: Augmentation | None) -> dict[str, str]:
+    """What is done to the sound, and a hash of that and of the recordings it needs."""
+    if augmentation is None:
+        return {}
+    return {"augment": augmentation.description, "augment_content": augmentation.fingerprint}
 
 
 def _count_steps(config: TrainConfig, plan: RunPlan) -> int:

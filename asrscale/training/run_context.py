@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from asrscale.augmentation.augment import Augmentation
 from asrscale.common.distributed import World
 from asrscale.common.shard_cache import Cache
 from asrscale.data.index import Index
@@ -41,6 +42,7 @@ class RunContext:
     cap: PassCap  # of the audio of a pass; the one thing here that changes
     predicted_bytes: float | None = None  # by torch's allocator, at most; None where nothing was planned
     cache: Cache | None = None  # copies of remote shards
+    augmentation: Augmentation | None = None  # what is done to the sound of training
     unwritten: dict[Path, str] = field(default_factory=dict)  # lines of records that a full disk did not take
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from asrscale.augmentation.effects import parse_effects
 from asrscale.common.cli import setting
 from asrscale.common.errors import CliError
 
@@ -44,6 +45,12 @@ class DataSettings:
     )
     valid: tuple[str, ...] = setting((DEMO_DATA + "/valid",), help="data set folders for the error rates")
     perturb_speed: bool = setting(False, help="play each utterance at 0.9, 1.0 or 1.1 of its speed, drawn each epoch")
+    augment: str | None = setting(
+        None,
+        help="what is done to the sound of training, drawn anew each epoch: parts joined by commas, such as "
+        "noise=DIR:10..30dB@0.3, rir=DIR, gain=-18..6dB, clip=3..15dB, telephone, codec=mp3+opus+mulaw; behind an @ "
+        "the share of utterances, else half of them",
+    )
     max_unknown_fraction: float = setting(0.01, help="largest share of characters that the vocabulary may lack")
     max_bad_fraction: float = setting(0.01, help="largest share of utterances that may turn out damaged while training")
     decode_threads: int = setting(2, help="threads of each rank that read and decode")
@@ -54,7 +61,9 @@ class DataSettings:
         _check_fractions(self, "max_unknown_fraction", "max_bad_fraction")
         _check_above_0(self, "decode_threads", "cache_bytes")
         _check(self, ("mix_temperature",), "of 1 or more", lambda value: value >= 1)
-        _check_no_credentials(self, "train", "valid", "cache_dir")
+        _check_no_credentials(self, "train", "valid", "cache_dir", "augment")
+        if self.augment is not None:
+            parse_effects(self.augment)  # raises CliError
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from asrscale.common.storage import Range, read_ranges
 from asrscale.data import loader
 from asrscale.data.batches import MIN_BATCH_SAMPLES
 from asrscale.data.index import Index, read_index
-from asrscale.data.loader import load_steps, prefetch_one, read_utterances
+from asrscale.data.loader import Sound, Unaugmented, load_step, load_steps, prefetch_one, read_utterances
 from asrscale.speech.decoding import decode_payload
+from asrscale.speech.pcm import Pcm
 from asrscale.speech.vocabulary import build_vocabulary
 
 VOCABULARY = build_vocabulary("")
@@ -180,11 +181,28 @@ def test_speeds_change_the_length_and_10_tenths_change_nothing(index: Index) -> 
     speeds_tenths[:6] = [9, 10, 11, 9, 10, 11]
     with ThreadPoolExecutor(2) as pool:
         original, _ = read_utterances(index, numbers, pool)
-        played, damaged = read_utterances(index, numbers, pool, speeds_tenths=speeds_tenths)
-    assert not damaged
+        step = load_step(index, VOCABULARY, [numbers], pool, sound=Sound(speeds_tenths))
+    [batch] = step.batches
+    assert not step.damaged
     for number in range(6):
-        assert len(played[number]) == len(original[number]) * 10 // speeds_tenths[number]
-    assert all(np.array_equal(played[number], original[number]) for number in (1, 4))
+        assert batch.num_samples[number] == len(original[number]) * 10 // speeds_tenths[number]
+    for number in (1, 4):
+        assert np.array_equal(batch.waveforms[number, : len(original[number])], original[number])
+
+
+def test_sound_is_changed_at_its_speed_by_its_key_and_what_is_left_out_is_listed(index: Index) -> None:
+    numbers = np.arange(3, 6)
+    keys = np.arange(len(index), dtype=np.uint64) + 100
+    speeds_tenths = np.full(len(index), 9)
+
+    def change(pcm: Pcm, key: int) -> tuple[Pcm, tuple[str, ...]]:
+        return pcm // 2, ("noise: gone",) if key == 104 else ()
+
+    with ThreadPoolExecutor(2) as pool:
+        plain = load_step(index, VOCABULARY, [numbers], pool, sound=Sound(speeds_tenths))
+        step = load_step(index, VOCABULARY, [numbers], pool, sound=Sound(speeds_tenths, change, keys))
+    assert torch.equal(step.batches[0].waveforms, plain.batches[0].waveforms // 2)
+    assert step.unaugmented == (Unaugmented(4, "noise: gone"),) and not plain.unaugmented and not step.damaged
 
 
 def test_neighbours_are_read_at_once(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""What --augment does to the sound of training: noise, rooms, gain, clipping, telephones, codecs."""
