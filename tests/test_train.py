@@ -369,11 +369,22 @@ def test_a_run_goes_on_from_2_to_1_to_4_to_3_ranks_and_zero_1_to_3_to_0_to_2(
 
 
 @pytest.mark.slow
-def test_a_killed_run_with_changed_speeds_goes_on_to_the_same_weights(
+def test_a_killed_run_with_changed_sound_goes_on_to_the_same_weights(
     tone_shards: Path, tmp_path: Path, run_command: Run
 ) -> None:
     """Each attempt resamples other utterances before, in several threads."""
-    flags = [*short(saves=1), "--perturb_speed", "true", "--decode_threads", 3, "--ema", 0.9, "--average", 4]
+    augment = f"noise={tone_shards}/valid,rir={tone_shards}/valid@0.2,gain,clip,telephone,codec"
+    flags = [
+        *short(saves=1, augment=augment),
+        "--perturb_speed",
+        "true",
+        "--decode_threads",
+        3,
+        "--ema",
+        0.9,
+        "--average",
+        4,
+    ]
     expected, found = tmp_path / "expected", tmp_path / "found"
     done = run_command(*launch(2, tone_shards, expected, *flags))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -73,6 +73,7 @@ def test_the_fingerprint_differs_where_the_order_of_the_data_may(
         replace(plan, batch_samples=plan.batch_samples + 1),
         replace(plan, units_per_step=3),
         replace(plan, perturb_speed=True),
+        replace(plan, augmentation="abc"),
         replace(plan, catalog=replace(catalog, shards=catalog.shards[::-1])),
         replace(plan, catalog=replace(catalog, samples=catalog.samples + 1)),
         replace(plan, catalog=replace(catalog, utterances=catalog.utterances + 1)),

@@ -5,14 +5,17 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from conftest import flip_bit
 from helpers.plans import keys, plan_in_windows, plan_of_mix, run_steps
 from helpers.simulated import bytes_read, simulate
 
+from asrscale.augmentation.augment import augment, open_augmentation
 from asrscale.common.errors import CliError
 from asrscale.data import run_plan, step_reader
 from asrscale.data.batches import MIN_BATCH_SAMPLES
@@ -237,6 +240,49 @@ def test_perturbed_speed_is_planned_for_and_drawn_anew(
     [again] = run_steps(perturbed, size + 2, size + 3)
     found = played_lengths(again)
     assert found and found.items() <= played[1].items()
+
+
+def test_what_is_done_to_the_sound_follows_from_seed_epoch_and_utterance_alone(
+    plan: RunPlan, recognizer: Recognizer, tmp_path: Path
+) -> None:
+    """Of noise, rooms, telephones and codecs as of speeds: at any number of ranks and threads, from any step on."""
+    for name in ("noise", "rir"):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            sound = np.random.default_rng(number).normal(0, 0.1, 4_000)
+            soundfile.write(tmp_path / name / f"{number}.wav", sound, 22_050)
+    text = f"noise={tmp_path}/noise@1,rir={tmp_path}/rir,gain@0.3,clip@0.3,telephone@0.3,codec@0.3"
+    augmentation = open_augmentation(text)
+    assert augmentation
+    change = partial(augment, augmentation)
+    perturbed = replace(plan, perturb_speed=True)
+    size = plan.steps_per_epoch
+
+    def sounds(first: int, last: int, ranks: int, threads: int) -> list[dict[str, bytes]]:
+        """Of each step the samples of each utterance by its key, on all ranks."""
+        found: list[dict[str, bytes]] = [{} for _ in range(first, last)]
+        for rank in range(ranks):
+            share = dict(rank=rank, world_size=ranks, cap_samples=48_000, threads=threads)
+            for step in steps_from(perturbed, range(first, last), change=change, **share):
+                assert not step.unaugmented
+                found[step.number - first] |= sound_of(step)
+        return found
+
+    expected = sounds(0, size + 2, ranks=1, threads=1)
+    for ranks, threads in ((2, 3), (3, 1)):
+        assert sounds(size - 1, size + 2, ranks, threads) == expected[size - 1 :]
+    first_epoch = {key: pcm for step in expected[:size] for key, pcm in step.items()}
+    second_epoch = {key: pcm for step in expected[size:] for key, pcm in step.items()}
+    assert len(second_epoch) > 3 and all(pcm != first_epoch[key] for key, pcm in second_epoch.items())
+
+
+def sound_of(step: Step) -> dict[str, bytes]:
+    """Key to samples, of this rank's utterances of a step."""
+    sounds: dict[str, bytes] = {}
+    for batch in step.batches:
+        for waveform, length, utterance in zip(batch.waveforms, batch.num_samples, batch.utterances, strict=False):
+            sounds[step.index.keys[utterance].as_py()] = waveform[:length].numpy().tobytes()
+    return sounds
 
 
 def test_no_batch_exceeds_the_cap_even_of_clips_shorter_than_the_shortest_batch(

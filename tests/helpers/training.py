@@ -59,7 +59,12 @@ def launch(
     return [str(word) for word in (*start, script, *data, "--wandb", wandb, *flags)]
 
 
-def short(config: object = "ds_configs/zero2.json", saves: int = 4, steps: int = STEPS) -> list[object]:
+def short(
+    config: object = "ds_configs/zero2.json",
+    saves: int = 4,
+    steps: int = STEPS,
+    augment: str = "gain@0.3,telephone@0.3,codec@0.3",
+) -> list[object]:
     """Returns the flags of a run of a few steps, with units that do not fit one pass and all that is random."""
     flags = {
         "config": config,
@@ -77,6 +82,7 @@ def short(config: object = "ds_configs/zero2.json", saves: int = 4, steps: int =
         "mask_feature_prob": 0.1,
         "layerdrop": 0.3,
         "freeze_steps": 2,
+        "augment": augment,
     }
     words: list[object] = []
     for name, value in flags.items():

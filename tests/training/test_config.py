@@ -124,6 +124,30 @@ def test_a_run_goes_on_where_its_data_are_now(tmp_path: Path) -> None:
     assert check_resumable(moved, tmp_path, CONTENT) == ["--train is ['/elsewhere/a'] from here on, and was ['a']"]
 
 
+def test_a_run_keeps_what_is_done_to_the_sound_wherever_the_noises_lie(tmp_path: Path) -> None:
+    noisy = train_config(**DATA, augment="noise=n:5..20dB@0.5")
+    content = CONTENT | {"augment": "noise=5..20dB@0.5", "augment_content": "123"}
+    write_json(tmp_path / "config.json", to_dict(noisy) | {"content": content})
+    assert check_resumable(noisy, tmp_path, content) == []
+    moved = train_config(**DATA, augment="noise=/moved")
+    [change] = check_resumable(moved, tmp_path, content)
+    assert change == "--augment is noise=/moved from here on, and was noise=n:5..20dB@0.5"
+    with pytest.raises(CliError, match=r"other recordings than are in the folders of --augment noise=/moved: "):
+        check_resumable(moved, tmp_path, content | {"augment_content": "124"})
+    other = train_config(**DATA, augment="gain@0.3")
+    with pytest.raises(CliError, match=r"was started with --augment noise=n:5\.\.20dB@0\.5, not with gain@0\.3: go on"):
+        check_resumable(other, tmp_path, content | {"augment": "gain=-18..6dB@0.3", "augment_content": "5"})
+    with pytest.raises(CliError, match=r"was started with --augment noise=n.*, not without: go on with the old value"):
+        check_resumable(train_config(**DATA), tmp_path, CONTENT)
+
+    settings = to_dict(train_config(**DATA))
+    older = {name: value for name, value in settings.items() if name != "augment"}
+    write_json(tmp_path / "config.json", older | {"content": CONTENT})
+    assert check_resumable(train_config(**DATA), tmp_path, CONTENT) == []
+    with pytest.raises(CliError, match=r"was started without --augment, not with noise=n"):
+        check_resumable(noisy, tmp_path, content)
+
+
 def test_a_run_that_does_not_know_its_data_is_not_resumed(tmp_path: Path) -> None:
     config = train_config(**DATA)
     write_json(tmp_path / "config.json", to_dict(config) | {"data_fingerprint": "abc"})

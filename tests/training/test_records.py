@@ -16,10 +16,18 @@ from asrscale.common.distributed import World
 from asrscale.common.errors import CliError
 from asrscale.data.catalog import read_catalog
 from asrscale.data.index import read_index
-from asrscale.data.loader import Damaged
+from asrscale.data.loader import Damaged, Unaugmented
 from asrscale.data.step_reader import Step
 from asrscale.training.checkpoint import RunState
-from asrscale.training.records import count_skipped, open_records, own_keys, quarantine, record_visits, sync_records
+from asrscale.training.records import (
+    count_skipped,
+    open_records,
+    own_keys,
+    quarantine,
+    record_unaugmented,
+    record_visits,
+    sync_records,
+)
 
 
 def test_the_quarantine_lists_each_and_stops_the_run_above_the_limit(
@@ -44,6 +52,26 @@ def test_the_quarantine_lists_each_and_stops_the_run_above_the_limit(
         torn.write('\0\0\0\0 3}\n{"step": 5, "key": "a\u2028b"}\n\0\0\0\0{"step": 5, "ep')
     assert open_records(own, 5) == 3 and file.read_text().count("\n") == 3
     assert capsys.readouterr().err == f"warning: {file}: 2 torn line(s) dropped\n"
+
+
+def test_what_was_drawn_and_not_applied_is_listed_and_announced_once(
+    tone_shards: Path, tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = replace(make_context(tone_shards), world=world, folder=tmp_path)
+    train = train_index(own)
+    record_unaugmented(own, Step(0, 9, 1, 1, [], (), train))
+    assert not (tmp_path / "unaugmented").exists()
+    for number in (4, 5):
+        record_unaugmented(own, Step(number, 9, 1, 1, [], (), train, (Unaugmented(3, "noise: a.wav: gone"),)))
+    file = tmp_path / "unaugmented" / "rank-00000.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [row["step"] for row in rows] == [5, 6]
+    assert rows[0]["key"] == train.keys[3].as_py() and rows[0]["reason"] == "noise: a.wav: gone"
+    warning = f"warning: not all is applied that --augment drew: noise: a.wav: gone; listed in {file}\n"
+    assert capsys.readouterr().err == warning
+    sync_records(own)
+    open_records(own, 5)
+    assert len(file.read_text().splitlines()) == 1
 
 
 def test_a_full_disk_costs_no_row_of_a_record(
