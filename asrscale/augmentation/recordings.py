@@ -19,7 +19,7 @@ from asrscale.augmentation.sound import check_audible
 from asrscale.common.errors import AudioError
 from asrscale.common.storage import read_local
 from asrscale.data.index import Index
-from asrscale.speech.decoding import count_channels, decode, decode_payload
+from asrscale.speech.decoding import count_channels, decode, decode_payload, decode_stretch
 from asrscale.speech.parts import is_entered_quickly, probe_seconds
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Waveform, resample, to_waveform
 
@@ -141,7 +141,11 @@ def _read_file(path: str, place: float, num_samples: int) -> Waveform:
     length = _length(path)
     surplus_seconds = length.used_seconds - wanted_seconds
     if surplus_seconds > 0:
-        waveform, rate_hz = decode(path, wanted_seconds + _MARGIN_SECONDS, place * surplus_seconds, wanted_seconds)
+        start_seconds = place * surplus_seconds
+        if length.is_entered_quickly:
+            waveform, rate_hz = decode_stretch(path, start_seconds, wanted_seconds)
+        else:
+            waveform, rate_hz = decode(path, wanted_seconds + _MARGIN_SECONDS, start_seconds, wanted_seconds)
         # The last sample may be missing that resampling rounds off.
         return np.pad(resample(waveform, rate_hz), (0, 1), mode="edge")[:num_samples]
     is_whole = length.used_seconds == length.seconds

@@ -55,10 +55,12 @@ class RunPlan:
         shard_names = [os.path.basename(shard) for shard in self.catalog.shards]
         samples = self.catalog.samples.tolist()
         utterances = self.catalog.utterances.tolist()
-        settings = (self.seed, self.batch_samples, self.units_per_step, self.perturb_speed, self.augmentation)
+        settings = (self.seed, self.batch_samples, self.units_per_step, self.perturb_speed)
         decisive: tuple[object, ...] = (shard_names, samples, utterances, settings)
         if (self.catalog.weights != 1).any():
             decisive += (self.catalog.weights.tolist(),)
+        if self.augmentation:
+            decisive += (self.augmentation,)
         return sha256(repr(decisive).encode()).hexdigest()[:FINGERPRINT_DIGITS]
 
     @property

@@ -5,13 +5,13 @@ Shape legend: T samples, C channels.
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from asrscale.common.errors import AudioError
 from asrscale.speech.blocks import TRUNCATION_TOLERANCE_FRAMES, Block, Frames, Source, UnknownFormatError
-from asrscale.speech.libsndfile import read_stored_pcm16
+from asrscale.speech.libsndfile import read_stored_pcm16, read_with_libsndfile
 from asrscale.speech.parts import probe_seconds, read_blocks
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, Waveform, resample, resampling_stream, to_pcm16
 
@@ -59,15 +59,34 @@ def decode(
             than its header says, empty, too long, without that channel, or of channels that cancel each other out.
     """
     end_seconds = math.inf if seconds is None else start_seconds + seconds
-    pieces: list[Waveform] = []
+    blocks = read_blocks(source, start_seconds, end_seconds)
+    return _join(_read_mono(source, blocks, start_seconds, end_seconds, channel), max_seconds)
+
+
+def decode_stretch(source: Source, start_seconds: float, seconds: float) -> tuple[Waveform, int]:
+    """Decodes a segment of the mean of the channels as `decode` does, of a recording that `is_entered_quickly`.
+
+    Nothing of what lies outside is looked at, so it costs the same anywhere in a recording of hours.
+
+    Raises:
+        AudioError: As `decode` does.
+    """
+    end_seconds = start_seconds + seconds
+    blocks = read_with_libsndfile(source, start_seconds, end_seconds)
+    return _join(_read_mono(source, blocks, start_seconds, end_seconds, channel=None), PAYLOAD_MAX_SECONDS)
+
+
+def _join(pieces: Iterable[tuple[Waveform, int]], max_seconds: float) -> tuple[Waveform, int]:
+    """Returns pieces as one, and their rate in Hz; raises AudioError where they are longer than `max_seconds`."""
+    waveforms: list[Waveform] = []
     frames = 0
     rate_hz = 0
-    for piece, rate_hz in _read_mono(source, start_seconds, end_seconds, channel):
+    for piece, rate_hz in pieces:
         frames += len(piece)
         if frames > max_seconds * rate_hz:
             raise AudioError(f"too long: more than {max_seconds:g} s")
-        pieces.append(piece)
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces), rate_hz
+        waveforms.append(piece)
+    return waveforms[0] if len(waveforms) == 1 else np.concatenate(waveforms), rate_hz
 
 
 def count_channels(source: Source) -> int:
@@ -91,7 +110,7 @@ def decode_long(source: Source) -> Pcm:
     """
     pieces: list[Pcm] = []
     stream = None
-    for piece, rate_hz in _read_mono(source, 0.0, math.inf, channel=None):
+    for piece, rate_hz in _read_mono(source, read_blocks(source), 0.0, math.inf, channel=None):
         if not np.isfinite(piece).all():
             raise AudioError("non-finite: holds NaN or infinite samples")
         if rate_hz == SAMPLE_RATE_HZ:
@@ -129,9 +148,9 @@ def _read_stored(data: bytes) -> Pcm | None:
 
 
 def _read_mono(
-    source: Source, start_seconds: float, end_seconds: float, channel: int | None
+    source: Source, blocks: Iterable[Block], start_seconds: float, end_seconds: float, channel: int | None
 ) -> Iterator[tuple[Waveform, int]]:
-    """Yields the samples of one channel, or of the mean of all, piece by piece, and their rate in Hz.
+    """Yields the samples of one channel, or of the mean of all, of a recording's blocks, and their rate in Hz.
 
     Raises:
         AudioError: As `decode` does.
@@ -141,7 +160,7 @@ def _read_mono(
     missing_frames = 0.0
     mean_power = 0.0
     channel_power = 0.0
-    for block in read_blocks(source, start_seconds, end_seconds):
+    for block in blocks:
         _check_same_rate(block, rate_hz)
         rate_hz = block.rate_hz
         wanted, missing_frames = _cut(block, start_seconds, end_seconds)

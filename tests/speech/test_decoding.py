@@ -194,3 +194,20 @@ def test_a_long_recording_is_checked(value: float | None, reason: str) -> None:
     soundfile.write(buffer, waveform, 44_100, format="WAV", subtype="FLOAT")
     with pytest.raises(AudioError, match=f"^{reason}: "):
         decoding.decode_long(io.BytesIO(buffer.getvalue()))
+
+
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "OGG"])
+@pytest.mark.parametrize("rate_hz", [8_000, 44_100])
+def test_a_stretch_is_what_a_segment_is(tmp_path: Path, format: str, rate_hz: int) -> None:
+    sound = np.random.default_rng(0).normal(0, 0.1, (5 * rate_hz, 2)).astype(np.float32)
+    path = tmp_path / f"clip.{format.lower()}"
+    path.write_bytes(encoded(sound, rate_hz, format))
+    assert parts.is_entered_quickly(path)
+    for start_seconds in (0.0, 1.234, 3.5):
+        stretch, rate = decoding.decode_stretch(path, start_seconds, 1.5)
+        segment, _ = decoding.decode(path, 5, start_seconds, 1.5)
+        assert rate == rate_hz and np.array_equal(stretch, segment)
+    with pytest.raises(AudioError, match=r"^segment: 4 to 6 s, but the recording is 5.00 s long"):
+        decoding.decode_stretch(path, 4.0, 2.0)
+    (tmp_path / "clip.mp3").write_bytes(encoded(sound, rate_hz, "MP3"))
+    assert not parts.is_entered_quickly(tmp_path / "clip.mp3")
