@@ -34,9 +34,7 @@ from asrscale.speech.pcm import PCM_SCALE
 RATE_HZ = 16_000
 COPIES = ("noise", "room", "phone")
 SNR_DB = (0.0, 15.0)  # of the copies with noise
-PARTS = (
-    "noise={sounds}/noise:0..20dB@0.3,noise={train}:5..20dB@0.2,rir={sounds}/rir@0.3,telephone@0.1,codec@0.1,gain@0.2"
-)
+PARTS = "noise={sounds}/noise:0..20dB@0.3,noise={train}:5..20dB@0.2,rir={sounds}/rir@0.3,telephone@0.1,codec@0.1"
 
 
 @dataclass(frozen=True)
@@ -212,17 +210,19 @@ def run(words: list[object]) -> None:
 
 def train(options: Options, folder: Path, seed: int, augment: str | None) -> None:
     """Trains a model from scratch, as in docs/experiments/trained-models.md."""
-    words: list[object] = [
-        "deepspeed",
-        "--num_gpus",
-        options.ranks,
-        "launch/train.py",
-        "--run",
-        folder,
+    words: list[object] = ["deepspeed", "--num_gpus", options.ranks, "launch/train.py", "--run", folder]
+    words += [
         "--model",
         "tiny",
+        "--train",
+        options.train,
+        "--valid",
+        options.dev,
+        "--seed",
+        seed,
+        "--max_steps",
+        options.steps,
     ]
-    words += ["--train", options.train, "--valid", options.dev, "--seed", seed, "--max_steps", options.steps]
     words += ["--config", "ds_configs/zero2.json", "--patience", 0, "--wandb", "off"]
     run(words + (["--augment", augment] if augment else []))
 
@@ -230,23 +230,12 @@ def train(options: Options, folder: Path, seed: int, augment: str | None) -> Non
 def error_rates(options: Options, folder: Path) -> dict[str, float]:
     """The word error rate in percent of a run's model on the dev set and on its copies."""
     places = {"clean": options.dev} | {name: f"{options.out}/copies/{name}" for name in COPIES}
-    data = ",".join(places.values())
-    run(
-        [
-            sys.executable,
-            "-m",
-            "asrscale.evaluate",
-            "--model",
-            folder / "model",
-            "--data",
-            data,
-            "--out",
-            folder / "noisy",
-        ]
-    )
+    rates = folder / "noisy"
+    evaluate = [sys.executable, "-m", "asrscale.evaluate", "--model", folder / "model", "--out", rates]
+    run([*evaluate, "--data", ",".join(places.values())])
     found = {}
     for name, place in places.items():
-        content = json.loads((folder / "noisy" / f"{Path(place).name}.json").read_text())
+        content = json.loads((rates / f"{Path(place).name}.json").read_text())
         found[name] = 100 * content["wer"]
     return found
 

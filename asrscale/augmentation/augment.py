@@ -42,11 +42,6 @@ class Augmentation:
         parts = [self.description, *(one.fingerprint for one in self.recordings if one)]
         return blake2b(repr(parts).encode(), digest_size=_FINGERPRINT_BYTES).hexdigest()
 
-    @property
-    def notes(self) -> list[str]:
-        """Lines about what of the folders is not used."""
-        return [note for recordings in self.recordings if recordings for note in recordings.notes]
-
 
 def open_augmentation(text: str | None) -> Augmentation | None:
     """Returns what --augment asks for, its folders opened; None without it.
@@ -60,13 +55,19 @@ def open_augmentation(text: str | None) -> Augmentation | None:
     return Augmentation(effects, tuple(open_folder(effect) if effect.folder else None for effect in effects))
 
 
+def notes_of(augmentation: Augmentation | None) -> list[str]:
+    """Returns lines about what of the folders is not used."""
+    recordings = augmentation.recordings if augmentation else ()
+    return [note for one in recordings if one for note in one.notes]
+
+
 def describe_augmentation(augmentation: Augmentation) -> str:
-    """Returns a line for people: each effect, and how many recordings it draws from."""
+    """Returns a line for people: each effect, in the order of their application, and what it draws from."""
     parts = []
     for effect, recordings in zip(augmentation.effects, augmentation.recordings, strict=True):
         source = f" of {len(recordings):,} recordings in {recordings.folder}" if recordings else ""
         parts.append(f"{effect}{source}")
-    return "augmentation, in this order: " + ", ".join(parts)
+    return "augmentation: " + ", ".join(parts)
 
 
 def augment(augmentation: Augmentation, pcm: Pcm, key: int) -> tuple[Pcm, tuple[str, ...]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from asrscale import __version__
-from asrscale.augmentation.augment import Augmentation, describe_augmentation, open_augmentation
+from asrscale.augmentation.augment import Augmentation, describe_augmentation, notes_of, open_augmentation
 from asrscale.common import distributed
 from asrscale.common.distributed import World, print_on_main
 from asrscale.common.errors import EXIT_COMPLETE, EXIT_STOPPED, EXIT_USAGE, CliError, Stopped
@@ -77,7 +77,7 @@ def train(config: TrainConfig, watch: Watch) -> int:
 
     with ds.joined_ranks() as world:
         watch.beat()
-        _announce_data(config, [*catalog.notes, *valid.notes], augmentation, world)
+        _announce_data(config, [*catalog.notes, *valid.notes, *notes_of(augmentation)], world)
         config = _complete(config, catalog, valid, world)
         ds_config = _resolve_ds_config(ds_config, config, world)
         recognizer = new_recognizer(config, catalog)
@@ -113,12 +113,10 @@ def train(config: TrainConfig, watch: Watch) -> int:
                 return _train_in_folder(context, state, resumed)
 
 
-def _announce_data(config: TrainConfig, notes: Iterable[str], augmentation: Augmentation | None, world: World) -> None:
-    """Prints what there is to say about the data: each note once, what changes them, and whether nobody chose them."""
+def _announce_data(config: TrainConfig, notes: Iterable[str], world: World) -> None:
+    """Prints what there is to say about the data: each note once, and whether nobody has chosen them."""
     for note in dict.fromkeys(notes):
         print_on_main(world, note)
-    if augmentation:
-        print_on_main(world, "\n".join([*augmentation.notes, describe_augmentation(augmentation)]))
     folder = config.data.train[0]
     if folder.startswith(DEMO_DATA):
         print_on_main(world, f"training on the demo's data, {folder}; --train and --valid choose yours")
@@ -314,6 +312,7 @@ def _opening(context: RunContext, state: RunState) -> str:
     catalog = context.plan.catalog
     model = describe(context.recognizer)
     world = context.world
+    augmentation = [describe_augmentation(context.augmentation)] if context.augmentation else []
     going_on = f"going on from step {state.step:,}; " if state.restarts else ""
     return "\n".join(
         [
@@ -323,6 +322,7 @@ def _opening(context: RunContext, state: RunState) -> str:
             f"trained in {config.memory.precision} on {world.world_size} × {world.device.type}",
             f"data: {catalog.utterances.sum():,} utterances, {catalog.hours:.2f} h; validation {len(context.valid):,}, "
             f"{context.valid.hours:.2f} h, of which {len(context.valid_subset):,} while training",
+            *augmentation,
             f"run: {going_on}{context.total_steps:,} steps of {config.batching.step_seconds:g} s",
             f"memory: {context.memory_summary()}",
             describe_plan(context.plan, world_size=world.world_size, cap_samples=context.cap.samples),

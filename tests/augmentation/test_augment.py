@@ -129,4 +129,4 @@ def test_the_fingerprint_covers_what_is_done_and_what_is_in_the_folders(folder: 
 def test_a_line_says_what_will_be_done(folder: Path) -> None:
     text = f"telephone@0.1,noise={folder}/noise:5..10dB@0.3"
     expected = f"noise=5..10dB@0.3 of 3 recordings in {folder}/noise, telephone@0.1"
-    assert describe_augmentation(opened(text)) == f"augmentation, in this order: {expected}"
+    assert describe_augmentation(opened(text)) == f"augmentation: {expected}"
