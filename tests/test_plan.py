@@ -1,4 +1,5 @@
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -107,6 +108,19 @@ def test_nothing_is_searched_where_all_is_given(tried: Callable[..., Tried], fla
         caps_seconds={7.5},
         run=train_config(**flags),
     )
+
+
+def test_the_plan_of_a_mix_counts_what_an_epoch_visits(
+    tone_shards: Path, flags: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def steps_of(*train: str, **given: float) -> int:
+        plan(plan_options(gpu="t4-16", **flags | {"train": train} | given))
+        printed = capsys.readouterr().out
+        assert f"--train {','.join(train)} " in printed and ("\nmix: " in printed) == (len(train) > 1)
+        return int(re.search(r"^([\d,]+) steps an epoch", printed, re.MULTILINE)[1])
+
+    a, b = str(tone_shards / "train"), str(tone_shards / "valid")
+    assert steps_of(a) < steps_of(a, b, mix_temperature=3.0) < steps_of(a, f"{b}=2.5")
 
 
 def test_what_does_not_fit_is_reported_with_what_to_change(tmp_path: Path) -> None:

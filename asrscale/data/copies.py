@@ -32,8 +32,8 @@ class Pieces:
     shares: NDArray[np.float64]  # (P,) of its utterances that an epoch visits, above 0 and up to 1
 
     def samples(self, catalog: Catalog) -> Ids:
-        """Returns (P,) the samples of each that an epoch visits, on average."""
-        visited: Ids = np.rint(catalog.samples[self.shards] * self.shares).astype(np.int64)
+        """Returns (P,) the samples of each that an epoch visits, on average and rounded up."""
+        visited: Ids = np.ceil(catalog.samples[self.shards] * self.shares).astype(np.int64)
         return visited
 
     def utterances(self, catalog: Catalog) -> Ids:

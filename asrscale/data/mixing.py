@@ -14,6 +14,7 @@ from asrscale.common.storage import is_remote, read_bytes
 from asrscale.data.catalog import DATASET_FILE, Catalog, names_of_data_sets, read_catalog
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
+MIN_WEIGHT = 0.001
 MAX_WEIGHT = 1000
 AS_THE_DATA_ARE = 1.0  # the temperature at which each utterance is visited once
 
@@ -75,7 +76,7 @@ def split_weight(text: str) -> tuple[str, float | None]:
     What is the name of a data set as it stands is taken for that, such as `year=2017`.
 
     Raises:
-        CliError: The weight is no number above 0, or above `MAX_WEIGHT`.
+        CliError: The weight is no number from `MIN_WEIGHT` to `MAX_WEIGHT`.
     """
     folder, equals_sign, weight_text = (part.strip() for part in text.rpartition("="))
     if not equals_sign or not _may_have_weight(text, folder):
@@ -90,8 +91,8 @@ def split_weight(text: str) -> tuple[str, float | None]:
         return text, None
     if weight == 0:
         raise CliError(f"--train {text}: weight 0 visits nothing: leave the folder out")
-    if not 0 < weight <= MAX_WEIGHT:
-        raise CliError(f"--train {text}: give a weight above 0 and up to {MAX_WEIGHT:,}, as {folder}=0.5")
+    if not MIN_WEIGHT <= weight <= MAX_WEIGHT:
+        raise CliError(f"--train {text}: give a weight from {MIN_WEIGHT:g} to {MAX_WEIGHT:,}, as {folder}=0.5")
     return folder, weight
 
 
