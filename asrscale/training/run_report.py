@@ -24,6 +24,7 @@ from asrscale.training.run_context import RunContext
 REPORT_FILE = "report.html"
 SAMPLES = 6  # utterances that are shown
 SAMPLED_EVALUATIONS = 8  # of which each sample shows the text
+MAX_LINES = 4  # of a plot of data sets: of as many colours
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -98,6 +99,8 @@ def _final_table(context: RunContext, final: Mapping[str, float | None]) -> Bloc
         for kind, prefix in kinds.items()
         if f"{prefix}/wer" in final
     ]
+    data_sets = _data_sets(final, f"final/{both[0]}/")
+    rows += [[f"exported, on {name}", *(f"{final[f'final/{one}/{name}']:.2%}" for one in both)] for name in data_sets]
     block = html.table(f"all {len(context.valid):,} validation utterances", ["", *(n.upper() for n in both)], rows)
     return block if rows else {"kind": "", "caption": ""}
 
@@ -112,6 +115,11 @@ def _curves(rows: Rows, metric: Metric) -> Iterator[Block]:
     }
     percent[before] = _points(rows, f"valid/{first}_before", 100)
     yield _curve("Error rates", "%", percent, level_lines=[before])
+    data_sets = _data_sets([name for row in rows for name in row], f"valid/{first}/")
+    for start in range(0, len(data_sets), MAX_LINES):
+        names = data_sets[start : start + MAX_LINES]
+        of_each = {name: _points(rows, f"valid/{first}/{name}", 100) for name in names}
+        yield _curve(f"{first.upper()} of each data set", "%", of_each)
     losses = {"training": _points(rows, "train/loss"), "validation": _points(rows, "valid/loss")}
     yield _curve("Loss", "CTC loss per character (log scale)", losses, is_log=True)
     yield _curve("Learning rate", "learning rate", {"learning rate": _points(rows, "train/learning_rate")})
@@ -126,6 +134,11 @@ def _curves(rows: Rows, metric: Metric) -> Iterator[Block]:
     }
     used = {name: points for name, points in memory.items() if any(y for _, y in points)}
     yield _curve("Memory of the rank that uses most", "GiB", used)
+
+
+def _data_sets(names: Iterable[str], prefix: str) -> list[str]:
+    """Returns the data sets whose rates are among the names of metrics, in their order."""
+    return list(dict.fromkeys(name.removeprefix(prefix) for name in names if name.startswith(prefix)))
 
 
 def _curve(

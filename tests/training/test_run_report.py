@@ -86,6 +86,18 @@ def test_the_exported_model_has_a_table_at_the_end(tone_shards: Path, tmp_path: 
     assert "exported" not in Outline(report(context, state)).text
 
 
+def test_each_of_several_data_sets_has_a_curve_and_a_line_of_the_table(tone_shards: Path, tmp_path: Path) -> None:
+    context, state = recorded(tone_shards, tmp_path / "run", steps=10, every=5)
+    assert "of each data set" not in Outline(report(context, state)).text
+    row = {"step": 10, "time": 1.0, "valid/wer/cv/dev": 0.4, "valid/wer/orders/dev": 0.6, "valid/cer/cv/dev": 0.2}
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    final = {"final/wer": 0.125, "final/cer": 0.0625, "final/wer/cv/dev": 0.0321, "final/cer/cv/dev": 0.0123}
+    text = Outline(report(context, state, final)).text
+    assert "WER of each data set" in text and "cv/dev" in text and "orders/dev" in text
+    assert "exported, on cv/dev" in text and "3.21%" in text and "1.23%" in text
+
+
 def test_a_full_disk_or_a_strange_file_is_a_warning(
     tone_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
