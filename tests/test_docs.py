@@ -31,6 +31,7 @@ FOREIGN_FLAGS = {
         "job-name", "nodes", "array", "batch", "signal", "ntasks-per-node", "gpus-per-node", "kill-on-bad-exit", "wait",
     },
     "pip, make, properdocs": {"index-url", "strict"},
+    "tensorboard": {"logdir"},
     "of every command": {"help", "flag", "some_flag", "some-flag", "noflag"},
 }  # fmt: skip
 

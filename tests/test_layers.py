@@ -45,7 +45,8 @@ OWNERS = {
     "soundfile": {"speech.libsndfile", "speech.encoding", "corpus.demo_clip"},
     "soxr": {"speech.pcm", "corpus.demo_clip"},
     "tqdm": {"common.progress"},
-    "wandb": {"training.tracking"},
+    "trackio": {"training.trackio_tracker"},
+    "wandb": {"training.wandb_tracker"},
 }
 
 

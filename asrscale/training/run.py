@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,9 @@ from asrscale.training.memory_rescue import RESCUES_FILE, MemoryExhausted, PassC
 from asrscale.training.resume import choose_start
 from asrscale.training.run_context import RunContext
 from asrscale.training.run_folder import describe_environment, locked_run_folder, write_settings
-from asrscale.training.settings import DEMO_DATA, EvaluationSettings
+from asrscale.training.settings import DEMO_DATA
 from asrscale.training.stopping import PREEMPTED_FILE, mark_preempted, unmark_preempted
-from asrscale.training.tracking import Tracker, open_tracker
+from asrscale.training.tracking import Tracker, check_trackers, open_tracker
 from asrscale.training.watch import Watch
 
 
@@ -69,7 +70,7 @@ def train(config: TrainConfig, watch: Watch) -> int:
     """
     watch.hang_seconds = config.general.hang_seconds
     watch.restarts = config.memory.restarts
-    _check_end(config.evaluation)
+    _check_extras(config)
     ds_config = read_ds_config(config.memory.config)
     catalog = read_mix(config.data.train, config.data.mix_temperature)
     valid = read_index(config.data.valid)
@@ -223,8 +224,10 @@ def _cache(config: TrainConfig) -> Cache | None:
     return Cache(config.data.cache_dir, config.data.cache_bytes)
 
 
-def _check_end(settings: EvaluationSettings) -> None:
-    """Raises CliError where the model could not be uploaded or written as ONNX at the end of the run."""
+def _check_extras(config: TrainConfig) -> None:
+    """Raises CliError where the model could not be uploaded or written as ONNX at the end, or a tracker is missing."""
+    check_trackers(config.tracking.tracker)
+    settings = config.evaluation
     if settings.push_to_hub:
         check_login(settings.push_to_hub)
     if settings.export != "none":
@@ -297,11 +300,12 @@ def _open_tracker(context: RunContext, state: RunState, resumed: Path | None) ->
         context.folder,
         project=context.config.tracking.wandb_project,
         wandb_mode=context.config.tracking.wandb,
-        best_of=f"valid/{context.metric}",
+        trackers=context.config.tracking.tracker,
+        lowest=("valid/wer", "valid/cer", "valid/loss"),
         resume_step=state.step if resumed else None,
         evaluated_step=state.evaluated_step if resumed else None,
         enabled=context.world.is_main,
-        config=to_dict(context.config) | {"deepspeed": context.ds_config, "environment": environment},
+        config=asdict(context.config) | {"deepspeed": context.ds_config, "environment": environment},
     ) as tracker:
         yield tracker
 

@@ -199,8 +199,11 @@ class TrackingSettings:
 
     log_steps: int = setting(20, help="steps between lines of metrics.jsonl")
     ledger: bool = setting(False, help="write the keys of each step's utterances to RUN/ledger")
+    tracker: tuple[Literal["wandb", "trackio", "tensorboard"], ...] = setting(
+        ("wandb",), help="where metrics go beside RUN/metrics.jsonl; one or several"
+    )
     wandb: Literal["auto", "offline", "online", "off"] = setting("auto", help="auto: online if you are logged in")
-    wandb_project: str = setting("asrscale", help="W&B project")
+    wandb_project: str = setting("asrscale", help="project of W&B and of trackio")
 
     def __post_init__(self) -> None:
         _check_above_0(self, "log_steps")

@@ -14,7 +14,7 @@ import pytest
 from asrscale.common.atomic_files import read_jsonl
 from asrscale.common.errors import CliError
 from asrscale.training.metrics_plot import read_metrics
-from asrscale.training.tracking import open_tracker
+from asrscale.training.tracking import check_trackers, open_tracker
 
 
 @pytest.fixture(autouse=True)
@@ -121,15 +121,17 @@ def test_offline_wandb_is_quiet_and_keeps_its_id_over_a_resume(
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_summary_of_wandb_has_the_best_of_the_deciding_rate_and_not_the_last(tmp_path: Path) -> None:
-    with tracker(tmp_path, "offline", best_of="valid/cer") as opened:
+def test_the_summary_of_wandb_has_the_best_rates_and_not_the_last(tmp_path: Path) -> None:
+    import wandb
+
+    with tracker(tmp_path, "offline", lowest=("valid/cer", "valid/wer")) as opened:
         for step, rate in enumerate([0.5, 0.2, 0.3]):
-            opened.log(step, {"valid/cer": rate, "valid/wer": rate})
-        opened.log(3, {"train/loss": 1.0})  # wandb takes a step in when the next one begins
-        summaries = []
-        opened.call_wandb(lambda wandb: summaries.append(dict(wandb.run.summary)))
-    [summary] = summaries
-    assert summary["valid/cer"]["min"] == 0.2 and summary["valid/wer"] == 0.3
+            opened.log(step, {"valid/cer": rate, "valid/wer": 2 * rate, "valid/loss": rate})
+        opened.log(3, {"train/loss": 1.0, "speed/rank_seconds": (0.1, 0.2)})
+        opened.log(4, {"train/loss": 1.0})  # wandb takes a step in when the next one begins
+        summary = dict(wandb.run.summary)
+    assert summary["valid/cer"]["min"] == 0.2 and summary["valid/wer"]["min"] == 0.4 and summary["valid/loss"] == 0.3
+    assert "train/loss" in summary and "speed/rank_seconds" not in summary  # several numbers make no curve
 
 
 def test_online_without_login_is_one_line_and_leaves_the_record_alone(tmp_path: Path) -> None:
@@ -142,7 +144,7 @@ def test_online_without_login_is_one_line_and_leaves_the_record_alone(tmp_path: 
 
 def test_online_without_a_server_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setattr("asrscale.training.tracking.START_PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("asrscale.training.wandb_tracker.START_PATIENCE_SECONDS", 1.0)
     with pytest.raises(CliError, match="choose --wandb auto") as caught, tracker(tmp_path, "online"):
         pass
     assert "\n" not in str(caught.value)
@@ -152,7 +154,7 @@ def test_auto_without_a_server_goes_on_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setattr("asrscale.training.tracking.START_PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("asrscale.training.wandb_tracker.START_PATIENCE_SECONDS", 1.0)
     with tracker(tmp_path, "auto") as opened:
         opened.log(1, {"train/loss": 1.0})
     assert len(wandb_runs(tmp_path)) == 1
@@ -184,7 +186,7 @@ def test_a_variable_that_wandb_refuses_is_shown(
 KILLED_SERVICE = """
 import os, signal, sys, time
 from pathlib import Path
-from asrscale.training.tracking import open_tracker
+from asrscale.training.tracking import check_trackers, open_tracker
 
 def service():
     for status in Path("/proc").glob("[0-9]*/status"):
@@ -244,3 +246,40 @@ def test_an_evaluation_that_a_kill_made_worthless_is_recorded_once(tmp_path: Pat
     rows = read_jsonl(tmp_path / "metrics.jsonl")
     assert [row["step"] for row in rows if "train/loss" in row] == [2, 4]
     assert [row["step"] for row in rows if "valid/wer" in row] == [2, 4]
+
+
+def test_a_tracker_that_cannot_start_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tensorboard").write_text("in the way")
+    with tracker(tmp_path, "offline", trackers=["tensorboard", "wandb"]) as opened:
+        opened.log(1, {"train/loss": 0.5})
+    [warning] = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: TensorBoard failed to start (") and "metrics.jsonl goes on" in warning
+    assert len(read_metrics(tmp_path)) == len(wandb_runs(tmp_path)) == 1
+
+
+def test_a_tracker_that_fails_on_the_way_is_left_alone_and_the_others_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    with (
+        tracker(tmp_path, "offline", trackers=["tensorboard", "wandb"]) as opened,
+        pytest.MonkeyPatch.context() as broken,
+    ):
+
+        def full(*given: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        broken.setattr(EventFileWriter, "add_event", full)
+        for step in (1, 2):
+            opened.log(step, {"train/loss": 0.5})
+    [warning] = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: TensorBoard stopped (") and "No space left" in warning
+    assert len(read_metrics(tmp_path)) == 2 and len(wandb_runs(tmp_path)) == 1
+
+
+def test_a_missing_package_is_one_line_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_trackers(["wandb", "tensorboard"])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(CliError, match=r"^--tracker trackio needs a package: pip install 'asrscale\[trackio\]', or"):
+        check_trackers(["trackio"])

@@ -1,0 +1,94 @@
+"""Weights & Biases: what wandb writes is in RUN/wandb; id.txt there lets a resumed run go on under the same id."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from asrscale.common.errors import CliError
+from asrscale.model.reasons import short_reason
+from asrscale.training.tracked_run import Scalars, TextRows, TrackedRun
+
+PACKAGE = "wandb"
+
+# A compute node without internet must not wait wandb's own 90 s at the start, nor for ever at the end, where
+# SLURM's grace after a SIGTERM is 30 s (KillWait). What was not uploaded stays in RUN/wandb for `wandb sync`.
+START_PATIENCE_SECONDS = 60.0  # a start on a busy machine took more than 20 s
+END_PATIENCE_SECONDS = 20.0
+
+
+def start(run: TrackedRun) -> Any | None:
+    """Returns the module wandb after `wandb.init`; None where it is off, and after a failure, which is printed.
+
+    Raises:
+        CliError: The mode is `online`, and W&B cannot be reached or has no credentials.
+    """
+    if run.wandb_mode == "off":
+        return None
+    given = {"dir": run.folder, "name": run.name, "config": dict(run.config)}
+    run_id = run.id_of("wandb")
+    if not os.environ.get("WANDB_SWEEP_ID"):  # a sweep's agent has chosen both
+        given |= {"id": run_id, "project": run.project}
+    wandb = _init(run.wandb_mode, given)
+    if wandb is not None:
+        for name in run.lowest:
+            wandb.define_metric(name, summary="min")
+    return wandb
+
+
+def log(wandb: Any, step: int, values: Scalars) -> None:
+    """Records values measured at a step."""
+    wandb.log(values, step=step)
+
+
+def log_texts(wandb: Any, step: int, rows: TextRows) -> None:
+    """Records what was recognised at a step."""
+    data = [list(row.values()) for row in rows]
+    wandb.log({"valid/predictions": wandb.Table(list(rows[0]), data)}, step=step)
+
+
+def finish(wandb: Any, *, failed: bool) -> None:
+    """Uploads what is left, and says whether the run failed."""
+    wandb.finish(exit_code=int(failed))
+    wandb.teardown()
+
+
+def abandon(wandb: Any) -> None:
+    """Ends wandb's service: a live one holds the run's id, and a killed one ends wandb's exit hook in a traceback."""
+    wandb.teardown()
+
+
+def _init(wandb_mode: Literal["auto", "offline", "online"], given: Mapping[str, Any]) -> Any | None:
+    """Returns the module wandb after `wandb.init` with some arguments, or None after a warning; raises as `start`."""
+    _unset_empty_variables()
+    import wandb
+
+    settings = wandb.Settings(silent=True, console="off")  # the progress bar as a captured log would be megabytes
+    settings.init_timeout = START_PATIENCE_SECONDS
+    settings.finish_timeout = END_PATIENCE_SECONDS
+    modes: Sequence[Literal["online", "offline"]] = ("online", "offline") if wandb_mode == "auto" else (wandb_mode,)
+    for mode in modes:
+        problem = ""
+        try:
+            wandb.setup(settings=settings)
+            # Without a login wandb.init would ask for a key on the terminal, and the other ranks would wait.
+            if mode == "offline" or wandb.login(prompt=False, verify=False):
+                wandb.init(mode=mode, resume="allow", **given)
+                return wandb
+        except Exception as error:
+            problem = short_reason(error) or type(error).__name__
+            with contextlib.suppress(Exception):
+                abandon(wandb)
+        if wandb_mode == "online":
+            raise CliError(f"W&B: {problem or 'no login'}; run wandb login, or choose --wandb auto, offline or off")
+        if problem:
+            print(f"warning: W&B failed to start {mode} ({problem})", file=sys.stderr)
+    return None
+
+
+def _unset_empty_variables() -> None:
+    """Removes W&B's variables that are empty from the environment: a batch script's `WANDB_MODE=` asks for nothing."""
+    for name, value in list(os.environ.items()):
+        if name.startswith("WANDB_") and not value.strip():
+            del os.environ[name]
