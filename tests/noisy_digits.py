@@ -210,7 +210,7 @@ def run(words: list[object]) -> None:
 
 def train(options: Options, folder: Path, seed: int, augment: str | None) -> None:
     """Trains a model from scratch, as in docs/experiments/trained-models.md."""
-    words: list[object] = ["deepspeed", "--num_gpus", options.ranks, "launch/train.py", "--run", folder]
+    words: list[object] = ["deepspeed", "-q", "--num_gpus", options.ranks, "launch/train.py", "--run", folder]
     words += [
         "--model",
         "tiny",
@@ -233,11 +233,9 @@ def error_rates(options: Options, folder: Path) -> dict[str, float]:
     rates = folder / "noisy"
     evaluate = [sys.executable, "-m", "asrscale.evaluate", "--model", folder / "model", "--out", rates]
     run([*evaluate, "--data", ",".join(places.values())])
-    found = {}
-    for name, place in places.items():
-        content = json.loads((rates / f"{Path(place).name}.json").read_text())
-        found[name] = 100 * content["wer"]
-    return found
+    results = [json.loads(path.read_text()) for path in rates.glob("*.json")]
+    found = {result["data"]: 100 * result["wer"] for result in results}
+    return {name: found[place] for name, place in places.items()}
 
 
 def main(options: Options) -> None:

@@ -14,6 +14,9 @@ import pytest
 import soundfile
 import torch
 
+from asrscale.augmentation.codecs import BIT_RATES, through_codec
+from asrscale.augmentation.effects import CodecName
+from asrscale.augmentation.sound import reverberate, telephone_band
 from asrscale.data.batches import Batch
 from asrscale.data.run_plan import ORIGINAL_SPEED_TENTHS, SPEEDS_TENTHS
 from asrscale.model.building import build_recognizer
@@ -101,6 +104,29 @@ def transformations() -> Iterator[Case]:
         yield Case(f"encode {codec}", partial(encode, noise(1, 20_011)[:, 0], codec))
 
 
+def augmentations() -> Iterator[Case]:
+    """What --augment does by filters and codecs, of lengths that are no multiples of their frames."""
+    for length in (161, 8_005, 16_000, 27_333):
+        waveform = noise(length, length)[:, 0] / np.float32(32_768)
+        yield Case(f"telephone_band, {length} samples", partial(banded, waveform))
+        yield Case(f"reverberate, {length} samples", partial(reverberated, waveform))
+        for codec, bit_rates in BIT_RATES.items():
+            for bit_rate in bit_rates:
+                yield Case(f"{codec} at {bit_rate}, {length} samples", partial(coded, waveform, codec, bit_rate))
+
+
+def banded(waveform: np.ndarray) -> bytes:
+    return telephone_band(waveform).tobytes()
+
+
+def reverberated(waveform: np.ndarray) -> bytes:
+    return reverberate(waveform, waveform[::-3]).tobytes()
+
+
+def coded(waveform: np.ndarray, codec: CodecName, bit_rate: int) -> bytes:
+    return through_codec(waveform, codec, bit_rate).tobytes()
+
+
 def sped(pcm: np.ndarray, tenths: int) -> bytes:
     return change_speed(pcm, tenths).tobytes()
 
@@ -116,7 +142,7 @@ def digests(cases: Sequence[Case]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def cases() -> list[Case]:
-    return [*decoders(), *transformations()]
+    return [*decoders(), *transformations(), *augmentations()]
 
 
 @pytest.fixture(scope="module")

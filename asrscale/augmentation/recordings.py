@@ -19,6 +19,7 @@ from asrscale.augmentation.sound import check_audible
 from asrscale.common.errors import AudioError
 from asrscale.common.storage import read_local
 from asrscale.data.index import Index
+from asrscale.speech.blocks import MIN_RATE_HZ
 from asrscale.speech.decoding import count_channels, decode, decode_payload, decode_stretch
 from asrscale.speech.parts import is_entered_quickly, probe_seconds
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Waveform, resample, to_waveform
@@ -64,7 +65,7 @@ def read_stretch(recordings: Recordings, number: int, place: float, num_samples:
         (num_samples,) float32 at 16 kHz.
 
     Raises:
-        AudioError: The recording cannot be decoded; names it.
+        AudioError: The recording cannot be decoded, or the stretch is silent; names it.
     """
     with _named(recordings, number):
         if recordings.index is None:
@@ -72,9 +73,11 @@ def read_stretch(recordings: Recordings, number: int, place: float, num_samples:
         else:
             waveform = _read_utterance(recordings.index, number)
             surplus = max(0, len(waveform) - num_samples)
-    is_short = len(waveform) < num_samples
-    first = int(place * (len(waveform) if is_short else surplus + 1))
-    return np.resize(np.roll(waveform, -first), num_samples)
+        is_short = len(waveform) < num_samples
+        first = int(place * (len(waveform) if is_short else surplus + 1))
+        stretch = np.resize(np.roll(waveform, -first), num_samples)
+        check_audible(stretch)
+    return stretch
 
 
 def read_impulse_response(recordings: Recordings, number: int, channel: float) -> Waveform:
@@ -86,12 +89,15 @@ def read_impulse_response(recordings: Recordings, number: int, channel: float) -
         channel: From 0 to below 1: which of its channels, each of which was measured at another place.
 
     Raises:
-        AudioError: It cannot be decoded, or is too long to be one; names it.
+        AudioError: It cannot be decoded, or is silent or too long to be one; names it.
     """
     with _named(recordings, number):
-        if recordings.index is not None:
-            return _read_utterance(recordings.index, number)
-        return _read_impulse_response(recordings.name(number), channel)
+        if recordings.index is None:
+            response = _read_impulse_response(recordings.name(number), channel)
+        else:
+            response = _read_utterance(recordings.index, number)
+        check_audible(response)
+    return response
 
 
 def check_noise(path: str) -> bool:
@@ -146,8 +152,9 @@ def _read_file(path: str, place: float, num_samples: int) -> Waveform:
             waveform, rate_hz = decode_stretch(path, start_seconds, wanted_seconds)
         else:
             waveform, rate_hz = decode(path, wanted_seconds + _MARGIN_SECONDS, start_seconds, wanted_seconds)
-        # The last sample may be missing that resampling rounds off.
-        return np.pad(resample(waveform, rate_hz), (0, 1), mode="edge")[:num_samples]
+        # Places are rounded to the recording's own samples, so that one of these may be missing at the end.
+        missing = 2 * SAMPLE_RATE_HZ // MIN_RATE_HZ
+        return np.pad(resample(waveform, rate_hz), (0, missing), mode="edge")[:num_samples]
     is_whole = length.used_seconds == length.seconds
     seconds = None if is_whole else length.used_seconds
     waveform, rate_hz = decode(path, length.used_seconds + _MARGIN_SECONDS, seconds=seconds)

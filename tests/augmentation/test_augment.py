@@ -110,7 +110,7 @@ def test_what_cannot_be_applied_is_told_and_the_rest_is_done(folder: Path, tmp_p
     soundfile.write(tmp_path / "silence.wav", np.zeros(32_000), 16_000)
     augmentation = opened(f"noise={tmp_path}@1,gain=-6..-6dB@1")
     pcm, left_out = augment(augmentation, PCM, 5)
-    assert left_out == ("noise: silent: all its samples are zero",)
+    assert left_out == (f"noise: {tmp_path}/silence.wav: silent: all its samples are zero",)
     assert np.abs(pcm - PCM * 10 ** (-6 / 20)).max() <= 1
     (tmp_path / "silence.wav").unlink()
     assert augment(augmentation, PCM, 5)[1] == (

@@ -90,6 +90,18 @@ def test_of_a_long_recording_that_cannot_be_entered_only_the_beginning_is_used_a
     assert len(read_stretch(recordings, 0, 0.5, 70 * 16_000)) == 70 * 16_000
 
 
+@pytest.mark.parametrize("rate_hz", [1_000, 6_000, 8_000, 11_025, 44_100])
+def test_a_stretch_of_any_rate_has_no_seam(rate_hz: int, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "ramp.wav", ramp(9, rate_hz), rate_hz, subtype="FLOAT")
+    recordings = noises(tmp_path)
+    for number in range(40):
+        stretch = read_stretch(recordings, 0, number / 40 + 0.0123, 16_000 + 7 * number)
+        inner = stretch[2_000:-2_000]  # away from where the resampling filter meets the ends
+        assert len(stretch) == 16_000 + 7 * number
+        assert np.abs(np.diff(inner)).max() < 2e-6  # a seam would be 0.001
+        assert inner[-1] - inner[0] == pytest.approx(len(inner) / 16_000 / 1_000, rel=0.02)
+
+
 def test_the_utterances_of_shards_are_noises_too(tone_shards: Path) -> None:
     recordings = noises(tone_shards / "valid")
     index = read_index([str(tone_shards / "valid")])
