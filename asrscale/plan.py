@@ -25,7 +25,7 @@ from asrscale.memory.gpus import GPUS, Gpu, find_gpu
 from asrscale.model.building import build_meta_recognizer
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 from asrscale.training.config import TrainConfig, to_dict, train_config
-from asrscale.training.memory_plan import SEARCHED, search
+from asrscale.training.memory_plan import SEARCHED, search, trains_head_only
 
 LENGTHS_SECONDS = (5.0, 10.0, 20.0)  # shown; without data, the last is the longest utterance
 BUDGETS = 33  # points on the curve of time over memory
@@ -85,11 +85,12 @@ def plan(options: PlanOptions) -> None:
     run_plan = _run_plan(options)
     longest_seconds = run_plan.longest_samples / SAMPLE_RATE_HZ if run_plan else LENGTHS_SECONDS[-1]
     lengths_seconds = {*(seconds for seconds in LENGTHS_SECONDS if seconds < longest_seconds), longest_seconds}
-    found = search(options.run, lengths_seconds, gpus, options.gpus, fixed=options.given)
+    head_only = run_plan is not None and trains_head_only(options.run, run_plan)
+    found = search(options.run, lengths_seconds, gpus, options.gpus, fixed=options.given, head_only=head_only)
     report = _report(options, run_plan, lengths_seconds, found)
 
     if options.html:
-        _write_page(options.html, report, _ways_by_budget(options, report))
+        _write_page(options.html, report, _ways_by_budget(options, report, head_only))
     if options.json:
         print(json.dumps([way.to_dict() for way in report.ways], indent=2))
         return
@@ -175,7 +176,7 @@ def _epochs(config: TrainConfig, run_plan: RunPlan, best: Choice) -> str:
     """Returns what the run on these data looks like: steps, padding, balance, hours."""
     epochs_steps = round(config.batching.epochs * run_plan.steps_per_epoch)
     steps = config.batching.max_steps or max(1, epochs_steps)
-    hours = steps * best.step_seconds / 3600
+    hours = best.run_seconds(steps, config.optimisation.freeze_steps) / 3600
     first_line = f"{run_plan.catalog.hours:,.1f} h of audio, {steps:,} steps: about {hours:,.1f} h"
     cap_samples = int(best.cap_seconds * SAMPLE_RATE_HZ)
     return f"{first_line}\n{describe_plan(run_plan, world_size=best.gpus, cap_samples=cap_samples)}"
@@ -208,12 +209,13 @@ def _nothing_fits(options: PlanOptions, longest_seconds: float, run_plan: RunPla
     )
 
 
-def _ways_by_budget(options: PlanOptions, report: _Report) -> list[list[Choice]]:
+def _ways_by_budget(options: PlanOptions, report: _Report, head_only: bool) -> list[list[Choice]]:
     """Returns the choices for GPUs like the best's, of growing memory up to its own."""
     gpu = report.best.gpu
     sizes_gib = np.linspace(gpu.memory_gib / BUDGETS, gpu.memory_gib, BUDGETS).tolist()
     budgets = [replace(gpu, name=f"{size_gib} GiB", memory_gib=size_gib) for size_gib in sizes_gib]
-    found = search(options.run, report.lengths_seconds, budgets, options.gpus, fixed=options.given)
+    lengths_seconds = report.lengths_seconds
+    found = search(options.run, lengths_seconds, budgets, options.gpus, fixed=options.given, head_only=head_only)
     return list(found.values())
 
 

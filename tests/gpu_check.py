@@ -28,6 +28,7 @@ from asrscale.model.recognizer import Recognizer
 from asrscale.model.regularisation import prepare_pass
 from asrscale.training import ds_config
 from asrscale.training import engine as ds
+from asrscale.training.schedule import LearningRates
 
 ON_CPU = "cpu" in sys.argv
 DEVICE = torch.device("cpu" if ON_CPU else "cuda")
@@ -155,7 +156,7 @@ def training(world: World, stage: int, precision: ds_config.Precision) -> str:
             peak_bytes()
             began = time.perf_counter()
         losses.append(run_backward(engine, real, batch, world))
-        norm = ds.take_step(engine, 1e-5)
+        norm = ds.take_step(engine, LearningRates(1e-5, 1e-5))
     measured = peak_bytes()
     seconds = (time.perf_counter() - began) / (STEPS - 1)
     engine.destroy()

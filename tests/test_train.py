@@ -340,6 +340,7 @@ def test_a_run_goes_on_from_2_to_1_to_4_to_3_ranks_and_zero_1_to_3_to_0_to_2(
     steps = {(2, 1): 10, (1, 3): 20, (4, 0): 30, (3, 2): 40}
     flags = ["--max_steps", 40, "--warmup_steps", 5, "--batch_seconds", 3, "--units_per_step", 4, "--log_steps", 1]
     flags += ["--save_steps", 5, "--eval_steps", 10, "--ledger", "true", "--ema", 0.9, "--average", 3]
+    flags += ["--freeze_steps", 12]
     expected, found = tmp_path / "expected", tmp_path / "found"
     done = run_command(*launch(2, tone_shards, expected, *flags))
     assert done.returncode == 0, done.stdout + done.stderr

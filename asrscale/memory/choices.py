@@ -13,8 +13,7 @@ from asrscale.memory.gpus import Gpu
 from asrscale.memory.host_memory import host_bytes
 from asrscale.memory.pass_cost import PassCost
 from asrscale.memory.timing import operation_seconds, transfer_seconds
-from asrscale.memory.workload import Workload, sketch
-from asrscale.model.recognizer import Recognizer
+from asrscale.memory.workload import Sketch, Workload, sketch
 
 ZeroSection: TypeAlias = Mapping[str, Any]  # "zero_optimization" of a resolved DeepSpeed configuration
 
@@ -31,6 +30,7 @@ class Setup:
     zero: ZeroSection  # of this configuration
     activation_checkpointing: int
     keeps_average: bool = False  # whether the run keeps a moving average of its weights
+    layerdrop: float = 0.0  # share of layers that are dropped
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,7 @@ class Choice:
     utterances: dict[float, int]  # how many of some lengths fit
     pass_utterances: int  # the longest ones of the largest pass of a step: those below are for it
     step_seconds: float  # of an optimizer step, estimated
+    head_step_seconds: float  # of one that trains the head only
     audio_seconds_per_second: float  # on all GPUs
     peak_bytes: dict[str, float]  # of a GPU, by what it is made of
     host_bytes: dict[str, float]  # of the memory beside the GPU, for the rank that writes checkpoints
@@ -56,6 +57,11 @@ class Choice:
         """The flags of launch/train.py for this way to run."""
         checkpointing = f"--activation_checkpointing {self.activation_checkpointing}"
         return f"--config {shlex.quote(self.config)} {checkpointing} --memory_cap_seconds {self.cap_seconds}"
+
+    def run_seconds(self, steps: int, freeze_steps: int) -> float:
+        """Returns how long a run of so many steps takes, the first `freeze_steps` of which train the head only."""
+        head_steps = min(steps, freeze_steps)
+        return head_steps * self.head_step_seconds + (steps - head_steps) * self.step_seconds
 
     def to_dict(self) -> dict[str, Any]:
         """Returns what the JSON of the planner holds of it."""
@@ -89,7 +95,7 @@ def choose(
     """
     found: dict[str, list[Choice]] = {gpu.name: [] for gpu in gpus}
     for every in checkpointing:
-        recognizer, costs = sketch(workload, every, lengths_seconds)
+        sketched = sketch(workload, every, lengths_seconds)
         for (path, zero), gpu in product(zero_configs.items(), gpus):
             setup = Setup(
                 gpu=gpu,
@@ -98,14 +104,9 @@ def choose(
                 zero=zero,
                 activation_checkpointing=every,
                 keeps_average=workload.keeps_average,
+                layerdrop=workload.layerdrop,
             )
-            way = make_choice(
-                setup,
-                recognizer,
-                costs,
-                cap_seconds=cap_seconds,
-                step_seconds=workload.step_seconds,
-            )
+            way = make_choice(setup, sketched, cap_seconds=cap_seconds, step_seconds=workload.step_seconds)
             found[gpu.name].append(way)
     return {name: sorted(ways, key=_preference) for name, ways in found.items()}
 
@@ -115,37 +116,29 @@ def _preference(way: Choice) -> tuple[bool, float]:
     return not way.cap_seconds, way.step_seconds
 
 
-def make_choice(
-    setup: Setup,
-    recognizer: Recognizer,
-    costs: Sequence[PassCost],
-    *,
-    cap_seconds: float,
-    step_seconds: float,
-) -> Choice:
+def make_choice(setup: Setup, sketched: Sketch, *, cap_seconds: float, step_seconds: float) -> Choice:
     """Estimates one way to run.
 
     Args:
         setup: The way to run.
-        recognizer: The model without its weights.
-        costs: Passes of each length, the longest last.
+        sketched: The model without its weights, and its passes.
         cap_seconds: Padded audio of a pass; 0 takes as much as fits.
         step_seconds: Padded audio of an optimizer step, on all GPUs together.
     """
-    states = deepspeed_states(setup.zero, recognizer.model, setup.gpu_count, keeps_average=setup.keeps_average)
+    model = sketched.recognizer.model
+    states = deepspeed_states(setup.zero, model, setup.gpu_count, keeps_average=setup.keeps_average)
     budget_bytes = activation_budget_bytes(setup.gpu, states, setup.gpu_count)
-    cap_seconds = _allowed_cap(cap_seconds, costs, budget_bytes)
+    cap_seconds = _allowed_cap(cap_seconds, sketched.costs, budget_bytes)
 
     # A rank's share of a step may be less than what fits.
-    longest = costs[-1]
+    longest = sketched.longest
     share_seconds = step_seconds / setup.gpu_count
     pass_utterances = max(1, int(min(cap_seconds, share_seconds) / longest.seconds))
-    duration_seconds = _estimated_step_seconds(
-        setup,
-        recognizer,
-        longest,
-        pass_utterances=pass_utterances,
-        share_seconds=share_seconds,
+    duration_seconds, head_duration_seconds = (
+        _estimated_step_seconds(
+            setup, sketched, pass_utterances=pass_utterances, share_seconds=share_seconds, head_only=head_only
+        )
+        for head_only in (False, True)
     )
     return Choice(
         gpu=setup.gpu,
@@ -153,14 +146,15 @@ def make_choice(
         config=setup.config,
         activation_checkpointing=setup.activation_checkpointing,
         cap_seconds=cap_seconds,
-        utterances={cost.seconds: int(cap_seconds / cost.seconds) for cost in costs},
+        utterances={cost.seconds: int(cap_seconds / cost.seconds) for cost in sketched.costs},
         pass_utterances=pass_utterances,
         step_seconds=duration_seconds,
+        head_step_seconds=head_duration_seconds,
         audio_seconds_per_second=share_seconds * setup.gpu_count / duration_seconds,
         peak_bytes=peak_parts(states, longest, pass_utterances, setup.gpu_count),
         host_bytes=host_bytes(
             setup.zero,
-            recognizer.model,
+            model,
             world_size=setup.gpu_count,
             share_seconds=share_seconds,
             keeps_average=setup.keeps_average,
@@ -193,25 +187,37 @@ def _allowed_cap(wanted_seconds: float, costs: Sequence[PassCost], budget_bytes:
 
 
 def _estimated_step_seconds(
-    setup: Setup,
-    recognizer: Recognizer,
-    longest: PassCost,
-    *,
-    pass_utterances: int,
-    share_seconds: float,
+    setup: Setup, sketched: Sketch, *, pass_utterances: int, share_seconds: float, head_only: bool
 ) -> float:
     """Returns the estimated time of an optimizer step in which each rank computes `share_seconds` of padded audio.
 
-    Its passes hold `pass_utterances` of the longest utterances each.
+    Its passes hold `pass_utterances` of the longest utterances each. With `head_only` they are forward passes, beside
+    which the backward pass of the head is nothing.
     """
-    passes = max(1.0, share_seconds / (pass_utterances * longest.seconds))
-    pass_seconds = float(operation_seconds(longest, pass_utterances, setup.gpu).sum())
+    passes = max(1.0, share_seconds / (pass_utterances * sketched.longest.seconds))
+    pass_seconds = _pass_seconds(setup, sketched, pass_utterances, head_only=head_only)
     waiting_seconds = transfer_seconds(
-        recognizer,
+        sketched.recognizer,
         setup.zero,
         setup.gpu,
         gpu_count=setup.gpu_count,
         passes=math.ceil(passes),
         keeps_average=setup.keeps_average,
+        head_only=head_only,
     )
     return passes * pass_seconds + waiting_seconds
+
+
+def _pass_seconds(setup: Setup, sketched: Sketch, utterances: int, *, head_only: bool) -> float:
+    """Returns the estimated time of a pass of the longest utterances, with as many layers dropped as on average."""
+
+    def seconds(cost: PassCost) -> float:
+        of_operations = operation_seconds(cost, utterances, setup.gpu)
+        if head_only:
+            of_operations = of_operations[: cost.forward_rows.loss + 1]
+        return float(of_operations.sum())
+
+    if sketched.without_layers is None or setup.zero["stage"] == 3:  # which computes dropped layers
+        return seconds(sketched.longest)
+    dropped = setup.layerdrop
+    return (1 - dropped) * seconds(sketched.longest) + dropped * seconds(sketched.without_layers)

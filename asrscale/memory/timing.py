@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from asrscale.memory.deepspeed_states import FP32_BYTES
 from asrscale.memory.gpus import Gpu
 from asrscale.memory.pass_cost import PassCost
+from asrscale.model.families import head_of
 from asrscale.model.recognizer import Recognizer
 
 LAUNCH_SECONDS = 6e-6  # the least that a kernel takes
@@ -48,6 +49,7 @@ def transfer_seconds(
     gpu_count: int,
     passes: int,
     keeps_average: bool = False,
+    head_only: bool = False,
 ) -> float:
     """Returns what a step waits for other GPUs, the optimizer and the host, with nothing hidden behind arithmetic.
 
@@ -58,10 +60,12 @@ def transfer_seconds(
         gpu_count: How many GPUs work together.
         passes: Passes of a step on each of them.
         keeps_average: Whether the run keeps a moving average of its weights.
+        head_only: Whether the step trains the head only.
     """
     parameters = list(recognizer.model.parameters())
     weight_bytes = sum(parameter.numel() * parameter.element_size() for parameter in parameters)
-    trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    learning = list(head_of(recognizer.model).parameters()) if head_only else parameters
+    trained = sum(parameter.numel() for parameter in learning if parameter.requires_grad)
     gradient_bytes = FP32_BYTES * trained  # gradients are reduced in fp32
 
     sent_bytes = _sent_bytes(zero["stage"], weight_bytes, gradient_bytes, passes)

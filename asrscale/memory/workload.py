@@ -1,6 +1,7 @@
 """What a step computes, whatever the hardware."""
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,7 @@ import torch
 from asrscale.memory.cuda_kernels import CudaSemantics
 from asrscale.memory.pass_cost import PassCost, trace_pass
 from asrscale.model.building import build_meta_recognizer
-from asrscale.model.freezing import checkpoint_activations, freeze_feature_encoder
+from asrscale.model.freezing import checkpoint_activations, freeze_feature_encoder, held_below_head
 from asrscale.model.lora import add_lora
 from asrscale.model.recognizer import Recognizer
 from asrscale.model.regularisation import attach_regulariser
@@ -28,22 +29,35 @@ class Workload:
     train_adapter: bool = False  # whether only the adapter and the head of that are trained
     freeze_feature_encoder: bool = True
     keeps_average: bool = False  # a moving average of the trained weights
+    layerdrop: float = 0.0  # share of layers that are dropped
+    head_only: bool = False  # whether no step trains more than the head
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """The model of a run without its weights, and what passes of it cost on a GPU."""
+
+    recognizer: Recognizer
+    costs: list[PassCost]  # for each length of an utterance, the longest last
+    without_layers: PassCost | None  # of the longest, with all layers dropped; None where none ever is
+
+    @property
+    def longest(self) -> PassCost:
+        """The cost of passes of the longest utterances."""
+        return self.costs[-1]
 
 
 def sketch(
     workload: Workload,
     activation_checkpointing: int,
     lengths_seconds: Iterable[float],
-) -> tuple[Recognizer, list[PassCost]]:
+) -> Sketch:
     """Returns the model of a run without its weights, and what passes of it cost on a GPU.
 
     Args:
         workload: The settings of the run.
         activation_checkpointing: Every so many-th layer is recomputed; 0 none.
         lengths_seconds: Utterance lengths.
-
-    Returns:
-        The model, and a cost for each of the lengths, the longest last.
     """
     recognizer = build_meta_recognizer(
         workload.model,
@@ -62,6 +76,12 @@ def sketch(
     checkpoint_activations(recognizer.model, activation_checkpointing)
 
     # trace_pass sets the masks: the probabilities decide nothing here.
-    regulariser = attach_regulariser(recognizer.model, mask_time_prob=1.0, mask_feature_prob=0.0, layerdrop=0.0)
-    costs = [trace_pass(recognizer, seconds, regulariser, CudaSemantics()) for seconds in sorted(lengths_seconds)]
-    return recognizer, costs
+    model = recognizer.model
+    regulariser = attach_regulariser(model, mask_time_prob=1.0, mask_feature_prob=0.0, layerdrop=0.0)
+    without_layers = None
+    with held_below_head(model) if workload.head_only else nullcontext():
+        costs = [trace_pass(recognizer, seconds, regulariser, CudaSemantics()) for seconds in sorted(lengths_seconds)]
+        if workload.layerdrop:
+            regulariser.dropped_layers = frozenset(range(model.config.num_hidden_layers))
+            without_layers = trace_pass(recognizer, costs[-1].seconds, regulariser, CudaSemantics())
+    return Sketch(recognizer=recognizer, costs=costs, without_layers=without_layers)

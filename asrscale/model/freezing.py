@@ -1,5 +1,10 @@
 """Which weights are frozen, and which activations are recomputed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
 from asrscale.model.families import CtcModel, stem_of
 
 
@@ -21,3 +26,14 @@ def checkpoint_activations(model: CtcModel, every: int = 1) -> None:
     """Recomputes the activations of every `every`-th layer in the backward pass instead of storing them; 0: of none."""
     if every:
         model.activation_checkpointing_enable({"use_reentrant": False}, every_n_layers=every)
+
+
+@contextmanager
+def held_below_head(model: CtcModel) -> Iterator[None]:
+    """Inside, a pass computes no gradient below the head, and stores nothing for one; all else of it stays the same."""
+    base = model.base_model
+    base.forward = torch.no_grad()(base.forward)
+    try:
+        yield
+    finally:
+        del base.forward  # that of its class is seen again

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from asrscale.common import distributed
 from asrscale.common.distributed import World
-from asrscale.training.optimizer import build_optimizer, set_learning_rate, trainable_parameters
+from asrscale.training.optimizer import build_optimizer, set_learning_rates, trainable_parameters
+from asrscale.training.schedule import LearningRates
 
 # DeepSpeed picks its accelerator when it is imported, with a warning where nobody chose.
 os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
@@ -33,6 +34,7 @@ Engine: TypeAlias = Any  # deepspeed.DeepSpeedEngine; DeepSpeed ships no types
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # as AdamW and DeepSpeed name them
 AVERAGE = "weight_average"  # stands beside the moments where a run keeps a moving average of its weights
+_STEPS_OF_HEAD, _STEPS_BELOW = "adam_steps", "adam_steps_below"
 _SCALER = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")  # of DeepSpeed's DynamicLossScaler
 
 
@@ -86,13 +88,13 @@ def backward(engine: Engine, loss: Tensor, world: World) -> None:
     engine.backward(loss * world.world_size, scale_wrt_gas=False)
 
 
-def take_step(engine: Engine, learning_rate: float, *, head_only: bool = False) -> float:
-    """Reduces, clips and applies what `backward` added up; `head_only` keeps all weights but the head's as they are.
+def take_step(engine: Engine, rates: LearningRates) -> float:
+    """Reduces, clips and applies what `backward` added up; weights that got no gradient have one of zero.
 
     Returns:
         The norm of the whole gradient before clipping. Where it is not finite, no rank has changed anything.
     """
-    set_learning_rate(engine.optimizer.param_groups, learning_rate, head_only=head_only)
+    set_learning_rates(engine.optimizer.param_groups, rates)
     engine.step()
     norm = float(engine.get_global_grad_norm())
     if not math.isfinite(norm) and hasattr(engine.optimizer, "all_grad_tensors"):
@@ -163,8 +165,8 @@ def gather_moments(engine: Engine, world: World) -> dict[str, Tensor]:
     """Returns Adam's state, on the CPU of rank 0, and nothing on other ranks. A collective.
 
     Both moments of every trainable parameter are `exp_avg/NAME` and `exp_avg_sq/NAME`, in fp32, and so is its moving
-    average, `weight_average/NAME`, if there is one; `adam_steps` counts Adam's steps; and a dynamic loss scale is as in
-    `scaler_state`.
+    average, `weight_average/NAME`, if there is one; `adam_steps` counts Adam's steps of the head, `adam_steps_below`
+    those of all other weights; and a dynamic loss scale is as in `scaler_state`.
     """
     _link_moments(engine)
     gathered: dict[str, Tensor] = {}
@@ -172,8 +174,12 @@ def gather_moments(engine: Engine, world: World) -> dict[str, Tensor]:
         gathered |= _gather(engine, moment, world)
     if not world.is_main:
         return {}
-    steps = max((int(state["step"]) for state in engine.basic_optimizer.state.values()), default=0)
-    return gathered | scaler_state(engine.optimizer) | {"adam_steps": torch.tensor(steps)}
+    steps = {_STEPS_OF_HEAD: 0, _STEPS_BELOW: 0}
+    for is_head, state in _adam_states(engine):
+        key = _STEPS_OF_HEAD if is_head else _STEPS_BELOW
+        steps[key] = max(steps[key], int(state["step"]))
+    counts = {key: torch.tensor(count) for key, count in steps.items()}
+    return gathered | scaler_state(engine.optimizer) | counts
 
 
 def _gather(engine: Engine, moment: str | None, world: World) -> dict[str, Tensor]:
@@ -229,14 +235,30 @@ def restore_state(engine: Engine, weights: dict[str, Tensor], moments: dict[str,
         _set_full(engine, parameter, weights[name].to(world.device), None, world)
         for moment in _kept_states(engine):
             _set_full(engine, parameter, moments[f"{moment}/{name}"].to(world.device), moment, world)
-    set_adam_steps(engine, int(moments["adam_steps"]))
+    of_head = int(moments[_STEPS_OF_HEAD])
+    below = int(moments.get(_STEPS_BELOW, of_head))  # one count in checkpoints of older versions
+    set_adam_steps(engine, of_head=of_head, below=below)
     restore_scaler(engine.optimizer, moments)
 
 
-def set_adam_steps(engine: Engine, steps: int) -> None:
-    """Sets how many steps Adam believes to have taken."""
-    for state in engine.basic_optimizer.state.values():
-        state["step"].fill_(steps)
+def set_adam_steps(engine: Engine, *, of_head: int, below: int) -> None:
+    """Sets how many steps Adam believes to have taken, of the head and of all other weights."""
+    for is_head, state in _adam_states(engine):
+        state["step"].fill_(of_head if is_head else below)
+
+
+def _adam_states(engine: Engine) -> Iterator[tuple[bool, dict[str, Tensor]]]:
+    """Yields what Adam keeps on this rank, part by part, and whether a part is of the head."""
+    groups = engine.basic_optimizer.param_groups
+    if engine.zero_optimization_stage() == 3:  # has no parameters in these groups, but while it takes a step
+        flat = engine.optimizer.fp32_partitioned_groups_flat
+        parts = [(flat[part], groups[number]) for part, number in engine.optimizer.sub_group_to_group_id.items()]
+    else:
+        parts = [(parameter, group) for group in groups for parameter in group["params"]]
+    states = engine.basic_optimizer.state
+    for parameter, group in parts:
+        if parameter in states:
+            yield group["is_head"], states[parameter]
 
 
 def _link_moments(engine: Engine) -> None:

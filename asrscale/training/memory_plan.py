@@ -39,8 +39,19 @@ CPU_CAP_SECONDS = 40.0  # a few hundred MB of activations for base
 SHORTAGE = 0.9
 
 
-def workload_of(config: TrainConfig) -> Workload:
-    """Returns what a step of a run computes; a precision that is still `auto` counts as 16 bits, which any GPU has."""
+def trains_head_only(config: TrainConfig, plan: RunPlan) -> bool:
+    """Whether no step of a run trains more than the head."""
+    steps_of_epochs = max(1, round(config.batching.epochs * plan.steps_per_epoch))
+    return (config.batching.max_steps or steps_of_epochs) <= config.optimisation.freeze_steps
+
+
+def workload_of(config: TrainConfig, *, head_only: bool = False) -> Workload:
+    """Returns what a step of a run computes; a precision that is still `auto` counts as 16 bits, which any GPU has.
+
+    Args:
+        config: The settings of the run.
+        head_only: Whether no step of it trains more than the head.
+    """
     return Workload(
         model=at_revision(config.model.model, config.model.revision),
         dtype=torch.float32 if config.memory.precision == "fp32" else torch.bfloat16,
@@ -52,6 +63,8 @@ def workload_of(config: TrainConfig) -> Workload:
         train_adapter=config.model.train_adapter,
         freeze_feature_encoder=config.model.freeze_feature_encoder,
         keeps_average=config.optimisation.ema > 0,
+        layerdrop=config.model.layerdrop or 0.0,
+        head_only=head_only,
     )
 
 
@@ -76,6 +89,7 @@ def search(
     gpu_count: int,
     *,
     fixed: Container[str] = (),
+    head_only: bool = False,
 ) -> dict[str, list[Choice]]:
     """Tries every way to run on `gpu_count` GPUs of each kind.
 
@@ -85,6 +99,7 @@ def search(
         gpus: The kinds of GPU to try.
         gpu_count: How many of a kind work together.
         fixed: Names of settings that stay as they are; those of `SEARCHED` that are missing are tried out.
+        head_only: Whether no step of the run trains more than the head.
 
     Returns:
         For the name of each GPU its choices, the fastest that fits first.
@@ -100,7 +115,7 @@ def search(
     else:
         checkpointing = list(CHECKPOINTING)
     return choose(
-        workload_of(config),
+        workload_of(config, head_only=head_only),
         lengths_seconds,
         gpus,
         gpu_count,
@@ -155,7 +170,8 @@ def _longest_seconds(plan: RunPlan) -> float:
 
 def _way_of_run(config: TrainConfig, plan: RunPlan, gpu: Gpu, world: World) -> Choice:
     """Returns how a run with these settings is, if all its GPUs are like this one."""
-    found = search(config, [_longest_seconds(plan)], [gpu], world.world_size, fixed=SEARCHED)
+    head_only = trains_head_only(config, plan)
+    found = search(config, [_longest_seconds(plan)], [gpu], world.world_size, fixed=SEARCHED, head_only=head_only)
     [way] = found[gpu.name]
     return way
 
@@ -186,7 +202,7 @@ def _what_fits(config: TrainConfig, plan: RunPlan, gpu: Gpu, gpu_count: int) -> 
     """Returns what to change where the longest utterance does not fit on so many GPUs."""
     seconds = _longest_seconds(plan)
     uncapped = replace_settings(config, memory_cap_seconds=0.0)
-    found = search(uncapped, [seconds], [gpu], gpu_count)
+    found = search(uncapped, [seconds], [gpu], gpu_count, head_only=trains_head_only(config, plan))
     best = found[gpu.name][0]
     cure = best.flags if best.cap_seconds else "a smaller --model, --lora_rank 16, a larger GPU or more of them"
     return f"an utterance of {seconds:.1f} s{plan.slowdown} does not fit into {gpu.memory_gib:.1f} GiB: try {cure}"

@@ -101,7 +101,7 @@ class Meter:
         line = self.unlogged(context.world)
         return {
             "train/loss": line.loss / line.counted_steps if line.counted_steps else None,
-            "train/learning_rate": context.learning_rate(state.step - 1),
+            "train/learning_rate": context.learning_rates(state.step - 1).head,
             "train/gradient_norm": self.gradient_norm,
             "train/epoch": state.step / context.plan.steps_per_epoch,
             "train/audio_seconds_per_second": self.audio_samples / SAMPLE_RATE_HZ / seconds,

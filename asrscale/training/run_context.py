@@ -19,7 +19,7 @@ from asrscale.results.metrics import Metric
 from asrscale.training.checkpoint import RunState
 from asrscale.training.config import TrainConfig
 from asrscale.training.memory_rescue import PassCap
-from asrscale.training.schedule import learning_rate_at
+from asrscale.training.schedule import LearningRates, learning_rates_at
 from asrscale.training.watch import Watch
 
 
@@ -82,15 +82,21 @@ class RunContext:
         """Whether a line of metrics is to be written after `step` steps."""
         return step % self.config.tracking.log_steps == 0 or step == self.total_steps
 
-    def learning_rate(self, step: int) -> float:
-        """The learning rate of step `step`, 0-based."""
-        return learning_rate_at(
+    def learning_rates(self, step: int) -> LearningRates:
+        """The learning rates of step `step`, 0-based."""
+        return learning_rates_at(
             step,
             schedule=self.config.optimisation.schedule,
             peak=self.config.optimisation.learning_rate,
             warmup_steps=self.config.optimisation.warmup_steps,
+            freeze_steps=self.config.optimisation.freeze_steps,
             total_steps=self.total_steps,
         )
+
+    @property
+    def trains_head_only(self) -> bool:
+        """Whether no step of the run trains more than the head."""
+        return 0 < self.total_steps <= self.config.optimisation.freeze_steps
 
     def memory_summary(self) -> str:
         """The cap on a pass, and the predicted and measured peak of memory on this rank's GPU, as text."""

@@ -1,6 +1,7 @@
 """The learning rate, and the decay of an average, as functions of the step: nothing to save, nothing to resume."""
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 Schedule = Literal["linear", "cosine", "tri_stage"]
@@ -15,6 +16,14 @@ TRI_STAGE_HOLD_FRACTION = 0.5
 TRI_STAGE_FINAL_FRACTION = 0.05
 
 
+@dataclass(frozen=True)
+class LearningRates:
+    """The learning rates of a step."""
+
+    head: float
+    below: float | None  # of all weights but the head's; None: AdamW leaves them, and what it keeps of them, alone
+
+
 def learning_rate_at(step: int, *, schedule: Schedule, peak: float, warmup_steps: int, total_steps: int) -> float:
     """Returns the learning rate of step `step` (0-based) of `total_steps`.
 
@@ -22,7 +31,7 @@ def learning_rate_at(step: int, *, schedule: Schedule, peak: float, warmup_steps
     peak until their share of the run and fall to their share of the peak, `tri_stage` exponentially.
     """
     if step < warmup_steps:
-        return peak * (step + 1) / (warmup_steps + 1)
+        return _rising_rate(step, peak, warmup_steps)
     if schedule == "linear":
         return peak * (total_steps - step) / max(1, total_steps - warmup_steps)
     if schedule == "cosine":
@@ -31,6 +40,24 @@ def learning_rate_at(step: int, *, schedule: Schedule, peak: float, warmup_steps
         return peak * (COSINE_FINAL_FRACTION + (1 - COSINE_FINAL_FRACTION) * cosine)
     fallen = _fallen_fraction(step, TRI_STAGE_HOLD_FRACTION, warmup_steps, total_steps)
     return peak * float(TRI_STAGE_FINAL_FRACTION**fallen)
+
+
+def learning_rates_at(
+    step: int, *, schedule: Schedule, peak: float, warmup_steps: int, freeze_steps: int, total_steps: int
+) -> LearningRates:
+    """Returns the learning rates of step `step` (0-based) of a run whose first `freeze_steps` train the head only.
+
+    The weights below the head have a warm-up of their own, as long as the run's, which begins when they are trained.
+    """
+    head = learning_rate_at(step, schedule=schedule, peak=peak, warmup_steps=warmup_steps, total_steps=total_steps)
+    if step < freeze_steps:
+        return LearningRates(head=head, below=None)
+    return LearningRates(head=head, below=min(head, _rising_rate(step - freeze_steps, peak, warmup_steps)))
+
+
+def _rising_rate(step: int, peak: float, warmup_steps: int) -> float:
+    """Returns the learning rate of a linear warm-up, which a run leaves when it reaches `peak`."""
+    return peak * (step + 1) / (warmup_steps + 1)
 
 
 def average_decay_at(step: int, decay: float) -> float:

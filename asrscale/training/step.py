@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -13,13 +14,14 @@ from asrscale.common.errors import CliError
 from asrscale.data.batches import Batch, labels_of_speech, silence
 from asrscale.data.step_reader import Step
 from asrscale.model.forward import count_frames, ctc_losses, forward_logits
+from asrscale.model.freezing import held_below_head
 from asrscale.model.recognizer import Recognizer
 from asrscale.model.regularisation import prepare_pass
 from asrscale.training import engine as ds
 from asrscale.training.engine import Engine
 from asrscale.training.meter import Meter
 from asrscale.training.run_context import RunContext
-from asrscale.training.schedule import average_decay_at
+from asrscale.training.schedule import LearningRates, average_decay_at
 
 REHEARSAL = -1  # the number of the step before the first
 
@@ -39,9 +41,8 @@ def train_step(engine: Engine, context: RunContext, step: Step, good: int, meter
     if not good:
         return torch.zeros((), device=context.world.device), None
     loss, failed_samples = _run_passes(engine, context, step, good, meter)
-    learning_rate = 0.0 if step.number == REHEARSAL else context.learning_rate(step.number)
-    is_head_only = step.number < context.config.optimisation.freeze_steps
-    norm = ds.take_step(engine, learning_rate, head_only=is_head_only)
+    rates = LearningRates(0.0, 0.0) if step.number == REHEARSAL else context.learning_rates(step.number)
+    norm = ds.take_step(engine, rates)
     if math.isfinite(norm):
         _update_average(engine, context, step.number)
         return loss, norm
@@ -100,7 +101,7 @@ def run_pass(engine: Engine, context: RunContext, batch: Batch, number: int, goo
     prepare_pass(context.regulariser, context.recognizer.model, batch, seed=context.config.general.seed, step=number)
     started = time.perf_counter()
     try:
-        share = loss_sum(engine, context.recognizer, batch.to(context.world.device)) / good
+        share = _loss_of_pass(engine, context, batch, number) / good
         meter.forward_seconds += time.perf_counter() - started
         ds.backward(engine, share, context.world)
         return share.detach()
@@ -127,14 +128,22 @@ def _void_gradient(engine: Engine, context: RunContext, number: int) -> None:
     ds.abandon_pass(engine)
     batch = silence(context.recognizer.vocabulary)
     prepare_pass(context.regulariser, context.recognizer.model, batch, seed=context.config.general.seed, step=number)
-    loss = loss_sum(engine, context.recognizer, batch.to(context.world.device))
+    loss = _loss_of_pass(engine, context, batch, number)
     ds.backward(engine, loss * math.nan, context.world)
+
+
+def _loss_of_pass(engine: Engine, context: RunContext, batch: Batch, number: int) -> Tensor:
+    """The summed loss of a pass of step `number`, with a gradient for what the step trains."""
+    is_held = context.trains_head_only if number == REHEARSAL else context.learning_rates(number).below is None
+    with held_below_head(context.recognizer.model) if is_held else nullcontext():
+        return loss_sum(engine, context.recognizer, batch.to(context.world.device))
 
 
 def rehearse(engine: Engine, context: RunContext) -> None:
     """Runs the largest pass there can be, of silence, and a step that changes nothing. A collective.
 
-    What cannot fit fails now; and the optimizer's states exist, which the first real steps, if skipped, would not make.
+    What cannot fit fails now, as far as any step of the run computes it; and the optimizer's states exist, of all
+    weights, which the first real steps, if skipped or of the head only, would not make.
 
     Raises:
         CliError: The gradient is not finite, which it would not be in any step; or as `train_step`.
@@ -157,7 +166,7 @@ def rehearse(engine: Engine, context: RunContext) -> None:
             f"--model {model}: already its gradient of silence is not finite in {precision}: choose another "
             "checkpoint, or another --precision such as fp32"
         )
-    ds.set_adam_steps(engine, 0)
+    ds.set_adam_steps(engine, of_head=0, below=0)
 
 
 def _largest_batch(context: RunContext) -> Batch:

@@ -18,6 +18,7 @@ from asrscale.model.building import build_meta_recognizer, build_recognizer
 from asrscale.model.forward import forward_logits
 from asrscale.training import ds_config
 from asrscale.training import engine as ds
+from asrscale.training.schedule import LearningRates
 
 SIZES = (1_000_000, 10_000_000, 20_000_000, 50_000_000)
 BASE = dict(layerdrop=0.0, mask_time_prob=0.0, vocab_size=32)  # the other defaults of transformers are those of base
@@ -50,7 +51,7 @@ def main() -> None:
                     for _ in range(PASSES):
                         logits = forward_logits(engine, recognizer, batch.waveforms, batch.num_samples)
                         ds.backward(engine, logits.square().mean(), world)
-                    ds.take_step(engine, 1e-5)
+                    ds.take_step(engine, LearningRates(1e-5, 1e-5))
                     taken.append(np.array([time.perf_counter(), time.process_time()]) - started)
                 engine.destroy()
                 clock, processor = np.min(taken[1:], axis=0)

@@ -24,6 +24,7 @@ from asrscale.common import distributed
 from asrscale.training import checkpoint, ds_config
 from asrscale.training import engine as ds
 from asrscale.training.checkpoint import RunState
+from asrscale.training.schedule import LearningRates
 
 SIZES = {
     "base": {},
@@ -75,7 +76,7 @@ def measure(name: str, config_name: str, rounds: int, folder: Path, world: distr
     engine = ds.initialize(model, config, weight_decay=0.0, adam_beta2=0.98)
     engine.train()
     ds.backward(engine, engine(torch.randn(1, 8000)).logits.float().square().mean(), world)
-    ds.take_step(engine, 1e-5)
+    ds.take_step(engine, LearningRates(1e-5, 1e-5))
     # fp16 itself needs a GPU; its loss scale is what a checkpoint has more.
     engine.optimizer.loss_scaler = DynamicLossScaler(2**16, 2, 1000, delayed_shift=1, consecutive_hysteresis=False)
     Path("/proc/self/clear_refs").write_text("5")  # begins the high-water mark anew

@@ -142,7 +142,8 @@ def sketch_of(path: str, *, every: int = 0, slices: bool = True, rank: int = 0) 
     # Without slices any size is a whole one.
     set_slices(SLICE_SAMPLES, SLICE_SAMPLES if slices else WHOLE_STEM)
     workload = Workload(model=path, dtype=torch.bfloat16, step_seconds=160.0, lora_rank=rank)
-    recognizer, [cost] = sketch(workload, every, [10.0])
+    sketched = sketch(workload, every, [10.0])
+    recognizer, [cost] = sketched.recognizer, sketched.costs
     return recognizer, cost
 
 

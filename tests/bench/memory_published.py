@@ -136,7 +136,8 @@ def wav2vec2_bytes(case: Reported) -> float:
             step_seconds=160.0,
             freeze_feature_encoder=case.frozen,
         )
-        recognizer, [cost] = sketch(workload, case.every, [case.seconds])
+        sketched = sketch(workload, case.every, [case.seconds])
+        recognizer, [cost] = sketched.recognizer, sketched.costs
     parameters = list(recognizer.model.parameters())
     weights_bytes = sum(4 * parameter.numel() for parameter in parameters)
     trained_bytes = sum(12 * parameter.numel() for parameter in parameters if parameter.requires_grad)

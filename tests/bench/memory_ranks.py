@@ -25,6 +25,7 @@ from asrscale.model.freezing import freeze_feature_encoder
 from asrscale.model.regularisation import prepare_pass
 from asrscale.training import ds_config
 from asrscale.training import engine as ds
+from asrscale.training.schedule import LearningRates
 
 SMALL_RANK = dict(num_hidden_layers=4, vocab_size=32)
 WARM_UP = dict(num_hidden_layers=1, hidden_size=192, num_attention_heads=4, intermediate_size=768)
@@ -112,7 +113,7 @@ def train_two_steps(settings: dict[str, Any], config: dict[str, Any], world: Wor
                 forget_peak()
             for _ in range(2):
                 run_backward(engine, real, batch, world)
-            ds.take_step(engine, 1e-5)
+            ds.take_step(engine, LearningRates(1e-5, 1e-5))
     grown_bytes = resident_bytes("VmHWM") - before_bytes
     engine.destroy()
     return tape, grown_bytes

@@ -46,7 +46,14 @@ def cost_of(live_bytes: list[float], *, weights_bytes: float = 0, seconds: float
     )
 
 
-def choice(*, every: int = 0, cap_seconds: float = 40, memory_gib: float = 14.6, step_seconds: float = 2.5) -> Choice:
+def choice(
+    *,
+    every: int = 0,
+    cap_seconds: float = 40,
+    memory_gib: float = 14.6,
+    step_seconds: float = 2.5,
+    head_step_seconds: float = 1.0,
+) -> Choice:
     """A way to run of made-up numbers, on a T4."""
     return Choice(
         gpu=replace(GPUS["t4-16"], memory_gib=memory_gib),
@@ -57,6 +64,7 @@ def choice(*, every: int = 0, cap_seconds: float = 40, memory_gib: float = 14.6,
         utterances={5.0: 8, 20.0: 2},
         pass_utterances=2,
         step_seconds=step_seconds,
+        head_step_seconds=head_step_seconds,
         audio_seconds_per_second=1234.5,
         peak_bytes={"weights": 1.5 * 2**30, "activations": 2.25 * 2**30},
         host_bytes={"Python and its libraries": 0.75 * 2**30},

@@ -88,3 +88,32 @@ def test_a_choice_has_the_flags_that_make_a_run_of_it() -> None:
     shown = way.to_dict()
     assert shown["flags"] == way.flags and shown["gpu"]["name"] == "t4-16"
     assert not {"states", "longest"} & shown.keys()
+
+
+@cache
+def step_seconds(stage: int, layerdrop: float, head_only: bool = False) -> tuple[float, float]:
+    """Of a step of `tiny`, and of one that trains the head only."""
+    [way] = choose(
+        Workload(model="tiny", dtype=torch.bfloat16, step_seconds=160.0, layerdrop=layerdrop, head_only=head_only),
+        [20.0],
+        [find_gpu("2")],
+        1,
+        zero_configs=zero_sections([f"ds_configs/zero{stage}.json"], "bf16"),
+        checkpointing=[0],
+    )["2 GiB"]
+    return way.step_seconds, way.head_step_seconds
+
+
+def test_dropped_layers_take_no_time_but_at_zero_3() -> None:
+    whole, half, none = (step_seconds(2, rate)[0] for rate in (0.0, 0.45, 0.9))
+    assert none < 0.9 * whole and half == pytest.approx((whole + none) / 2)
+    assert step_seconds(3, 0.45) == step_seconds(3, 0.0)
+
+
+def test_steps_of_the_head_take_a_forward_pass() -> None:
+    whole, head = step_seconds(2, 0.0)
+    assert 0.2 * whole < head < 0.7 * whole
+    of_head_alone, _ = step_seconds(2, 0.0, head_only=True)
+    assert of_head_alone == pytest.approx(head, rel=0.1)
+    way = choice(step_seconds=3.0, head_step_seconds=1.0)
+    assert [way.run_seconds(10, freeze_steps) for freeze_steps in (0, 4, 10, 99)] == [30, 22, 10, 10]

@@ -3,6 +3,7 @@ import itertools
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from asrscale.memory.cuda_kernels import CudaSemantics
 from asrscale.memory.pass_cost import PassCost, trace_pass
 from asrscale.model import padding
 from asrscale.model.forward import count_frames
+from asrscale.model.freezing import held_below_head
 
 CASES = list(itertools.product(FAMILIES, ("eager", "sdpa"), (False, True), (False, True)))
 
@@ -45,7 +47,9 @@ def fresh_process() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-def traced_and_real(family: str, attention: str, checkpointed: bool, frozen: bool) -> tuple[list[float], list[float]]:
+def traced_and_real(
+    family: str, attention: str, checkpointed: bool, frozen: bool, head_only: bool = False
+) -> tuple[list[float], list[float]]:
     """Bytes after the forward pass, and at the peak, of the trace and of a real pass."""
     set_slices(SHORT_SLICE_SAMPLES, SHORT_SLICE_SAMPLES)
     sketch = sketched(SMALL | (FAMILIES | KINDS)[family] | {"num_hidden_layers": 2}, attention, torch.float32)
@@ -56,8 +60,11 @@ def traced_and_real(family: str, attention: str, checkpointed: bool, frozen: boo
         save_memory(recognizer, frozen=frozen, every=1 if checkpointed else 0)
     utterances, seconds = 3, 1.5
 
-    cost = trace_pass(sketch, seconds, traced, CpuSemantics())
-    measured = measure_pass(real, ours, utterances, seconds)
+    with ExitStack() as stack:
+        for recognizer in (real, sketch) if head_only else ():
+            stack.enter_context(held_below_head(recognizer.model))
+        cost = trace_pass(sketch, seconds, traced, CpuSemantics())
+        measured = measure_pass(real, ours, utterances, seconds)
     timeline = cost.timeline_bytes(utterances)
     # A real pass has more operations: it looks whether anything is padded.
     found = [measured.saved_bytes, measured.peak_bytes]
@@ -71,6 +78,14 @@ def test_the_trace_of_a_pass_is_what_a_real_pass_holds(
 ) -> None:
     """On a CPU, within 0.1 %: what the forward pass saves, and the peak."""
     traced, real = fresh_process.submit(traced_and_real, family, attention, checkpointed, frozen).result()
+    assert traced == pytest.approx(real, rel=0.001)
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_the_trace_of_a_pass_of_the_head_alone_is_what_a_real_one_holds(
+    checkpointed: bool, fresh_process: ProcessPoolExecutor
+) -> None:
+    traced, real = fresh_process.submit(traced_and_real, "layer", "sdpa", checkpointed, True, True).result()
     assert traced == pytest.approx(real, rel=0.001)
 
 

@@ -22,7 +22,7 @@ from asrscale.memory.deepspeed_states import FP32_BYTES, deepspeed_states
 from asrscale.training import checkpoint, ds_config
 from asrscale.training import engine as ds
 from asrscale.training.checkpoint import RunState
-from asrscale.training.schedule import average_decay_at
+from asrscale.training.schedule import LearningRates, average_decay_at
 
 DECAY = 0.4  # from the third step on
 STEPS = 3  # of each stage
@@ -50,7 +50,7 @@ def take_step(engine: ds.Engine, step: int, world: World, rate: float = 0.05) ->
     dtype = next(engine.module.parameters()).dtype
     loss = engine(torch.randn(4, 8, generator=generator).to(dtype)).float().square().mean()
     ds.backward(engine, loss, world)
-    ds.take_step(engine, rate)
+    ds.take_step(engine, LearningRates(rate, rate))
 
 
 def started(config: dict[str, Any], saved: Path | None, world: World) -> ds.Engine:
@@ -60,7 +60,7 @@ def started(config: dict[str, Any], saved: Path | None, world: World) -> ds.Engi
         model.load_state_dict(load_file(saved / "model.safetensors"))
     engine = ds.initialize(model, config, weight_decay=0.1, adam_beta2=0.9)
     take_step(engine, -1, world, rate=0.0)
-    ds.set_adam_steps(engine, 0)
+    ds.set_adam_steps(engine, of_head=0, below=0)
     ds.start_average(engine)
     if saved is not None:
         checkpoint.restore_engine(engine, saved, world)

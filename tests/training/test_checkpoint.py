@@ -19,6 +19,7 @@ from asrscale.model.recognizer import Recognizer
 from asrscale.training import checkpoint, ds_config
 from asrscale.training import engine as ds
 from asrscale.training.checkpoint import RunState
+from asrscale.training.schedule import LearningRates
 
 WORLD = distributed.World(rank=0, local_rank=0, world_size=1, device=torch.device("cpu"))
 
@@ -34,7 +35,7 @@ def engine_and_recognizer(tmp_path_factory: pytest.TempPathFactory) -> tuple[ds.
     with ds.joined_ranks() as world:
         engine = ds.initialize(recognizer.model, config, weight_decay=0.0, adam_beta2=0.9)
         ds.backward(engine, engine(torch.randn(1, 16_000)).logits.square().mean(), world)
-        ds.take_step(engine, 0.1)
+        ds.take_step(engine, LearningRates(0.1, 0.1))
         yield engine, recognizer
 
 
@@ -75,6 +76,18 @@ def test_a_checkpoint_holds_every_weight_and_both_moments(
     assert int(moments["adam_steps"]) == 1
     assert not any("feature_extractor" in name for name in moments)
     assert all(bool(value.any()) for name, value in moments.items() if name.endswith("lm_head.weight"))
+
+
+def test_a_checkpoint_of_an_older_version_has_one_count_of_adams_steps(
+    engine_and_recognizer: tuple[ds.Engine, Recognizer],
+) -> None:
+    engine, _ = engine_and_recognizer
+    weights, moments = ds.gather_weights(engine, {}, WORLD), ds.gather_moments(engine, WORLD)
+    del moments["adam_steps_below"]
+    ds.restore_state(engine, weights, moments | {"adam_steps": torch.tensor(7)}, WORLD)
+    found = ds.gather_moments(engine, WORLD)
+    assert int(found["adam_steps"]) == int(found["adam_steps_below"]) == 7
+    ds.set_adam_steps(engine, of_head=1, below=1)
 
 
 def test_old_checkpoints_go_but_never_the_best_or_the_newest(

@@ -13,6 +13,7 @@ from asrscale.common.distributed import World
 from asrscale.training import checkpoint, ds_config
 from asrscale.training import engine as ds
 from asrscale.training.checkpoint import RunState
+from asrscale.training.schedule import LearningRates
 
 
 def test_a_gradient_that_is_not_finite_on_one_rank_changes_nothing_on_any(
@@ -77,7 +78,7 @@ def test_an_engine_that_offloads_to_the_cpu_is_gathered_and_restored(stage: int,
 
     def step(engine: ds.Engine, rate: float = 0.01) -> None:
         ds.backward(engine, engine(torch.linspace(-1, 1, 32).view(4, 8)).square().mean(), world)
-        ds.take_step(engine, rate)
+        ds.take_step(engine, LearningRates(rate, rate))
 
     def everything(engine: ds.Engine) -> dict[str, torch.Tensor]:
         return ds.gather_weights(engine, {}, world) | ds.gather_moments(engine, world)
@@ -92,4 +93,4 @@ def test_an_engine_that_offloads_to_the_cpu_is_gathered_and_restored(stage: int,
     for engine in (first, second):
         step(engine)
     ours, theirs = everything(first), everything(second)
-    assert len(ours) == 13 and all(ours[name].equal(theirs[name]) for name in ours)
+    assert len(ours) == 14 and all(ours[name].equal(theirs[name]) for name in ours)

@@ -5,13 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import flip_bit
 from helpers.contexts import fit_quietly, make_context, train_index, zero_config
 from helpers.training import metric
+from safetensors.torch import load_file
 
 from asrscale.common.distributed import World
 from asrscale.training.checkpoint import RunState, load_weights, read_state
 from asrscale.training.run_context import RunContext
+from asrscale.training.schedule import average_decay_at
 
 
 def test_a_run_stopped_in_its_last_evaluation_takes_no_step_beyond_it(
@@ -83,3 +86,57 @@ def test_a_model_that_transcribes_is_evaluated_and_saved_before_its_first_step(
     assert fit_quietly(again, state, first) == ended
     for name in ("train/loss", "valid/wer", "valid/loss"):
         assert metric(again.folder, name) == metric(own.folder, name)
+
+
+HOST = {"device": "cpu"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "offload"),
+    [
+        (0, {}),
+        (3, {"offload_optimizer": HOST}),
+        pytest.param(1, {}, marks=pytest.mark.slow),
+        pytest.param(2, {}, marks=pytest.mark.slow),
+        pytest.param(2, {"offload_optimizer": HOST}, marks=pytest.mark.slow),
+        pytest.param(3, {}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_that_trains_its_head_first_goes_on_bit_for_bit(
+    stage: int, offload: dict[str, object], tone_shards: Path, tmp_path: Path, world: World
+) -> None:
+    """From within these steps, from the last of them, and from the warm-up of the other weights after them."""
+    settings = dict(max_steps=5, warmup_steps=2, freeze_steps=2, save_steps=1, save_total_limit=9, eval_steps=100)
+    settings |= dict(layerdrop=0.3, dropout=0.1, ema=0.5, weight_decay=0.1)
+
+    def own_context(name: str) -> RunContext:
+        context = make_context(tone_shards, **settings)
+        return replace(context, world=world, folder=tmp_path / name, ds_config=zero_config(stage, **offload))
+
+    undisturbed = own_context("undisturbed")
+    fit_quietly(undisturbed, RunState())
+    expected = states_at(undisturbed.folder, 5)
+    for step in (1, 2, 3):
+        own = own_context(f"resumed-{step}")
+        shutil.copytree(undisturbed.folder, own.folder)
+        checkpoint = own.folder / "checkpoints" / f"step-{step:08d}"
+        load_weights(own.recognizer, checkpoint)
+        fit_quietly(own, read_state(checkpoint), checkpoint)
+        found = states_at(own.folder, 5)
+        assert found.keys() == expected.keys()
+        assert all(value.equal(found[name]) for name, value in expected.items()), step
+
+    # The average of what waits is what waits, and then follows.
+    waiting, first = (states_at(undisturbed.folder, step) for step in (2, 3))
+    below = [name for name in first if f"weight_average/{name}" in first and not name.startswith("lm_head.")]
+    assert below and all(waiting[name].equal(waiting[f"weight_average/{name}"]) for name in below)
+    for name in below:
+        decay = average_decay_at(2, 0.5)
+        average = decay * waiting[name] + (1 - decay) * first[name]
+        assert torch.allclose(average, first[f"weight_average/{name}"], atol=1e-7), name
+
+
+def states_at(folder: Path, step: int) -> dict[str, torch.Tensor]:
+    """Weights, moments, counts and averages of a checkpoint."""
+    checkpoint = folder / "checkpoints" / f"step-{step:08d}"
+    return load_file(checkpoint / "model.safetensors") | load_file(checkpoint / "optimizer.safetensors")

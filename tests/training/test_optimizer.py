@@ -2,7 +2,8 @@ import torch
 from torch import nn
 
 from asrscale.model.building import build_recognizer
-from asrscale.training.optimizer import build_optimizer, set_learning_rate, trainable_parameters
+from asrscale.training.optimizer import build_optimizer, set_learning_rates, trainable_parameters
+from asrscale.training.schedule import LearningRates
 
 
 def grouped(model: nn.Module, weight_decay: float = 0.5) -> tuple[torch.optim.AdamW, dict[str, dict[str, object]]]:
@@ -32,10 +33,25 @@ def test_frozen_parameters_are_in_no_group() -> None:
     assert in_groups == len(groups) == sum(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_only_the_head_learns_while_the_rest_waits() -> None:
-    optimizer, groups = grouped(build_recognizer("tiny", "abc").model)
-    set_learning_rate(optimizer.param_groups, 0.1, head_only=True)
-    assert {name for name, group in groups.items() if group["lr"] == 0.1} == {"lm_head.weight", "lm_head.bias"}
-    assert {group["lr"] for group in groups.values()} == {0.0, 0.1}
-    set_learning_rate(optimizer.param_groups, 0.1, head_only=False)
-    assert {group["lr"] for group in groups.values()} == {0.1}
+def test_only_the_head_learns_while_the_rest_is_held() -> None:
+    model = build_recognizer("tiny", "abc").model
+    optimizer, groups = grouped(model)
+    head = {"lm_head.weight", "lm_head.bias"}
+    for _, parameter in trainable_parameters(model):
+        parameter.grad = torch.ones_like(parameter)
+
+    def step(rates: LearningRates) -> set[str]:
+        """Takes a step; returns the names of the weights that it changed."""
+        before = {name: parameter.detach().clone() for name, parameter in trainable_parameters(model)}
+        set_learning_rates(optimizer.param_groups, rates)
+        optimizer.step()
+        assert len(optimizer.param_groups) == len({id(group) for group in groups.values()})
+        return {name for name, parameter in trainable_parameters(model) if not parameter.equal(before[name])}
+
+    assert step(LearningRates(head=0.1, below=None)) == head
+    assert len(optimizer.state) == len(head), "moments begin when a weight is trained"
+    assert step(LearningRates(head=0.1, below=0.2)) == groups.keys()
+    assert {name for name, group in groups.items() if group["lr"] == 0.1} == head
+    assert {group["lr"] for group in groups.values()} == {0.1, 0.2}
+    counts = {name: int(optimizer.state[parameter]["step"]) for name, parameter in trainable_parameters(model)}
+    assert counts == {name: 2 if name in head else 1 for name in groups}

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +21,15 @@ from asrscale.data.hashing import NO_IDS
 from asrscale.data.step_reader import Step
 from asrscale.model.architectures import TINY
 from asrscale.model.building import build_recognizer
+from asrscale.model.families import encoder_of
+from asrscale.model.freezing import checkpoint_activations
 from asrscale.model.regularisation import attach_regulariser
 from asrscale.training import engine as ds
 from asrscale.training import step as step_module
 from asrscale.training.ds_config import Precision
 from asrscale.training.meter import Meter
 from asrscale.training.run_context import RunContext
+from asrscale.training.schedule import LearningRates
 from asrscale.training.step import loss_sum, rehearse, train_step
 from asrscale.training.stopping import agree_on_step
 
@@ -61,17 +66,104 @@ def test_a_damaged_utterance_leaves_the_step_of_the_others(tone_shards: Path, ow
     assert norm == pytest.approx(float(gradient.norm()), rel=1e-4)
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_weights_that_wait_for_the_head_are_not_decayed(stage: int, tone_shards: Path, world: World) -> None:
-    own = replace(make_context(tone_shards, warmup_steps=0, freeze_steps=2), world=world)
-    engine = ds.initialize(own.recognizer.model, zero_config(stage), weight_decay=0.5, adam_beta2=0.98)
-    seen = [ds.gather_weights(engine, {}, world)]
-    for number in range(3):
-        train_step(engine, own, replace(step_of(own, [np.array([4, 7])], 2), number=number), 2, Meter())
-        seen.append(ds.gather_weights(engine, {}, world))
-    changed = [{name for name in seen[0] if not now[name].equal(seen[0][name])} for now in seen[1:]]
-    assert changed[0] == changed[1] == {"lm_head.weight", "lm_head.bias"}
-    assert len(changed[2]) > 0.9 * len(seen[0])
+OFFLOAD = {"device": "cpu"}
+# Stages of ZeRO, precisions, what is offloaded.
+WAYS_OF_ZERO: list[Any] = [
+    (0, "fp32", {}),
+    (2, "fp32", {"offload_optimizer": OFFLOAD}),
+    (3, "fp32", {}),
+    pytest.param(1, "fp32", {}, marks=pytest.mark.slow),
+    pytest.param(1, "bf16", {}, marks=pytest.mark.slow),
+    pytest.param(2, "fp32", {}, marks=pytest.mark.slow),
+    pytest.param(2, "bf16", {"offload_optimizer": OFFLOAD}, marks=pytest.mark.slow),
+    pytest.param(3, "fp32", {"offload_optimizer": OFFLOAD, "offload_param": OFFLOAD}, marks=pytest.mark.slow),
+]
+HEAD = {"lm_head.weight", "lm_head.bias"}
+
+
+@pytest.mark.parametrize(("stage", "precision", "offload"), WAYS_OF_ZERO)
+def test_weights_below_the_head_wait_and_begin_without_a_jump(
+    stage: int, precision: Precision, offload: dict[str, object], tone_shards: Path, world: World
+) -> None:
+    """Nothing of them is computed, decayed or counted; then Adam begins with them as at the start of a training."""
+    own = replace(make_context(tone_shards, warmup_steps=0, freeze_steps=3, dropout=0.1), world=world)
+    checkpoint_activations(own.recognizer.model)
+    engine = ds.initialize(
+        own.recognizer.model, zero_config(stage, precision, **offload), weight_decay=0.5, adam_beta2=0.999
+    )
+    rehearse(engine, own)
+    below: list[bool] = []  # whether there is a gradient of what the head gets
+    own.recognizer.model.lm_head.register_forward_pre_hook(lambda _, inputs: below.append(inputs[0].requires_grad))
+    computed: list[int] = []  # an entry each time a layer is computed, or computed again
+    layer = encoder_of(own.recognizer.model).layers[0]
+    layer.attention.register_forward_hook(lambda *_: computed.append(number))
+    weights = [ds.gather_weights(engine, {}, world)]
+    moments = []
+    for number in range(5):
+        step = replace(step_of(own, [np.array([4, 7]), np.array([9])], 3), number=number)
+        _, norm = train_step(engine, own, step, 3, Meter())
+        assert norm is not None and np.isfinite(norm) and norm > 0
+        weights.append(ds.gather_weights(engine, {}, world))
+        moments.append(ds.gather_moments(engine, world))
+    assert below == [False] * 6 + [True] * 4
+    assert [computed.count(number) for number in range(5)] == [2, 2, 2, 4, 4]
+    assert [(int(one["adam_steps"]), int(one["adam_steps_below"])) for one in moments] == [
+        (1, 0), (2, 0), (3, 0), (4, 1), (5, 2),
+    ]  # fmt: skip
+    changed = [{name for name in now if not now[name].equal(before[name])} for before, now in pairwise(weights)]
+    assert changed[:3] == [HEAD] * 3 and len(changed[3]) > 0.9 * len(weights[0])
+    waiting = [name for name in moments[2] if name.startswith("exp_avg") and name.split("/")[1] not in HEAD]
+    assert waiting and not any(moments[2][name].any() for name in waiting)
+    engine.destroy()
+
+    rate = own.learning_rates(3).below
+    assert rate is not None
+    for name in weights[3].keys() - HEAD:
+        before, after = weights[3][name], weights[4][name]
+        bound = rate * (1 + 0.5 * before.abs())  # what the gradient does, and the weight decay
+        assert bool(((after - before).abs() <= 1.001 * bound + 1e-6).all()), name
+
+
+@pytest.mark.parametrize("stage", [0, 2])
+def test_weights_that_waited_long_would_jump_if_adam_had_counted_on(
+    stage: int, tone_shards: Path, world: World
+) -> None:
+    """Their moments begin at 0: of the steps of a long wait, its correction of that would have run out."""
+    own = replace(make_context(tone_shards, warmup_steps=0, freeze_steps=3), world=world)
+    engine = ds.initialize(own.recognizer.model, zero_config(stage), weight_decay=0.0, adam_beta2=0.999)
+    rehearse(engine, own)
+    before = ds.gather_weights(engine, {}, world)
+    moments = ds.gather_moments(engine, world)
+    for below in (0, 1000):
+        ds.restore_state(engine, before, moments, world)
+        ds.set_adam_steps(engine, of_head=1000, below=below)
+        for number in (2, 3):  # the last that waits, and the first that does not
+            train_step(engine, own, replace(step_of(own, [np.array([4, 7])], 2), number=number), 2, Meter())
+        after = {name: weight for name, weight in ds.gather_weights(engine, {}, world).items() if name not in HEAD}
+        largest = max(float((weight - before[name]).abs().max()) for name, weight in after.items())
+        assert largest == pytest.approx((2.5 if below else 1.0) * 3e-3, rel=0.05)
+    engine.destroy()
+
+
+@pytest.mark.parametrize(("stage", "precision", "offload"), WAYS_OF_ZERO)
+def test_a_run_of_the_head_alone_rehearses_no_more_than_that(
+    stage: int, precision: Precision, offload: dict[str, object], tone_shards: Path, world: World
+) -> None:
+    own = replace(make_context(tone_shards, warmup_steps=0, freeze_steps=40), world=world)
+    assert own.total_steps == 40
+    below: list[bool] = []
+    own.recognizer.model.lm_head.register_forward_pre_hook(lambda _, inputs: below.append(inputs[0].requires_grad))
+    config = zero_config(stage, precision, **offload)
+    engine = ds.initialize(own.recognizer.model, config, weight_decay=0.5, adam_beta2=0.98)
+    rehearse(engine, own)
+    moments = ds.gather_moments(engine, world)
+    trained = [name for name, parameter in own.recognizer.model.named_parameters() if parameter.requires_grad]
+    assert len(moments) == 2 * len(trained) + 2 and not any(value.any() for value in moments.values())
+    before = ds.gather_weights(engine, {}, world)
+    train_step(engine, own, step_of(own, [np.array([4, 7])], 2), 2, Meter())
+    after = ds.gather_weights(engine, {}, world)
+    assert {name for name in after if not after[name].equal(before[name])} == HEAD
+    assert below == [False, False]
     engine.destroy()
 
 
@@ -156,7 +248,7 @@ def test_a_run_whose_first_steps_are_skipped_can_be_saved(stage: int, tone_shard
     rehearse(engine, own)
     batch = step_of(own, [np.array([4])], 1).batches[0]
     ds.backward(engine, loss_sum(engine, own.recognizer, batch) * float("nan"), world)
-    assert not np.isfinite(ds.take_step(engine, 0.1))
+    assert not np.isfinite(ds.take_step(engine, LearningRates(0.1, 0.1)))
     weights, moments = ds.gather_weights(engine, {}, world), ds.gather_moments(engine, world)
     assert not any(bool(value.any()) for value in moments.values())
     assert all(weights[name].equal(before[name]) for name in weights)
