@@ -4,8 +4,8 @@
 
 DATA are data set folders of digits, as docs/experiments/trained-models.md builds them. In OUT it makes
 
-    sounds/noise, sounds/rir       for training: coloured noise, and rooms of noise that decays; babble are the training
-                                   utterances themselves
+    sounds/{noise,babble,rir}      for training: coloured noise, several training utterances at once, and rooms of noise
+                                   that decays
     copies/{noise,room,phone}      of the dev set, for testing, by other generators and by none of asrscale's own code:
                                    hum, knocks, sirens and chords; rooms of image sources; 8 kHz with µ-law
     runs/{plain,augmented}-SEED    one after the other; a run that is there already goes on, or is taken as it is
@@ -34,7 +34,9 @@ from asrscale.speech.pcm import PCM_SCALE
 RATE_HZ = 16_000
 COPIES = ("noise", "room", "phone")
 SNR_DB = (0.0, 15.0)  # of the copies with noise
-PARTS = "noise={sounds}/noise:0..20dB@0.3,noise={train}:5..20dB@0.2,rir={sounds}/rir@0.3,telephone@0.1,codec@0.1"
+PARTS = (
+    "noise={sounds}/noise:0..20dB@0.3,noise={sounds}/babble:5..20dB@0.2,rir={sounds}/rir@0.3,telephone@0.1,codec@0.1"
+)
 
 
 @dataclass(frozen=True)
@@ -168,29 +170,48 @@ def normalised(sound: np.ndarray) -> np.ndarray:
     return 0.5 * sound / np.abs(sound).max()
 
 
-def write_sounds(folder: Path) -> None:
-    """Writes what training draws from, but babble."""
+def babble(rng: np.random.Generator, speech: list[np.ndarray], num_samples: int) -> np.ndarray:
+    """(T,) three to seven people who talk at once, as Kaldi's recipes for MUSAN have it."""
+    sound = np.zeros(num_samples)
+    for _ in range(rng.integers(3, 8)):
+        order = rng.permutation(len(speech))
+        talk = np.concatenate([speech[number] for number in order])
+        start = rng.integers(len(speech[order[0]]))
+        sound += rng.uniform(0.3, 1) * talk[start : start + num_samples]
+    return normalised(sound)
+
+
+def write_sounds(train: str, folder: Path) -> None:
+    """Writes what training draws from."""
     rng = np.random.default_rng(0)
-    for kind in ("noise", "rir"):
+    for kind in ("noise", "babble", "rir"):
         (folder / kind).mkdir(parents=True)
+    speech = read_speech(train, np.arange(100))
     for number in range(60):
+        soundfile.write(folder / "babble" / f"{number:02}.flac", babble(rng, speech, 20 * RATE_HZ), RATE_HZ)
         soundfile.write(folder / "noise" / f"{number:02}.flac", coloured_noise(rng, 20 * RATE_HZ), RATE_HZ)
         soundfile.write(folder / "rir" / f"{number:02}.wav", decaying_room(rng), RATE_HZ, subtype="FLOAT")
+
+
+def read_speech(folder: str, numbers: np.ndarray) -> list[np.ndarray]:
+    """The samples of some utterances of a data set folder, each (T,) from -1 to 1."""
+    with ThreadPoolExecutor(2) as pool:
+        pcms, damaged = read_utterances(read_index([folder]), numbers, pool)
+    assert not damaged
+    return [pcms[number] / PCM_SCALE for number in numbers.tolist()]
 
 
 def write_copies(dev: str, folder: Path) -> None:
     """Builds data set folders of changed copies of the dev set."""
     index = read_index([dev])
-    with ThreadPoolExecutor(2) as pool:
-        pcms, damaged = read_utterances(index, np.arange(len(index)), pool)
-    assert not damaged
+    speech = read_speech(dev, np.arange(len(index)))
     corpus = folder / "corpus"
     for place, name in enumerate(COPIES):
         (corpus / name).mkdir(parents=True, exist_ok=True)
         rows = []
         for number in range(len(index)):
             rng = np.random.default_rng((1, place, number))
-            changed = CHANGES[name](rng, pcms[number] / PCM_SCALE)
+            changed = CHANGES[name](rng, speech[number])
             changed /= max(1.0, np.abs(changed).max())
             soundfile.write(corpus / name / f"{number:04}.wav", changed, RATE_HZ)
             rows.append({"filename": f"{name}/{number:04}.wav", "text": index.texts[number].as_py()})
@@ -242,10 +263,10 @@ def main(options: Options) -> None:
     """Makes what is missing, trains, and prints a table."""
     out = Path(options.out)
     if not (out / "sounds").exists():
-        write_sounds(out / "sounds")
+        write_sounds(options.train, out / "sounds")
     if not (out / "copies" / COPIES[-1] / "dataset.json").exists():
         write_copies(options.dev, out / "copies")
-    augment = options.augment or PARTS.format(sounds=out / "sounds", train=options.train)
+    augment = options.augment or PARTS.format(sounds=out / "sounds")
     rates: dict[str, list[dict[str, float]]] = {"plain": [], "augmented": []}
     for seed in options.seeds:
         for name, text in (("plain", None), ("augmented", augment)):

@@ -79,6 +79,7 @@ def flags(tone_shards: Path, tmp_path: Path) -> dict[str, Any]:
         precision="fp32",
         run=str(tmp_path / "a b"),
         perturb_speed=True,
+        augment=f"noise={tone_shards}/valid:5..9dB@0.3,gain",
     )
 
 
@@ -108,6 +109,11 @@ def test_nothing_is_searched_where_all_is_given(tried: Callable[..., Tried], fla
         caps_seconds={7.5},
         run=train_config(**flags),
     )
+
+
+def test_a_folder_of_noise_that_a_run_would_refuse_is_refused(flags: dict[str, Any]) -> None:
+    with pytest.raises(CliError, match="--augment noise=/nowhere: there is no such folder"):
+        plan(plan_options(gpu="t4-16", **flags | {"augment": "gain,noise=/nowhere"}))
 
 
 def test_the_plan_of_a_mix_counts_what_an_epoch_visits(
