@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from asrscale.augmentation.codecs import BIT_RATES, through_codec
+from asrscale.augmentation.codecs import BIT_RATES, lacking_codec, through_codec
 from asrscale.augmentation.effects import Effect, Kind, describe_effects, parse_effects
 from asrscale.augmentation.folders import open_folder
 from asrscale.augmentation.recordings import Recordings, read_impulse_response, read_stretch
 from asrscale.augmentation.sound import add_noise, change_gain, clip_peaks, reverberate, telephone_band
-from asrscale.common.errors import AudioError
+from asrscale.common.errors import AudioError, CliError
 from asrscale.data.hashing import hash_keys
 from asrscale.speech.pcm import Pcm, Waveform, to_pcm16, to_waveform
 
@@ -47,12 +47,25 @@ def open_augmentation(text: str | None) -> Augmentation | None:
     """Returns what --augment asks for, its folders opened; None without it.
 
     Raises:
-        CliError: It is written wrongly, or a folder cannot be used.
+        CliError: It is written wrongly, a folder cannot be used, or ffmpeg lacks a codec.
     """
     if text is None:
         return None
     effects = parse_effects(text)
+    for effect in effects:
+        _check_codecs(effect)
     return Augmentation(effects, tuple(open_folder(effect) if effect.folder else None for effect in effects))
+
+
+def _check_codecs(effect: Effect) -> None:
+    """Raises CliError where ffmpeg, as it is installed, lacks one of the codecs of an effect."""
+    for name in effect.codecs:
+        lacking = lacking_codec(name)
+        if lacking:
+            raise CliError(
+                f"--augment codec: the ffmpeg of PyAV was built without {lacking}, which {name} needs: leave {name} "
+                "out, or install PyAV from its wheel: pip install --only-binary av --force-reinstall av"
+            )
 
 
 def notes_of(augmentation: Augmentation | None) -> list[str]:

@@ -42,6 +42,12 @@ BIT_RATES: dict[CodecName, tuple[int, ...]] = {
 }
 
 
+def lacking_codec(name: CodecName) -> str:
+    """Returns the encoder or decoder that a codec needs and ffmpeg was built without; "" where it has both."""
+    codec = _CODECS[name]
+    return next((one for one in (codec.encoder, codec.decoder) if one not in av.codecs_available), "")
+
+
 def through_codec(waveform: Waveform, name: CodecName, bit_rate: int) -> Waveform:
     """Returns what is left of an utterance (T,) after encoding and decoding, without the delay of the two.
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -9,6 +10,7 @@ from conftest import speak
 
 from asrscale.augmentation.augment import Augmentation, augment, describe_augmentation, open_augmentation
 from asrscale.augmentation.sound import reverberate
+from asrscale.common.errors import CliError
 from asrscale.data.hashing import hash_keys
 from asrscale.speech.pcm import Pcm, to_pcm16, to_waveform
 
@@ -124,6 +126,13 @@ def test_what_cannot_be_applied_is_told_and_the_rest_is_done(folder: Path, tmp_p
 def test_the_fingerprint_covers_what_is_done_and_what_is_in_the_folders(folder: Path) -> None:
     texts = ["gain", "gain@0.4", f"noise={folder}/noise", f"noise={folder}/rir", f"noise={folder}/noise:1..2dB"]
     assert len({opened(text).fingerprint for text in texts}) == len(texts)
+
+
+def test_an_ffmpeg_without_a_codec_is_refused_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libmp3lame"})
+    assert opened("codec=opus+mulaw")
+    with pytest.raises(CliError, match="built without libmp3lame, which mp3 needs: leave mp3 out, or install PyAV"):
+        opened("codec")
 
 
 def test_a_line_says_what_will_be_done(folder: Path) -> None:
