@@ -162,7 +162,7 @@ def _report(
 def _command(options: PlanOptions, best: Choice) -> str:
     """Returns the command that trains so, with the flags that were given."""
     model = shlex.quote(options.run.model.model)
-    command = f"deepspeed --num_gpus {options.gpus} launch/train.py --model {model} {best.flags}"
+    command = f"deepspeed -q --num_gpus {options.gpus} launch/train.py --model {model} {best.flags}"
     settings = to_dict(options.run)
     for name in options.given:
         if name not in ("model", *SEARCHED):

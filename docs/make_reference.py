@@ -79,7 +79,7 @@ def commands() -> list[Command]:
             hidden=TrainConfig,
             hidden_note="And every flag of [train](#train).",
         ),
-        Command(title="train", start="deepspeed launch/train.py", schema=TrainConfig, guide="training"),
+        Command(title="train", start="deepspeed -q launch/train.py", schema=TrainConfig, guide="training"),
         Command(title="evaluate", start="python -m asrscale.evaluate", schema=EvaluateOptions, guide="evaluation"),
         Command(
             title="transcribe", start="python -m asrscale.transcribe", schema=TranscribeOptions, guide="transcription"

@@ -26,7 +26,7 @@ def test_the_command_prints_a_plan_and_writes_a_page(
     words = [sys.executable, "-m", "asrscale.plan", "--model", "tiny", "--gpu"]
     done = run_command(*words, "t4-16", "--html", tmp_path / "plan.html", *data)
     assert done.returncode == 0, done.stderr
-    assert "deepspeed --num_gpus 1 launch/train.py --model tiny --config ds_configs/zero2.json" in done.stdout
+    assert "deepspeed -q --num_gpus 1 launch/train.py --model tiny --config ds_configs/zero2.json" in done.stdout
     assert "steps an epoch" in done.stdout and "activations" in done.stdout
     page = (tmp_path / "plan.html").read_text()
     assert "zero2_offload, checkpointing every layer" in page and "<script" not in page and "http" not in page

@@ -102,8 +102,8 @@ REGULARISATION_BY_HOURS = (
 class TrainConfig:
     """Fine-tunes a CTC model: shards in, a Hugging Face model folder and its error rates out.
 
-    Start it with `deepspeed launch/train.py …` (all GPUs), `torchrun … -- launch/train.py …`, `srun`, or plain `python`
-    (one process). Run it again with the same flags to go on after an interruption.
+    Start it with `deepspeed -q launch/train.py …` (all GPUs), `torchrun … -- launch/train.py …`, `srun`, or plain
+    `python` (one process). Run it again with the same flags to go on after an interruption.
     """
 
     general: GeneralSettings = field(default_factory=GeneralSettings)

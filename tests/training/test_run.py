@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from helpers.sharding import write_clip
 
+from asrscale import __version__
 from asrscale.common.errors import CliError
 from asrscale.corpus.build import build
 from asrscale.corpus.build_options import ShardOptions
@@ -59,6 +60,9 @@ def test_characters_decide_from_a_chinese_table_to_the_card(tmp_path: Path, caps
     assert train(train_config(**given), Watch(run)) == 0
     printed = capsys.readouterr()
     assert "CER decides: 100% of the letters of the references are of scripts without spaces" in printed.err
+    names = [line.split(":")[0] for line in printed.err.splitlines()]
+    opening = names.index(f"asrscale {__version__}, run folder {run}")
+    assert names[opening + 1 : opening + 3] == ["model", "data"] and {"run", "memory"} <= set(names[opening:])
     [header] = [line.split() for line in printed.out.splitlines() if line.startswith("data ")]
     assert "step 1: CER " in printed.err and header[3:5] == ["CER", "WER"]
     assert json.loads((run / "config.json").read_text())["metric"] == "cer"
