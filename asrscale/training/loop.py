@@ -56,7 +56,7 @@ def fit(context: RunContext, state: RunState, resumed: Path | None, tracker: Tra
         enabled=context.world.is_main,
         shows_time_left=False,
     ) as bar:
-        shown = RunProgress(context, bar)
+        shown = RunProgress(context, bar, state)
         meter = Meter(before=state.unlogged)
         saver = Saver(engine, frozen, context, tracker, bar, meter, saved=state)
         try:

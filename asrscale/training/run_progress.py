@@ -10,18 +10,19 @@ from asrscale.training.tracking import Values
 class RunProgress:
     """Shows how far a run is, and measures the times that the rest is estimated by."""
 
-    def __init__(self, context: RunContext, bar: Progress) -> None:
+    def __init__(self, context: RunContext, bar: Progress, start: RunState) -> None:
         self.bar = bar
         self.pace = Pace()
         self._context = context
         self._values: Values = {}  # the last line of metrics
+        self._best = start.best  # of the evaluations so far
         self._said_duration = False
 
     def step_done(self, state: RunState, seconds: float, values: Values) -> None:
         """Counts a step.
 
         Args:
-            state: After it.
+            state: After it; of evaluations it need not know.
             seconds: How long it took.
             values: The line of metrics that was written after it; empty where none was.
         """
@@ -37,6 +38,7 @@ class RunProgress:
     def evaluated(self, state: RunState, seconds: float) -> None:
         """Counts the time of the evaluation that led to `state`."""
         self.pace.evaluation_seconds = seconds
+        self._best = state.best
         self.bar.advance(0, note=self._note(state))
 
     def saved(self, seconds: float) -> None:
@@ -46,16 +48,16 @@ class RunProgress:
     def _note(self, state: RunState) -> str:
         left = time_left(self.pace, self._context, state)
         parts = [] if left is None else [f"{left} left"]
-        return ", ".join([*parts, *self._measured(state)])
+        return ", ".join([*parts, *self._measured()])
 
-    def _measured(self, state: RunState) -> list[str]:
+    def _measured(self) -> list[str]:
         """Returns what is known of loss, best error rate and speed."""
         parts = []
         loss = self._values.get("train/loss")
         if isinstance(loss, float):
             parts.append(f"loss {loss:.3f}")
-        if state.best is not None:
-            parts.append(f"best {self._context.metric.upper()} {state.best[0]:.2%}")
+        if self._best is not None:
+            parts.append(f"best {self._context.metric.upper()} {self._best[0]:.2%}")
         if "train/audio_seconds_per_second" in self._values:
             parts.append(f"{self._values['train/audio_seconds_per_second']:,.0f}× real time")
         return parts
