@@ -70,8 +70,10 @@ class RunContext:
         return is_due and state.evaluated_step < state.step
 
     def is_warmed_up(self, step: int) -> bool:
-        """Whether the learning rate has been at its peak before an evaluation after `step` steps."""
-        return step > self.config.optimisation.warmup_steps
+        """Whether all that the run trains has been trained at the peak, before an evaluation after `step` steps."""
+        settings = self.config.optimisation
+        thawed = 0 if self.trains_head_only else settings.freeze_steps  # what is below the head warms up from then on
+        return step > thawed + settings.warmup_steps
 
     def save_is_due(self, state: RunState) -> bool:
         """Whether this step is to be saved: on schedule, as the best so far, or as the last."""

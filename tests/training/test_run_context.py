@@ -32,3 +32,13 @@ def test_the_start_is_evaluated_once_where_it_transcribes(tone_shards: Path) -> 
     assert not trained.evaluation_is_due(RunState(before=(0.1, 0.1, 0.1)))
     assert not trained.evaluation_is_due(RunState(step=1))  # of a run that an older version began
     assert trained.evaluation_is_due(RunState(step=2)) and untrained.evaluation_is_due(RunState(step=2))
+
+
+def test_a_run_is_warmed_up_once_all_that_it_trains_was_at_the_peak(tone_shards: Path) -> None:
+    def first_step(**given: object) -> int:
+        context = make_context(tone_shards, warmup_steps=10, **given)  # of 40 steps
+        return next(step for step in range(99) if context.is_warmed_up(step))
+
+    assert first_step() == 11
+    assert first_step(freeze_steps=15) == 26  # below the head, the warm-up begins after 15
+    assert first_step(freeze_steps=40) == 11  # nothing but the head is ever trained
