@@ -65,8 +65,8 @@ def validate(engine: Engine, context: RunContext, state: RunState, tracker: Trac
 def compare(context: RunContext, state: RunState, score: tuple[float, ...]) -> RunState:
     """Returns `state` with the evaluation of its step counted, which is the best where its score is the lowest.
 
-    While the head alone is trained, and while learning rates rise to their peak, evaluations that are no better count neither for early stopping nor as
-    worse than the model before its first step.
+    While the head alone is trained, and while learning rates rise to their peak, evaluations that are no better count
+    neither for early stopping nor as worse than the model before its first step.
     """
     counted = replace(state, evaluated_step=state.step, last=score)
     if state.step == 0:
