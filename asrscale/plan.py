@@ -4,6 +4,7 @@ python -m asrscale.plan --model facebook/wav2vec2-large-960h --gpu rtx3060-12
 """
 
 import json
+import math
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from asrscale.common.checkpoint_files import at_revision
 from asrscale.common.errors import CliError
 from asrscale.data.mixing import read_mix
 from asrscale.data.plan_summary import describe_plan
-from asrscale.data.run_plan import RunPlan, plan_run
+from asrscale.data.run_plan import RunPlan
 from asrscale.memory import plan_page, plan_text
 from asrscale.memory.choices import Choice
 from asrscale.memory.gpus import GPUS, Gpu, find_gpu
@@ -26,12 +27,14 @@ from asrscale.model.building import build_meta_recognizer
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 from asrscale.training.config import TrainConfig, to_dict, train_config
 from asrscale.training.memory_plan import SEARCHED, search, trains_head_only
+from asrscale.training.recipe_choice import settings_before_a_run
+from asrscale.training.recipe_settings import count_steps, describe_recipe
 
 LENGTHS_SECONDS = (5.0, 10.0, 20.0)  # shown; without data, the last is the longest utterance
 BUDGETS = 33  # points on the curve of time over memory
 
 # The planner's own flags; all others are those of a run.
-OWN_FLAGS = ("gpu", "gpus", "json", "html")
+OWN_FLAGS = ("gpu", "gpus", "hours", "json", "html")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class PlanOptions:
 
     gpu: str = cli.setting("all", help=f"GiB, or one of {', '.join(GPUS)}; all: a line each")
     gpus: int = cli.setting(1, help="how many GPUs")
+    hours: float = cli.setting(100.0, help="hours of training data, where --train names none yet")
     json: bool = cli.setting(False, help="print everything as JSON")
     html: str | None = cli.setting(None, help="file for a page of the same, with plots of a step's memory and time")
     run: TrainConfig = field(default_factory=TrainConfig)
@@ -81,13 +85,15 @@ def plan(options: PlanOptions) -> None:
     """
     if options.gpus < 1:
         raise CliError(f"--gpus {options.gpus}: give 1 or more")
+    if not options.hours > 0:
+        raise CliError(f"--hours {options.hours:g}: give more than 0")
     gpus = _gpus(options)
-    run_plan = _run_plan(options)
+    options, run_plan, recipe = _choose_settings(options)
     longest_seconds = run_plan.longest_samples / SAMPLE_RATE_HZ if run_plan else LENGTHS_SECONDS[-1]
     lengths_seconds = {*(seconds for seconds in LENGTHS_SECONDS if seconds < longest_seconds), longest_seconds}
     head_only = run_plan is not None and trains_head_only(options.run, run_plan)
     found = search(options.run, lengths_seconds, gpus, options.gpus, fixed=options.given, head_only=head_only)
-    report = _report(options, run_plan, lengths_seconds, found)
+    report = _report(options, run_plan, recipe, lengths_seconds, found)
 
     if options.html:
         _write_page(options.html, report, _ways_by_budget(options, report, head_only))
@@ -109,33 +115,29 @@ def _gpus(options: PlanOptions) -> list[Gpu]:
     return [replace(gpu, memory_gib=memory_gib or gpu.memory_gib) for gpu in gpus]
 
 
-def _run_plan(options: PlanOptions) -> RunPlan | None:
-    """Returns the plan of a run on the given data; None without any."""
+def _choose_settings(options: PlanOptions) -> tuple[PlanOptions, RunPlan | None, str]:
+    """Returns the options with all settings of the run, its plan on the given data (None without), and its recipe."""
     config = options.run
-    if not config.data.train:
-        return None
-    open_augmentation(
-        config.data.augment
-    )  # it changes no length, but a run would refuse what is wrong with its folders
+    # It changes no length, but a run would refuse what is wrong with its folders.
+    augmentation = open_augmentation(config.data.augment) if config.data.train else None
     recognizer = build_meta_recognizer(
         at_revision(config.model.model, config.model.revision),
         dtype=torch.float32,
         language=config.model.language or "",
     )
-    return plan_run(
-        read_mix(config.data.train, config.data.mix_temperature),
-        recognizer.vocabulary,
-        recognizer.geometry,
-        seed=config.general.seed,
-        batch_seconds=config.batching.batch_seconds,
-        units_per_step=config.batching.units_per_step,
-        perturb_speed=config.data.perturb_speed,
+    catalog = read_mix(config.data.train, config.data.mix_temperature) if config.data.train else None
+    config, run_plan, chosen = settings_before_a_run(
+        config, catalog, options.hours, recognizer, augmentation=augmentation.fingerprint if augmentation else ""
     )
+    steps_per_epoch = run_plan.steps_per_epoch if run_plan else chosen.hours * 3600 / config.batching.step_seconds
+    steps = count_steps(config, math.ceil(steps_per_epoch))
+    return replace(options, run=config), run_plan, describe_recipe(config, chosen, steps, steps_per_epoch)
 
 
 def _report(
     options: PlanOptions,
     run_plan: RunPlan | None,
+    recipe: str,
     lengths_seconds: Collection[float],
     found: Mapping[str, Sequence[Choice]],
 ) -> _Report:
@@ -146,9 +148,9 @@ def _report(
         ways = [choices[0] for choices in found.values()]
 
     best = ways[0]
-    how_to_run = _command(options, best)
-    if run_plan and best.cap_seconds:
-        how_to_run += f"\n\n{_epochs(options.run, run_plan, best)}"
+    how_to_run = f"{_command(options, best)}\n\n{recipe}"
+    if best.cap_seconds:
+        how_to_run += f"\n{_duration(options, run_plan, best)}"
     hardware = f"{options.gpus} × {'each GPU' if options.gpu == 'all' else options.gpu}"
     utterances = f"utterances of {max(lengths_seconds):.3g} s and less"
     return _Report(
@@ -172,14 +174,20 @@ def _command(options: PlanOptions, best: Choice) -> str:
     return command
 
 
-def _epochs(config: TrainConfig, run_plan: RunPlan, best: Choice) -> str:
-    """Returns what the run on these data looks like: steps, padding, balance, hours."""
-    epochs_steps = round(config.batching.epochs * run_plan.steps_per_epoch)
-    steps = config.batching.max_steps or max(1, epochs_steps)
-    hours = best.run_seconds(steps, config.optimisation.freeze_steps) / 3600
-    first_line = f"{run_plan.catalog.hours:,.1f} h of audio, {steps:,} steps: about {hours:,.1f} h"
+def _duration(options: PlanOptions, run_plan: RunPlan | None, best: Choice) -> str:
+    """Returns how long the run takes, and what its batches on the given data look like."""
+    config = options.run
+    audio_hours = run_plan.catalog.hours if run_plan else options.hours
+    steps_per_epoch = (
+        run_plan.steps_per_epoch if run_plan else math.ceil(audio_hours * 3600 / config.batching.step_seconds)
+    )
+    steps = count_steps(config, steps_per_epoch)
+    run_hours = best.run_seconds(steps, config.optimisation.freeze_steps) / 3600
+    line = f"about {run_hours:,.1f} h of training"
+    if run_plan is None:
+        return line
     cap_samples = int(best.cap_seconds * SAMPLE_RATE_HZ)
-    return f"{first_line}\n{describe_plan(run_plan, world_size=best.gpus, cap_samples=cap_samples)}"
+    return f"{line}\n{describe_plan(run_plan, world_size=best.gpus, cap_samples=cap_samples)}"
 
 
 def _print_table(report: _Report) -> None:

@@ -86,11 +86,11 @@ def test_refused_settings_end_the_job_with_the_reason_in_its_output(
     slurm: Cluster, tone_shards: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    job = submit(slurm, tone_shards, folder, "--warmup_steps", 9000)
+    job = submit(slurm, tone_shards, folder, "--memory_cap_seconds", 0.3)
     assert slurm.wait(job) == "FAILED"
     shown = slurm.show(job)
     assert (shown["ExitCode"], shown["Restarts"]) == ("2:0", "0"), output(folder, job)
-    assert "error: --warmup_steps 9000" in Path(f"{folder}-{job}.out").read_text()
+    assert "error: --memory_cap_seconds 0.3" in Path(f"{folder}-{job}.out").read_text()
 
 
 def test_a_killed_test_run_leaves_no_cluster_behind(tmp_path: Path) -> None:

@@ -35,15 +35,19 @@ Schema = TypeVar("Schema")
 HELP_FLAGS = {"--help", "-h", "--h"}
 
 
-def setting(default: Any = dataclasses.MISSING, *, help: str, words: bool = False) -> Any:
+def setting(
+    default: Any = dataclasses.MISSING, *, help: str, words: bool = False, default_text: str | None = None
+) -> Any:
     """Declares a dataclass field that is a flag.
 
     Args:
         default: The value without the flag; where there is none, the flag is required.
         help: What --help shows for it.
         words: The field has no flag and takes the words of the command line that belong to none.
+        default_text: What --help shows for the default, where that is chosen later.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "words": words})
+    metadata = {"help": help, "words": words, "default_text": default_text}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def main(
@@ -113,6 +117,7 @@ class Flag:
     default: Any  # dataclasses.MISSING where it is required
     help: str
     words: bool  # it takes the words without a flag
+    default_text: str | None  # what --help shows for the default, where that is chosen later
     section: str  # the first line of its section's docstring; empty for a field of the schema itself
 
 
@@ -128,6 +133,7 @@ def flags_of(schema: type[Any], section: str = "") -> Iterator[Flag]:
                 default=field.default,
                 help=field.metadata["help"],
                 words=field.metadata["words"],
+                default_text=field.metadata["default_text"],
                 section=section,
             )
         elif dataclasses.is_dataclass(hint):
@@ -202,6 +208,8 @@ def type_name(hint: Any) -> str:
 
 def default_text(flag: Flag) -> str:
     """Returns the default of a flag, as --help shows it."""
+    if flag.default_text is not None:
+        return f"default {flag.default_text}"
     if flag.default is dataclasses.MISSING:
         return "required"
     if isinstance(flag.default, bool | None):

@@ -30,5 +30,9 @@ class DataError(AsrscaleError):
     """A shard does not hold what its index promises; the message names shard and key."""
 
 
+class OutOfTime(Exception):
+    """The time of a run is over; raised before a step begins, on all ranks alike."""
+
+
 class Stopped(Exception):  # not an AsrscaleError: it is no error
     """The run was requested to stop, and all ranks have agreed to."""

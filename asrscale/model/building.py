@@ -13,7 +13,7 @@ from asrscale.model.families import model_class
 from asrscale.model.language_adapters import train_adapter_only
 from asrscale.model.padding import make_padding_invariant
 from asrscale.model.pretrained import check_finite
-from asrscale.model.processors import new_processor
+from asrscale.model.processors import new_processor, read_own_vocabulary
 from asrscale.model.quiet import quiet_huggingface
 from asrscale.model.recognizer import Recognizer
 from asrscale.model.starting_points import Start, start_from
@@ -108,7 +108,7 @@ def build_meta_recognizer(
 ) -> Recognizer:
     """Returns what `build_recognizer` makes, in training mode but without any weights: on torch's meta device.
 
-    Its vocabulary is a stand-in, the letters of English.
+    Its vocabulary is a stand-in, the letters of English. It `transcribes` where the checkpoint has a vocabulary.
 
     Args:
         name: As for `build_recognizer`, or the path of a config.json.
@@ -126,8 +126,9 @@ def build_meta_recognizer(
     if name in ARCHITECTURES:
         _check_has_no_languages(name, language, train_adapter=train_adapter)
         config = _architecture_config(name, vocabulary)
+        transcribes = False
     else:
-        config = _checkpoint_config(name, language, train_adapter=train_adapter)
+        config, transcribes = _checkpoint_config(name, language, train_adapter=train_adapter)
     if config.vocab_size is None:  # of a pretrained model
         set_vocabulary(config, vocabulary)
     configure(config, settings)
@@ -137,16 +138,22 @@ def build_meta_recognizer(
     model = model.to(device="meta", dtype=dtype).train()
     if train_adapter:
         train_adapter_only(model)
-    return Recognizer(model, new_processor(vocabulary, config), vocabulary)
+    return Recognizer(model, new_processor(vocabulary, config), vocabulary, transcribes=transcribes)
 
 
-def _checkpoint_config(name: str, language: str, *, train_adapter: bool) -> PreTrainedConfig:
-    """Returns the configuration of a checkpoint; raises CliError where a run with these flags would be refused."""
+def _checkpoint_config(name: str, language: str, *, train_adapter: bool) -> tuple[PreTrainedConfig, bool]:
+    """Returns the configuration of a checkpoint, and whether it has a vocabulary (of the language).
+
+    Raises:
+        CliError: A run with these flags would be refused.
+    """
     checkpoint = open_checkpoint(name)
-    find_language(checkpoint, language, may_be_new=True)
+    code = find_language(checkpoint, language, may_be_new=True)
     if train_adapter:
         check_has_adapters(checkpoint)
-    return checkpoint.config
+    if code and code not in checkpoint.languages:
+        return checkpoint.config, False
+    return checkpoint.config, read_own_vocabulary(checkpoint, code) is not None
 
 
 def _architecture_config(name: str, vocabulary: Vocabulary) -> PreTrainedConfig:

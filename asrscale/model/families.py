@@ -25,6 +25,8 @@ class Family:
     linear_layers: str = r"(attention|feed_forward)\.(\w+_proj|\w+_dense)"
     # Whether its configuration wants tokens of a beginning and an end of sentence, which CTC does not use.
     insists_on_sentence_tokens: bool = False
+    # Whether it has a mask vector even where nothing is masked.
+    always_has_mask_vector: bool = False
     # What its configuration calls dropouts that wav2vec2 does not have.
     more_dropouts: tuple[str, ...] = ()
     # One of the encoder's modules whose outputs (B, C, F) a convolution over time gets, apart from its own input.
@@ -49,7 +51,7 @@ FAMILIES: dict[str, Family] = {
     "wavlm": Family(),
     "data2vec-audio": Family(before_convolutions=r"pos_conv_embed\.layers\.\d+"),
     "unispeech": Family(),
-    "unispeech-sat": Family(insists_on_sentence_tokens=True),
+    "unispeech-sat": Family(insists_on_sentence_tokens=True, always_has_mask_vector=True),
     "sew": Family(),
     # Its convolutions see no frame after their own, unlike those of the conformer.
     "wav2vec2-bert": _OF_CONFORMERS,

@@ -74,6 +74,8 @@ class RunState:
     unlogged: Unlogged = Unlogged()  # the beginning of the next line of metrics.jsonl
     before: tuple[float, ...] | None = None  # as `best`, of the model before its first step, where that transcribes
     last: tuple[float, ...] | None = None  # as `best`, of the last evaluation
+    is_out_of_time: bool = False  # whether the run ended by --max_minutes
+    seconds: float = 0.0  # that it has taken so far in all attempts, where --max_minutes limits it
     worse_evaluations: int = 0  # how many in a row, up to this one, were worse than `before`; stays at the most
 
 

@@ -1,9 +1,8 @@
 """The settings of a training run: sections put together, defaults that depend on each other, the run's config.json."""
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +22,32 @@ from asrscale.training.settings import (
 
 DEMO_MODEL = "tiny"
 
-# The defaults of the sections are for fine-tuning: the values of the notebook this project began with, and units of
-# 160 s so that ranks balance. These are for a model that starts from random weights; docs/experiments/trained-models.md
-# has the curves.
+# The defaults of the sections are for fine-tuning. These are for a model that starts from random weights;
+# docs/experiments/trained-models.md has the curves.
 FROM_SCRATCH: dict[str, Any] = {
-    "learning_rate": 3e-3,
     "weight_decay": 0.01,
     "adam_beta2": 0.98,
-    "warmup_steps": 100,
-    "schedule": "cosine",
-    "max_steps": 4000,
-    "batch_seconds": 6.0,
-    "units_per_step": 2,
-    "freeze_feature_encoder": False,
     "activation_checkpointing": 0,
-    "mask_time_prob": 0.0,
-    "mask_feature_prob": 0.0,
-    "layerdrop": 0.0,
 }
+
+# Settings that follow from the data and the model where no flag gives them: see `recipe_settings`.
+RECIPE_SETTINGS = (
+    "batch_seconds",
+    "units_per_step",
+    "max_steps",
+    "learning_rate",
+    "schedule",
+    "warmup_steps",
+    "freeze_steps",
+    "freeze_feature_encoder",
+    "mask_time_prob",
+    "mask_feature_prob",
+    "layerdrop",
+    "eval_steps",
+    "save_steps",
+    "log_steps",
+    "patience",
+)
 
 PLACES_OF_DATA = ("train", "valid", "cache_dir", "augment")
 
@@ -58,6 +65,7 @@ FIXED_BY_THE_RUN = (
     "units_per_step",
     "epochs",
     "max_steps",
+    "max_minutes",
     "learning_rate",
     "schedule",
     "warmup_steps",
@@ -80,25 +88,6 @@ FIXED_BY_THE_RUN = (
 
 
 @dataclass(frozen=True)
-class Regularisation:
-    """SpecAugment and LayerDrop for an amount of training data."""
-
-    up_to_hours: float
-    mask_time_prob: float
-    mask_feature_prob: float
-    layerdrop: float
-
-
-# fairseq's fine-tuning recipes base_1h, base_10h, base_100h and base_960h (examples/wav2vec/config/finetuning).
-REGULARISATION_BY_HOURS = (
-    Regularisation(up_to_hours=3, mask_time_prob=0.65, mask_feature_prob=0.25, layerdrop=0.1),
-    Regularisation(up_to_hours=30, mask_time_prob=0.65, mask_feature_prob=0.5, layerdrop=0.05),
-    Regularisation(up_to_hours=300, mask_time_prob=0.65, mask_feature_prob=0.5, layerdrop=0.1),
-    Regularisation(up_to_hours=math.inf, mask_time_prob=0.5, mask_feature_prob=0.1, layerdrop=0.1),
-)
-
-
-@dataclass(frozen=True)
 class TrainConfig:
     """Fine-tunes a CTC model: shards in, a Hugging Face model folder and its error rates out.
 
@@ -114,12 +103,13 @@ class TrainConfig:
     memory: MemorySettings = field(default_factory=MemorySettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    open: frozenset[str] = frozenset()  # names of RECIPE_SETTINGS that nobody has chosen yet
 
 
 def train_config(**given: Any) -> TrainConfig:
     """Makes the settings of a run from those that were given, by the names of their flags.
 
-    Defaults fit the model; without data they are the demo's.
+    Without data they are the demo's. Those that the recipe is to choose are `open`.
 
     Raises:
         CliError: A value out of range, flags that exclude or need each other, or no demo data where it is needed.
@@ -135,9 +125,10 @@ def train_config(**given: Any) -> TrainConfig:
         given = {"model": DEMO_MODEL} | given
     _check_export(given)
     defaults = FROM_SCRATCH if given.get("model") == DEMO_MODEL else {}
+    is_open = set(RECIPE_SETTINGS) - given.keys()
     if "epochs" in given:
-        defaults = {name: value for name, value in defaults.items() if name != "max_steps"}
-    return replace_settings(TrainConfig(), **defaults | given)
+        is_open -= {"max_steps"}
+    return replace(replace_settings(TrainConfig(), **defaults | given), open=frozenset(is_open))
 
 
 def _check_export(given: Mapping[str, Any]) -> None:
@@ -164,27 +155,27 @@ def replace_settings(config: TrainConfig, /, **changes: Any) -> TrainConfig:
     if unknown:
         raise TypeError(f"no settings of a run: {', '.join(sorted(unknown))}")
     changed: dict[str, Any] = {}
-    for section_field in fields(config):
+    for section_field in _sections(config):
         section = getattr(config, section_field.name)
         own = {one.name: changes[one.name] for one in fields(section) if one.name in changes}
         changed[section_field.name] = replace(section, **own)
     return replace(config, **changed)
 
 
-def with_regularisation(config: TrainConfig, hours: float) -> TrainConfig:
-    """Fills in SpecAugment and LayerDrop by the hours of training data, where the settings leave them open."""
-    recommended = next(row for row in REGULARISATION_BY_HOURS if hours <= row.up_to_hours)
-    changes = {}
-    for name in ("mask_time_prob", "mask_feature_prob", "layerdrop"):
-        if getattr(config.model, name) is None:
-            changes[name] = getattr(recommended, name)
-    return replace_settings(config, **changes)
+def _sections(config: TrainConfig) -> list[Field[Any]]:
+    """Returns the fields of a configuration that are sections of settings."""
+    return [one for one in fields(config) if is_dataclass(getattr(config, one.name))]
+
+
+def by_section(config: TrainConfig) -> dict[str, dict[str, Any]]:
+    """The settings by the names of their sections and of their flags."""
+    return {section.name: asdict(getattr(config, section.name)) for section in _sections(config)}
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:
     """The settings by the names of their flags, as JSON has them."""
     flat: dict[str, Any] = {}
-    for section in asdict(config).values():
+    for section in by_section(config).values():
         flat |= section
     loaded: dict[str, Any] = json.loads(json.dumps(flat))
     return loaded

@@ -13,6 +13,7 @@ from asrscale.common import distributed
 from asrscale.common.atomic_files import write_json, write_jsonl, write_text
 from asrscale.common.checkpoint_files import at_revision
 from asrscale.data.catalog import Catalog
+from asrscale.model.architectures import ARCHITECTURES
 from asrscale.model.building import build_recognizer
 from asrscale.model.export import (
     dtype_name,
@@ -46,6 +47,7 @@ from asrscale.training.run_report import REPORT_FILE, write_report
 from asrscale.training.validation import reports_evaluating, score_of
 
 COMPARED_FOLDER = "compared"  # of a run: a model that is evaluated beside the best, and gone at the end
+MASKED = 0.05  # any share above 0
 EXPORT_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -61,8 +63,8 @@ def new_recognizer(config: TrainConfig, catalog: Catalog) -> Recognizer:
         train_adapter=config.model.train_adapter,
         new_head=config.model.new_head,
         attention=config.model.attention,
-        mask_time_prob=config.model.mask_time_prob or 0.0,
-        mask_feature_prob=config.model.mask_feature_prob or 0.0,
+        mask_time_prob=_mask_prob(config, "mask_time_prob"),
+        mask_feature_prob=_mask_prob(config, "mask_feature_prob"),
         dropout=config.model.dropout,
     )
     different_rules = set(catalog.text_rules)
@@ -71,6 +73,13 @@ def new_recognizer(config: TrainConfig, catalog: Catalog) -> Recognizer:
     if config.model.lora_rank:
         add_lora(recognizer.model, config.model.lora_rank)
     return recognizer
+
+
+def _mask_prob(config: TrainConfig, name: str) -> float:
+    """Returns a share of SpecAugment; where it is not chosen yet, one for which the model gets its mask vector."""
+    if name in config.open and config.model.model not in ARCHITECTURES:
+        return MASKED
+    return float(getattr(config.model, name))
 
 
 def is_complete(context: RunContext, state: RunState) -> bool:

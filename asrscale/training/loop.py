@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from asrscale.augmentation.augment import augment
-from asrscale.common.errors import Stopped
+from asrscale.common.errors import OutOfTime, Stopped
 from asrscale.common.progress import progress
 from asrscale.data.step_reader import Step, steps_from
 from asrscale.training import engine as ds
@@ -24,6 +24,7 @@ from asrscale.training.run_report import write_report
 from asrscale.training.saving import Saver
 from asrscale.training.step import rehearse, train_step
 from asrscale.training.stopping import agree_on_step
+from asrscale.training.time_limit import seconds_since_start
 from asrscale.training.tracking import Tracker, Values
 from asrscale.training.validation import validate
 
@@ -78,7 +79,10 @@ def fit(context: RunContext, state: RunState, resumed: Path | None, tracker: Tra
             saver.save(state, required=True)
             bar.write(f"stopped on request after step {state.step:,}; the same command goes on")
             raise
-        if state.step < context.total_steps:
+        if state.is_out_of_time:
+            minutes = context.config.batching.max_minutes
+            bar.write(f"--max_minutes {minutes:g} are over: stopped after step {state.step:,}")
+        elif state.step < context.total_steps:
             patience = context.config.evaluation.patience
             metric = context.metric.upper()
             bar.write(f"no better {metric} in {patience} evaluations: stopped early after step {state.step:,}")
@@ -135,16 +139,20 @@ class Position:
     step: int  # steps done
     visited: int  # utterances of these steps, damaged ones included
     skipped_steps: int  # how many in a row, up to this one, had no finite gradient
+    seconds: float  # that the run has taken in all attempts; 0 where no time limits it
+    is_out_of_time: bool = False  # whether it was the last because the time is over
 
     def added_to(self, state: RunState) -> RunState:
         """`state` at this position."""
-        return replace(state, step=self.step, visited=self.visited, skipped_steps=self.skipped_steps)
+        return replace(state, **vars(self))
 
 
 def take_steps(
     engine: Engine, context: RunContext, state: RunState, meter: Meter, tracker: Tracker, shown: RunProgress
 ) -> Iterator[Position]:
     """Takes the steps that are left, and yields the position after each.
+
+    Where the time is over, it yields the position of the last step again, which says so.
 
     Raises:
         CliError: Too many utterances are damaged, or memory does not suffice.
@@ -153,10 +161,15 @@ def take_steps(
     """
     damaged_so_far = open_records(context, state.step)
     engine.train()
+    seconds_before = state.seconds
     wait_started = meter.started = time.perf_counter()
     for step in _read_steps(context, state.step):
         waiting_seconds = time.perf_counter() - wait_started
-        good, damaged = agree_on_step(step, context.watch, context.world)
+        try:
+            good, damaged = agree_on_step(step, context.watch, context.world)
+        except OutOfTime:
+            yield Position(state.step, state.visited, state.skipped_steps, state.seconds, is_out_of_time=True)
+            return
         visited = state.visited + step.utterances
         damaged_so_far += damaged
         if damaged:
@@ -168,7 +181,8 @@ def take_steps(
         if context.config.tracking.ledger:
             record_visits(context, step)
         skipped_steps = count_skipped(context, step, state, gradient_norm)
-        position = Position(step=step.number + 1, visited=visited, skipped_steps=skipped_steps)
+        seconds = seconds_before + seconds_since_start() if context.config.batching.max_minutes else 0.0
+        position = Position(step.number + 1, visited, skipped_steps, seconds)
         state = position.added_to(state)
         values: Values = {}
         if context.logging_is_due(state.step):

@@ -17,6 +17,7 @@ from asrscale.memory.workload import Workload
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 from asrscale.training.config import TrainConfig, replace_settings
 from asrscale.training.ds_config import read_ds_config, resolve_ds_config
+from asrscale.training.recipe_settings import count_steps
 
 ZERO_CONFIGS = (
     "ds_configs/zero1.json",
@@ -41,8 +42,7 @@ SHORTAGE = 0.9
 
 def trains_head_only(config: TrainConfig, plan: RunPlan) -> bool:
     """Whether no step of a run trains more than the head."""
-    steps_of_epochs = max(1, round(config.batching.epochs * plan.steps_per_epoch))
-    return (config.batching.max_steps or steps_of_epochs) <= config.optimisation.freeze_steps
+    return count_steps(config, plan.steps_per_epoch) <= config.optimisation.freeze_steps
 
 
 def workload_of(config: TrainConfig, *, head_only: bool = False) -> Workload:

@@ -1,9 +1,9 @@
 """A training run: from settings to a fine-tuned model folder. The functions stand in the order in which they run."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from asrscale.data.content import hash_content
 from asrscale.data.index import Index, read_index
 from asrscale.data.mixing import read_mix
 from asrscale.data.plan_summary import describe_plan
-from asrscale.data.run_plan import RunPlan, plan_run
+from asrscale.data.run_plan import RunPlan
+from asrscale.model.configuring import choose_masks
 from asrscale.model.freezing import checkpoint_activations, freeze_feature_encoder
 from asrscale.model.hub import check_login
 from asrscale.model.onnx_export import check_packages
@@ -28,7 +29,7 @@ from asrscale.results.deciding_metric import choose_metric, describe_choice
 from asrscale.results.evaluation import choose_subset
 from asrscale.training import engine as ds
 from asrscale.training.checkpoint import RunState
-from asrscale.training.config import PLACES_OF_DATA, TrainConfig, replace_settings, to_dict, with_regularisation
+from asrscale.training.config import PLACES_OF_DATA, TrainConfig, by_section, replace_settings, to_dict
 from asrscale.training.data_checks import check_data
 from asrscale.training.disk_errors import disk_errors_explained
 from asrscale.training.ds_config import read_ds_config, resolve_ds_config, resolve_precision
@@ -45,11 +46,14 @@ from asrscale.training.final_model import (
 from asrscale.training.loop import fit
 from asrscale.training.memory_plan import advise, plan_memory
 from asrscale.training.memory_rescue import RESCUES_FILE, MemoryExhausted, PassCap, open_pass_cap
+from asrscale.training.recipe_choice import choose_settings
+from asrscale.training.recipe_settings import Chosen, count_steps, describe_recipe
 from asrscale.training.resume import choose_start
 from asrscale.training.run_context import RunContext
 from asrscale.training.run_folder import describe_environment, locked_run_folder, write_settings
 from asrscale.training.settings import DEMO_DATA
 from asrscale.training.stopping import PREEMPTED_FILE, mark_preempted, unmark_preempted
+from asrscale.training.time_limit import deadline
 from asrscale.training.tracking import Tracker, check_trackers, open_tracker
 from asrscale.training.watch import Watch
 
@@ -71,51 +75,95 @@ def train(config: TrainConfig, watch: Watch) -> int:
     watch.hang_seconds = config.general.hang_seconds
     watch.restarts = config.memory.restarts
     _check_extras(config)
+    data = _Data(
+        catalog=read_mix(config.data.train, config.data.mix_temperature),
+        valid=read_index(config.data.valid),
+        augmentation=open_augmentation(config.data.augment),
+    )
     ds_config = read_ds_config(config.memory.config)
-    catalog = read_mix(config.data.train, config.data.mix_temperature)
-    valid = read_index(config.data.valid)
-    augmentation = open_augmentation(config.data.augment)
-
     with ds.joined_ranks() as world:
         watch.beat()
-        _announce_data(config, [*catalog.notes, *valid.notes, *notes_of(augmentation)], world)
-        config = _complete(config, catalog, valid, world)
-        ds_config = _resolve_ds_config(ds_config, config, world)
-        recognizer = new_recognizer(config, catalog)
-        plan = _plan_data(config, catalog, recognizer, augmentation)
-        config, predicted_bytes = plan_memory(config, plan, world)
-        check_data(config, recognizer, plan, world)
-        total_steps = _count_steps(config, plan)
+        _announce_data(config, data, world)
+        prepared = _prepare(config, ds_config, data, world)
+        config = prepared.config
 
         # Locked before a checkpoint is chosen: another training may be writing, and deleting, some.
         with locked_run_folder(Path(config.general.run), world):
             watch.rank, watch.world_size = world.rank, world.world_size
-            content = _hash_data(config, catalog, world) | _hash_augmentation(augmentation)
-            resumed, state = choose_start(config, plan, content, recognizer, world)
-            with _memory_errors_explained(config, plan, watch, world):
-                context = RunContext(
-                    config=config,
-                    ds_config=ds_config,
-                    world=world,
-                    folder=Path(config.general.run),
-                    recognizer=recognizer,
-                    regulariser=_prepare_model(config, recognizer),
-                    plan=plan,
-                    content=content,
-                    valid=valid,
-                    valid_subset=choose_subset(valid, config.evaluation.eval_utterances),
-                    total_steps=total_steps,
-                    watch=watch,
-                    cap=_open_cap(config, plan, watch, world),
-                    predicted_bytes=predicted_bytes,
-                    cache=_cache(config),
-                    augmentation=augmentation,
-                )
+            content = _hash_data(config, data, world)
+            resumed, state = choose_start(config, prepared.plan, content, prepared.recognizer, world)
+            watch.deadline = deadline(
+                config.batching.max_minutes,
+                reserved_seconds=prepared.chosen.reserved_seconds,
+                seconds_before=state.seconds,
+            )
+            with _memory_errors_explained(config, prepared.plan, watch, world):
+                context = _make_context(prepared, data, content, world, watch)
                 return _train_in_folder(context, state, resumed)
 
 
-def _announce_data(config: TrainConfig, notes: Iterable[str], world: World) -> None:
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """What a run is given."""
+
+    catalog: Catalog  # the training data
+    valid: Index
+    augmentation: Augmentation | None  # what is done to the sound of training
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A run before it has its folder."""
+
+    config: TrainConfig  # resolved settings
+    ds_config: dict[str, Any]
+    recognizer: Recognizer
+    plan: RunPlan
+    chosen: Chosen
+    predicted_bytes: float | None
+
+
+def _prepare(config: TrainConfig, ds_config: dict[str, Any], data: _Data, world: World) -> _Prepared:
+    """Resolves all settings, and makes the model and the plan of its data. A collective."""
+    config = _complete(config, data.valid, world)
+    ds_config = _resolve_ds_config(ds_config, config, world)
+    recognizer = new_recognizer(config, data.catalog)
+    fingerprint = data.augmentation.fingerprint if data.augmentation else ""
+    config, plan, chosen = choose_settings(
+        config, data.catalog, data.valid, recognizer, world, augmentation=fingerprint
+    )
+    config, predicted_bytes = plan_memory(config, plan, world)
+    check_data(config, recognizer, plan, world)
+    return _Prepared(config, ds_config, recognizer, plan, chosen, predicted_bytes)
+
+
+def _make_context(prepared: _Prepared, data: _Data, content: dict[str, str], world: World, watch: Watch) -> RunContext:
+    """Puts together what stays the same from the first step to the last."""
+    config, plan = prepared.config, prepared.plan
+    return RunContext(
+        config=config,
+        ds_config=prepared.ds_config,
+        world=world,
+        folder=Path(config.general.run),
+        recognizer=prepared.recognizer,
+        regulariser=_prepare_model(config, prepared.recognizer),
+        plan=plan,
+        content=content,
+        valid=data.valid,
+        valid_subset=choose_subset(data.valid, config.evaluation.eval_utterances),
+        chosen=prepared.chosen,
+        total_steps=count_steps(config, plan.steps_per_epoch),
+        watch=watch,
+        cap=_open_cap(config, plan, watch, world),
+        predicted_bytes=prepared.predicted_bytes,
+        cache=_cache(config),
+        augmentation=data.augmentation,
+    )
+
+
+def _announce_data(config: TrainConfig, data: _Data, world: World) -> None:
     """Prints what there is to say about the data: each note once, and whether nobody has chosen them."""
+    notes = [*data.catalog.notes, *data.valid.notes, *notes_of(data.augmentation)]
     for note in dict.fromkeys(notes):
         print_on_main(world, note)
     folder = config.data.train[0]
@@ -123,9 +171,8 @@ def _announce_data(config: TrainConfig, notes: Iterable[str], world: World) -> N
         print_on_main(world, f"training on the demo's data, {folder}; --train and --valid choose yours")
 
 
-def _complete(config: TrainConfig, catalog: Catalog, valid: Index, world: World) -> TrainConfig:
-    """Resolves what depends on the data and on the device; prints which error rate decides."""
-    config = with_regularisation(config, catalog.hours)
+def _complete(config: TrainConfig, valid: Index, world: World) -> TrainConfig:
+    """Resolves what depends on the validation data and on the device; prints which error rate decides."""
     print_on_main(world, describe_choice(config.evaluation.metric, valid))
     return replace_settings(
         config,
@@ -134,32 +181,16 @@ def _complete(config: TrainConfig, catalog: Catalog, valid: Index, world: World)
     )
 
 
-def _plan_data(
-    config: TrainConfig, catalog: Catalog, recognizer: Recognizer, augmentation: Augmentation | None
-) -> RunPlan:
-    """The order of the training data."""
-    return plan_run(
-        catalog,
-        recognizer.vocabulary,
-        recognizer.geometry,
-        seed=config.general.seed,
-        batch_seconds=config.batching.batch_seconds,
-        units_per_step=config.batching.units_per_step,
-        perturb_speed=config.data.perturb_speed,
-        augmentation=augmentation.fingerprint if augmentation else "",
-    )
-
-
-def _hash_data(config: TrainConfig, catalog: Catalog, world: World) -> dict[str, str]:
-    """Hashes of what is in the training and the validation data, by the names of their flags. A collective.
+def _hash_data(config: TrainConfig, data: _Data, world: World) -> dict[str, str]:
+    """Hashes of what is in the data and in what is added to them, by the names of their flags. A collective.
 
     The main rank reads the indexes; that the other ranks have the same data follows from the plan of the run.
     """
     content: dict[str, str] = {}
     if world.is_main:
-        content = {"train": hash_content(catalog), "valid": hash_content(read_catalog(config.data.valid))}
+        content = {"train": hash_content(data.catalog), "valid": hash_content(read_catalog(config.data.valid))}
     content_of_main: dict[str, str] = distributed.gather_objects(content, world)[0]
-    return content_of_main
+    return content_of_main | _hash_augmentation(data.augmentation)
 
 
 def _hash_augmentation(augmentation: Augmentation | None) -> dict[str, str]:
@@ -167,19 +198,6 @@ def _hash_augmentation(augmentation: Augmentation | None) -> dict[str, str]:
     if augmentation is None:
         return {}
     return {"augment": augmentation.description, "augment_content": augmentation.fingerprint}
-
-
-def _count_steps(config: TrainConfig, plan: RunPlan) -> int:
-    """The length of the run in steps; CliError where warm-up would take all of them."""
-    steps_of_epochs = max(1, round(config.batching.epochs * plan.steps_per_epoch))
-    total_steps = config.batching.max_steps or steps_of_epochs
-    if config.optimisation.warmup_steps >= total_steps:
-        raise CliError(
-            f"--warmup_steps {config.optimisation.warmup_steps}, but the run has {total_steps} steps "
-            f"({plan.steps_per_epoch} an epoch of {plan.catalog.epoch_hours:.2f} h): give fewer, or more --epochs, or "
-            "smaller steps with --units_per_step"
-        )
-    return total_steps
 
 
 def _resolve_ds_config(ds_config: dict[str, Any], config: TrainConfig, world: World) -> dict[str, Any]:
@@ -195,14 +213,15 @@ def _resolve_ds_config(ds_config: dict[str, Any], config: TrainConfig, world: Wo
 def _prepare_model(config: TrainConfig, recognizer: Recognizer) -> Regulariser:
     """Freezes, checkpoints and regularises the model as the settings say; returns its regulariser."""
     model = recognizer.model
+    choose_masks(model, config.model.mask_time_prob, config.model.mask_feature_prob)
     if config.model.freeze_feature_encoder:
         freeze_feature_encoder(model)
     checkpoint_activations(model, config.memory.activation_checkpointing)
     return attach_regulariser(
         model,
-        mask_time_prob=config.model.mask_time_prob or 0.0,
-        mask_feature_prob=config.model.mask_feature_prob or 0.0,
-        layerdrop=config.model.layerdrop or 0.0,
+        mask_time_prob=config.model.mask_time_prob,
+        mask_feature_prob=config.model.mask_feature_prob,
+        layerdrop=config.model.layerdrop,
     )
 
 
@@ -305,7 +324,7 @@ def _open_tracker(context: RunContext, state: RunState, resumed: Path | None) ->
         resume_step=state.step if resumed else None,
         evaluated_step=state.evaluated_step if resumed else None,
         enabled=context.world.is_main,
-        config=asdict(context.config) | {"deepspeed": context.ds_config, "environment": environment},
+        config=by_section(context.config) | {"deepspeed": context.ds_config, "environment": environment},
     ) as tracker:
         yield tracker
 
@@ -316,6 +335,7 @@ def _opening(context: RunContext, state: RunState) -> str:
     catalog = context.plan.catalog
     model = describe(context.recognizer)
     world = context.world
+    recipe = describe_recipe(config, context.chosen, context.total_steps, context.plan.steps_per_epoch)
     augmentation = [describe_augmentation(context.augmentation)] if context.augmentation else []
     going_on = f"going on from step {state.step:,}; " if state.restarts else ""
     return "\n".join(
@@ -327,7 +347,7 @@ def _opening(context: RunContext, state: RunState) -> str:
             f"data: {catalog.utterances.sum():,} utterances, {catalog.hours:.2f} h; validation {len(context.valid):,}, "
             f"{context.valid.hours:.2f} h, of which {len(context.valid_subset):,} while training",
             *augmentation,
-            f"run: {going_on}{context.total_steps:,} steps of {config.batching.step_seconds:g} s",
+            f"run: {going_on}{recipe}",
             f"memory: {context.memory_summary()}",
             describe_plan(context.plan, world_size=world.world_size, cap_samples=context.cap.samples),
         ]

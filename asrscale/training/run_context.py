@@ -19,6 +19,7 @@ from asrscale.results.metrics import Metric
 from asrscale.training.checkpoint import RunState
 from asrscale.training.config import TrainConfig
 from asrscale.training.memory_rescue import PassCap
+from asrscale.training.recipe_settings import NOTHING_CHOSEN, Chosen
 from asrscale.training.schedule import LearningRates, learning_rates_at
 from asrscale.training.watch import Watch
 
@@ -42,6 +43,7 @@ class RunContext:
     cap: PassCap  # of the audio of a pass; the one thing here that changes
     predicted_bytes: float | None = None  # by torch's allocator, at most; None where nothing was planned
     cache: Cache | None = None  # copies of remote shards
+    chosen: Chosen = NOTHING_CHOSEN  # which settings the recipe has chosen
     augmentation: Augmentation | None = None  # what is done to the sound of training
     unwritten: dict[Path, str] = field(default_factory=dict)  # lines of records that a full disk did not take
 
@@ -55,7 +57,7 @@ class RunContext:
     def is_over(self, state: RunState) -> bool:
         """Whether the run has had all its steps and evaluations, or has stopped improving."""
         patience = self.config.evaluation.patience
-        has_all_steps = state.step >= self.total_steps and state.evaluated_step == state.step
+        has_all_steps = self._has_last_step(state) and state.evaluated_step == state.step
         has_stopped_improving = 0 < patience <= state.stale_evaluations
         return has_all_steps or has_stopped_improving
 
@@ -66,8 +68,11 @@ class RunContext:
         """
         if state.step == 0:
             return self.recognizer.transcribes and state.before is None
-        is_due = state.step % self.config.evaluation.eval_steps == 0 or state.step >= self.total_steps
+        is_due = state.step % self.config.evaluation.eval_steps == 0 or self._has_last_step(state)
         return is_due and state.evaluated_step < state.step
+
+    def _has_last_step(self, state: RunState) -> bool:
+        return state.step >= self.total_steps or state.is_out_of_time
 
     def is_warmed_up(self, step: int) -> bool:
         """Whether all that the run trains has been trained at the peak, before an evaluation after `step` steps."""

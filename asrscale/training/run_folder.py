@@ -72,8 +72,11 @@ def write_settings(context: RunContext, environment: dict[str, Any]) -> None:
     And beside the checkpoints what they have in common, so that each can be loaded by itself.
     """
     folder = context.folder
-    weights = [one.weight for one in data_sets(context.plan.catalog)]
-    settings = to_dict(context.config) | {"content": dict(context.content), "weights": weights}
+    settings = to_dict(context.config) | {
+        "recipe": context.chosen.to_json(),
+        "content": dict(context.content),
+        "weights": [one.weight for one in data_sets(context.plan.catalog)],
+    }
     write_json(folder / "config.json", settings)
     write_json(folder / "ds_config.json", context.ds_config)
     write_json(folder / "environment.json", environment)

@@ -6,7 +6,6 @@ It is made of what is on the disk, metrics.jsonl and eval/, so a run that goes o
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from asrscale.common.html_chart import chart
 from asrscale.memory.gpus import GIB
 from asrscale.results.metrics import Metric, aligned_pieces, both_metrics
 from asrscale.training.checkpoint import RunState
+from asrscale.training.config import by_section
 from asrscale.training.metrics_plot import read_metrics
 from asrscale.training.milestones import Milestone, milestones
 from asrscale.training.run_context import RunContext
@@ -198,7 +198,7 @@ def _marked(reference: str, hypothesis: str, metric: Metric) -> list[Part]:
 
 def _settings(context: RunContext) -> Iterator[Block]:
     """Yields each section of the settings."""
-    for section, values in asdict(context.config).items():
+    for section, values in by_section(context.config).items():
         yield html.texts(section, [(name, [(_shown(value), "")]) for name, value in values.items()])
 
 

@@ -15,6 +15,9 @@ from asrscale.common.errors import CliError
 DEMO_DATA = "data/demo/shards"
 DEMO_RUN = "runs/demo"
 
+# What --help shows as the default of settings that the data and the model decide.
+BY_RECIPE = "by hours of data, and the model"
+
 
 @dataclass(frozen=True)
 class GeneralSettings:
@@ -70,10 +73,13 @@ class DataSettings:
 class BatchingSettings:
     """Batches, and the length of the run."""
 
-    batch_seconds: float = setting(160.0, help="padded audio of a unit; from scratch 6")
-    units_per_step: int = setting(4, help="units of an optimizer step; from scratch 2")
-    epochs: float = setting(3.0, help="length of the run")
-    max_steps: int = setting(0, help="length of the run in steps, instead of --epochs; from scratch 4000")
+    batch_seconds: float = setting(160.0, help="padded audio of a unit", default_text=BY_RECIPE)
+    units_per_step: int = setting(4, help="units of an optimizer step", default_text=BY_RECIPE)
+    epochs: float = setting(3.0, help="length of the run", default_text=BY_RECIPE)
+    max_steps: int = setting(0, help="length of the run in steps, instead of --epochs", default_text=BY_RECIPE)
+    max_minutes: float = setting(
+        0.0, help="as many steps as fit into this time, start, evaluations and export included; 0: no limit"
+    )
 
     @property
     def step_seconds(self) -> float:
@@ -82,24 +88,25 @@ class BatchingSettings:
 
     def __post_init__(self) -> None:
         _check_above_0(self, "batch_seconds", "units_per_step", "epochs")
-        _check_at_least_0(self, "max_steps")
+        _check_at_least_0(self, "max_steps", "max_minutes")
 
 
 @dataclass(frozen=True)
 class OptimisationSettings:
     """Optimisation."""
 
-    learning_rate: float = setting(1e-4, help="peak; from scratch 3e-3")
+    learning_rate: float = setting(1e-4, help="peak", default_text=BY_RECIPE)
     schedule: Literal["linear", "cosine", "tri_stage"] = setting(
         "linear",
-        help="after warm-up: linear to 0; constant to 30 % of the run and cosine to 2 % (from scratch); or constant to "
-        "half of the run and exponential to 5 %",
+        help="after warm-up: linear to 0; constant to 30 % of the run and cosine to 2 %; or constant to half of the "
+        "run and exponential to 5 %",
+        default_text=BY_RECIPE,
     )
-    warmup_steps: int = setting(500, help="steps to the peak; from scratch 100")
+    warmup_steps: int = setting(0, help="steps to the peak", default_text=BY_RECIPE)
     weight_decay: float = setting(0.005, help="AdamW's; from scratch 0.01")
     adam_beta2: float = setting(0.999, help="AdamW's; from scratch 0.98")
     max_gradient_norm: float = setting(1.0, help="gradients are clipped to this norm")
-    freeze_steps: int = setting(0, help="train the head only for so many steps at first")
+    freeze_steps: int = setting(0, help="train the head only for so many steps at first", default_text=BY_RECIPE)
     ema: float = setting(0.0, help="decay of a moving average of the weights, such as 0.999; 0: none is kept")
     max_skipped_steps: int = setting(10, help="stop after so many steps in a row without a finite gradient")
 
@@ -127,12 +134,14 @@ class ModelSettings:
     attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = setting(
         "auto", help="auto: as transformers does"
     )
-    freeze_feature_encoder: bool = setting(True, help="keep the convolutional stem as it is; from scratch false")
+    freeze_feature_encoder: bool = setting(
+        True, help="keep the convolutional stem as it is", default_text="true; false for small models"
+    )
     lora_rank: int = setting(0, help="train additions of this rank to the transformer's layers, and the head; 0: all")
     dropout: float | None = setting(None, help="every dropout of the model; none: the checkpoint's own")
-    mask_time_prob: float | None = setting(None, help="SpecAugment over time; none: by hours of data; from scratch 0")
-    mask_feature_prob: float | None = setting(None, help="SpecAugment over features; as --mask_time_prob")
-    layerdrop: float | None = setting(None, help="share of layers skipped in a step; as --mask_time_prob")
+    mask_time_prob: float = setting(0.0, help="SpecAugment: share of frames to mask", default_text=BY_RECIPE)
+    mask_feature_prob: float = setting(0.0, help="SpecAugment: share of features to mask", default_text=BY_RECIPE)
+    layerdrop: float = setting(0.0, help="share of layers skipped in a step", default_text=BY_RECIPE)
 
     def __post_init__(self) -> None:
         if self.train_adapter and self.lora_rank:
@@ -163,15 +172,17 @@ class MemorySettings:
 class EvaluationSettings:
     """Evaluations, checkpoints and the exported model."""
 
-    eval_steps: int = setting(500, help="steps between evaluations")
+    eval_steps: int = setting(500, help="steps between evaluations", default_text=BY_RECIPE)
     eval_utterances: int = setting(500, help="size of the fixed subset for evaluations while training")
     metric: Literal["auto", "wer", "cer"] = setting(
         "auto",
         help="error rate that decides which model is the best: of words or of characters; auto: cer where most letters "
         "of the validation data are of scripts without spaces, such as Chinese or Thai",
     )
-    patience: int = setting(3, help="stop after so many evaluations without a better --metric; 0: never")
-    save_steps: int = setting(500, help="steps between checkpoints")
+    patience: int = setting(
+        3, help="stop after so many evaluations without a better --metric; 0: never", default_text=BY_RECIPE
+    )
+    save_steps: int = setting(500, help="steps between checkpoints", default_text=BY_RECIPE)
     save_total_limit: int = setting(2, help="checkpoints to keep beside the best")
     average: int = setting(
         0, help="average the weights of the last N checkpoints of --save_steps, and keep these weights for it; 0: none"
@@ -197,7 +208,7 @@ class EvaluationSettings:
 class TrackingSettings:
     """Metrics and records."""
 
-    log_steps: int = setting(20, help="steps between lines of metrics.jsonl")
+    log_steps: int = setting(20, help="steps between lines of metrics.jsonl", default_text=BY_RECIPE)
     ledger: bool = setting(False, help="write the keys of each step's utterances to RUN/ledger")
     tracker: tuple[Literal["wandb", "trackio", "tensorboard"], ...] = setting(
         ("wandb",), help="where metrics go beside RUN/metrics.jsonl; one or several"

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from asrscale.common.errors import EXIT_STOPPED, Stopped
+from asrscale.common.errors import EXIT_STOPPED, OutOfTime, Stopped
 from asrscale.training.heartbeat import LOOKS, Pulse, look
 from asrscale.training.launcher import find_launchers, is_running
 from asrscale.training.watch import Watch
@@ -71,6 +71,7 @@ def agree_on_step(step: Step, watch: Watch, world: World) -> tuple[int, int]:
         How many utterances of the step are good, and how many are damaged, on all ranks.
 
     Raises:
+        OutOfTime: Some rank's clock is past the deadline; raised on all ranks.
         Stopped: Some rank was requested to stop; raised on all ranks.
     """
     from asrscale.common import distributed
@@ -78,10 +79,13 @@ def agree_on_step(step: Step, watch: Watch, world: World) -> tuple[int, int]:
     good = sum(len(batch.utterances) for batch in step.batches)
     damaged = len(step.damaged)
     is_stopping = watch.beat("training", step.number + 1)
-    sums = distributed.all_reduce_sum([good, damaged, is_stopping], world)
-    all_good, all_damaged, stopping_ranks = map(round, sums)
+    is_late = step.number > 0 and time.monotonic() > watch.deadline  # of no step there would be no model
+    sums = distributed.all_reduce_sum([good, damaged, is_stopping, is_late], world)
+    all_good, all_damaged, stopping_ranks, late_ranks = map(round, sums)
     if stopping_ranks:
         raise Stopped
+    if late_ranks:
+        raise OutOfTime
     return all_good, all_damaged
 
 

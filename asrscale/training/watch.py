@@ -1,5 +1,6 @@
 """What a rank's main thread and its watching thread exchange: progress one way, requests to stop the other."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -25,6 +26,7 @@ class Watch:
     hang_seconds: float = 600.0  # how long it may take until any rank makes progress
     cap: PassCap | None = None  # outdated by a rank whose memory did not suffice: then all ranks exit
     restarts: int = 0  # how often they may then start again by themselves
+    deadline: float = math.inf  # the latest start of a step, on the monotonic clock
 
     def beat(self, doing: Activity | None = None, step: int | None = None) -> bool:
         """Records that the main thread has made progress; returns whether this process was requested to stop."""

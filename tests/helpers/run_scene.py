@@ -35,6 +35,8 @@ FIXED: dict[str, Any] = {
     "mask_feature_prob": 0.0,
     "layerdrop": 0.0,
     "freeze_steps": 2,
+    "freeze_feature_encoder": "true",
+    "schedule": "linear",
     "log_steps": 1,
     "ledger": "true",
     "wandb": "off",

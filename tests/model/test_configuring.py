@@ -3,7 +3,8 @@
 import pytest
 from helpers.models import KINDS, ONE_OF_EACH, SMALL, stock_config
 
-from asrscale.model.configuring import TrainingSettings, configure, set_vocabulary
+from asrscale.model.configuring import TrainingSettings, choose_masks, configure, set_vocabulary
+from asrscale.model.families import model_class
 from asrscale.speech.vocabulary import build_vocabulary
 
 
@@ -35,3 +36,14 @@ def test_the_vocabulary_decides_size_and_blank(kind: str) -> None:
     set_vocabulary(config, vocabulary)
     assert (config.vocab_size, config.pad_token_id) == (len(vocabulary.tokens), vocabulary.blank_id)
     assert (config.bos_token_id is None) == (kind == "wav2vec2")  # UniSpeech-SAT's configuration insists on a number
+
+
+@pytest.mark.parametrize("kind", ONE_OF_EACH)
+def test_a_model_whose_masks_turn_out_to_be_none_is_as_one_made_without(kind: str) -> None:
+    wanted = stock_config(SMALL | KINDS[kind] | dict(mask_time_prob=0.05))
+    model = model_class(wanted)(wanted)
+    choose_masks(model, 0.3, 0.1)
+    assert (model.config.mask_time_prob, model.config.mask_feature_prob) == (0.3, 0.1)
+    choose_masks(model, 0.0, 0.0)
+    none = stock_config(SMALL | KINDS[kind] | dict(mask_time_prob=0.0, mask_feature_prob=0.0))
+    assert model.state_dict().keys() == model_class(none)(none).state_dict().keys()

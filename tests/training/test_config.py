@@ -5,7 +5,7 @@ import pytest
 
 from asrscale.common.atomic_files import write_json
 from asrscale.common.errors import CliError
-from asrscale.training.config import FROM_SCRATCH, check_resumable, to_dict, train_config, with_regularisation
+from asrscale.training.config import RECIPE_SETTINGS, check_resumable, to_dict, train_config
 
 DATA = dict(train=("a",), valid=("b",))
 CONTENT = {"train": "abc", "valid": "def"}
@@ -13,30 +13,16 @@ CONTENT = {"train": "abc", "valid": "def"}
 
 def test_defaults_fit_the_model() -> None:
     fine_tuning, from_scratch = train_config(**DATA), train_config(**DATA, model="tiny")
-    assert (
-        fine_tuning.optimisation.learning_rate,
-        fine_tuning.optimisation.weight_decay,
-        fine_tuning.batching.epochs,
-    ) == (1e-4, 0.005, 3)
-    assert fine_tuning.model.freeze_feature_encoder and not from_scratch.model.freeze_feature_encoder
-    assert {name: to_dict(from_scratch)[name] for name in FROM_SCRATCH} == FROM_SCRATCH
+    assert (fine_tuning.optimisation.weight_decay, from_scratch.optimisation.weight_decay) == (0.005, 0.01)
+    assert (fine_tuning.memory.activation_checkpointing, from_scratch.memory.activation_checkpointing) == (1, 0)
 
 
-def test_regularisation_fits_the_hours_unless_it_is_given() -> None:
-    rates = {h: with_regularisation(train_config(**DATA), h) for h in (1.0, 10.0, 100.0, 960.0)}
-    assert [(c.model.mask_time_prob, c.model.mask_feature_prob, c.model.layerdrop) for c in rates.values()] == [
-        (0.65, 0.25, 0.1),
-        (0.65, 0.5, 0.05),
-        (0.65, 0.5, 0.1),
-        (0.5, 0.1, 0.1),
-    ]
-    assert with_regularisation(train_config(**DATA, mask_time_prob=0.0), 1.0).model.mask_time_prob == 0.0
-    assert with_regularisation(train_config(**DATA, model="tiny"), 1.0).model.layerdrop == 0.0
-
-
-def test_what_is_given_wins_over_defaults() -> None:
-    assert train_config(**DATA, model="tiny", learning_rate=1.0).optimisation.learning_rate == 1.0
-    assert train_config(**DATA, model="tiny", epochs=2.0).batching.max_steps == 0
+def test_what_nobody_gives_is_open_for_the_recipe() -> None:
+    assert train_config(**DATA).open == set(RECIPE_SETTINGS)
+    given = train_config(**DATA, model="tiny", learning_rate=1.0, layerdrop=0.0)
+    assert given.optimisation.learning_rate == 1.0
+    assert given.open == set(RECIPE_SETTINGS) - {"learning_rate", "layerdrop"}
+    assert "max_steps" not in train_config(**DATA, epochs=2.0).open  # they say how long the run is
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,9 @@ def test_the_length_that_does_not_fit_is_said_to_be_the_slowed_one(tone_shards: 
 
 def test_advice_is_for_a_tenth_less_than_was_planned(tone_shards: Path) -> None:
     def advice(**given: Any) -> str:
-        config = settings(tone_shards, model="tiny", **given)
+        config = settings(
+            tone_shards, model="tiny", batch_seconds=6.0, units_per_step=2, freeze_feature_encoder=False, **given
+        )
         with distributed.joined_ranks() as world:
             return advise(config, plan_of(config), world)
 

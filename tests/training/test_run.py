@@ -21,7 +21,6 @@ from asrscale.training.watch import Watch
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (dict(warmup_steps=500, max_steps=500), "--warmup_steps 500, but the run has 500 steps"),
         (dict(memory_cap_seconds=0.3), "--memory_cap_seconds 0.3 is below the longest utterance, LONGEST: raise it"),
         (dict(config="nowhere.json"), "--config nowhere.json: No such file"),
         (dict(config="Makefile"), "--config Makefile is not valid JSON"),

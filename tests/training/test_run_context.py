@@ -20,7 +20,7 @@ def test_a_run_is_over_at_its_end_or_out_of_patience(tone_shards: Path) -> None:
 
 
 def test_the_learning_rate_follows_the_schedule(tone_shards: Path) -> None:
-    running = make_context(tone_shards, warmup_steps=10)
+    running = make_context(tone_shards, warmup_steps=10, learning_rate=3e-3, schedule="cosine")
     assert running.learning_rates(10).head == pytest.approx(3e-3)
     assert running.learning_rates(39).head < 3e-3
 
