@@ -1,17 +1,23 @@
-"""Joining ranks, and collectives of small values: torch.distributed for training and evaluation."""
+"""Joining ranks, and collectives of small values: torch.distributed for training and evaluation.
+
+Ranks that have met believe each other's numbers, but what one sends is never run on another: values travel as JSON.
+"""
 
 import glob
+import ipaddress
+import json
 import os
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias, Union
 
 import torch
+from torch._C._distributed_c10d import HashStore, Store, TCPStore
 from torch.distributed import distributed_c10d
 from torch.distributed.rendezvous import rendezvous
 
@@ -29,6 +35,9 @@ WATCHED = timedelta(days=7)
 MEETING = timedelta(seconds=50)
 
 FIRST_RANK_POLL_SECONDS = 0.2  # between attempts to reach the first rank
+
+# What JSON can say; tuples arrive as lists.
+Json: TypeAlias = Union[str, int, float, bool, Sequence["Json"], Mapping[str, "Json"], None]  # noqa: UP007 — names itself
 
 
 @dataclass(frozen=True)
@@ -131,18 +140,85 @@ def _open_process_group(backend: str, patience: timedelta | None) -> None:
     try:
         if int(os.environ["RANK"]) > 0:
             _wait_for_first_rank(host, int(port))
-        store, rank, world_size = next(rendezvous("env://", timeout=MEETING))
-        # torchrun's store outlives ranks that start again, and what they wrote there for each other.
-        store = distributed_c10d.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+        store = _open_store(host, int(port))
         store.set_timeout(patience or torch.distributed.default_pg_timeout)
         if patience:
             # DeepSpeed makes groups of its own, which take torch's defaults.
             vars(distributed_c10d).update(default_pg_timeout=patience, default_pg_nccl_timeout=patience)
+        rank = int(os.environ["RANK"])
+        world_size = int(os.environ["WORLD_SIZE"])
         torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size)
     except (torch.distributed.DistError, OSError) as error:
         cure = "check that all were started, and their MASTER_ADDR; another run may use the port: see --master_port"
         why = str(error).splitlines()[0]
         raise TransientError(f"the ranks cannot meet at {host}:{port} ({why}): {cure}") from error
+
+
+def _open_store(host: str, port: int) -> Store:
+    """Opens the store in which ranks find each other; one rank needs none that listens.
+
+    Raises:
+        OSError: The port is taken.
+        torch.distributed.DistError: The ranks do not come, or the first one cannot be reached.
+    """
+    if int(os.environ["WORLD_SIZE"]) == 1:
+        return HashStore()
+    is_agents = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)  # torchrun listens for its ranks
+    if int(os.environ["RANK"]) == 0 and not is_agents:
+        store = _listening_store(host, port)
+    else:
+        store, _, _ = next(rendezvous("env://", timeout=MEETING))
+    # torchrun's store outlives ranks that start again, and what they wrote there for each other.
+    return distributed_c10d.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+
+
+def _listening_store(host: str, port: int) -> Store:
+    """Returns the store of the first rank, which torch by itself would offer on all of the machine's networks."""
+    address = _own_address(host)
+    listener = socket.create_server((address, port), family=_family(address)) if address else None
+    return TCPStore(
+        host_name=host,
+        port=port,
+        world_size=int(os.environ["WORLD_SIZE"]),
+        is_master=True,
+        timeout=MEETING,
+        master_listen_fd=listener.detach() if listener else None,
+    )
+
+
+def _own_address(host: str) -> str | None:
+    """Returns the address of this machine at which ranks are told to come; None where only others know it by the name.
+
+    Debian's /etc/hosts gives a machine's own name an address that no other machine can reach, some containers know
+    their own name by no address of theirs.
+    """
+    address = str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    local_world_size = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or "1"
+    has_other_nodes = local_world_size != os.environ["WORLD_SIZE"]
+    is_loopback = ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    is_hidden = is_loopback and has_other_nodes and host != address
+    if not is_hidden and _can_listen_at(address):
+        return address
+    print(
+        f"warning: {host} (MASTER_ADDR) is {address} on this machine, where other nodes cannot come: its ranks are "
+        "waited for on all of its networks; set MASTER_ADDR to an address of the network that the nodes share",
+        file=sys.stderr,
+    )
+    return None
+
+
+def _can_listen_at(address: str) -> bool:
+    """Whether an address is one of this machine's."""
+    with socket.socket(_family(address)) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def _wait_for_first_rank(host: str, port: int) -> None:
@@ -177,16 +253,30 @@ def all_reduce_sum(values: Iterable[float], world: World) -> list[float]:
     return [float(value) for value in total]
 
 
-def gather_objects(value: Any, world: World) -> list[Any]:
-    """Returns one small picklable value of each rank, on every rank; a world of one needs no process group.
+def gather_objects(value: Json, world: World) -> list[Any]:
+    """Returns one small value of each rank, on every rank; a world of one needs no process group.
 
-    Unpickling runs code, so the value must never be data from a shard's author.
+    Args:
+        value: Travels as JSON, in which tuples become lists and floats stay what they are. torch's own collective of
+            objects would unpickle what it is sent, which runs code of the sender.
+        world: The ranks.
     """
+    text = json.dumps(value).encode()
     if world.world_size == 1:
-        return [value]
-    gathered: list[Any] = [None] * world.world_size
-    torch.distributed.all_gather_object(gathered, value)
-    return gathered
+        return [json.loads(text)]
+    size = torch.tensor([len(text)], dtype=torch.int64, device=world.device)
+    sizes = [torch.empty_like(size) for _ in range(world.world_size)]
+    torch.distributed.all_gather(sizes, size)
+
+    num_bytes = [int(one) for one in sizes]
+    padded = torch.zeros(max(num_bytes), dtype=torch.uint8)
+    padded[: len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    padded = padded.to(world.device)
+    texts = [torch.empty_like(padded) for _ in range(world.world_size)]
+    torch.distributed.all_gather(texts, padded)
+    return [
+        json.loads(one[:size_bytes].cpu().numpy().tobytes()) for one, size_bytes in zip(texts, num_bytes, strict=True)
+    ]
 
 
 def print_on_main(world: World, line: str) -> None:

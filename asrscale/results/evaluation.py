@@ -6,7 +6,7 @@ Shapes: N utterances of the index.
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import chain
 from tempfile import SpooledTemporaryFile
 from typing import IO
@@ -248,8 +248,8 @@ def _gather_damaged(damaged: list[Damaged], index: Index, world: World) -> tuple
     Raises:
         CliError: All were.
     """
-    gathered = chain.from_iterable(distributed.gather_objects(damaged, world))
-    everywhere = sorted(gathered, key=lambda one: one.utterance)
+    gathered = chain.from_iterable(distributed.gather_objects([astuple(one) for one in damaged], world))
+    everywhere = sorted((Damaged(*one) for one in gathered), key=lambda one: one.utterance)
     if len(everywhere) == len(index):
         reason = everywhere[0].reason
         raise CliError(f"none of {len(index):,} utterances can be read, such as {index.name(0)}: {reason}")

@@ -72,8 +72,9 @@ def find_candidates(context: RunContext, state: RunState) -> list[Candidate]:
         if refusals:
             print_on_main(context.world, "\n".join([*refusals, f"exporting {best} instead"]))
         found = [Candidate("best", (best,)), *_averages(context, state)]
-    found_by_main: list[Candidate] = distributed.gather_objects(found, context.world)[0]
-    return found_by_main
+    own = [(one.kind, [str(folder) for folder in one.checkpoints], one.decay) for one in found]
+    found_by_main = distributed.gather_objects(own, context.world)[0]
+    return [Candidate(kind, tuple(map(Path, folders)), decay) for kind, folders, decay in found_by_main]
 
 
 def _averages(context: RunContext, state: RunState) -> list[Candidate]:

@@ -4,7 +4,7 @@ import math
 import resource
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
@@ -93,7 +93,8 @@ class Meter:
     def values(self, context: RunContext, state: RunState) -> Values:
         """Returns the numbers since the last line, up to `state`. A collective."""
         seconds = time.perf_counter() - self.started
-        ranks: list[_RankNumbers] = distributed.gather_objects(self._own_numbers(), context.world)
+        gathered = distributed.gather_objects(asdict(self._own_numbers()), context.world)
+        ranks = [_RankNumbers(**numbers) for numbers in gathered]
         busy = tuple(rank.busy_seconds for rank in ranks)
         mean_busy_seconds = math.fsum(busy) / len(ranks)
         slowest = max(range(len(ranks)), key=busy.__getitem__)

@@ -12,12 +12,14 @@ What an attempt wrote of steps that are taken again is dropped.
 import math
 import sys
 from contextlib import suppress
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from asrscale.common import distributed
 from asrscale.common.atomic_files import append_jsonl, drop_rows_after, sync
 from asrscale.common.errors import CliError
+from asrscale.data.loader import Damaged
 from asrscale.data.step_reader import Step
 from asrscale.training.checkpoint import RunState
 from asrscale.training.disk_errors import disk_errors_explained
@@ -132,9 +134,9 @@ def quarantine(context: RunContext, step: Step, damaged_so_far: int, visited: in
         CliError: The damaged are more than --max_bad_fraction of the visited.
     """
     path = context.folder / QUARANTINE_FILE
-    damaged_of_ranks = distributed.gather_objects(step.damaged, context.world)
+    damaged_of_ranks = distributed.gather_objects([astuple(one) for one in step.damaged], context.world)
     if context.world.is_main:
-        damaged = [one for damaged_of_rank in damaged_of_ranks for one in damaged_of_rank]
+        damaged = [Damaged(*one) for damaged_of_rank in damaged_of_ranks for one in damaged_of_rank]
         damaged.sort(key=lambda one: (one.utterance, one.reason))
         rows = [_utterance_row(context, step, one.utterance, one.reason) for one in damaged]
         append_jsonl(path, rows, context.unwritten)

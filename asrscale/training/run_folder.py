@@ -42,9 +42,11 @@ def locked_run_folder(folder: Path, world: World) -> Iterator[None]:
                 _lock(folder, stack)
             except AsrscaleError as error:
                 problem = error
-        problems = [one for one in distributed.gather_objects(problem, world) if one is not None]
-        if problems:
-            raise problems[0]
+        own = None if problem is None else (isinstance(problem, TransientError), str(problem))
+        problem_of_main = distributed.gather_objects(own, world)[0]
+        if problem_of_main is not None:
+            is_transient, message = problem_of_main
+            raise TransientError(message) if is_transient else CliError(message)
         yield
 
 

@@ -2,8 +2,12 @@
 
 import os
 import socket
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from torch.distributed import constants, distributed_c10d
@@ -76,3 +80,84 @@ def test_only_the_main_rank_prints(capsys: pytest.CaptureFixture[str]) -> None:
         world = distributed.World(rank=rank, local_rank=rank, world_size=2, device=torch.device("cpu"))
         distributed.print_on_main(world, f"rank {rank}")
     assert capsys.readouterr() == ("", "rank 0\n")
+
+
+def listening_at() -> set[str]:
+    """The addresses at which this process listens."""
+    connections = psutil.Process().net_connections("tcp")
+    return {connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN}
+
+
+def test_one_rank_is_reached_from_no_network_in_general() -> None:
+    with distributed.joined_ranks():
+        assert not listening_at() & {"::", "0.0.0.0"}  # gloo listens at one address
+
+
+TWO_RANKS = """
+import os, sys
+import psutil, torch
+from asrscale.common import distributed
+
+class Harmful:
+    def __reduce__(self):
+        return eval, ("__import__('os').mkdir(__import__('sys').argv[1] + __import__('os').environ['RANK'])",)
+
+with distributed.joined_ranks() as world:
+    text = "ä\\udcff" * (1 + 999 * world.rank)
+    own = {"rank": world.rank, "text": text, "numbers": (0.1, 1e-300, None, True, 2**60)}
+    first, second = distributed.gather_objects(own, world)
+    assert first == {"rank": 0, "text": "ä\\udcff", "numbers": [0.1, 1e-300, None, True, 2**60]}, first
+    assert second["rank"] == 1 and second["text"] == "ä\\udcff" * 1000
+    connections = [one for one in psutil.Process().net_connections("tcp") if one.status == psutil.CONN_LISTEN]
+    print("listens at", {one.laddr.ip for one in connections if one.laddr.port == int(os.environ["MASTER_PORT"])})
+    try:
+        if world.rank == 1:
+            torch.distributed.all_gather_object([None, None], Harmful())  # which runs on itself, too
+        else:
+            distributed.gather_objects("harmless", world)
+    except Exception as error:
+        print("refused", type(error).__name__)
+    distributed.barrier()
+"""
+
+
+def run_two_ranks(folder: Path) -> list[str]:
+    """Runs TWO_RANKS; returns what each printed."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    given = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO_RANKS, str(folder / "harm")],
+            env=os.environ | {name: str(value) for name, value in (given | {"RANK": rank, "LOCAL_RANK": 0}).items()},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    outputs = [rank.communicate(timeout=120)[0] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], outputs
+    return outputs
+
+
+def test_ranks_exchange_json_at_the_address_they_are_told_and_run_nothing(tmp_path: Path) -> None:
+    outputs = run_two_ranks(tmp_path)
+    assert "listens at {'127.0.0.1'}" in outputs[0]
+    assert "refused UnicodeDecodeError" in outputs[0]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("local_world_size", "is_said"), [(1, True), (2, False)])
+def test_a_name_that_only_this_machine_knows_is_listened_for_everywhere_and_said(
+    local_world_size: int, is_said: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(distributed, "MEETING", timedelta(seconds=1))  # nobody comes
+    given = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "localhost", "MASTER_PORT": 0}
+    for name, value in (given | {"LOCAL_WORLD_SIZE": local_world_size}).items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(TransientError, match="cannot meet at localhost"), distributed.joined_ranks():
+        pass
+    message = capsys.readouterr().err
+    assert ("localhost (MASTER_ADDR) is " in message and "other nodes cannot come" in message) == is_said
