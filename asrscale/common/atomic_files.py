@@ -59,7 +59,7 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Reads the rows of a JSONL file; lines torn by a kill or a power cut are dropped with a warning."""
+    """Reads the rows of a JSONL file; lines torn by a kill or a power cut are dropped with a warning, as are others."""
     text = path.read_text(encoding="utf-8", errors="replace")
     rows = []
     torn = 0
@@ -67,8 +67,12 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         if not line:
             continue
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):  # the latter of thousands of brackets
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
             torn += 1
     if torn:
         print(f"warning: {path}: {torn} torn line(s) dropped", file=sys.stderr)
@@ -79,9 +83,13 @@ def drop_rows_after(path: Path, step: int) -> int:
     """Drops the rows of steps after `step` from a JSONL file, which may be missing; returns how many are left."""
     if not path.exists():
         return 0
-    rows = [row for row in read_jsonl(path) if row["step"] <= step]
-    write_jsonl(path, rows)
-    return len(rows)
+    rows = read_jsonl(path)
+    of_steps = [row for row in rows if isinstance(row.get("step"), int)]
+    if len(of_steps) < len(rows):
+        print(f"warning: {path}: {len(rows) - len(of_steps)} line(s) without a step dropped", file=sys.stderr)
+    kept = [row for row in of_steps if row["step"] <= step]
+    write_jsonl(path, kept)
+    return len(kept)
 
 
 def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]], unwritten: dict[Path, str]) -> None:

@@ -1,13 +1,13 @@
 """The folder that a build writes to: its lock, and errors of its disk."""
 
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from asrscale.common.errors import CliError
+from asrscale.common.lock_files import open_lock, take_lock
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -44,9 +44,9 @@ def only_writer(out: str, part: str = "") -> Iterator[None]:
     """
     with disk_errors_as_cli_errors("--out", out):
         os.makedirs(out, exist_ok=True)
-        with open(Path(out, f".lock{part}"), "w") as lock:
+        with open_lock(Path(out, f".lock{part}")) as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends, however it ends
+                take_lock(lock)  # released when the process ends, however it ends
             except BlockingIOError:
                 raise CliError(f"another build is writing to {out}: wait for it, or give another --out") from None
             yield

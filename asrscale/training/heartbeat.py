@@ -1,6 +1,8 @@
 """Heartbeats of the ranks: finds the one that hangs.
 
 RUN/heartbeat/rank-00000.json   where each rank is, written by its watching thread: step, what it does, its host
+
+A file that is no whole heartbeat, whoever wrote it, is that of a rank that has not begun.
 """
 
 import contextlib
@@ -8,14 +10,15 @@ import faulthandler
 import json
 import os
 import socket
+import stat
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from asrscale.common.atomic_files import write_json
 from asrscale.common.errors import EXIT_FAULT
-from asrscale.training.watch import Watch
+from asrscale.training.watch import Activity, Watch
 
 LOOKS = 20  # how often each rank looks at the heartbeats within --hang_seconds
 
@@ -24,6 +27,18 @@ LOOKS = 20  # how often each rank looks at the heartbeats within --hang_seconds
 LONG = 10
 
 Heartbeat: TypeAlias = dict[str, Any]  # the content of a rank's file
+
+_TYPES = {
+    "name": str,
+    "host": str,
+    "process": int,
+    "looks": int,
+    "step": int,
+    "doing": str,
+    "beats": int,
+    "busy_seconds": float,
+}
+_MAX_BYTES = 4096
 
 
 @dataclass
@@ -86,9 +101,34 @@ def _exchange(watch: Watch, pulse: Pulse) -> list[Heartbeat]:
             folder.mkdir(exist_ok=True)
             write_json(_path(folder, watch.rank), own)
             if watch.beats == pulse.own_beats:  # thousands of ranks must not read thousands of files without need
-                heartbeats = [json.loads(_path(folder, rank).read_text()) for rank in range(watch.world_size)]
+                heartbeats = [_read(_path(folder, rank)) for rank in range(watch.world_size)]
     pulse.own_beats = watch.beats
     return heartbeats
+
+
+def _read(path: Path) -> Heartbeat:
+    """Returns the content of a rank's file; raises OSError or ValueError where it is no whole heartbeat."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe must not stop this thread
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ValueError
+    try:
+        heartbeat = json.loads(content)
+    except RecursionError as error:  # of thousands of brackets
+        raise ValueError from error
+    if not isinstance(heartbeat, dict) or not _is_whole(heartbeat):
+        raise ValueError
+    return heartbeat
+
+
+def _is_whole(heartbeat: Heartbeat) -> bool:
+    """Whether all is there that the reports and comparisons use."""
+    has_all = all(type(heartbeat.get(name)) is kind for name, kind in _TYPES.items())
+    is_printable = all(value.isprintable() for value in heartbeat.values() if isinstance(value, str))
+    return has_all and is_printable and heartbeat["doing"] in get_args(Activity)
 
 
 def _report_hang(heartbeats: list[Heartbeat], silent: list[Heartbeat], *, own_name: str, quiet_seconds: float) -> None:

@@ -8,6 +8,7 @@ again. A run that is started with the same settings keeps to the lowest cap of t
 these lines.
 """
 
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,12 +95,18 @@ class PassCap:
             raise MemoryExhausted(f"memory ran out {self.rescues} times with ever shorter passes ({self.path})")
 
     def rows(self) -> list[dict[str, Any]]:
-        """Reads the lines of rescues.jsonl that have the settings of this run."""
-        return [row for row in read_jsonl(self.path) if row["settings"] == self.settings]
+        """Reads the whole lines of rescues.jsonl that have the settings of this run."""
+        own = [row for row in read_jsonl(self.path) if row.get("settings") == self.settings]
+        return [row for row in own if _is_whole(row)]
 
     def is_outdated(self) -> bool:
         """Whether a rank has requested all to exit since this attempt began."""
         return any(row["leave"] and row["memory_cap_seconds"] < self.seconds for row in self.rows())
+
+
+def _is_whole(row: dict[str, Any]) -> bool:
+    cap_seconds = row.get("memory_cap_seconds")
+    return isinstance(row.get("leave"), bool) and isinstance(cap_seconds, float) and math.isfinite(cap_seconds)
 
 
 def open_pass_cap(folder: Path, settings: dict[str, Any], cap_seconds: float, longest_samples: int) -> PassCap:

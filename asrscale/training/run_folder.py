@@ -1,6 +1,5 @@
 """The run folder: its lock, the settings of the run, and the record of what ran."""
 
-import fcntl
 import os
 import platform
 import subprocess
@@ -18,6 +17,7 @@ from asrscale.common import distributed
 from asrscale.common.atomic_files import write_json
 from asrscale.common.distributed import World
 from asrscale.common.errors import AsrscaleError, CliError, TransientError
+from asrscale.common.lock_files import open_lock, take_lock
 from asrscale.data.mixing import data_sets
 from asrscale.model.model_folders import CHECKPOINTS_FOLDER
 from asrscale.model.recognizer import describe
@@ -25,6 +25,8 @@ from asrscale.training.config import to_dict
 from asrscale.training.run_context import RunContext
 
 RECORDED_PACKAGES = ("torch", "deepspeed", "transformers", "soundfile", "numpy")
+
+_OWNER_CHARACTERS = 300  # of what the lock says: a process and a host, whose name has 255 at most
 
 
 @contextmanager
@@ -54,13 +56,12 @@ def _lock(folder: Path, stack: ExitStack) -> None:
     """Takes the lock of a run folder until `stack` is closed; the process that has it is named in the file."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = stack.enter_context((folder / "lock").open("a+"))
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = stack.enter_context(open_lock(folder / "lock"))
+        take_lock(lock)
         lock.truncate(0)
         print(f"process {os.getpid()} on {platform.node()}", file=lock, flush=True)
     except BlockingIOError:
-        lock.seek(0)
-        owner = lock.read().strip()
+        owner = lock.read(_OWNER_CHARACTERS).strip()
         raise TransientError(
             f"{folder} is in use by another training, {owner}: choose another --run, or end that"
         ) from None

@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -124,43 +125,69 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@dataclass
+class _Rounds:
+    """What the thread remembers from one round to the next."""
+
+    launchers: list[psutil.Process]
+    ends: list[int]  # of `_open_ends`
+    orphan_deadline: float = math.inf  # on the monotonic clock; a time once a launcher has ended
+    pulse: Pulse = field(default_factory=Pulse)
+    # Since the last look at the heartbeats; rather than a clock, which goes on while this process is stopped.
+    ticks: int = 0
+    beats: int = -1  # `watch.beats` one round ago
+    is_last: bool = False
+
+
 def _watch(watch: Watch, wake_up: socket.socket) -> None:
     """What the thread runs; returns once the other end of `wake_up` is closed.
 
-    The interpreter writes the numbers of signals to that end.
+    It reads files that a full disk or another user may have damaged. No error ends it: nobody would hear signals.
     """
     launchers = find_launchers()
-    ends = _open_ends(launchers)
-    orphan_deadline = math.inf  # on the monotonic clock; a time once a launcher has ended
-    pulse = Pulse()
-    ticks = 0  # since the last look at the heartbeats; rather than a clock, which goes on while this process is stopped
-    beats = -1  # `watch.beats` one round ago
-    while True:
-        readable = select.select([wake_up.fileno(), *ends], [], [], TICK_SECONDS)[0]
-        if orphan_deadline == math.inf:
-            ended = _find_ended(launchers, ends, readable)
-            if ended is not None:
-                watch.stopping = True
-                orphan_deadline = time.monotonic() + ORPHAN_SECONDS
-                ends = []
-                _terminate(launchers[ended + 1 :])
+    rounds = _Rounds(launchers, _open_ends(launchers))
+    reported: set[str] = set()
+    while not rounds.is_last:
+        try:
+            _go_round(rounds, watch, wake_up)
+        except Exception as error:
+            message = f"warning: the watching thread goes on after {error!r}"
+            if message not in reported:
+                print(message, file=sys.stderr, flush=True)
+            reported.add(message)
+            time.sleep(TICK_SECONDS)
 
-        numbers = wake_up.recv(64) if wake_up.fileno() in readable else None
-        is_closed = numbers == b""
-        if is_closed or watch.beats == beats:  # a rank that waits for one that has exited, or its collective failed
-            _exit_if_memory_ran_out(watch)
-        beats = watch.beats
-        if is_closed:
-            return
-        if numbers:
-            watch.stopping |= not set(SIGNALS).isdisjoint(numbers)
-        else:
-            ticks += 1
-        if ticks * TICK_SECONDS >= watch.hang_seconds / LOOKS:
-            look(watch, pulse, ticks * TICK_SECONDS)
-            ticks = 0
-        if watch.stopping:
-            _exit_if_stop_cannot_wait(watch, orphan_deadline)
+
+def _go_round(rounds: _Rounds, watch: Watch, wake_up: socket.socket) -> None:
+    """Waits for a signal or a tick, and does what is due then; it is the last where the end of `wake_up` is closed.
+
+    The interpreter writes the numbers of signals to that end.
+    """
+    readable = select.select([wake_up.fileno(), *rounds.ends], [], [], TICK_SECONDS)[0]
+    numbers = wake_up.recv(64) if wake_up.fileno() in readable else None
+    rounds.is_last = numbers == b""
+    watch.stopping |= not set(SIGNALS).isdisjoint(numbers or b"")
+    rounds.ticks += numbers is None
+    if rounds.orphan_deadline == math.inf:
+        ended = _find_ended(rounds.launchers, rounds.ends, readable)
+        if ended is not None:
+            watch.stopping = True
+            rounds.orphan_deadline = time.monotonic() + ORPHAN_SECONDS
+            rounds.ends = []
+            _terminate(rounds.launchers[ended + 1 :])
+
+    has_no_news = watch.beats == rounds.beats
+    rounds.beats = watch.beats
+    if rounds.is_last or has_no_news:  # a rank that waits for one that has exited, or its collective failed
+        _exit_if_memory_ran_out(watch)
+    if rounds.is_last:
+        return
+    if rounds.ticks * TICK_SECONDS >= watch.hang_seconds / LOOKS:
+        seconds = rounds.ticks * TICK_SECONDS
+        rounds.ticks = 0
+        look(watch, rounds.pulse, seconds)
+    if watch.stopping:
+        _exit_if_stop_cannot_wait(watch, rounds.orphan_deadline)
 
 
 def _open_ends(launchers: list[psutil.Process]) -> list[int]:
@@ -191,7 +218,7 @@ def _terminate(launchers: list[psutil.Process]) -> None:
     deepspeed takes the death of its second layer for success, and would exit with 0 within the second.
     """
     for launcher in launchers:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.Error):  # gone, or another user's
             launcher.terminate()
 
 

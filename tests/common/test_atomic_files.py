@@ -80,3 +80,13 @@ def test_no_torn_row_is_left_where_the_disk_is_full(disk: Disk, capsys: pytest.C
     disk.repair("full")
     append_jsonl(path, [], unwritten)
     assert [row["row"] for row in read_jsonl(path)] == [1, "x" * 1_000_000]
+
+
+def test_rows_that_are_none_are_dropped_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"step": 1}\n7\n[]\nnull\n' + "[" * 100_000 + '\n{"step": "2"}\n{}\n{"step": 3}\n')
+    assert drop_rows_after(path, 2) == 1
+    assert read_jsonl(path) == [{"step": 1}]
+    assert capsys.readouterr().err == (
+        f"warning: {path}: 4 torn line(s) dropped\nwarning: {path}: 2 line(s) without a step dropped\n"
+    )

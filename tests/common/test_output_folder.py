@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import stat
 import subprocess
 import tarfile
 import tempfile
@@ -101,3 +102,8 @@ def test_parts_write_at_the_same_time_and_a_part_once(tmp_path: Path) -> None:
 def test_errors_of_the_disk_name_flag_and_place(error: OSError, message: str) -> None:
     with pytest.raises(CliError, match=f"^{message}"), disk_errors_as_cli_errors("--out", "dir"):
         raise error
+
+
+def test_the_lock_of_a_build_is_for_its_owner_alone(tmp_path: Path) -> None:
+    with only_writer(str(tmp_path), "-1-of-2"):
+        assert stat.S_IMODE((tmp_path / ".lock-1-of-2").stat().st_mode) == 0o600

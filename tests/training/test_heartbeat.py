@@ -113,3 +113,44 @@ def test_a_slow_rank_is_no_hang(tmp_path: Path, capfd: pytest.CaptureFixture[str
         patched.setattr("os._exit", sys.exit)
         seconds(30, 0)  # rank 1 is gone: no save takes that long
     assert re.search(r"rank 1 \(.*, saving at step 5\) does not answer", capfd.readouterr().err)
+
+
+WHOLE = {
+    "name": "rank 1", "host": "node", "process": 7, "looks": 1, "step": 3, "doing": "training", "beats": 1,
+    "busy_seconds": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        "[]",
+        "null",
+        "[" * 100_000,
+        json.dumps(WHOLE)[:-9],
+        json.dumps(WHOLE | {"step": "3"}),
+        json.dumps(WHOLE | {"beats": None}),
+        json.dumps(WHOLE | {"host": "\x1b[2Jnode"}),
+        json.dumps(WHOLE | {"doing": "dreaming"}),
+        json.dumps(WHOLE | {"note": "x" * 5_000}),
+        b"\xff\xfe",
+        None,
+    ],
+)
+def test_what_is_no_whole_heartbeat_is_a_rank_that_has_not_begun(
+    content: str | bytes | None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    watch, pulse = Watch(tmp_path, doing="training", step=3, rank=0, world_size=2, hang_seconds=10), Pulse()
+    forged = tmp_path / "heartbeat" / "rank-00001.json"
+    forged.parent.mkdir()
+    if content is None:
+        os.mkfifo(forged)  # whose reader would wait for ever
+    else:
+        forged.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(SystemExit), pytest.MonkeyPatch.context() as patched:
+        patched.setattr("os._exit", sys.exit)
+        for _ in range(15):
+            look(watch, pulse, 1.0)
+    message = capfd.readouterr().err
+    assert "rank 0: no rank has made progress for 10 s" in message and "rank 1" not in message

@@ -11,7 +11,7 @@ import pytest
 from helpers.training import STEPS, free_port, launch, metric, partitioned_zero3, short, weight_difference
 
 from asrscale.common.errors import EXIT_STOPPED, EXIT_USAGE, CliError
-from asrscale.training.memory_rescue import MAX_RESCUES, open_pass_cap
+from asrscale.training.memory_rescue import MAX_RESCUES, RESCUES_FILE, PassCap, open_pass_cap
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SECOND = 16_000
@@ -53,6 +53,16 @@ def short_of_memory(ranks: int, shards: Path, folder: Path, config: object, *fla
     """The command of a run like the undisturbed one: passes of 2.6 s at most, utterances of 1.6 s at most."""
     command = launch(ranks, shards, folder, *short(config), *flags)
     return ["tests/ranks/short_of_memory.py" if word == "launch/train.py" else word for word in command]
+
+
+def test_lines_that_are_no_whole_rescues_mean_nothing(tmp_path: Path) -> None:
+    own = {"settings": {}, "leave": True, "memory_cap_seconds": 0.5}
+    rows = [{}, {"settings": {}}, own | {"leave": "yes"}, own | {"memory_cap_seconds": None}, own | {"settings": 1}]
+    path = tmp_path / RESCUES_FILE
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert not PassCap(path, {}, 16_000, 16_000).is_outdated()
+    path.write_text(path.read_text() + json.dumps(own) + "\n")
+    assert PassCap(path, {}, 16_000, 16_000).is_outdated()
 
 
 @pytest.mark.parametrize("launcher", ["deepspeed", pytest.param("torchrun", marks=pytest.mark.slow)])

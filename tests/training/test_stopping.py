@@ -21,6 +21,7 @@ from helpers.processes import (
 from helpers.training import HELD, STEPS, assert_same_run, hold, is_held, launch, metric, short, visited
 
 from asrscale.common.errors import EXIT_STOPPED
+from asrscale.training.memory_rescue import PassCap
 from asrscale.training.stopping import PREEMPTED_FILE, TICK_SECONDS, watching
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -123,6 +124,17 @@ def test_a_stop_is_only_a_flag_once_training_has_begun(tmp_path: Path) -> None:
         assert watch.beat("evaluating")
         time.sleep(2 * TICK_SECONDS)
     assert signal.getsignal(signal.SIGUSR1) == before and not list(tmp_path.iterdir())
+
+
+def test_no_error_ends_the_thread_that_hears_signals(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rescues.jsonl").mkdir()  # cannot be read
+    with watching(tmp_path) as watch:
+        watch.cap = PassCap(tmp_path / "rescues.jsonl", {}, 16_000, 16_000)
+        watch.beat("training")
+        time.sleep(4 * TICK_SECONDS)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        wait_for(lambda: watch.stopping)
+    assert capfd.readouterr().err.count("the watching thread goes on after IsADirectoryError") == 1
 
 
 def test_signals_are_watched_before_torch_is_imported() -> None:
