@@ -3,7 +3,6 @@
 python -m asrscale.transcribe --model runs/cv/model meeting.mp3 call.wav --jsonl transcripts.jsonl
 """
 
-import json
 import os
 from dataclasses import dataclass
 from typing import IO
@@ -11,6 +10,7 @@ from typing import IO
 import torch
 
 from asrscale.common import cli
+from asrscale.common.atomic_files import json_line
 from asrscale.common.checkpoint_files import at_revision
 from asrscale.common.errors import CliError
 from asrscale.common.progress import progress
@@ -50,7 +50,7 @@ def run(options: TranscribeOptions) -> None:
     with _open_jsonl(options.jsonl) as jsonl, progress(len(files), "transcribing", "recordings") as bar:
         for row in transcribe_files(files, recognizer, memory_cap_seconds=options.memory_cap_seconds, bar=bar):
             print(row["text"] if len(files) == 1 else f"{row['file']}\t{row['text']}", flush=True)
-            jsonl.write(json.dumps(row, ensure_ascii=False) + "\n")
+            jsonl.write(json_line(row))
             done += 1
     if done < len(files):
         raise CliError(f"{len(files) - done:,} of {len(files):,} recordings could not be transcribed")

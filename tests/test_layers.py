@@ -42,6 +42,7 @@ OWNERS = {
     "peft": {"model.lora"},
     "pyarrow": {"sources.parquet", "data.catalog", "data.index"},
     "safetensors": {"model.export", "model.language_adapters", "model.weights", "training.checkpoint"},
+    "setproctitle": {"common.cli"},
     "soundfile": {"speech.libsndfile", "speech.encoding", "corpus.demo_clip"},
     "soxr": {"speech.pcm", "corpus.demo_clip"},
     "tqdm": {"common.progress"},

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from asrscale.common.addresses import clean_json
+
 
 def sync(*paths: Path) -> None:
     """Makes the content of files, or the entries of folders, survive a power cut."""
@@ -47,15 +49,23 @@ def write_text(path: str | os.PathLike[str], text: str | Iterable[str]) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes JSON that is never seen half written."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Writes JSON that is never seen half written, without secrets of addresses."""
+    write_text(path, json.dumps(clean_json(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a JSONL file that is never seen half written; makes its folder."""
+    """Writes a JSONL file that is never seen half written, without secrets of addresses; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    lines = (json_line(row) for row in rows)
     write_text(path, lines)
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """Returns a line of a JSONL file, without secrets of addresses; the row may hold scalars of numpy."""
+    line = json.dumps(row, ensure_ascii=False, default=float)
+    if "://" in line:
+        line = json.dumps(clean_json(row), ensure_ascii=False, default=float)
+    return f"{line}\n"
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -93,7 +103,7 @@ def drop_rows_after(path: Path, step: int) -> int:
 
 
 def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]], unwritten: dict[Path, str]) -> None:
-    """Adds rows to a JSONL file; makes its folder.
+    """Adds rows, without secrets of addresses, to a JSONL file; makes its folder.
 
     Where that fails, for example because the disk is full, the job goes on: a warning is printed once, and the rows are
     tried again with the next.
@@ -104,7 +114,7 @@ def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]], unwritten: dict[
         unwritten: Path to the lines that could not be written to it so far; kept by the caller, changed here.
     """
     was_failing = path in unwritten
-    new_lines = [json.dumps(row, ensure_ascii=False, default=float) + "\n" for row in rows]
+    new_lines = [json_line(row) for row in rows]
     text = unwritten.pop(path, "") + "".join(new_lines)
     try:
         path.parent.mkdir(exist_ok=True)

@@ -19,7 +19,9 @@ from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 import fire
 from fire.decorators import SetParseFn
+from setproctitle import setproctitle
 
+from asrscale.common.addresses import HOW_TO_WRITE, can_be_cleaned, clean_text, clean_value
 from asrscale.common.errors import (
     EXIT_COMPLETE,
     EXIT_FAULT,
@@ -29,6 +31,7 @@ from asrscale.common.errors import (
     CliError,
     DataError,
 )
+from asrscale.common.terminal import CleanStream, printable
 
 Schema = TypeVar("Schema")
 
@@ -79,7 +82,7 @@ def main(
         # Every rank raises the same error for a wrong setting, but only one for damaged data.
         local_rank = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
         if local_rank == "0" or isinstance(error, DataError):
-            print(f"error: {error}", file=sys.stderr, flush=True)
+            print(printable(f"error: {clean_text(str(error))}"), file=sys.stderr, flush=True)
         sys.exit(EXIT_USAGE if isinstance(error, CliError) else EXIT_FAULT)
     sys.exit(EXIT_COMPLETE if code is None else code)
 
@@ -95,7 +98,11 @@ def run(
     Native threads (Arrow's, gloo's) that release a Python object during the clean-up abort a process whose work is
     done, with `terminate called without an active exception`: seen in one run of a dozen on a busy machine, Python
     3.11. And a rank that raised would wait there for reader threads that may be stuck.
+
+    From here on all that the process prints is `printable`, and no address in it has a password or a query; nor has the
+    command line, as other users of the machine see it.
     """
+    _hide_secrets()
     try:
         main(schema, function, argv, build)
     except SystemExit as end:
@@ -106,6 +113,15 @@ def run(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _hide_secrets() -> None:
+    """Cleans what is printed from here on, and the command line that `ps` shows."""
+    sys.stdout = typing.cast(typing.TextIO, CleanStream(sys.stdout))
+    sys.stderr = typing.cast(typing.TextIO, CleanStream(sys.stderr))
+    words = [clean_value(word) for word in sys.orig_argv]
+    if words != sys.orig_argv:
+        setproctitle(" ".join(words))
 
 
 @dataclass(frozen=True)
@@ -170,13 +186,15 @@ def parse(schema: type[Any], argv: Sequence[str]) -> dict[str, Any]:
     single_dashes = [f"-{name}" for name in captured if name not in names]
     stray = separators + single_dashes + ([] if words_name else words)
     if stray:
-        raise CliError(f"unexpected word '{stray[0]}': every value follows a flag, as in --flag value")
+        raise CliError(f"unexpected word '{clean_value(stray[0])}': every value follows a flag, as in --flag value")
 
     values = {name: _convert(name, text, flags[name].type) for name, text in captured.items()}
     for name, flag in flags.items():
         if name in names and name not in values and flag.default is dataclasses.MISSING:
             raise CliError(f"missing flag --{name}: {flag.help}")
     if words_name:
+        for word in words:
+            _check_addresses("an address", word)
         values[words_name] = tuple(words)
     return values
 
@@ -270,8 +288,15 @@ def _convert(name: str, text: str, hint: Any) -> Any:
     if text in ("", "True"):  # fire's value for a flag that stands alone
         raise CliError(f"--{name} needs a value")
     if hint is str:
+        _check_addresses(f"--{name}", text)
         return text
     return _convert_number(name, text, hint)
+
+
+def _check_addresses(what: str, text: str) -> None:
+    """Raises CliError, without the text, for an address that cannot be written down without its password."""
+    if not can_be_cleaned(text):
+        raise CliError(f"{what}: user and password cannot be told from the rest of the address: {HOW_TO_WRITE}")
 
 
 def _split_at_commas(text: str) -> list[str]:

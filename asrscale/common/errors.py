@@ -3,6 +3,8 @@
 Any other exception is a fault in asrscale and keeps its traceback.
 """
 
+from asrscale.common.addresses import clean_text
+
 EXIT_COMPLETE = 0
 EXIT_FAULT = 1  # another attempt may fare better; what Python itself exits with for an exception
 EXIT_USAGE = 2  # bad input or settings: change something before trying again
@@ -11,7 +13,10 @@ EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
 class AsrscaleError(Exception):
-    """Base of the errors that asrscale raises on purpose."""
+    """Base of the errors that asrscale raises on purpose; no address in a message has a password or a query."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(clean_text(message))
 
 
 class CliError(AsrscaleError):

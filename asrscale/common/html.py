@@ -12,6 +12,7 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from asrscale.common.addresses import clean_text
 from asrscale.common.errors import CliError
 
 # Part of a page: its `kind`, which is a macro of the template, its `caption`, and what that macro shows.
@@ -39,10 +40,15 @@ def page(title: str, summary: str, sections: Mapping[str, Iterable[Block]]) -> s
         summary: A line below the heading.
         sections: Name of each section to its blocks, which stand beside each other; made by the functions below.
     """
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_clean)
     template = environment.from_string(TEMPLATE.read_text("utf-8"))
     blocks = {name: list(blocks) for name, blocks in sections.items()}  # which are gone through twice
     return template.render(title=title, summary=summary, sections=blocks, width=WIDTH, height=HEIGHT)
+
+
+def _clean(value: Any) -> Any:
+    """Returns what the template shows of a value: a text without secrets of addresses."""
+    return clean_text(value) if type(value) is str else value  # not what is HTML already
 
 
 def write_page(path: str, title: str, summary: str, sections: Mapping[str, Iterable[Block]]) -> None:

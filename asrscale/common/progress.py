@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 from tqdm.auto import tqdm  # in a Jupyter kernel with ipywidgets, a bar that is a widget; else text
 
+from asrscale.common.addresses import clean_text
+from asrscale.common.terminal import printable, stream_behind
+
 BAR_WITHOUT_TIME_LEFT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 PLAIN_LINE_SECONDS = 10.0  # a log file wants a line now and then, not a bar
 
@@ -33,7 +36,13 @@ class Progress:
         if enabled and can_show_bar():
             bar_format = None if shows_time_left else BAR_WITHOUT_TIME_LEFT
             self._bar = tqdm(
-                total=total, initial=done, desc=title, unit=f" {unit}", dynamic_ncols=True, bar_format=bar_format
+                total=total,
+                initial=done,
+                desc=_shown(title),
+                unit=f" {unit}",
+                dynamic_ncols=True,
+                bar_format=bar_format,
+                file=stream_behind(sys.stderr),
             )
 
     def advance(self, count: int = 1, note: str = "") -> None:
@@ -42,7 +51,7 @@ class Progress:
         if note:
             self._note = note
         if self._bar is not None:
-            self._bar.set_postfix_str(self._note, refresh=False)
+            self._bar.set_postfix_str(_shown(self._note), refresh=False)
             self._bar.update(count)
         elif self._done < self._total and self._seconds_since_line() >= PLAIN_LINE_SECONDS:
             self._print_line()
@@ -50,7 +59,7 @@ class Progress:
     def write(self, line: str) -> None:
         """Prints a line without tearing the bar."""
         if self._bar is not None:
-            self._bar.write(line, file=sys.stderr)
+            self._bar.write(_shown(line), file=stream_behind(sys.stderr))
         elif self._enabled:
             print(line, file=sys.stderr, flush=True)
 
@@ -76,6 +85,11 @@ class Progress:
         note = f"  {self._note}" if self._note else ""
         count = f"{self._done:,}/{self._total:,} {self._unit}"
         self.write(f"{self._title}: {count} in {elapsed_seconds:.0f} s{time_left}{note}")
+
+
+def _shown(text: str) -> str:
+    """Returns a text as the bar may show it: it writes behind what cleans all else that is printed."""
+    return printable(clean_text(text))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
+from asrscale.common.addresses import clean_value
 from asrscale.common.errors import CliError
 from asrscale.common.storage import is_remote
 from asrscale.corpus.build_options import ShardOptions, source_files
@@ -99,7 +100,7 @@ def _splits_of_source(
     return [
         Split(
             folder=Path(options.out, split),
-            source=path,
+            source=clean_value(path),
             audio_root=source.audio_root,
             rules=rules,
             settings=settings,
@@ -135,7 +136,7 @@ def _recorded_settings(
 ) -> dict[str, Any]:
     """Returns what dataset.json records of a build; the same folder is not built again with other settings."""
     recorded_options = {name: getattr(options, name) for name in RECORDED_OPTIONS}
-    return (
+    settings = (
         recorded_options
         | rules.text.changes
         | {
@@ -146,6 +147,7 @@ def _recorded_settings(
             "rows_sha256": rows_sha256,
         }
     )
+    return {name: clean_value(value) if isinstance(value, str) else value for name, value in settings.items()}
 
 
 def _relative_root(audio_root: str, folder: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from asrscale.common.addresses import clean_value
 from asrscale.sources.rows import Row
 
 REJECTED_FILE = "rejected.jsonl"
@@ -22,7 +23,7 @@ class Reject:
 
 
 def reject_row(split: str, row: Row, why: str) -> Reject:
-    """Returns the line for a row that is left out.
+    """Returns the line for a row that is left out, without secrets of addresses.
 
     Args:
         split: Name of the split that the row belongs to.
@@ -32,12 +33,12 @@ def reject_row(split: str, row: Row, why: str) -> Reject:
     reason, _, detail = why.partition(": ")
     return Reject(
         split=split,
-        source=row.source,
+        source=clean_value(row.source),
         line=row.line,
-        audio=row.audio,
-        text=row.text,
+        audio=clean_value(row.audio),
+        text=clean_value(row.text),
         reason=reason,
-        detail=detail,
+        detail=clean_value(detail),
     )
 
 

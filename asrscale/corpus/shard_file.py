@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import IO, TypeAlias
 
 from asrscale import __version__
+from asrscale.common.addresses import clean_text, clean_value
 from asrscale.common.errors import AudioError
 from asrscale.corpus.checks import Rules
 from asrscale.corpus.payload import Payload, Storage, make_payload
@@ -207,7 +208,7 @@ def _pack_rows(task: Task, tar: IO[bytes] | None, begin: Callable[[int], None]) 
             key=key,
             shard=file,
             text=payload.text,
-            speaker=row.speaker,
+            speaker=clean_value(row.speaker) if row.speaker is not None else None,
             offset=offset,
             size=len(payload.audio),
             crc32=zlib.crc32(payload.audio),
@@ -215,7 +216,7 @@ def _pack_rows(task: Task, tar: IO[bytes] | None, begin: Callable[[int], None]) 
         )
         utterances.append(utterance)
         if task.rules.text.form == "words":
-            markup.update(find_markup(row.text))
+            markup.update(find_markup(clean_text(row.text)))
             symbols.update(lost_symbols(row.text, payload.text, task.rules.text))
     return PackedRows(tuple(utterances), tuple(rejects), markup, symbols)
 

@@ -7,6 +7,7 @@ import json
 import tarfile
 from typing import IO
 
+from asrscale.common.addresses import clean_json
 from asrscale.corpus.payload import Payload
 from asrscale.sources.rows import Row
 
@@ -33,9 +34,15 @@ def write_utterance(file: IO[bytes], key: str, row: Row, payload: Payload) -> in
     offset = file.tell() + tarfile.BLOCKSIZE  # the audio comes first, behind its header
     columns = {"source": row.source, "audio": row.audio, "speaker": row.speaker, **row.extra}
     _write_member(file, f"{key}.{payload.extension}", payload.audio)
-    _write_member(file, f"{key}.json", _to_json(columns).encode())
+    _write_member(file, f"{key}.json", _json_of_columns(columns).encode())
     _write_member(file, f"{key}.txt", payload.text.encode())
     return offset
+
+
+def _json_of_columns(columns: dict[str, str | None]) -> str:
+    """Returns the content of KEY.json: what others read, so without secrets of addresses."""
+    written = _to_json(columns)
+    return _to_json(clean_json(columns)) if "://" in written else written
 
 
 def write_end(file: IO[bytes]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from asrscale.common.addresses import clean_value
 from asrscale.common.errors import CliError
 from asrscale.common.storage import is_remote, read_bytes
 from asrscale.speech.normalisation import NEUTRAL, TextRules, normalise, rules_from_json, steps_of
@@ -120,7 +121,7 @@ def read_catalog(folders: Sequence[str]) -> Catalog:
 @lru_cache(maxsize=4)  # a part of an index has the shards of the whole
 def names_of_data_sets(shards: tuple[str, ...]) -> tuple[str, ...]:
     """Returns (S,) what to call the folder of each shard: as many of the last parts of its path as tell it apart."""
-    folders = list(map(os.path.dirname, shards))
+    folders = [clean_value(os.path.dirname(shard)) for shard in shards]
     different = list(dict.fromkeys(folders))
     parts = [folder.split("/") for folder in different]
     names = dict(zip(different, different, strict=True))

@@ -12,6 +12,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from asrscale.common.addresses import clean_json, clean_value
 from asrscale.common.checkpoint_files import may_be_hub_id, split_revision
 from asrscale.speech.languages import short_code
 from asrscale.speech.normalisation import TextRules, describe_rules
@@ -250,20 +251,20 @@ def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
             public[name] = [public_name(folder) for folder in value]
         else:
             public[name] = public_name(value) if name in ("model", "vocab", "config") and value else value
-    return public
+    return dict(clean_json(public))
 
 
 def public_name(place: str) -> str:
     """Returns what a place may be called in public: an id as it is, of a path or an address its last two parts."""
     if not os.path.exists(place) and may_be_hub_id(place):
         return place
-    parts = [part for part in PurePosixPath(place).parts if part not in ("/", "..")]
+    parts = [part for part in PurePosixPath(clean_value(place)).parts if part not in ("/", "..")]
     return "/".join(parts[-2:])
 
 
 def _data_name(folder: str) -> str:
     """Returns the name of a data set, of which a folder is a split."""
-    parts = [part for part in PurePosixPath(folder).parts if part not in ("/", "..", *_NO_NAMES)]
+    parts = [part for part in PurePosixPath(clean_value(folder)).parts if part not in ("/", "..", *_NO_NAMES)]
     return parts[-1] if parts else "speech"
 
 

@@ -7,6 +7,7 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
+from asrscale.common.addresses import clean_value
 from asrscale.common.atomic_files import write_json, write_jsonl
 from asrscale.common.distributed import World
 from asrscale.common.shard_cache import Cache
@@ -138,4 +139,4 @@ def _write_results(folder: str, index: Index, result: Evaluation, files: ReportF
 
 def data_set_name(folder: str) -> str:
     """Returns a file name for a data set folder: its last two parts, so that cv/test and orders/test stay apart."""
-    return "-".join(Path(folder).absolute().parts[-2:])
+    return "-".join(Path(clean_value(folder)).absolute().parts[-2:])

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
+from asrscale.common.addresses import HOW_TO_WRITE, can_be_cleaned
 from asrscale.common.errors import AudioError, DataError
 from asrscale.common.storage import Range, is_remote, read_bytes, read_ranges
 from asrscale.sources.rows import Row
@@ -40,6 +41,8 @@ def audio_path(row: Row, audio_root: AudioRoot) -> str:
         AudioError: The path leads out of every `audio_root`, also through a symbolic link, or is that of several files.
     """
     if row.audio.startswith(ROW_PROTOCOLS):
+        if not can_be_cleaned(row.audio):
+            raise AudioError(f"address: user and password cannot be told from the rest of it: {HOW_TO_WRITE}")
         return row.audio
     roots = roots_of(audio_root)
     found = _local_files(row.audio, roots)

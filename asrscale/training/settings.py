@@ -3,12 +3,12 @@
 Every field is a flag of its own on the command line; `config.TrainConfig` puts the sections together.
 """
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from asrscale.augmentation.effects import parse_effects
+from asrscale.common.addresses import clean_value
 from asrscale.common.cli import setting
 from asrscale.common.errors import CliError
 
@@ -30,6 +30,7 @@ class GeneralSettings:
     def __post_init__(self) -> None:
         _check_at_least_0(self, "seed")
         _check_above_0(self, "hang_seconds")
+        _check_no_credentials(self)
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class DataSettings:
         _check_fractions(self, "max_unknown_fraction", "max_bad_fraction")
         _check_above_0(self, "decode_threads", "cache_bytes")
         _check(self, ("mix_temperature",), "of 1 or more", lambda value: value >= 1)
-        _check_no_credentials(self, "train", "valid", "cache_dir", "augment")
+        _check_no_credentials(self)
         if self.augment is not None:
             parse_effects(self.augment)  # raises CliError
 
@@ -148,7 +149,7 @@ class ModelSettings:
             raise CliError("--train_adapter and --lora_rank both say what is trained: give one")
         _check_at_least_0(self, "lora_rank")
         _check_fractions(self, "dropout", "mask_time_prob", "mask_feature_prob", "layerdrop")
-        _check_no_credentials(self, "model", "vocab")
+        _check_no_credentials(self)
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,7 @@ class MemorySettings:
 
     def __post_init__(self) -> None:
         _check_at_least_0(self, "activation_checkpointing", "memory_cap_seconds", "memory_gib", "restarts")
+        _check_no_credentials(self)
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,7 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         _check_above_0(self, "eval_steps", "eval_utterances", "save_steps", "save_total_limit")
         _check_at_least_0(self, "patience", "average")
+        _check_no_credentials(self)
 
 
 @dataclass(frozen=True)
@@ -218,6 +221,7 @@ class TrackingSettings:
 
     def __post_init__(self) -> None:
         _check_above_0(self, "log_steps")
+        _check_no_credentials(self)
 
 
 def _check_above_0(section: object, *names: str) -> None:
@@ -240,8 +244,11 @@ def _check(section: object, names: tuple[str, ...], rule: str, holds: Callable[[
             raise CliError(f"--{name} {value:g}: give a value {rule}")
 
 
-def _check_no_credentials(section: object, *names: str) -> None:
-    """Settings go to files, to W&B and to the model's card, so an address must not hold a password."""
-    for name in names:
-        if re.search(r"://[^/]*@", str(getattr(section, name))):
-            raise CliError(f"--{name}: user and password in an address would be written down: use the environment")
+def _check_no_credentials(section: object) -> None:
+    """Settings go to files, to W&B and to the model's card, so no address may hold a password or a signature."""
+    for field in fields(section):  # type: ignore[arg-type]  # of a dataclass
+        value = getattr(section, field.name)
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and clean_value(text) != text:
+                secret = "user, password and query of an address would be written down"
+                raise CliError(f"--{field.name}: {secret}: leave them out and use the environment")

@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from asrscale.common.addresses import clean_json
 from asrscale.common.atomic_files import append_jsonl, drop_rows_after, read_jsonl, write_jsonl
 from asrscale.common.errors import CliError
 from asrscale.model.reasons import short_reason
@@ -126,7 +127,7 @@ def open_tracker(
         yield Tracker(run_folder, enabled=False, guests={})
         return
     run_folder.mkdir(parents=True, exist_ok=True)
-    run = TrackedRun(run_folder, project, config, lowest, resume_step, wandb_mode)
+    run = TrackedRun(run_folder, project, clean_json(dict(config)), lowest, resume_step, wandb_mode)
     guests = _start(trackers, run)
     _drop_repeated(run_folder / METRICS_FILE, -1 if resume_step is None else resume_step, evaluated_step)
 
