@@ -38,6 +38,7 @@ class Catalog:
 
     shards: tuple[str, ...]  # (S,) absolute paths or URLs; the shard numbers of an Index are positions in it
     shard_bytes: npt.NDArray[np.int64]  # (S,) the size of each
+    shard_sha256: tuple[str, ...]  # (S,) the hash of each
     utterances: npt.NDArray[np.int64]  # (S,) how many each holds
     samples: npt.NDArray[np.int64]  # (S,) their length together, at 16 kHz
     longest_samples: npt.NDArray[np.int64]  # (S,) the length of the longest
@@ -69,6 +70,7 @@ class _Shard:
     utterances: int
     samples: int
     longest_samples: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def read_catalog(folders: Sequence[str]) -> Catalog:
     return Catalog(
         shards=tuple(paths),
         shard_bytes=np.array([shard.bytes for shard in shards], np.int64),
+        shard_sha256=tuple(shard.sha256 for shard in shards),
         utterances=np.array([shard.utterances for shard in shards], np.int64),
         samples=np.array([shard.samples for shard in shards], np.int64),
         longest_samples=np.array([shard.longest_samples for shard in shards], np.int64),
@@ -196,6 +199,7 @@ def _parse_dataset(folder: str, content: bytes) -> _Dataset:
             utterances=int(shard["utterances"]),
             samples=int(shard["samples"]),
             longest_samples=int(shard["longest_samples"]),
+            sha256=str(shard.get("sha256", "")),
         )
         for shard in dataset["shards"]
     ]

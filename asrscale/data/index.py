@@ -54,6 +54,7 @@ class Index:
 
     shards: tuple[str, ...]  # (S,) absolute paths or URLs
     shard_bytes: npt.NDArray[np.int64]  # (S,) the size of each of `shards`
+    shard_sha256: tuple[str, ...]  # (S,) the hash of each of `shards`; empty where dataset.json has none
     shard_ids: npt.NDArray[np.int32]  # (N,) which of `shards` an utterance is in
     offsets: npt.NDArray[np.int64]  # (N,)
     sizes: npt.NDArray[np.int64]  # (N,)
@@ -85,6 +86,7 @@ class Index:
         return Index(
             shards=self.shards,
             shard_bytes=self.shard_bytes,
+            shard_sha256=self.shard_sha256,
             shard_ids=self.shard_ids.take(ids),
             offsets=self.offsets.take(ids),
             sizes=self.sizes.take(ids),
@@ -181,6 +183,7 @@ def read_shards(catalog: Catalog, numbers: Iterable[int]) -> Index:
     return Index(
         shards=catalog.shards,
         shard_bytes=catalog.shard_bytes,
+        shard_sha256=catalog.shard_sha256,
         shard_ids=np.concatenate(shard_ids),
         offsets=table["offset"].to_numpy(),
         sizes=table["size"].to_numpy(),

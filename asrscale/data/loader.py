@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asrscale.common.errors import AudioError
-from asrscale.common.shard_cache import Cache, read_ranges_cached
+from asrscale.common.shard_cache import Cache, Shard, read_ranges_cached
 from asrscale.common.storage import Range, read_ranges
 from asrscale.data.batches import Batch, collate
 from asrscale.data.hashing import NO_IDS, Ids
@@ -237,8 +237,8 @@ def _read_groups(index: Index, groups: Sequence[Ids], cache: Cache | None) -> li
     if cache is None:
         return read_ranges(ranges)
     shards = np.unique([index.shard_ids[group[0]] for group in groups])
-    sizes = {index.shards[number]: int(index.shard_bytes[number]) for number in shards}
-    return read_ranges_cached(ranges, sizes, cache)
+    whole = [Shard(index.shards[one], int(index.shard_bytes[one]), index.shard_sha256[one]) for one in shards]
+    return read_ranges_cached(ranges, whole, cache)
 
 
 def _play_checked(

@@ -1,21 +1,22 @@
 """Copies of shards on a node's disk: bounded, shared, whole or absent, and never needed."""
 
 import fcntl
-import hashlib
 import os
 import re
+import stat
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Server
+from conftest import Disk, Server
 from helpers.reading import read
 
-from asrscale.common import storage
+from asrscale.common import shard_cache, storage
 from asrscale.common.errors import DataError
 from asrscale.common.shard_cache import Cache
 from asrscale.data.index import Index
@@ -91,7 +92,7 @@ def assert_read_where_they_are(
         waveforms, damaged = cached(remote, cache)
         assert not damaged and all(np.array_equal(waveforms[i], expected[i]) for i in range(len(local)))
     assert re.fullmatch(
-        rf"--cache_dir {cache.folder} cannot be written to \({why}\): .* read where they are\n", capsys.readouterr().err
+        rf"--cache_dir {cache.folder} cannot be used \({why}\): .* read where they are\n", capsys.readouterr().err
     )
 
 
@@ -104,21 +105,89 @@ def test_a_cache_folder_that_cannot_be_made_stops_nothing(
 
 
 def test_a_full_cache_disk_stops_nothing(
-    remote: Index, local: Index, http_server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    remote: Index, local: Index, http_server: Server, disk: Disk, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cache = Cache(str(tmp_path / "cache"), 10**9)
-    shards = np.unique(remote.shard_ids)
+    folder = disk.folder / "cache"
+    cache = Cache(str(folder), 10**9)
     with ThreadPoolExecutor(1) as pool:
         read_utterances(remote, np.flatnonzero(remote.shard_ids == 0), pool, cache=cache)
-    [copy] = (tmp_path / "cache").glob("*.tar")
-    digest = hashlib.sha256(remote.shards[1].encode()).hexdigest()[:16]
-    full = tmp_path / "cache" / f"{digest}-{os.path.basename(remote.shards[1])}.partial"
-    full.symlink_to("/dev/full")  # what is written there meets ENOSPC
+    [copy] = folder.glob("*.tar")
+    disk.damage("full")
+    with suppress(OSError), (disk.folder / "rest").open("wb", buffering=0) as rest:
+        while rest.write(bytes(4_096)):
+            pass
     assert_read_where_they_are(local, remote, cache, "No space left on device", capsys)
-    assert not full.is_symlink() and list((tmp_path / "cache").glob("*.tar")) == [copy] and len(shards) == 3
+    assert list(folder.glob("*.tar")) == [copy] and not list(folder.glob("*.partial"))
     http_server.ranges.clear()
     cached(remote, cache)
     assert len(http_server.ranges) == 2  # the copy that was made before is used
+
+
+@pytest.mark.parametrize(("mode", "owner", "why"), [(0o777, 0, "other users may write"), (0o755, 1, "another user")])
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_folder_that_another_user_could_write_to_is_not_used(
+    mode: int, owner: int, why: str, remote: Index, local: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "cache"
+    cached(remote, Cache(str(folder), 10**9))
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    folder.chmod(mode)
+    os.chown(folder, owner, owner)
+    for copy in folder.glob("*.tar"):
+        copy.write_bytes(bytes(copy.stat().st_size))
+    assert_read_where_they_are(local, remote, Cache(str(folder), 10**9), f".*{why}.*", capsys)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_others_planted_is_no_copy_and_no_link_is_followed(remote: Index, local: Index, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    cached(remote, Cache(str(folder), 10**9))
+    first, second, third = sorted(folder.glob("*.tar"), key=lambda path: path.name.split("-", 1)[1])
+    victims = [tmp_path / name for name in ("a", "b", "c")]
+    for victim, copy in zip(victims, (first, second, third), strict=True):
+        victim.write_bytes(bytes(copy.stat().st_size))
+        copy.unlink()
+    victims[0].rename(first)
+    os.chown(first, 1, 1)
+    second.symlink_to(victims[1])
+    third.hardlink_to(victims[2])
+    Path(f"{second}.partial").symlink_to(victims[1])
+    Path(f"{third}.lock").unlink()
+    Path(f"{third}.lock").symlink_to(victims[2])
+    waveforms, damaged = cached(remote, Cache(str(folder), 10**9))
+    expected, _ = read(local)
+    assert not damaged and all(np.array_equal(waveforms[i], expected[i]) for i in range(len(local)))
+    assert first.read_bytes() == Path(local.shards[0]).read_bytes()
+    assert not any(victims[1].read_bytes()) and not any(victims[2].read_bytes())
+
+
+def test_a_shard_with_another_hash_than_promised_is_not_copied(
+    remote: Index, local: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = Cache(str(tmp_path / "cache"), 10**9)
+    with Path(local.shards[1]).open("r+b") as shard:
+        shard.write(b"x")  # in the header of a member: no utterance's checksum notices it
+    for _ in range(2):
+        waveforms, damaged = cached(remote, cache)
+        assert len(waveforms) == len(local) and not damaged
+    assert copies(tmp_path / "cache") == {"train-000000.tar", "train-000002.tar"}
+    assert capsys.readouterr().err.count("whose SHA-256 is not that of dataset.json") == 1
+
+
+def test_a_lock_that_is_never_released_costs_the_copy_and_no_utterance(
+    remote: Index, local: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shard_cache, "LOCK_SECONDS", 0.1)
+    folder = tmp_path / "cache"
+    folder.mkdir(0o700)
+    lock_path = folder / f"{remote.shard_sha256[0][:32]}-train-000000.tar.lock"
+    with lock_path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        waveforms, damaged = cached(remote, Cache(str(folder), 10**9))
+    assert len(waveforms) == len(local) and not damaged
+    assert f"another process holds {lock_path}" in capsys.readouterr().err
+    assert copies(folder) == {"train-000001.tar", "train-000002.tar"}
 
 
 def test_a_copy_of_another_size_is_made_again(remote: Index, local: Index, http_server: Server, tmp_path: Path) -> None:
