@@ -8,6 +8,7 @@ from pathlib import Path
 from asrscale.common.atomic_files import write_json
 from asrscale.common.errors import CliError
 from asrscale.common.output_folder import only_writer
+from asrscale.common.system_files import is_plain_name
 from asrscale.corpus.assemble import assemble
 from asrscale.corpus.dataset_card import write_card
 from asrscale.corpus.split_plan import SplitPlan, plans_from_json, plans_to_json
@@ -59,8 +60,20 @@ def _parts_of_job(out: str, found: Sequence[Path]) -> list[Path]:
 def _read_common_plans(parts: Sequence[Path]) -> list[SplitPlan]:
     """Returns the plans that all parts have in common; raises CliError where one has others."""
     first, *others = parts
-    plans = json.loads(first.read_bytes())
+    plans = _read_plans(first)
     for path in others:
-        if json.loads(path.read_bytes()) != plans:
+        if _read_plans(path) != plans:
             raise CliError(f"{path}: built with other options or input than part 0: build this part again")
-    return plans_from_json(plans)
+    return plans
+
+
+def _read_plans(path: Path) -> list[SplitPlan]:
+    """Returns the plans that a part left; raises CliError where they are damaged, or a name leads out of --out."""
+    try:
+        plans = plans_from_json(json.loads(path.read_bytes()))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CliError(f"{path} is damaged ({error}): build this part again") from error
+    for name in (name for plan in plans for name in (plan.name, *plan.shards)):
+        if not is_plain_name(name):
+            raise CliError(f"{path} is damaged ({name!r} is not the name of a file or folder): build this part again")
+    return plans

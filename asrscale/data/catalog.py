@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from asrscale.common.addresses import clean_value
 from asrscale.common.errors import CliError
 from asrscale.common.storage import is_remote, read_bytes
+from asrscale.common.system_files import is_plain_name
 from asrscale.speech.normalisation import NEUTRAL, TextRules, normalise, rules_from_json, steps_of
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
@@ -194,7 +195,7 @@ def _parse_dataset(folder: str, content: bytes) -> _Dataset:
     text = rules_from_json(dataset["text"]) if "text" in dataset else NEUTRAL
     shards = [
         _Shard(
-            file=str(shard["file"]),
+            file=_plain_name(shard["file"]),
             bytes=int(shard["bytes"]),
             utterances=int(shard["utterances"]),
             samples=int(shard["samples"]),
@@ -205,6 +206,13 @@ def _parse_dataset(folder: str, content: bytes) -> _Dataset:
     ]
     note = _note_of_other_steps(dataset.get("normalisation"), text, characters)
     return _Dataset(shards=shards, characters=characters, text=text, note=note)
+
+
+def _plain_name(name: object) -> str:
+    """Returns the name of a shard; raises ValueError where it leads out of the folder, to other people's data."""
+    if not is_plain_name(name):
+        raise ValueError(f"{name!r} is not the name of a file in the folder")
+    return str(name)
 
 
 def _note_of_other_steps(steps: list[str] | None, text: TextRules, characters: Counter[str]) -> str:

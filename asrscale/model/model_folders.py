@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asrscale.common.errors import CliError
+from asrscale.common.system_files import is_plain_name
 from asrscale.speech.vocabulary_files import VOCAB_FILE
 
 CONFIG_FILE = "config.json"
@@ -70,7 +71,7 @@ def _find_model(name: str) -> ModelSource:
     path = Path(name)
     is_pointer = path.name in _POINTERS and path.is_file()
     if is_pointer:
-        path = path.parent / path.read_text(encoding="utf-8").strip()
+        path = _checkpoint_at(path)
     if not path.is_dir():
         return ModelSource(name, name, name)
     if _is_run(path):
@@ -83,6 +84,14 @@ def _find_model(name: str) -> ModelSource:
         check_has_weights(path)
         raise CliError(f"--model {path} is no model folder: it has no {CONFIG_FILE}")
     return _stock_folder(path)
+
+
+def _checkpoint_at(pointer: Path) -> Path:
+    """Returns the checkpoint beside a file that names it; raises CliError where that names anything else."""
+    name = pointer.read_text(encoding="utf-8", errors="replace").strip()
+    if not _RUN_CHECKPOINT.fullmatch(name):
+        raise CliError(f"--model {pointer} is damaged, it names no checkpoint: name one of them")
+    return pointer.parent / name
 
 
 def _is_run(folder: Path) -> bool:
@@ -100,7 +109,7 @@ def _model_of_run(run: Path) -> ModelSource:
     for pointer in _POINTERS:
         path = run / CHECKPOINTS_FOLDER / pointer
         if path.is_file():
-            checkpoint = path.parent / path.read_text(encoding="utf-8").strip()
+            checkpoint = _checkpoint_at(path)
             note = f"{run} is a run without a finished model: using its {pointer} checkpoint, {checkpoint}"
             return _run_checkpoint(checkpoint, note)
     raise CliError(f"--model {run} is a run without a model or a checkpoint yet: let it go on, or name another model")
@@ -131,12 +140,25 @@ def check_has_weights(folder: Path) -> None:
             path, os.R_OK, effective_ids=True
         ):  # of which safetensors would say that there is no such file
             raise CliError(f"--model {folder} cannot be read, permission denied: {path}: ask its owner for chmod a+r")
+        if path.name.endswith(".index.json"):
+            _check_index(path)
     if found:
         return
     checkpoints = sorted(path.name for path in folder.glob("checkpoint-*") if _TRAINER_CHECKPOINT.fullmatch(path.name))
     if checkpoints:
         raise CliError(f"--model {folder} has no weights itself: give one of its checkpoints, {', '.join(checkpoints)}")
     raise CliError(f"--model {folder} has no weights: none of {', '.join(WEIGHTS_FILES)}")
+
+
+def _check_index(path: Path) -> None:
+    """Raises CliError where an index of weights is damaged, or leads to files that are not beside it."""
+    try:
+        files = set(json.loads(path.read_bytes())["weight_map"].values())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise CliError(f"{path} is damaged ({error}): copy it again") from error
+    for file in files:
+        if not is_plain_name(file):
+            raise CliError(f"{path} is damaged, {file!r} is not the name of a file beside it: copy it again")
 
 
 def _stock_folder(folder: Path) -> ModelSource:

@@ -14,6 +14,7 @@ from typing import Any
 
 from asrscale.common.checkpoint_files import checkpoint_file, checkpoint_json, may_be_hub_id
 from asrscale.common.errors import CliError
+from asrscale.common.system_files import is_plain_name
 from asrscale.speech.languages import matching_codes
 from asrscale.speech.vocabulary import Vocabulary
 
@@ -163,9 +164,16 @@ def _ask_for_one(codes: list[str]) -> str:
 
 
 def _languages_of(tokens: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Returns the parts of a vocabulary that has one for each language; {} for any other."""
+    """Returns the parts of a vocabulary that has one for each language; {} for any other.
+
+    Raises:
+        ValueError: The code of a language is a path, which would lead to another file than that of its adapter.
+    """
     if not all(isinstance(part, dict) for part in tokens.values()):
         return {}
+    for code in tokens:
+        if not is_plain_name(code):
+            raise ValueError(f"{code!r} is no code of a language")
     return dict(tokens)
 
 

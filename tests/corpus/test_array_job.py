@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 from helpers.sharding import checksums, refusal, shard, times
+
+from asrscale.common.errors import CliError
+from asrscale.corpus.array_job import merge, part_file
 
 
 def test_parts_are_disjoint_and_merge_to_the_bytes_of_one_build(corpus: Path, tmp_path: Path) -> None:
@@ -34,3 +38,20 @@ def test_parts_of_different_builds_do_not_merge(corpus: Path, tmp_path: Path) ->
     for part in (0, 1):
         shard("--csv", corpus, "--out", tmp_path / "out", "--part", part, "--parts", 2, "--seed", part)
     assert "built with other options or input than part 0" in refusal("merge", "--out", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        '[{"name": "../private", "source": "a.csv", "options": {}, "shards": []}]',
+        '[{"name": "train", "source": "a.csv", "options": {}, "shards": ["/private/x.tar"]}]',
+        '[{"name": "train"}]',
+        "[1]",
+        "{",
+        "[" * 100_000,
+    ],
+)
+def test_a_part_that_names_other_folders_is_refused(damage: str, tmp_path: Path) -> None:
+    part_file(str(tmp_path), 0, 1).write_text(damage)
+    with pytest.raises(CliError, match=r"part-00000-of-00001\.json is damaged"):
+        merge(str(tmp_path))

@@ -129,3 +129,25 @@ def test_a_data_set_is_given_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             read_catalog(["a", other])
     with pytest.raises(CliError, match="is given twice, as s3://bucket/a and as s3://bucket/a/"):
         read_catalog(["s3://bucket/a", "s3://bucket/a/"])
+
+
+@pytest.mark.parametrize(
+    "name", ["{}/b/b-000000.tar", "../b/b-000000.tar", "sub/x.tar", "", "..", "a\\b.tar", "a\0.tar", 3]
+)
+def test_a_shard_of_another_folder_is_refused(name: object, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "a", (1,))
+    make_folder(tmp_path / "b", (1,))
+    dataset = read_dataset(folder)
+    dataset["shards"][0]["file"] = name.format(tmp_path) if isinstance(name, str) else name
+    (folder / DATASET_FILE).write_text(json.dumps(dataset))
+    assert "is not the name of a file in the folder" in refusal(folder)
+
+
+def test_a_remote_data_set_cannot_name_a_local_shard(tmp_path: Path) -> None:
+    private = make_folder(tmp_path / "private", (1,))
+    folder = make_folder(tmp_path / "public", (1,))
+    dataset = read_dataset(folder)
+    dataset["shards"][0]["file"] = str(private / "private-000000.tar")
+    (folder / DATASET_FILE).write_text(json.dumps(dataset))
+    with pytest.raises(CliError, match="is not the name of a file in the folder"):
+        read_catalog([f"file://{folder}"])

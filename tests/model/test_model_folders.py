@@ -15,7 +15,7 @@ from asrscale.common.errors import CliError
 from asrscale.model.building import build_meta_recognizer, build_recognizer
 from asrscale.model.forward import count_frames, forward_logits, greedy_texts
 from asrscale.model.lora import add_lora
-from asrscale.model.model_folders import find_model
+from asrscale.model.model_folders import check_has_weights, find_model
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer
 
@@ -160,3 +160,20 @@ def test_what_may_not_be_read_is_named_and_does_not_count_as_missing(locked: str
             load_recognizer(str(folder))
         assert "\n" not in str(caught.value)
         folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("named", ["../../private", "/private", ".", "", "step-1", "\udcff"])
+def test_a_pointer_to_what_is_no_checkpoint_beside_it_is_refused(named: str, tmp_path: Path) -> None:
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    pointer = tmp_path / "run/checkpoints/best"
+    pointer.write_bytes(named.encode("utf-8", "surrogateescape"))
+    for name in (tmp_path / "run", pointer):
+        with pytest.raises(CliError, match="best is damaged, it names no checkpoint"):
+            find_model(str(name))
+
+
+@pytest.mark.parametrize("content", ['{"weight_map": {"a": "../private/model.safetensors"}}', '{"weight_map": 1}', "["])
+def test_an_index_of_weights_leads_to_no_other_folder(content: str, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(CliError, match=r"index\.json is damaged"):
+        check_has_weights(tmp_path)

@@ -170,3 +170,9 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     folder = write_checkpoint(tmp_path / "bad", tokenizer_config=[1])
     with pytest.raises(CliError, match=r"tokenizer_config\.json holds no JSON object"):
         read_vocabulary(str(folder))
+
+
+def test_a_language_whose_code_is_a_path_is_refused(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "m", {"tur": LETTERS, "../../private": LETTERS})
+    with pytest.raises(ValueError, match="is no code of a language"):
+        checkpoint_languages(str(folder))
