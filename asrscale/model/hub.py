@@ -44,18 +44,24 @@ def check_login(repo_id: str) -> None:
 
 
 @quiet_huggingface()
-def push_model(folder: Path, repo_id: str) -> bool:
-    """Uploads a model folder, card included; makes the repository, which is public, unless it exists.
+def push_model(folder: Path, repo_id: str, *, public: bool = False) -> bool:
+    """Uploads a model folder, card included; makes the repository unless it exists.
+
+    Args:
+        folder: The model folder.
+        repo_id: Of the repository; one that exists stays as public or private as it is.
+        public: Whether everybody may see the one that is made.
 
     Returns:
         Whether it worked. Where not, a warning says why and how to repeat it: the model itself is not lost.
     """
     try:
         api = HfApi()
-        url = api.create_repo(repo_id, exist_ok=True)
+        url = api.create_repo(repo_id, private=not public, exist_ok=True)
         api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Model fine-tuned with asrscale")
     except Exception as error:  # of the network, the hub or the disk
-        cure = f"repeat it with hf upload {repo_id} {folder}"
+        private = "" if public else " --private"
+        cure = f"repeat it with hf upload {repo_id} {folder}{private}"
         print(f"warning: {folder} was not uploaded ({_reason(error)}): {cure}", file=sys.stderr, flush=True)
         return False
     print(f"uploaded: {url}")

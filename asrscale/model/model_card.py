@@ -5,6 +5,7 @@ It may become public: no path of this machine is in it, only the names of folder
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -22,6 +23,7 @@ UNKNOWN_LICENSE = "unknown"  # as the hub calls it
 
 _METRICS = {"wer": "word error rate", "cer": "character error rate"}
 _WHEN = {"before": "before the first step", "best": "at the best evaluation", "last": "at the last"}
+_HOME = re.compile(r"^/(home|Users)/[^/]+/?")
 _NO_NAMES = ("train", "valid", "validation", "dev", "test", "shards")  # of data: what a folder of it is, not which
 
 _TEMPLATE = """---
@@ -258,13 +260,18 @@ def public_name(place: str) -> str:
     """Returns what a place may be called in public: an id as it is, of a path or an address its last two parts."""
     if not os.path.exists(place) and may_be_hub_id(place):
         return place
-    parts = [part for part in PurePosixPath(clean_value(place)).parts if part not in ("/", "..")]
-    return "/".join(parts[-2:])
+    return "/".join(_public_parts(place)[-2:]) or "a folder"
+
+
+def _public_parts(place: str) -> list[str]:
+    """Returns the parts of a path or an address without its password, and without the folder of a user."""
+    below_home = _HOME.sub("", place.removeprefix(f"{os.path.expanduser('~')}/"))
+    return [part for part in PurePosixPath(clean_value(below_home)).parts if part not in ("/", "..", "~")]
 
 
 def _data_name(folder: str) -> str:
     """Returns the name of a data set, of which a folder is a split."""
-    parts = [part for part in PurePosixPath(clean_value(folder)).parts if part not in ("/", "..", *_NO_NAMES)]
+    parts = [part for part in _public_parts(folder) if part not in _NO_NAMES]
     return parts[-1] if parts else "speech"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from asrscale.common.atomic_files import use_default_mode, write_json
 from asrscale.model.families import CtcModel
 from asrscale.model.language_adapters import Languages, write_adapters
-from asrscale.model.model_folders import BASE_MODEL, WEIGHTS_FILE
+from asrscale.model.model_folders import BASE_MODEL
 from asrscale.model.processors import Processor
 from asrscale.model.quiet import quiet_huggingface
 from asrscale.speech.frames import FrameGeometry, geometry_of
@@ -71,7 +71,7 @@ class Recognizer:
         """Writes a stock Hugging Face model folder with safetensors weights."""
         self.save_settings(folder)
         self.model.save_pretrained(folder)
-        use_default_mode(Path(folder, WEIGHTS_FILE))
+        use_default_mode(*Path(folder).glob("*.safetensors"))  # several files of a large one
         if self.languages:
             write_adapters(self.model, self.languages, Path(folder))
 

@@ -37,11 +37,12 @@ from asrscale.training import checkpoint
 from asrscale.training.candidates import Candidate, averages_are_those_of, find_candidates, load_candidate
 from asrscale.training.card_facts import card_facts
 from asrscale.training.checkpoint import RunState
-from asrscale.training.config import TrainConfig, to_dict
+from asrscale.training.config import TrainConfig
 from asrscale.training.disk_errors import disk_errors_explained
 from asrscale.training.metrics_plot import plot_metrics
 from asrscale.training.milestones import Milestone, describe_milestones, milestones
 from asrscale.training.other_formats import write_other_formats
+from asrscale.training.published import card_settings
 from asrscale.training.run_context import RunContext
 from asrscale.training.run_report import REPORT_FILE, write_report
 from asrscale.training.validation import reports_evaluating, score_of
@@ -243,7 +244,7 @@ def write_results(context: RunContext, state: RunState, final: FinalModel) -> No
     found = milestones(state, context.metric)
     write_report(context, state, final_metrics(final, context.metric))
     write_json(folder / "results.json", _results(context, final, found))
-    card = model_card(to_dict(context.config), card_facts(context, result, str(final.exported), found))
+    card = model_card(card_settings(context.config), card_facts(context, result, str(final.exported), found))
     write_text(folder / "model" / "README.md", card)  # last: it marks the run as complete
     sizes = dict(utterances=len(context.valid_subset), all_utterances=len(context.valid))
     print(f"{describe_milestones(found, context.metric, **sizes)}\n")
@@ -325,6 +326,6 @@ def end_together(context: RunContext, *, push: bool) -> None:
         write_other_formats(context.folder / "model", context.config.evaluation, _language(context))
     repository = context.config.evaluation.push_to_hub
     if push and repository and context.world.is_main:
-        push_model(context.folder / "model", repository)
+        push_model(context.folder / "model", repository, public=context.config.evaluation.public)
     context.watch.beat("ending")
     distributed.barrier()

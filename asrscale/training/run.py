@@ -29,7 +29,7 @@ from asrscale.results.deciding_metric import choose_metric, describe_choice
 from asrscale.results.evaluation import choose_subset
 from asrscale.training import engine as ds
 from asrscale.training.checkpoint import RunState
-from asrscale.training.config import PLACES_OF_DATA, TrainConfig, by_section, replace_settings, to_dict
+from asrscale.training.config import PLACES_OF_DATA, TrainConfig, replace_settings, to_dict
 from asrscale.training.data_checks import check_data
 from asrscale.training.disk_errors import disk_errors_explained
 from asrscale.training.ds_config import read_ds_config, resolve_ds_config, resolve_precision
@@ -46,6 +46,7 @@ from asrscale.training.final_model import (
 from asrscale.training.loop import fit
 from asrscale.training.memory_plan import advise, plan_memory
 from asrscale.training.memory_rescue import RESCUES_FILE, MemoryExhausted, PassCap, open_pass_cap
+from asrscale.training.published import tracked_config
 from asrscale.training.recipe_choice import choose_settings
 from asrscale.training.recipe_settings import Chosen, count_steps, describe_recipe
 from asrscale.training.resume import choose_start
@@ -314,7 +315,7 @@ def _open_tracker(context: RunContext, state: RunState, resumed: Path | None) ->
     """Opens the tracker of a run, after its settings are written."""
     environment = describe_environment(context)
     if context.world.is_main:
-        write_settings(context, environment)
+        write_settings(context, environment | {"command": sys.argv})
     with open_tracker(
         context.folder,
         project=context.config.tracking.wandb_project,
@@ -323,8 +324,9 @@ def _open_tracker(context: RunContext, state: RunState, resumed: Path | None) ->
         lowest=("valid/wer", "valid/cer", "valid/loss"),
         resume_step=state.step if resumed else None,
         evaluated_step=state.evaluated_step if resumed else None,
+        shares_texts=context.config.tracking.wandb_predictions,
         enabled=context.world.is_main,
-        config=by_section(context.config) | {"deepspeed": context.ds_config, "environment": environment},
+        config=tracked_config(context.config, context.ds_config, environment),
     ) as tracker:
         yield tracker
 

@@ -3,7 +3,6 @@
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
@@ -94,7 +93,6 @@ def describe_environment(context: RunContext) -> dict[str, Any]:
     return {
         "versions": versions,
         "commit": _commit(),
-        "command": sys.argv,
         "world_size": context.world.world_size,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "cpu_cores": os.cpu_count(),

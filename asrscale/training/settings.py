@@ -199,11 +199,16 @@ class EvaluationSettings:
     license: str | None = setting(
         None, help="license in the card of the exported model, such as cc-by-4.0; none: that in the card of --model"
     )
-    push_to_hub: str | None = setting(None, help="Hugging Face id to upload the model to; made public unless it exists")
+    push_to_hub: str | None = setting(
+        None, help="Hugging Face id to upload the model to; made private unless it exists"
+    )
+    public: bool = setting(False, help="make the repository of --push_to_hub public, where it is made")
 
     def __post_init__(self) -> None:
         _check_above_0(self, "eval_steps", "eval_utterances", "save_steps", "save_total_limit")
         _check_at_least_0(self, "patience", "average")
+        if self.public and not self.push_to_hub:
+            raise CliError("--public is about the repository of --push_to_hub: give both, or leave it out")
         _check_no_credentials(self)
 
 
@@ -217,6 +222,9 @@ class TrackingSettings:
         ("wandb",), help="where metrics go beside RUN/metrics.jsonl; one or several"
     )
     wandb: Literal["auto", "offline", "online", "off"] = setting("auto", help="auto: online if you are logged in")
+    wandb_predictions: bool = setting(
+        False, help="send 20 transcripts and what was recognised of them at each evaluation to W&B and trackio"
+    )
     wandb_project: str = setting("asrscale", help="project of W&B and of trackio")
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ import contextlib
 import importlib.util
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -30,6 +30,7 @@ from asrscale.training.tracked_run import TextRows, TrackedRun, WandbMode
 
 METRICS_FILE = "metrics.jsonl"
 _MODULES = {"wandb": wandb_tracker, "trackio": trackio_tracker, "tensorboard": tensorboard_tracker}
+_LOCAL = {"tensorboard"}  # what it records is in the run folder only
 _TITLES = {"wandb": "W&B", "trackio": "Trackio", "tensorboard": "TensorBoard"}
 
 Values: TypeAlias = Mapping[str, float | Sequence[float] | None]  # by name; several numbers are one of each rank
@@ -38,10 +39,13 @@ Values: TypeAlias = Mapping[str, float | Sequence[float] | None]  # by name; sev
 class Tracker:
     """Records a run's numbers; made by `open_tracker`."""
 
-    def __init__(self, run_folder: Path, *, enabled: bool, guests: Mapping[str, Any]) -> None:
+    def __init__(
+        self, run_folder: Path, *, enabled: bool, guests: Mapping[str, Any], shares_texts: bool = False
+    ) -> None:
         self._run_folder = run_folder
         self._enabled = enabled
         self._guests = dict(guests)  # what the `start` of each tracker returned, by its name
+        self._shares_texts = shares_texts
         self._unwritten: dict[Path, str] = {}  # lines that the disk did not take; see `append_jsonl`
 
     def log(self, step: int, values: Values) -> None:
@@ -58,7 +62,10 @@ class Tracker:
         self._tell(lambda module, guest: module.log(guest, step, scalars))
 
     def log_predictions(self, step: int, rows: TextRows) -> None:
-        """Records what was recognised at a step: rows of the same names, such as key, reference, hypothesis."""
+        """Records what was recognised at a step: rows of the same names, such as key, reference, hypothesis.
+
+        They stay on this machine, unless it was said that trackers may have them.
+        """
         if not self._enabled or not rows:
             return
         path = self._run_folder / "eval" / f"step-{step:08d}.jsonl"
@@ -66,15 +73,16 @@ class Tracker:
             write_jsonl(path, rows)
         except OSError as error:
             print(f"warning: {path}: {error.strerror}", file=sys.stderr)
-        self._tell(lambda module, guest: module.log_texts(guest, step, rows))
+        told = self._guests.keys() if self._shares_texts else self._guests.keys() & _LOCAL
+        self._tell(lambda module, guest: module.log_texts(guest, step, rows), told)
 
     def finish(self, *, failed: bool) -> None:
         """Ends the trackers, which learn whether the run failed."""
         self._tell(lambda module, guest: module.finish(guest, failed=failed))
 
-    def _tell(self, action: Callable[[ModuleType, Any], object]) -> None:
-        """Calls `action` for each tracker; a failure is the end of that one, whose service may have been killed."""
-        for name, guest in list(self._guests.items()):
+    def _tell(self, action: Callable[[ModuleType, Any], object], told: Collection[str] = tuple(_MODULES)) -> None:
+        """Calls `action` for each tracker of `told`; a failure ends one, whose service may have been killed."""
+        for name, guest in [(name, guest) for name, guest in self._guests.items() if name in told]:
             module = _MODULES[name]
             try:
                 action(module, guest)
@@ -104,6 +112,7 @@ def open_tracker(
     lowest: Sequence[str] = (),
     resume_step: int | None = None,
     evaluated_step: int | None = None,
+    shares_texts: bool = False,
     enabled: bool = True,
 ) -> Iterator[Tracker]:
     """Opens the record of the run in `run_folder`; at the end of the block, trackers learn whether the run failed.
@@ -118,6 +127,7 @@ def open_tracker(
         resume_step: Training goes on after this step: lines of later ones are dropped, to be measured again. None
             starts a new record and a new run of each tracker.
         evaluated_step: The last evaluation that counts: those of later steps are made again. None: up to `resume_step`.
+        shares_texts: Whether trackers that others may read get what was recognised, transcripts included.
         enabled: Whether to record anything; pass `rank == 0`.
 
     Raises:
@@ -131,7 +141,7 @@ def open_tracker(
     guests = _start(trackers, run)
     _drop_repeated(run_folder / METRICS_FILE, -1 if resume_step is None else resume_step, evaluated_step)
 
-    tracker = Tracker(run_folder, enabled=True, guests=guests)
+    tracker = Tracker(run_folder, enabled=True, guests=guests, shares_texts=shares_texts)
     failed = True
     try:
         yield tracker

@@ -65,6 +65,12 @@ def _init(wandb_mode: Literal["auto", "offline", "online"], given: Mapping[str, 
     import wandb
 
     settings = wandb.Settings(silent=True, console="off")  # the progress bar as a captured log would be megabytes
+    # Who reads the project need not know the machine, its user, the command line and where everything lies.
+    settings.x_disable_meta = True
+    settings.x_disable_machine_info = True
+    settings.disable_git = True
+    settings.disable_code = True
+    settings.host = ""
     settings.init_timeout = START_PATIENCE_SECONDS
     settings.finish_timeout = END_PATIENCE_SECONDS
     modes: Sequence[Literal["online", "offline"]] = ("online", "offline") if wandb_mode == "auto" else (wandb_mode,)

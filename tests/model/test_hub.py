@@ -31,6 +31,7 @@ class Hub:
     status: int = 200  # of its answers
     files: dict[str, bytes] = field(default_factory=dict)  # committed, by path
     objects: dict[str, bytes] = field(default_factory=dict)  # uploaded by LFS, by hash
+    visibility: str = ""  # that the repository was to have
     tokens: set[str] = field(default_factory=set)
 
 
@@ -47,6 +48,8 @@ def answer_to(hub: Hub, path: str, body: bytes) -> dict[str, object]:
 
 
 def answer_to_create(hub: Hub, body: bytes) -> dict[str, object]:
+    asked = json.loads(body)
+    hub.visibility = asked.get("visibility", "private" if asked.get("private") else "public")
     return {"url": f"{hub.url}/me/speech"}
 
 
@@ -123,9 +126,18 @@ def test_a_folder_is_uploaded_as_it_is(hub: Hub, tmp_path: Path, capsys: pytest.
     for name, data in content.items():
         (tmp_path / name).write_bytes(data)
     assert push_model(tmp_path, "me/speech")
+    assert hub.visibility == "private"
     assert hub.files == content and list(hub.objects.values()) == [content["model.safetensors"]]
     assert hub.tokens == {f"Bearer {CANARY}"}
     assert capsys.readouterr() == (f"uploaded: {hub.url}/me/speech\n", "")
+
+
+def test_a_repository_is_made_public_only_where_that_is_said(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_bytes(b"# card")
+    assert push_model(tmp_path, "me/speech", public=True)
+    assert hub.visibility == "public"
+    with pytest.raises(CliError, match="--public is about the repository of --push_to_hub"):
+        train_config(train=("a",), valid=("a",), public=True)
 
 
 @pytest.mark.parametrize("status", [401, 500])
@@ -137,7 +149,7 @@ def test_a_failed_upload_is_a_warning_that_says_how_to_repeat_it(
     warning = capsys.readouterr().err
     assert warning.count("\n") == 1 and str(status) in warning and CANARY not in warning
     assert "no entry for Bearer …" in warning
-    assert warning.endswith(f"repeat it with hf upload me/speech {tmp_path}\n")
+    assert warning.endswith(f"repeat it with hf upload me/speech {tmp_path} --private\n")
 
 
 def test_no_login_and_bad_ids_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

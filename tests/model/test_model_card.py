@@ -72,6 +72,9 @@ def test_it_says_what_was_trained_and_nothing_of_this_machine(tmp_path: Path) ->
     assert settings["train"] == ["cv/train", "orders/train=0.3"] and settings["learning_rate"] == 1e-4
     assert "run" not in settings and "cache_dir" not in settings and settings["vocab"] == "base/vocab.json"
     assert public_name("me/speech") == "me/speech" and public_name("../../x/y/z") == "y/z"
+    for own in ("/home/ann/train", "/Users/ann/train", "~/train", f"{Path.home()}/train"):
+        assert public_name(own) == "train"
+    assert public_name("https://ann:s3cret@host.org/cv/train?s3cret") == "cv/train"
     undecided = CardFacts(**FACTS | dict(text_rules=[TextRules()]), reads_batches=True)
     assert (
         "\nlanguage:" not in model_card(to_dict(train_config(train=("a",), valid=("b",))), undecided).split("---\n")[1]

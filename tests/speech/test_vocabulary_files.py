@@ -173,6 +173,6 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_language_whose_code_is_a_path_is_refused(tmp_path: Path) -> None:
-    folder = write_checkpoint(tmp_path / "m", {"tur": LETTERS, "../../private": LETTERS})
+    folder = write_checkpoint(tmp_path / "m", {"tur": {"a": 0}, "../../private": {"a": 0}})
     with pytest.raises(ValueError, match="is no code of a language"):
         checkpoint_languages(str(folder))

@@ -46,8 +46,9 @@ def test_the_model_is_complete_when_all_is_written_and_uploaded_before_the_ranks
     monkeypatch.setenv("HF_TOKEN", "hf_x")
     seen = []
 
-    def pushed(folder: Path, repo_id: str) -> bool:
+    def pushed(folder: Path, repo_id: str, *, public: bool) -> bool:
         assert watch.hang_seconds == float("inf")  # it may take as long as it likes
+        assert not public
         return bool(seen.append(("push", watch.doing, card.exists())))
 
     def together() -> None:

@@ -2,6 +2,7 @@ import json
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -103,7 +104,7 @@ def test_offline_wandb_is_quiet_and_keeps_its_id_over_a_resume(
         {"key": "a", "reference": "red lamp", "hypothesis": "red"},
         {"key": "b", "reference": "é", "hypothesis": ""},
     ]
-    with tracker(tmp_path, "offline") as opened:
+    with tracker(tmp_path, "offline", shares_texts=True) as opened:
         opened.log(1, {"train/loss": 1.0, "train/padding": math.nan, "speed/rank_seconds": (0.1, 0.25)})
         opened.log_predictions(1, rows)
     with tracker(tmp_path, "auto", resume_step=1) as opened:
@@ -119,6 +120,22 @@ def test_offline_wandb_is_quiet_and_keeps_its_id_over_a_resume(
     assert set(wandb_runs(tmp_path)) == {first, (tmp_path / "wandb" / "id.txt").read_text()}
     assert (tmp_path / "wandb" / "id.txt").read_text() != first  # a new run, not a resumed one
     assert capfd.readouterr() == ("", "")
+
+
+def test_wandb_learns_nothing_of_the_machine_and_no_transcripts_unless_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", "--run", "c4n4ry"])
+    monkeypatch.setenv("USER", "c4n4ry-ann")
+    monkeypatch.setattr("platform.node", lambda: "c4n4ry-node")
+    with tracker(tmp_path, "offline") as opened:
+        opened.log_predictions(1, [{"key": "a", "reference": "c4n4ry", "hypothesis": "red"}])
+    assert "c4n4ry" in (tmp_path / "eval/step-00000001.jsonl").read_text()  # it is on this machine
+    sent = [path for path in tmp_path.glob("wandb/offline-run-*/**/*") if path.is_file() and path.suffix != ".log"]
+    assert any(path.suffix == ".wandb" for path in sent)
+    unwanted = (b"c4n4ry", socket.gethostname().encode() + b'"', sys.executable.encode(), os.getcwd().encode())
+    for path in sent:
+        assert not [word for word in unwanted if word in path.read_bytes()], path
 
 
 def test_the_summary_of_wandb_has_the_best_rates_and_not_the_last(tmp_path: Path) -> None:
