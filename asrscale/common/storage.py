@@ -26,6 +26,7 @@ Result = TypeVar("Result")
 # Waits of 0.5, 1, 2 and 4 s outlast what is meant by "try again" (throttling, a lost connection), not an outage.
 TRIES = 5
 FIRST_WAIT_SECONDS = 0.5
+RETRY_SECONDS = 60.0  # tries that fail slowly, as those of a server that trickles, are fewer
 
 # An index.parquet is read a column of a shard at a time, some kilobytes each, which lie together: one request for them.
 REMOTE_BUFFER_BYTES = 128 * 1024
@@ -54,8 +55,12 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
-def read_bytes(path: str) -> bytes:
+def read_bytes(path: str, *, stays: bool = False) -> bytes:
     """Reads all of a small file.
+
+    Args:
+        path: The file.
+        stays: Whether an answer over HTTP that leads to another server is refused.
 
     Raises:
         FileNotFoundError: It does not exist.
@@ -64,7 +69,7 @@ def read_bytes(path: str) -> bytes:
     if not is_remote(path):
         return Path(path).read_bytes()
 
-    system = _file_system(path)
+    system = _file_system(path, stays=stays)
     [data] = _retried(lambda urls: [_attempt(system.cat_file, url) for url in urls], [path])
     if isinstance(data, FileNotFoundError):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from data
@@ -132,6 +137,9 @@ def read_ranges(ranges: Sequence[Range]) -> list[bytes | Exception]:
     Raises:
         DataError: A file is missing or cannot be read at all; names file and range.
     """
+    for wanted in ranges:
+        if wanted.start < 0 or wanted.size < 0:
+            raise DataError(f"{wanted} cannot be read: no file has such bytes, its index is damaged")
     data = _retried(_read_once, ranges)
     for wanted, found in zip(ranges, data, strict=True):
         _check_file(wanted, found)
@@ -203,12 +211,13 @@ def _retried(
 ) -> list[Result | Exception]:
     """Returns what `attempt` returns for each item; those that failed and may yet succeed are tried again.
 
-    Pauses between tries double.
+    Pauses between tries double; none begins when RETRY_SECONDS are over.
     """
+    last_seconds = time.monotonic() + RETRY_SECONDS
     results = attempt(items)
     for retry in range(TRIES - 1):
         failed = [number for number, result in enumerate(results) if _is_transient(result)]
-        if not failed:
+        if not failed or time.monotonic() > last_seconds:
             break
         time.sleep(FIRST_WAIT_SECONDS * 2**retry)
         again = attempt([items[number] for number in failed])
@@ -243,14 +252,19 @@ def _attempt(read: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         return error
 
 
-def _file_system(url: str) -> Any:
-    """Returns the file system of a URL.
+def _file_system(url: str, *, stays: bool = False) -> Any:
+    """Returns the file system of a URL; `stays` as for `read_bytes`.
 
     Raises:
         CliError: There is no such protocol, or its package is missing.
     """
+    options = {}
     try:
-        return fsspec.core.url_to_fs(url)[0]
+        if url.startswith("http"):
+            from asrscale.common import http_client  # aiohttp is optional
+
+            options = {"get_client": http_client.staying_client if stays else http_client.bounded_client}
+        return fsspec.core.url_to_fs(url, **options)[0]
     except (ImportError, ValueError) as error:
         cure = "pip install s3fs for s3://, aiohttp for http://, gcsfs for gs://"
         raise CliError(f"{url} cannot be opened ({error_line(error)}): {cure}") from error

@@ -6,13 +6,14 @@ import os
 import sys
 from collections.abc import Iterable
 
+from asrscale.common.addresses import HOW_TO_WRITE, can_be_cleaned, clean_value
 from asrscale.common.errors import CliError
 from asrscale.common.storage import is_remote
 from asrscale.corpus.shard_inputs import is_content, read_joined_inputs
 from asrscale.corpus.split_spool import Split
 from asrscale.data.catalog import DATASET_FILE
 from asrscale.data.index import Index, read_index
-from asrscale.sources.recordings import AudioRoot, recording_file, roots_of
+from asrscale.sources.recordings import ROW_PROTOCOLS, AudioRoot, recording_file, roots_of
 from asrscale.sources.rows import Row
 
 _ROWS_SETTING = "rows_sha256"
@@ -103,6 +104,9 @@ def check_recordings(split: Split) -> None:
     missing = [row for row in probed if _is_missing(row, split.audio_root)]
     if 2 * (len(outside) + len(missing)) <= len(probed):
         return
+    elsewhere = [row for row in missing if row.audio.startswith(ROW_PROTOCOLS)]
+    if elsewhere:
+        raise CliError(_elsewhere_message(elsewhere, split.audio_root, len(probed)))
     if len(outside) > len(missing):
         raise CliError(_outside_message(outside, split.audio_root, len(probed)))
     row = missing[0]
@@ -110,6 +114,20 @@ def check_recordings(split: Split) -> None:
     raise CliError(
         f"{row.source} line {row.line}: no file {place} ({len(missing):,} of "
         f"{len(probed):,} files looked for are missing): set --audio_root to the folder that '{row.audio}' is in"
+    )
+
+
+def _elsewhere_message(elsewhere: list[Row], audio_root: AudioRoot, num_probed: int) -> str:
+    """Returns the line for recordings with addresses that rows may not have: with the place to allow."""
+    row = elsewhere[0]
+    if not can_be_cleaned(row.audio):
+        return f"{row.source} line {row.line}: user and password cannot be told from its address: {HOW_TO_WRITE}"
+    address = clean_value(row.audio)
+    place = address.rpartition("/")[0]
+    roots = ",".join(roots_of(audio_root))
+    return (
+        f"{row.source} line {row.line}: {address} is not below {roots}, from where alone rows are fetched "
+        f"({len(elsewhere):,} of {num_probed:,} looked at are elsewhere): allow it, too: --audio_root {roots},{place}"
     )
 
 

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from asrscale.common.addresses import HOW_TO_WRITE, can_be_cleaned
 from asrscale.common.errors import AudioError, DataError
@@ -26,6 +26,9 @@ ROW_PROTOCOLS = ("s3://", "gs://", "http://", "https://")
 _OUTSIDE = "path outside the audio root: move the recording below it, or name its folder with --audio_root, too"
 
 
+_ELSEWHERE = "address outside the audio root: name its place with --audio_root, too, if it is to be fetched from"
+
+
 def roots_of(audio_root: AudioRoot) -> tuple[str, ...]:
     """Returns the roots, also where it is a single one."""
     return (audio_root,) if isinstance(audio_root, str) else audio_root
@@ -43,6 +46,8 @@ def audio_path(row: Row, audio_root: AudioRoot) -> str:
     if row.audio.startswith(ROW_PROTOCOLS):
         if not can_be_cleaned(row.audio):
             raise AudioError(f"address: user and password cannot be told from the rest of it: {HOW_TO_WRITE}")
+        if not may_fetch(row, audio_root):
+            raise AudioError(_ELSEWHERE)
         return row.audio
     roots = roots_of(audio_root)
     found = _local_files(row.audio, roots)
@@ -58,6 +63,35 @@ def audio_path(row: Row, audio_root: AudioRoot) -> str:
     if None in paths:
         raise AudioError(_OUTSIDE)
     return str(paths[0])
+
+
+def may_fetch(row: Row, audio_root: AudioRoot) -> bool:
+    """Whether the address of a row's recording is below an audio root, or beside a remote manifest.
+
+    Others would have this machine ask servers that only it can reach, or use the user's own keys, for whoever wrote the
+    manifest.
+    """
+    places = [root for root in roots_of(audio_root) if is_remote(root)]
+    if is_remote(row.source):
+        places.append(row.source.partition("?")[0].rpartition("/")[0])
+    return any(_is_url_below(row.audio, place) for place in places)
+
+
+def _is_url_below(url: str, place: str) -> bool:
+    """Whether an address is that of something below another one, on the same server."""
+    try:
+        wanted, allowed = urlsplit(url), urlsplit(place)
+        is_same_server = (wanted.scheme, wanted.hostname, wanted.port) == (
+            allowed.scheme,
+            allowed.hostname,
+            allowed.port,
+        )
+    except ValueError:  # no port
+        return False
+    folder = posixpath.normpath(f"/{unquote(allowed.path)}").strip("/")
+    path = posixpath.normpath(f"/{unquote(wanted.path)}").strip("/")
+    is_below = path.startswith(f"{folder}/") if folder else bool(path)
+    return is_same_server and is_below and "\\" not in url
 
 
 def _url_below(root: str, name: str) -> str:
@@ -183,6 +217,6 @@ def _read_from_tar(place: Range, name: str) -> NamedBytes:
 def _fetch(url: str) -> NamedBytes:
     """Returns the bytes behind a URL."""
     try:
-        return NamedBytes(read_bytes(url), urlsplit(url).path)
+        return NamedBytes(read_bytes(url, stays=True), urlsplit(url).path)
     except (OSError, DataError) as error:
         raise AudioError(f"missing file: {error}") from error

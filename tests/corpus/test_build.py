@@ -53,7 +53,8 @@ def test_segments_of_a_long_recording_and_recordings_behind_a_url(
         {"audio_filepath": "long.flac", "text": "past its end", "offset": 19.5, "duration": 2},
     )
     out = tmp_path / "out"
-    shard("--csv", f"train={manifest}", "--out", out, "--max_seconds", 5, "--max_rejected", "50%")
+    flags = ("--csv", f"train={manifest}", "--out", out, "--max_seconds", 5, "--max_rejected", "50%")
+    shard(*flags, "--audio_root", f"{tmp_path},{http_server.url}")
 
     index = read_index([str(out / "train")])
     found = {key: read_recording(index, i) for i, key in enumerate(index.keys.to_pylist())}

@@ -1,6 +1,7 @@
 """Where the recording of a row lies, and opening it."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,7 @@ def test_a_name_without_extension_of_two_recordings_is_not_guessed_at(tmp_path: 
 
 def test_urls_below_a_remote_root_or_of_a_known_protocol() -> None:
     assert audio_path(row_of("clips/a.mp3"), "s3://bucket/cv/") == "s3://bucket/cv/clips/a.mp3"
-    assert audio_path(row_of("gs://other/a.mp3"), "/data") == "gs://other/a.mp3"
+    assert audio_path(row_of("gs://other/a.mp3"), ("/data", "gs://other")) == "gs://other/a.mp3"
 
 
 @pytest.mark.parametrize(
@@ -145,10 +146,44 @@ def test_recordings_over_http(tmp_path: Path, http_server: object) -> None:
     url = http_server.url
     path = write(tmp_path / "a.csv", f"filename,text\n{url}/train/dataset.json,x\n{url}/absent.wav,y\n")
     here, absent = rows_of(path)
-    content = open_audio(here, "/nowhere")
+    roots = ("/nowhere", url)
+    content = open_audio(here, roots)
     assert isinstance(content, io.BytesIO)
     assert content.getvalue().startswith(b"{")
     http_server.failures = 2  # for a moment
     assert open_audio(row_of("train/dataset.json"), url).getvalue() == content.getvalue()
     with pytest.raises(AudioError, match=r"^missing file: "):
-        open_audio(absent, "/nowhere")
+        open_audio(absent, roots)
+
+
+def test_rows_fetch_only_from_below_the_roots_and_the_place_of_their_manifest() -> None:
+    roots = ("/data", "https://Host.org/corpus/", "s3://bucket/clips")
+    for allowed in (
+        "https://host.org/corpus/a.wav",
+        "https://host.org/corpus/b/a%20b.wav?sig=1",
+        "s3://bucket/clips/a.wav",
+    ):
+        assert audio_path(row_of(allowed), roots) == allowed
+    for elsewhere in (
+        "http://127.0.0.1:8000/admin",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://host.org/corpus/a.wav",
+        "https://host.org:8443/corpus/a.wav",
+        "https://host.org/corpus",
+        "https://host.org/corpus2/a.wav",
+        "https://host.org/corpus/../private/a.wav",
+        "https://host.org/corpus/%2e%2e/private/a.wav",
+        "https://host.org/corpus/%2E./%2e%2E/private",
+        "https://host.org@evil.org/corpus/a.wav",
+        "https://evil.org\\@host.org/corpus/a.wav",
+        "https://host.org.evil.org/corpus/a.wav",
+        "s3://bucket/private/a.wav",
+        "s3://other/clips/a.wav",
+        "gs://bucket/clips/a.wav",
+    ):
+        with pytest.raises(AudioError, match=r"^address"):
+            audio_path(row_of(elsewhere), roots)
+    beside = replace(row_of("https://h.org/c/clips/a.wav"), source="https://ann:pw@h.org/c/m.json?sig=/x")
+    assert audio_path(beside, "/nowhere") == beside.audio
+    with pytest.raises(AudioError, match=r"^address"):
+        audio_path(replace(beside, audio="https://h.org/d/a.wav"), "/nowhere")
