@@ -1,10 +1,12 @@
 """The members of tar files: names, places, and JSON or text content."""
 
 import json
+import os
 import tarfile
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
+from asrscale.common.bounded_tars import BoundedTarInfo
 from asrscale.common.errors import CliError
 from asrscale.common.storage import Range, error_line, open_binary, read_ranges
 from asrscale.common.system_files import is_system_file
@@ -12,6 +14,9 @@ from asrscale.common.system_files import is_system_file
 MAX_MEMBER_BYTES = 1 << 20  # of a text or JSON in a tar: no transcript is longer, and more could fill the memory
 
 _JSON_SUFFIX = ".json"
+
+# What tarfile raises: also of numbers that are none, and of headers that announce each other.
+_DAMAGE = (OSError, tarfile.TarError, ValueError, OverflowError, RecursionError)
 
 
 def tar_members(path: str) -> Iterator[tuple[str, Range]]:
@@ -35,21 +40,31 @@ def all_members(path: str) -> Iterator[tuple[str, Range | None]]:
         CliError: The tar is missing, compressed or damaged; Python's tarfile takes a bad header for the end.
     """
     try:
-        with open_binary(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
+        with open_binary(path) as file:
+            size_bytes = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            for member in _headers(file):
                 if member.isdir() or is_system_file(member.name):
                     continue
                 is_file = member.isreg() and not member.issparse()
+                if is_file and not 0 <= member.size <= size_bytes - member.offset_data:
+                    raise tarfile.ReadError(f"unexpected end of data at byte {size_bytes:,}")
                 yield member.name, Range(path, member.offset_data, member.size) if is_file else None
-            file.seek(tar.offset)
-            end = file.read(tarfile.BLOCKSIZE)
-            if end != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError(f"no header and no end at byte {tar.offset:,}")
     except FileNotFoundError as error:
         raise CliError(f"{path}: {error.strerror}: correct the path, or copy the tar there") from error
-    except (OSError, tarfile.TarError) as error:
+    except _DAMAGE as error:
         why = getattr(error, "strerror", None) or error
         raise CliError(f"{path}: {why}: give a whole tar that is not compressed, or copy it again") from error
+
+
+def _headers(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    """Yields the headers of a tar; raises tarfile.TarError where it has no end."""
+    with tarfile.open(fileobj=file, mode="r:", tarinfo=BoundedTarInfo) as tar:
+        yield from tar
+        file.seek(tar.offset)
+        end = file.read(tarfile.BLOCKSIZE)
+        if end != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError(f"no header and no end at byte {tar.offset:,}")
 
 
 def split_member_name(name: str) -> tuple[str, str]:

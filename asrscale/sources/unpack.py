@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import partial
 from typing import IO
 
+from asrscale.common.bounded_tars import BoundedTarInfo
 from asrscale.common.errors import CliError
 from asrscale.common.output_folder import disk_errors_as_cli_errors
 
@@ -44,7 +45,8 @@ _DAMAGE = (
     lzma.LZMAError,
     EOFError,
     ValueError,
-    RuntimeError,
+    OverflowError,
+    RuntimeError,  # with RecursionError, of headers that announce each other
 )
 
 
@@ -117,7 +119,7 @@ def _extract(path: str, folder: str) -> None:
             with zipfile.ZipFile(path) as archive:
                 archive.extractall(folder)
             return
-        with tarfile.open(path) as tar:
+        with tarfile.open(path, tarinfo=BoundedTarInfo) as tar:
             _extract_files(tar, folder)
             _check_end(tar)
     except _DAMAGE as error:
