@@ -40,7 +40,7 @@ OWNERS = {
     "onnxruntime": {"model.onnx_forward"},
     "matplotlib": {"training.metrics_plot"},
     "peft": {"model.lora"},
-    "pyarrow": {"sources.parquet", "data.catalog", "data.index"},
+    "pyarrow": {"sources.parquet", "data.catalog", "data.index", "data.parquet_bounds"},
     "safetensors": {"model.export", "model.language_adapters", "model.weights", "training.checkpoint"},
     "setproctitle": {"common.cli"},
     "soundfile": {"speech.libsndfile", "speech.encoding", "corpus.demo_clip"},

@@ -174,7 +174,7 @@ def _read_utterance(index: Index, number: int) -> Waveform:
         raise AudioError(f"unreadable: {payload}")
     if zlib.crc32(payload) != int(index.crc32[number]):
         raise AudioError("checksum: differs from the index")
-    return to_waveform(decode_payload(payload))
+    return to_waveform(decode_payload(payload, int(index.num_samples[number])))
 
 
 @contextmanager

@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import BinaryIO
 
-from asrscale.common.errors import AsrscaleError, CliError
+import numpy as np
+
+from asrscale.common.errors import AsrscaleError, AudioError, CliError
 from asrscale.common.progress import progress
 from asrscale.common.storage import open_binary, read_bytes
 from asrscale.common.workers import usable_cores
@@ -82,16 +84,25 @@ def _find_problems(catalog: Catalog, checksum: str, number: int) -> Iterator[str
 
 def _damaged_recordings(file: BinaryIO, index: Index) -> Iterator[str]:
     """Yields the recordings of a shard whose bytes or length are not those of the index."""
+    is_inside = index.lies_in_shard(np.arange(len(index)))
     for i in range(len(index)):
         key = index.keys[i].as_py()
+        if not is_inside[i]:
+            yield f"{key}: its place in the index lies outside the shard"
+            continue
         file.seek(int(index.offsets[i]))
         audio = file.read(int(index.sizes[i]))
         if zlib.crc32(audio) != index.crc32[i]:
             yield f"{key}: the checksum is not that of the index"
             continue
-        num_samples = len(decode_payload(audio))
-        if num_samples != index.num_samples[i]:
-            yield f"{key}: {num_samples:,} samples, the index says {index.num_samples[i]:,}"
+        promised_samples = int(index.num_samples[i])
+        try:
+            num_samples = len(decode_payload(audio, promised_samples))
+        except AudioError as error:
+            yield f"{key}: {error}"
+            continue
+        if num_samples != promised_samples:
+            yield f"{key}: {num_samples:,} samples, the index says {promised_samples:,}"
 
 
 def _misplaced_recordings(path: str, index: Index) -> Iterator[str]:

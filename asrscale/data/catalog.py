@@ -32,6 +32,10 @@ REBUILD = "build the folder again with asrscale.shard"
 
 NO_ROW_GROUP = -1
 
+_MOST = 1 << 53  # of a size or a count: an exabyte
+
+_LONGEST_SAMPLES = 86_400 * SAMPLE_RATE_HZ  # of a day: utterances are far shorter, and memory is planned for them
+
 
 @dataclass(frozen=True, eq=False)
 class Catalog:
@@ -170,7 +174,7 @@ def _read_dataset(folder: str) -> _Dataset:
     """
     try:
         dataset = _parse_dataset(folder, _read_file(folder, DATASET_FILE))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = " ".join(str(error).split())
         raise CliError(f"{folder}: {DATASET_FILE} is damaged ({why}): {REBUILD}") from error
     if not any(shard.utterances for shard in dataset.shards):
@@ -196,10 +200,10 @@ def _parse_dataset(folder: str, content: bytes) -> _Dataset:
     shards = [
         _Shard(
             file=_plain_name(shard["file"]),
-            bytes=int(shard["bytes"]),
-            utterances=int(shard["utterances"]),
-            samples=int(shard["samples"]),
-            longest_samples=int(shard["longest_samples"]),
+            bytes=_number(shard, "bytes"),
+            utterances=_number(shard, "utterances"),
+            samples=_number(shard, "samples"),
+            longest_samples=_number(shard, "longest_samples", most=_LONGEST_SAMPLES),
             sha256=str(shard.get("sha256", "")),
         )
         for shard in dataset["shards"]
@@ -213,6 +217,14 @@ def _plain_name(name: object) -> str:
     if not is_plain_name(name):
         raise ValueError(f"{name!r} is not the name of a file in the folder")
     return str(name)
+
+
+def _number(shard: dict[str, Any], name: str, *, most: int = _MOST) -> int:
+    """Returns a size or a count of a shard; raises ValueError where no shard has so many."""
+    value = int(shard[name])
+    if not 0 <= value <= most:
+        raise ValueError(f"{name} is {value:,}")
+    return value
 
 
 def _note_of_other_steps(steps: list[str] | None, text: TextRules, characters: Counter[str]) -> str:

@@ -28,10 +28,15 @@ from asrscale.data.catalog import (
     names_of_data_sets,
     read_catalog,
 )
+from asrscale.data.parquet_bounds import check_expanded_size
 from asrscale.speech.normalisation import TextRules
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
 _TEXT = pa.large_string()  # large: 2 GiB of text are few hours at internet scale
+
+# Of the texts of a shard, and of each of them on average: more is no transcript, and could fill the memory.
+_TEXTS_BYTES = 64 * 1024**2
+_TEXT_BYTES = 8 * 1024
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -127,6 +132,14 @@ class Index:
         rules: TextRules = self.text_rules[self.shard_ids[i]]
         return rules
 
+    def lies_in_shard(self, ids: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
+        """Returns (len(ids),) whether the audio of each of these utterances lies inside of its shard."""
+        offsets = self.offsets[ids]
+        sizes = self.sizes[ids]
+        room = self.shard_bytes[self.shard_ids[ids]] - offsets  # a sum might overflow
+        is_inside: npt.NDArray[np.bool_] = (offsets >= 0) & (sizes >= 0) & (sizes <= room)
+        return is_inside
+
     def payload(self, i: int) -> Range:
         """Returns where the audio of utterance `i` lies."""
         return Range(self.shards[self.shard_ids[i]], int(self.offsets[i]), int(self.sizes[i]))
@@ -180,11 +193,13 @@ def read_shards(catalog: Catalog, numbers: Iterable[int]) -> Index:
         tables.append(table)
         shard_ids.append(np.repeat(shards, catalog.utterances[shards]).astype(np.int32))
     table = pa.concat_tables(tables)
+    all_shard_ids = np.concatenate(shard_ids)
+    _check_lengths(catalog, all_shard_ids, table["num_samples"].to_numpy())
     return Index(
         shards=catalog.shards,
         shard_bytes=catalog.shard_bytes,
         shard_sha256=catalog.shard_sha256,
-        shard_ids=np.concatenate(shard_ids),
+        shard_ids=all_shard_ids,
         offsets=table["offset"].to_numpy(),
         sizes=table["size"].to_numpy(),
         crc32=table["crc32"].to_numpy(),
@@ -220,20 +235,39 @@ def _read_row_groups(catalog: Catalog, path: str, shards: Sequence[int]) -> pa.T
         source = open_binary(path) if is_remote(path) else path
         with pq.ParquetFile(source, metadata=catalog.footers.get(path)) as file:
             catalog.footers[path] = file.metadata
+            _check_text_sizes(source, file.metadata, catalog.row_groups[shards].tolist())
             table = file.read_row_groups(catalog.row_groups[shards].tolist(), use_threads=False)
         names = table["shard"].combine_chunks()
-    except (OSError, KeyError, IndexError, pa.ArrowException) as error:
+    except (OSError, KeyError, IndexError, ValueError, pa.ArrowException) as error:
         why = " ".join(str(error).split())
         raise CliError(f"{path} is damaged ({why}): {REBUILD}") from error
-    if not table.schema.equals(INDEX_SCHEMA, check_metadata=True) or not names.equals(_promised_names(catalog, shards)):
+    is_index = table.schema.equals(INDEX_SCHEMA, check_metadata=True)
+    has_all_rows = table.num_rows == int(catalog.utterances[shards].sum())
+    if not is_index or not has_all_rows or not names.equals(_promised_names(catalog, shards)):
         raise CliError(f"{path} does not hold what {DATASET_FILE} beside it says: {REBUILD}")
     return table
+
+
+def _check_text_sizes(source: Any, metadata: pq.FileMetaData, row_groups: Sequence[int]) -> None:
+    """Raises ValueError where the texts of a shard would take more memory than those of any real one."""
+    for number in row_groups:
+        max_bytes = _TEXTS_BYTES + metadata.row_group(number).num_rows * _TEXT_BYTES
+        check_expanded_size(source, metadata, number, max_bytes=max_bytes)
 
 
 def _promised_names(catalog: Catalog, shards: Sequence[int]) -> pa.LargeStringArray:
     """Returns what the column `shard` of these shards' rows must hold, by what dataset.json says of them."""
     names = pa.array([os.path.basename(catalog.shards[number]) for number in shards], _TEXT)
     return names.take(np.repeat(np.arange(len(shards)), catalog.utterances[shards]))
+
+
+def _check_lengths(catalog: Catalog, shard_ids: npt.NDArray[np.int32], num_samples: npt.NDArray[np.int64]) -> None:
+    """Raises CliError where utterances are longer than dataset.json says: plans and memory follow from it."""
+    is_wrong = (num_samples < 0) | (num_samples > catalog.longest_samples[shard_ids])
+    if is_wrong.any():
+        shard = catalog.shards[shard_ids[np.flatnonzero(is_wrong)[0]]]
+        path = os.path.join(os.path.dirname(shard), INDEX_FILE)
+        raise CliError(f"{path} does not hold what {DATASET_FILE} beside it says of the lengths in {shard}: {REBUILD}")
 
 
 def _check_sizes(catalog: Catalog, shards: Iterable[int]) -> None:

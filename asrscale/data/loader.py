@@ -200,7 +200,10 @@ def _read_played(
 
 def _read_payloads(index: Index, utterances: Ids, cache: Cache | None) -> Iterator[tuple[int, bytes | Exception]]:
     """Yields each utterance, in the order of the shards, with its bytes or why they cannot be read."""
-    groups = _group_neighbours(index, utterances)
+    is_inside = index.lies_in_shard(utterances)
+    for utterance in utterances[~is_inside]:
+        yield int(utterance), AudioError("its place in the index lies outside its shard")
+    groups = _group_neighbours(index, utterances[is_inside])
     unread: list[int] = []
     for group, data in zip(groups, _read_groups(index, groups, cache), strict=True):
         if isinstance(data, Exception):
@@ -277,8 +280,8 @@ def _decode_checked(index: Index, utterance: int, payload: bytes | Exception) ->
         raise AudioError(f"truncated: its shard holds {len(payload):,} of its {size:,} bytes")
     if zlib.crc32(payload) != int(index.crc32[utterance]):
         raise AudioError("checksum: differs from the index")
-    waveform = decode_payload(payload)
     length = int(index.num_samples[utterance])
+    waveform = decode_payload(payload, length)
     if len(waveform) != length:
         raise AudioError(f"length: {len(waveform):,} samples, the index says {length:,}")
     return waveform

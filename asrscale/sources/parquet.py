@@ -10,6 +10,7 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import Any
@@ -19,13 +20,16 @@ import pyarrow.parquet as pq
 
 from asrscale.common.errors import CliError
 from asrscale.common.storage import Range, error_line, open_binary
-from asrscale.data.tars import tar_members
+from asrscale.data.tars import MAX_MEMBER_BYTES, tar_members
 from asrscale.sources.rows import AUDIO_COLUMNS, TEXT_COLUMNS, ColumnNames, Row, first_present, row_of_columns
 from asrscale.sources.split_names import SPLIT_COLUMN
 from asrscale.sources.tar_samples import row_in_tar
 from asrscale.sources.unpack import unpack_once
 
 ROWS_AT_ONCE = 100  # in memory, with their recordings
+
+# Rows in memory take no more than this, but for a single one.
+_BYTES_AT_ONCE = 256 * 1024**2
 
 _TAR = "recordings.tar"
 
@@ -69,7 +73,12 @@ def _read_file(
                 place = places.get(position)
                 name = columns[audio_column] or f"{os.path.basename(path)}-{position}"
                 columns |= {audio_column: name, **extra}
+                too_long = [column for column, text in columns.items() if len(text) > MAX_MEMBER_BYTES]
+                columns |= dict.fromkeys(too_long, "")
                 row = row_of_columns(next(numbers), path, columns, names=_with_audio(names, audio_column))
+                if too_long:
+                    why = f"'{too_long[0]}' has more than {MAX_MEMBER_BYTES:,} characters, which no text has"
+                    row = replace(row, unusable=f"unusable transcript: {why}")
                 yield row_in_tar(row, place) if place else row
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are not UTF-8
         raise CliError(f"{path}: cannot be read as Parquet ({error_line(error)}): copy it again") from error
@@ -147,7 +156,7 @@ def _copy_recordings(table: pq.ParquetFile, audio_column: str, state: str, folde
     path = os.path.join(folder, _TAR)
     positions = count()
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for batch in table.iter_batches(batch_size=ROWS_AT_ONCE, columns=[audio_column]):
+        for batch in _batches(table, [audio_column]):
             for value in batch.column(0).to_pylist():
                 position = next(positions)
                 content = value.get("bytes") if isinstance(value, dict) else value
@@ -168,12 +177,27 @@ def _read_columns(table: pq.ParquetFile, audio_column: str) -> Iterator[dict[str
     has_path = "path" in _struct_members(audio_type) or not _has_bytes(audio_type)
     audio_path = f"{audio_column}.path" if "path" in _struct_members(audio_type) else audio_column
     columns = [*names, audio_path] if has_path else names
-    for batch in table.iter_batches(batch_size=ROWS_AT_ONCE, columns=columns):
+    for batch in _batches(table, columns):
         for values in batch.to_pylist():
             audio = values.pop(audio_column, None)
             path = audio.get("path") if isinstance(audio, dict) else audio
             texts = {name: _as_text(value, labels.get(name)) for name, value in values.items()}
             yield texts | {audio_column: path or ""}
+
+
+def _batches(table: pq.ParquetFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of a file, as many at once as surely fit into the memory."""
+    for group in range(table.num_row_groups):
+        rows = _rows_at_once(table.metadata.row_group(group), columns)
+        yield from table.iter_batches(batch_size=rows, row_groups=[group], columns=columns)
+
+
+def _rows_at_once(group: pq.RowGroupMetaData, columns: Sequence[str]) -> int:
+    """Returns how many rows of a row group are read at once: few, where each may be as large as a whole dictionary."""
+    chunks = [group.column(number) for number in range(group.num_columns)]
+    wanted = [chunk for chunk in chunks if chunk.path_in_schema.startswith(tuple(columns))]
+    row_bytes = sum(int(chunk.total_uncompressed_size) for chunk in wanted if chunk.has_dictionary_page)
+    return max(1, min(ROWS_AT_ONCE, _BYTES_AT_ONCE // max(1, row_bytes)))
 
 
 def _class_labels(schema: pa.Schema) -> dict[str, list[str]]:

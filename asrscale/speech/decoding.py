@@ -15,7 +15,10 @@ from asrscale.speech.libsndfile import read_stored_pcm16, read_with_libsndfile
 from asrscale.speech.parts import probe_seconds, read_blocks
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, Waveform, resample, resampling_stream, to_pcm16
 
-PAYLOAD_MAX_SECONDS = 86_400.0  # of a day: those that a build admits are far shorter
+LONGEST_SAMPLES = 86_400 * SAMPLE_RATE_HZ  # of a day: utterances are far shorter
+
+# How much longer than promised a payload is decoded, so that a message can say how long it is.
+SURPLUS_SECONDS = 2
 
 # The mean of C channels that have nothing to do with each other has 1/C of their power. Less than this share is left of
 # channels that are each other's opposite, as a microphone or mixer makes them that is wired the wrong way round.
@@ -73,7 +76,7 @@ def decode_stretch(source: Source, start_seconds: float, seconds: float) -> tupl
     """
     end_seconds = start_seconds + seconds
     blocks = read_with_libsndfile(source, start_seconds, end_seconds)
-    return _join(_read_mono(source, blocks, start_seconds, end_seconds, channel=None), PAYLOAD_MAX_SECONDS)
+    return _join(_read_mono(source, blocks, start_seconds, end_seconds, channel=None), LONGEST_SAMPLES / SAMPLE_RATE_HZ)
 
 
 def _join(pieces: Iterable[tuple[Waveform, int]], max_seconds: float) -> tuple[Waveform, int]:
@@ -124,25 +127,32 @@ def decode_long(source: Source) -> Pcm:
     return np.concatenate(pieces)
 
 
-def decode_payload(data: bytes) -> Pcm:
+def decode_payload(data: bytes, promised_samples: int = LONGEST_SAMPLES) -> Pcm:
     """Returns the 16-bit samples (T,) at 16 kHz of a shard's audio payload, which may have any format.
 
+    Two megabytes of FLAC may hold twelve hours of silence: not much more than what is promised is ever decoded.
+
+    Args:
+        data: The bytes.
+        promised_samples: T by the index.
+
     Raises:
-        AudioError: The bytes are damaged.
+        AudioError: The bytes are damaged, or hold much more sound than that.
     """
-    stored = _read_stored(data)
+    max_seconds = min(promised_samples, LONGEST_SAMPLES) // SAMPLE_RATE_HZ + SURPLUS_SECONDS
+    stored = _read_stored(data, max_seconds * SAMPLE_RATE_HZ)
     if stored is not None:
         return stored
-    waveform, rate_hz = decode(io.BytesIO(data), PAYLOAD_MAX_SECONDS)
+    waveform, rate_hz = decode(io.BytesIO(data), max_seconds)
     return to_pcm16(resample(waveform, rate_hz))
 
 
-def _read_stored(data: bytes) -> Pcm | None:
+def _read_stored(data: bytes, max_samples: int) -> Pcm | None:
     """Returns the samples of a payload that stores what we want; None for any other."""
     if data[:4] not in _STORING_FORMATS:
         return None
     try:
-        return read_stored_pcm16(data)
+        return read_stored_pcm16(data, max_samples)
     except UnknownFormatError:  # another decoder may know it
         return None
 

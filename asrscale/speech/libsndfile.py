@@ -29,6 +29,9 @@ from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm
 # So many are decoded at a time (22 s of 48 kHz), so that a header with a wrong length cannot make us allocate that.
 BLOCK_FRAMES = 1 << 20
 
+# Of all channels: a file may have 1,024 of them.
+_BLOCK_SAMPLES = 8 * BLOCK_FRAMES
+
 # libsndfile reads FLAC from memory in pieces of so many bytes.
 _READ_AHEAD_BYTES = 8_192
 
@@ -44,8 +47,6 @@ HEADERLESS = {
 }
 
 _FORMATS_WITHOUT_RATE = ("XI",)  # of a music tracker: libsndfile says 44.1 kHz
-
-_MAX_STORED_FRAMES = 86_400 * SAMPLE_RATE_HZ  # of a day: those that a build admits are far shorter
 
 
 def read_with_libsndfile(source: Source, start_seconds: float = 0.0, end_seconds: float = math.inf) -> Iterator[Block]:
@@ -65,8 +66,9 @@ def read_with_libsndfile(source: Source, start_seconds: float = 0.0, end_seconds
         is_whole = end_seconds == math.inf
         end = int(file.frames) if is_whole else round(end_seconds * rate_hz)
         position = _seek_towards(file, round(start_seconds * rate_hz))
+        block_frames = min(BLOCK_FRAMES, _BLOCK_SAMPLES // file.channels)
         while position < end:
-            samples = _read(file, min(BLOCK_FRAMES, end - position))
+            samples = _read(file, min(block_frames, end - position))
             if not len(samples):
                 break
             yield Block(samples, rate_hz, position)
@@ -98,11 +100,12 @@ def _read_short_mp3(content: io.BytesIO | io.FileIO) -> tuple[Frames, int]:
         return samples if is_all else samples[:0], int(file.samplerate)
 
 
-def read_stored_pcm16(data: bytes) -> Pcm | None:
+def read_stored_pcm16(data: bytes, max_frames: int) -> Pcm | None:
     """Returns the samples (T,) of a file that stores 16 bits at 16 kHz in one channel, without a detour over floats.
 
     Returns:
-        None for any other file, and where it goes on behind the length that its header gives.
+        None for any other file, where it is longer than `max_frames` by its header, and where it goes on behind the
+        length that its header gives.
 
     Raises:
         UnknownFormatError: libsndfile does not know the format.
@@ -112,7 +115,7 @@ def read_stored_pcm16(data: bytes) -> Pcm | None:
     with _opened(buffer) as file:
         if (file.samplerate, file.channels, file.subtype) != (SAMPLE_RATE_HZ, 1, "PCM_16"):
             return None
-        if file.frames > _MAX_STORED_FRAMES:
+        if file.frames > max_frames:
             return None
         file.seekable = lambda: False
         pcm: Pcm = file.read(file.frames, dtype="int16")

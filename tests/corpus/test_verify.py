@@ -1,12 +1,14 @@
 """The verb `verify`."""
 
 import hashlib
+import re
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from helpers.sharding import shard
 
-from asrscale.data.index import Index, read_index
+from asrscale.data.index import Index, read_index, write_index
 
 WRONG_TAR = "the checksum is not that of dataset.json"
 
@@ -72,6 +74,19 @@ def test_an_index_that_names_no_member_of_the_tar(folder: Path) -> None:
     done = shard("verify", "--data", folder, expect=2)
     assert f"{key}: what the index calls so is no member of the tar" in done.stdout
     assert "1 faults in" in done.stderr
+
+
+def test_a_hostile_index_costs_its_utterances(folder: Path) -> None:
+    path = folder / "index.parquet"
+    rows = pq.read_table(path).to_pylist()
+    rows[8]["size"] = 2**40
+    rows[9]["offset"] = 2**62
+    rows[10]["num_samples"] = 7
+    write_index(path, [rows[:8], rows[8:16], rows[16:]])
+    done = shard("verify", "--data", folder, expect=2)
+    assert done.stdout.count("its place in the index lies outside the shard") == 2
+    assert re.search(rf"{rows[10]['key']}: (too long: more than 2 s|[\d,]+ samples, the index says 7)", done.stdout)
+    assert "MemoryError" not in done.stderr and "Traceback" not in done.stderr
 
 
 def test_faults_of_several_folders_are_counted_together(folder: Path) -> None:

@@ -12,7 +12,7 @@ from helpers.folders import make_folder, refusal
 from asrscale.common.errors import CliError
 from asrscale.common.storage import Range
 from asrscale.data.catalog import INDEX_FILE, SCHEMA_VERSION, read_catalog
-from asrscale.data.index import read_index, read_shards
+from asrscale.data.index import read_index, read_shards, write_index
 
 
 def test_folders_are_joined_in_the_order_given(tmp_path: Path) -> None:
@@ -142,3 +142,41 @@ def test_starting_opens_no_index_and_its_footer_is_parsed_once(tmp_path: Path) -
 def test_a_shard_takes_little_of_the_footer(tmp_path: Path) -> None:
     path = make_folder(tmp_path / "a", (20,) * 60) / INDEX_FILE
     assert pq.read_metadata(path).serialized_size < 60 * 500
+
+
+@pytest.mark.parametrize("num_samples", [-1, 2**36, 2**62])
+def test_lengths_that_dataset_json_does_not_know(num_samples: int, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "a", (2, 3))
+    rows = pq.read_table(folder / INDEX_FILE).to_pylist()
+    rows[3]["num_samples"] = num_samples
+    write_index(folder / INDEX_FILE, [rows[:2], rows[2:]])
+    assert "does not hold what dataset.json beside it says of the lengths" in refusal(folder)
+
+
+def test_one_text_a_thousand_times_is_no_index(tmp_path: Path) -> None:
+    """Two kilobytes on the disk, four gigabytes in memory."""
+    folder = make_folder(tmp_path / "a", (2_000,))
+    table = pq.read_table(folder / INDEX_FILE)
+    texts = pa.array(["a" * 2_000_000], pa.large_string()).take(pa.array([0] * 10))
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 2_000, pa.int32()), texts[:1])
+    place = table.schema.get_field_index("text")
+    table = table.set_column(place, pa.field("text", texts.type, nullable=False), texts)
+    pq.write_table(table, folder / INDEX_FILE, compression="zstd")
+    assert (folder / INDEX_FILE).stat().st_size < 200_000
+    pool = pa.proxy_memory_pool(pa.default_memory_pool())
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        assert "text has 4,000,000,000 bytes in 2,000 rows" in refusal(folder)
+    finally:
+        pa.set_memory_pool(before)
+    assert pool.max_memory() < 64 * 2**20
+
+
+def test_an_older_index_with_dictionaries_is_read(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "a", (2, 3))
+    table = pq.read_table(folder / INDEX_FILE)
+    with pq.ParquetWriter(folder / INDEX_FILE, table.schema, use_dictionary=True) as writer:
+        writer.write_table(table[:2])
+        writer.write_table(table[2:])
+    assert read_index([str(folder)]).texts.to_pylist() == [f"text {number}" for number in range(1, 6)]

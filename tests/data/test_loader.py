@@ -99,6 +99,18 @@ def test_an_index_that_does_not_fit_costs_the_utterance(index: Index, column: st
     assert list(damaged) == [3] and re.fullmatch(reason, damaged[3]) and len(waveforms) == len(index) - 1
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("sizes", 2**40), ("sizes", 2**62), ("sizes", -1), ("offsets", 2**62), ("offsets", 2**63 - 1), ("offsets", -512)],
+)
+def test_a_place_outside_of_its_shard_costs_the_utterance(index: Index, column: str, value: int) -> None:
+    changed = getattr(index, column).copy()
+    changed[3] = value
+    waveforms, damaged = read_all(replace(index, **{column: changed}))
+    assert damaged == {3: "unreadable: its place in the index lies outside its shard"}
+    assert len(waveforms) == len(index) - 1
+
+
 def test_a_payload_that_is_no_flac_costs_the_utterance(index: Index, own_shards: Path) -> None:
     own = read_index([str(own_shards / "train")])
     with open(own.shards[own.shard_ids[3]], "r+b") as file:

@@ -193,6 +193,27 @@ def test_a_file_that_changes_is_copied_anew(tmp_path: Path) -> None:
         assert [sound_of(row, source) for row in source.read_rows()] == [tone(seconds)] * 2
 
 
+def test_a_text_of_megabytes_is_an_unusable_row(tmp_path: Path) -> None:
+    """A column has each of its values once on the disk, where it is repeated."""
+    rows = 300
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * rows + [1], pa.int32()), ["a" * 8_000_000, "b"])
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"audio": audio_column(*[0.01] * (rows + 1)), "text": texts}), path, compression="zstd")
+    pool = pa.proxy_memory_pool(pa.default_memory_pool())
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        read = list(opened(path, tmp_path).read_rows())
+    finally:
+        pa.set_memory_pool(before)
+    assert [row.text for row in read] == [""] * rows + ["b"]
+    assert [row.unusable for row in read[-2:]] == [
+        "unusable transcript: 'text' has more than 1,048,576 characters, which no text has",
+        "",
+    ]
+    assert pool.max_memory() < 700 * 2**20
+
+
 def test_columns_that_the_user_names(tmp_path: Path) -> None:
     columns = {"audio": audio_column(0.1), "other": audio_column(0.2), "said": ["one"], "who": ["ann"]}
     path = write_parquet(tmp_path / "a.parquet", columns)

@@ -2,6 +2,9 @@
 
 import io
 import re
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +135,64 @@ def test_payloads_of_other_formats_and_rates_are_what_a_build_would_make_of_them
 def test_damaged_payloads_are_refused(data: bytes, reason: str) -> None:
     with pytest.raises(AudioError, match=f"^({reason}): "):
         decoding.decode_payload(data)
+
+
+@contextmanager
+def memory_below(mib: int) -> Iterator[None]:
+    """Fails where what runs within holds more memory at a time, counted by Python and numpy."""
+    tracemalloc.start()
+    try:
+        yield
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < mib * 2**20
+
+
+def flac_of_length(num_samples: int) -> bytes:
+    """A FLAC of a second whose header says another length (RFC 9639, section 8.2: 36 bits)."""
+    data = bytearray(encoding.encode(pcm.to_pcm16(sine(300, 16_000)), "flac"))
+    above = data[21] & 0xF0
+    data[21:26] = (above << 32 | num_samples).to_bytes(5)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "reason"), [(2**36 - 1, "unreadable|truncated"), (16_000 * 80_000, "unreadable|truncated")]
+)
+def test_a_header_that_promises_years_costs_no_memory(num_samples: int, reason: str) -> None:
+    with memory_below(64), pytest.raises(AudioError, match=f"^({reason}): "):
+        decoding.decode_payload(flac_of_length(num_samples), promised_samples=16_000)
+
+
+@pytest.mark.parametrize("format", ["FLAC", "OGG"])
+def test_no_more_is_decoded_than_was_promised(format: str) -> None:
+    """An hour of silence is small; two seconds are promised."""
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(buffer, "w", 16_000, 1, format=format) as file:
+        for _ in range(600 if format == "FLAC" else 20):  # all at once, libsndfile's encoder of Vorbis runs out of its stack
+            file.write(np.zeros(6 * 16_000, np.float32))
+    data = buffer.getvalue()
+    with memory_below(32), pytest.raises(AudioError, match=r"^too long: more than 4 s$"):
+        decoding.decode_payload(data, promised_samples=32_000)
+    assert len(decoding.decode_payload(encoded(sine(300, 16_000, 2), 16_000, format), 16_001)) >= 31_000
+
+
+def test_a_thousand_channels_are_decoded_a_little_at_a_time(tmp_path: Path) -> None:
+    """A sparse file: its header, and nothing on the disk."""
+    path = tmp_path / "many.wav"
+    with soundfile.SoundFile(path, "w", 16_000, 1_024, "PCM_16") as file:
+        file.write(np.zeros((1, 1_024), np.int16))
+    frames = 60 * 16_000
+    size = frames * 2_048
+    header = bytearray(path.read_bytes()[:-2_048])
+    header[4:8] = (size + len(header) - 8).to_bytes(4, "little")
+    header[-4:] = size.to_bytes(4, "little")
+    path.write_bytes(header)
+    with path.open("r+b") as file:
+        file.truncate(len(header) + size)
+    with memory_below(160), pytest.raises(AudioError, match=r"^too long: more than 1 s"):
+        decoding.decode(path, 1.0)
 
 
 @pytest.mark.parametrize("format", ["WAV", "FLAC", "MP3", "OGG"])

@@ -45,11 +45,11 @@ def test_a_whole_mp3_is_read_to_its_last_byte_and_a_cut_one_is_left_to_a_closer_
 def test_stored_samples_come_as_they_are(tmp_path: Path) -> None:
     samples = np.random.default_rng(0).integers(-9_000, 9_000, 5_000, dtype=np.int16)
     data = encoded(samples, 16_000, "FLAC")
-    assert np.array_equal(read_stored_pcm16(data), samples)
-    assert read_stored_pcm16(encoded(samples, 8_000, "FLAC")) is None  # is resampled
-    assert read_stored_pcm16(data + data) is None  # goes on behind its end
+    assert np.array_equal(read_stored_pcm16(data, 1 << 20), samples)
+    assert read_stored_pcm16(encoded(samples, 8_000, "FLAC"), 1 << 20) is None  # is resampled
+    assert read_stored_pcm16(data + data, 1 << 20) is None  # goes on behind its end
     with pytest.raises(AudioError):
-        read_stored_pcm16(data[: len(data) // 2])
+        read_stored_pcm16(data[: len(data) // 2], 1 << 20)
 
 
 def test_what_it_does_not_know_is_said_to_be_so() -> None:
