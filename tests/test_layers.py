@@ -27,13 +27,14 @@ MAY_IMPORT = {
 
 # Libraries with an interface wide enough that only the named modules should know it.
 OWNERS = {
+    "aiohttp": {"common.http_client"},
     "av": {"augmentation.codecs", "speech.ffmpeg"},
     "ctypes": {"common.c_stderr", "corpus.demo_voice"},
     "deepspeed": {"training.engine"},
     "espeakng_loader": {"corpus.demo_voice"},
     "fire": {"common.cli"},
     "fsspec": {"common.storage"},
-    "huggingface_hub": {"common.checkpoint_files", "model.checkpoints", "model.hub", "model.model_card", "model.quiet"},
+    "huggingface_hub": {"common.checkpoint_files", "model.hub", "model.model_card", "model.quiet"},
     "jinja2": {"common.html"},
     "jiwer": {"results.metrics"},
     "onnx": {"model.onnx_graph"},

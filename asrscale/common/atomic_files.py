@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Iterable, Mapping
@@ -33,6 +34,24 @@ def use_default_mode(*paths: Path) -> None:
             probe.unlink()
 
 
+def open_no_link(path: str, flags: int) -> int:
+    """Opens a file for `open`, but no symbolic link: whoever planted one would choose which file is overwritten."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def remove_link(path: Path) -> None:
+    """Removes a symbolic link, not what it leads to; anything else stays."""
+    if path.is_symlink():
+        path.unlink()
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder with all that is in it, or a link in its place; what cannot be removed stays."""
+    with suppress(OSError):
+        remove_link(path)
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def write_text(path: str | os.PathLike[str], text: str | Iterable[str]) -> None:
     """Writes a file that nobody ever sees half written, not even after a power cut.
 
@@ -42,7 +61,8 @@ def write_text(path: str | os.PathLike[str], text: str | Iterable[str]) -> None:
     """
     parts = [text] if isinstance(text, str) else text
     partial = Path(f"{os.fspath(path)}.partial")
-    with partial.open("w", encoding="utf-8") as file:
+    remove_link(partial)
+    with open(partial, "w", encoding="utf-8", opener=open_no_link) as file:
         file.writelines(parts)
     sync(partial)
     os.replace(partial, path)

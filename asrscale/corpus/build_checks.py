@@ -84,7 +84,7 @@ def _changed_settings(split: Split) -> list[str]:
         return sorted({name for name, _ in differences})
     except (FileNotFoundError, NotADirectoryError):
         raise
-    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         return [f"{DATASET_FILE} is damaged: {error!r}"]
 
 

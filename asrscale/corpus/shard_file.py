@@ -15,6 +15,7 @@ from typing import IO, TypeAlias
 
 from asrscale import __version__
 from asrscale.common.addresses import clean_text, clean_value
+from asrscale.common.atomic_files import open_no_link
 from asrscale.common.errors import AudioError
 from asrscale.corpus.checks import Rules
 from asrscale.corpus.payload import Payload, Storage, make_payload
@@ -170,7 +171,7 @@ def _write_tar(task: Task, begin: Callable[[int], None]) -> PackedRows:
     """Writes the tar under a temporary name, then gives it its own."""
     temporary = f"{task.path}.{os.getpid()}.tmp"  # not that of a worker whose parent has just been killed
     try:
-        with open(temporary, "wb", buffering=_WRITE_BUFFER_BYTES) as tar:
+        with open(temporary, "wb", buffering=_WRITE_BUFFER_BYTES, opener=open_no_link) as tar:
             packed = _pack_rows(task, tar, begin)
             write_end(tar)
         os.replace(temporary, task.path)

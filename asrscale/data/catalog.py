@@ -174,7 +174,7 @@ def _read_dataset(folder: str) -> _Dataset:
     """
     try:
         dataset = _parse_dataset(folder, _read_file(folder, DATASET_FILE))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         why = " ".join(str(error).split())
         raise CliError(f"{folder}: {DATASET_FILE} is damaged ({why}): {REBUILD}") from error
     if not any(shard.utterances for shard in dataset.shards):

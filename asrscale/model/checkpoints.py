@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub.errors import StrictDataclassError  # of a configuration whose settings have other types
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from asrscale.common.checkpoint_files import (
     checkpoint_json,
     hub_commit,
-    hub_refusal,
     may_be_hub_id,
     split_revision,
 )
@@ -21,12 +19,15 @@ from asrscale.model.families import FAMILIES
 from asrscale.model.language_adapters import find_adapter, has_adapters, load_adapter
 from asrscale.model.model_folders import CONFIG_FILE, ModelSource, find_model
 from asrscale.model.quiet import quiet_huggingface
-from asrscale.model.reasons import short_reason
+from asrscale.model.reasons import one_line_errors
 from asrscale.model.weights import LoadedModel
 from asrscale.speech.frames import geometry_of
 from asrscale.speech.languages import check_language, long_code
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 from asrscale.speech.vocabulary_files import checkpoint_languages, choose_language, no_such_language
+
+# Of a config.json, those that name code to compute with, such as a kernel that would be fetched from the hub.
+_SETTINGS_OF_CODE = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "auto_map")
 
 _MAX_LAYERS = 1_000  # the largest models of these families have 48; modules for a billion would never be made
 
@@ -62,19 +63,17 @@ def load_config(name: str) -> PreTrainedConfig:
             f"--model {name}: no such folder; give a folder, a Hugging Face id such as "
             f"facebook/wav2vec2-base-960h, or an architecture ({architectures})"
         )
-    try:
+    with one_line_errors(f"--model {name}", name):
         id, revision = split_revision(name)
         settings, _ = PreTrainedConfig.get_config_dict(id, revision=revision)
         # The first checkpoints of wav2vec2 do not say what they are.
         model_type = settings.setdefault("model_type", "wav2vec2")
         if model_type not in FAMILIES:
             raise CliError(f"--model {name} is a {model_type} model: choose one of {', '.join(FAMILIES)}")
-        config: PreTrainedConfig = CONFIG_MAPPING[model_type].from_dict(settings)
+        harmless = {setting: value for setting, value in settings.items() if setting not in _SETTINGS_OF_CODE}
+        config: PreTrainedConfig = CONFIG_MAPPING[model_type].from_dict(harmless)
         config._commit_hash = hub_commit(name)
         _check_sizes(name, config)
-    except (OSError, ValueError, TypeError, StrictDataclassError) as error:
-        reason = hub_refusal(name, error) or short_reason(error)
-        raise CliError(f"--model {name} cannot be loaded: {reason}") from error
     return config
 
 
@@ -101,11 +100,8 @@ def open_checkpoint(name: str) -> Checkpoint:
     """
     source = find_model(name)
     config = load_config(source.settings)
-    try:
+    with one_line_errors(f"--model {name}: its vocab.json", source.vocabulary):
         languages = checkpoint_languages(source.vocabulary)
-    except (OSError, ValueError) as error:
-        reason = hub_refusal(source.vocabulary, error) or short_reason(error)
-        raise CliError(f"--model {name}: its vocab.json cannot be loaded: {reason}") from error
     return Checkpoint(name, source, config, languages)
 
 
@@ -149,15 +145,13 @@ def set_language(checkpoint: Checkpoint, loaded: LoadedModel, code: str) -> bool
     Raises:
         CliError: The adapter cannot be read, or is of another model.
     """
-    try:
+    with one_line_errors(f"--model {checkpoint.name}: its adapter for {code}", checkpoint.source.vocabulary):
         path = find_adapter(checkpoint.source.vocabulary, code)
-    except OSError as error:
-        reason = hub_refusal(checkpoint.source.vocabulary, error) or short_reason(error)
-        raise CliError(f"--model {checkpoint.name}: its adapter for {code} cannot be loaded: {reason}") from error
     if path is not None:
         load_adapter(loaded.model, path)
         return True
     # Without a file of its own, a language may be the one that the file of weights was saved with.
-    tokenizer = checkpoint_json(checkpoint.source.vocabulary, "tokenizer_config.json")
+    with one_line_errors(f"--model {checkpoint.name}: its tokenizer_config.json", checkpoint.source.vocabulary):
+        tokenizer = checkpoint_json(checkpoint.source.vocabulary, "tokenizer_config.json")
     only_one = next(iter(checkpoint.languages)) if len(checkpoint.languages) == 1 else None
     return code == tokenizer.get("target_lang", only_one)

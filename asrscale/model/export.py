@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from asrscale.common.atomic_files import sync, write_json
+from asrscale.common.atomic_files import remove_folder, remove_link, sync, write_json
 from asrscale.model.language_adapters import adapter_name, adapter_weights
 from asrscale.model.lora import merge_lora
 from asrscale.model.model_folders import PROVENANCE_FILE, WEIGHTS_FILE
@@ -62,13 +61,13 @@ def export_model(recognizer: Recognizer, folder: Path, dtype: torch.dtype, *, ad
     merge_lora(recognizer.model)
     weights = recognizer.model.to(dtype).state_dict()
     partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    remove_folder(partial)
     try:
         _write_checked(recognizer, weights, partial, adapter_only=adapter_only)
     except OSError:
-        shutil.rmtree(partial, ignore_errors=True)  # makes room on a disk that is full
+        remove_folder(partial)  # makes room on a disk that is full
         raise
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_folder(folder)
     partial.rename(folder)
 
 
@@ -156,7 +155,8 @@ def has_card(folder: Path) -> bool:
 
 
 def withdraw_card(folder: Path) -> None:
-    """Makes a model folder unfinished again, if it exists, and durably so."""
+    """Makes a model folder unfinished again, if it exists, and durably so; a link in its place is removed."""
+    remove_link(folder)
     if has_card(folder):
         (folder / CARD_FILE).unlink()
         sync(folder)

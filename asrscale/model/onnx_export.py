@@ -4,7 +4,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from asrscale.common.atomic_files import sync
+from asrscale.common.atomic_files import remove_folder, sync
 from asrscale.common.errors import CliError
 from asrscale.model.families import stem_of
 from asrscale.model.forward import count_frames, forward_logits
@@ -89,7 +88,7 @@ def export_onnx(recognizer: Recognizer, folder: Path, *, int8: bool) -> OnnxFile
         )
     _check_is_an_export(folder)
     partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    remove_folder(partial)
     try:
         partial.mkdir(parents=True)
         program = trace_graph(recognizer)
@@ -105,10 +104,10 @@ def export_onnx(recognizer: Recognizer, folder: Path, *, int8: bool) -> OnnxFile
                 write_graph_of_one(partial / file, partial / f"{SHERPA_PREFIX}{file}")
         _write_vocabulary(recognizer, partial)
         sync(*partial.iterdir(), partial)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
         partial.rename(folder)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove_folder(partial)
     return OnnxFiles(folder, max_difference, tuple(files), is_for_sherpa)
 
 

@@ -20,13 +20,13 @@ from transformers import (
     Wav2Vec2Processor,
 )
 
-from asrscale.common.checkpoint_files import hub_refusal, split_revision
+from asrscale.common.checkpoint_files import split_revision
 from asrscale.common.errors import CliError
 from asrscale.model.checkpoints import Checkpoint
 from asrscale.model.families import head_of
 from asrscale.model.language_adapters import Languages
 from asrscale.model.quiet import quiet_huggingface
-from asrscale.model.reasons import short_reason
+from asrscale.model.reasons import one_line_errors
 from asrscale.model.weights import LoadedModel
 from asrscale.speech.frames import LOG_MEL_BINS, stacked_windows
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
@@ -49,10 +49,8 @@ def read_own_vocabulary(checkpoint: Checkpoint, code: str | None) -> Vocabulary 
     """
     place = checkpoint.source.vocabulary
     try:
-        return checkpoint_vocabulary(place, code or "")
-    except (OSError, TypeError, ValueError) as error:
-        reason = hub_refusal(place, error) or short_reason(error)
-        raise CliError(f"--model {checkpoint.name}: its vocab.json cannot be loaded: {reason}") from error
+        with one_line_errors("its vocab.json", place):
+            return checkpoint_vocabulary(place, code or "")
     except CliError as error:
         raise CliError(f"--model {checkpoint.name}: {error}") from error
 
@@ -105,7 +103,7 @@ def _load_feature_extractor(checkpoint: Checkpoint) -> FeatureExtractor:
     kind = type(extractor)
     for place in (checkpoint.source.vocabulary, checkpoint.source.settings):  # the last one that has one counts
         id, revision = split_revision(place)
-        with suppress(OSError):
+        with one_line_errors(f"--model {checkpoint.name}: its preprocessor_config.json", place), suppress(OSError):
             extractor = kind.from_pretrained(id, revision=revision)
     if extractor.sampling_rate != SAMPLE_RATE_HZ:
         raise CliError(

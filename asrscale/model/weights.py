@@ -20,7 +20,7 @@ from asrscale.model.language_adapters import ADAPTER_MODULE
 from asrscale.model.lora import add_lora, merge_lora
 from asrscale.model.model_folders import WEIGHTS_FILE, ModelSource, check_has_weights
 from asrscale.model.quiet import quiet_huggingface
-from asrscale.model.reasons import short_reason
+from asrscale.model.reasons import one_line_errors, short_reason
 
 _HEAD = "lm_head.weight"
 _MASK_VECTOR = "masked_spec_embed"  # a model without SpecAugment has none
@@ -76,7 +76,8 @@ def load_weights(name: str, source: ModelSource, config: PreTrainedConfig, **set
     except Exception as error:  # of a reader of any format, whatever it meets
         reason = hub_refusal(source.weights, error) or short_reason(error)
         raise CliError(f"--model {name} cannot be loaded: {reason}") from error
-    head_rows = _check_complete(name, model, info)
+    with one_line_errors(f"--model {name}", source.weights):
+        head_rows = _check_complete(name, model, info)
     return LoadedModel(model, head_rows)
 
 

@@ -70,7 +70,7 @@ def read_vocabulary(name: str, language: str = "") -> Vocabulary:
         raise CliError(f"--vocab {name}: no such file or folder: give a model folder, an id of the hub or a vocab.json")
     try:
         vocabulary = _read_vocabulary_file(name, language) if is_file else checkpoint_vocabulary(name, language)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         why = " ".join(str(error).split())[:MAX_REASON_CHARACTERS]
         cure = "give a folder with a vocab.json"
         if not os.path.exists(name):

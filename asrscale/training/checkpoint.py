@@ -14,7 +14,6 @@ RUN/checkpoints/
 import contextlib
 import hashlib
 import json
-import shutil
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from asrscale.common import distributed
-from asrscale.common.atomic_files import sync, use_default_mode, write_json, write_text
+from asrscale.common.atomic_files import remove_folder, sync, use_default_mode, write_json, write_text
 from asrscale.common.distributed import World
 from asrscale.common.errors import CliError
 from asrscale.model.model_folders import CHECKPOINTS_FOLDER, WEIGHTS_FILE
@@ -120,7 +119,7 @@ def save_checkpoint(
             _tidy_up(folder, target, state, keep, keep_weights)
         except (OSError, SafetensorError) as error:  # a full disk, a file system that is gone or read-only
             problem = str(error)
-            shutil.rmtree(folder / f"{_name(state.step)}.partial", ignore_errors=True)
+            remove_folder(folder / f"{_name(state.step)}.partial")
     problem_of_main: str | None = distributed.gather_objects(problem, world)[0]
     return problem_of_main
 
@@ -139,7 +138,7 @@ def _write(weights: dict[str, Tensor], moments: dict[str, Tensor], state: RunSta
     partial = target.with_suffix(".partial")
     replaced = target.with_suffix(REPLACED)
     _put_back(folder)
-    shutil.rmtree(partial, ignore_errors=True)
+    remove_folder(partial)
 
     partial.mkdir(parents=True)
     save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
@@ -150,11 +149,11 @@ def _write(weights: dict[str, Tensor], moments: dict[str, Tensor], state: RunSta
     sync(*partial.iterdir(), partial)
 
     if target.exists():  # its evaluation was cut short, or it was damaged
-        shutil.rmtree(replaced, ignore_errors=True)
+        remove_folder(replaced)
         target.rename(replaced)
     partial.rename(target)
     sync(folder)  # from here on it is whole, and found: what else may fail is no failed save
-    shutil.rmtree(replaced, ignore_errors=True)
+    remove_folder(replaced)
     return target
 
 
@@ -192,7 +191,7 @@ def _keep_weights(checkpoint: Path) -> None:
     reduced = checkpoint.with_suffix(WEIGHTS_ONLY)
     with contextlib.suppress(OSError):
         if checkpoint != reduced:
-            shutil.rmtree(reduced, ignore_errors=True)  # of the same step, before a run went back behind it
+            remove_folder(reduced)  # of the same step, before a run went back behind it
             checkpoint.rename(reduced)
         (reduced / MOMENTS_FILE).unlink(missing_ok=True)
 
@@ -205,7 +204,7 @@ def _drop(checkpoint: Path) -> None:
     dropped = checkpoint.with_suffix(DROPPED)
     with contextlib.suppress(OSError):
         checkpoint.rename(dropped)
-    shutil.rmtree(dropped, ignore_errors=True)
+    remove_folder(dropped)
 
 
 def _point(folder: Path, name: str, target: str) -> None:

@@ -1,13 +1,22 @@
 """Files that are whole or absent, and lists of rows that outlive a full disk."""
 
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import Disk
 
-from asrscale.common.atomic_files import append_jsonl, drop_rows_after, read_jsonl, write_json, write_jsonl
+from asrscale.common.atomic_files import (
+    append_jsonl,
+    drop_rows_after,
+    open_no_link,
+    read_jsonl,
+    remove_folder,
+    write_json,
+    write_jsonl,
+)
 
 
 def test_what_is_written_is_read_back_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -25,9 +34,13 @@ def test_what_is_written_is_read_back_and_nothing_else_is_left(tmp_path: Path) -
 def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json(path, [1])
-    (tmp_path / "a.json.partial").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left"):
-        write_json(path, [2])
+    no_more = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, no_more[1]))  # what is written beyond meets EFBIG
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_json(path, [2] * 1_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, no_more)
     assert json.loads(path.read_bytes()) == [1]
 
 
@@ -90,3 +103,32 @@ def test_rows_that_are_none_are_dropped_and_counted(tmp_path: Path, capsys: pyte
     assert capsys.readouterr().err == (
         f"warning: {path}: 4 torn line(s) dropped\nwarning: {path}: 2 line(s) without a step dropped\n"
     )
+
+
+def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "a.json.partial").symlink_to(victim)
+    write_json(tmp_path / "a.json", {"a": 1})
+    assert victim.read_text() == "mine" and json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
+    (tmp_path / "link").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"), open(tmp_path / "link", "wb", opener=open_no_link):
+        pass
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/kept").touch()
+    (tmp_path / "to folder").symlink_to(tmp_path / "folder")
+    remove_folder(tmp_path / "to folder")
+    assert (tmp_path / "folder/kept").exists() and not (tmp_path / "to folder").is_symlink()
+    remove_folder(tmp_path / "folder")
+    remove_folder(tmp_path / "absent")
+    assert not (tmp_path / "folder").exists()
+
+
+def test_json_has_no_secrets_of_addresses(tmp_path: Path) -> None:
+    value = {"at": "https://ann:s3cret@host/a?s3cret", "seconds": np.float32(0.5)}
+    append_jsonl(tmp_path / "a.jsonl", [value], {})
+    write_jsonl(tmp_path / "b.jsonl", [{"at": value["at"]}])
+    write_json(tmp_path / "c.json", [value["at"]])
+    for name in ("a.jsonl", "b.jsonl", "c.json"):
+        written = (tmp_path / name).read_text()
+        assert "s3cret" not in written and "https://host/a" in written

@@ -185,3 +185,16 @@ def test_the_folder_has_its_text_in_old_and_new_transformers(
         found, *texts = done.stdout.splitlines()[-3:]
         assert version in ("newest", found)
         assert [text.replace("<s>", "⁇").replace("</s>", "⁇").replace("<unk>", "⁇") for text in texts] == [expected] * 2
+
+
+def test_planted_links_lead_an_export_nowhere(trained: Recognizer, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "README.md").write_text("mine")
+    (tmp_path / "model.partial").symlink_to(victim)
+    (tmp_path / "model").symlink_to(victim)
+    withdraw_card(tmp_path / "model")
+    (tmp_path / "model").symlink_to(victim)
+    export_model(trained, tmp_path / "model", torch.float32)
+    assert [path.name for path in victim.iterdir()] == ["README.md"]
+    assert (tmp_path / "model/config.json").is_file() and not (tmp_path / "model").is_symlink()

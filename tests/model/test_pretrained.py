@@ -1,9 +1,12 @@
 import json
+import pickle
 import re
+import struct
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.checkpoints import write_letters
 
 from asrscale.common.errors import CliError
 from asrscale.model.building import build_recognizer
@@ -93,3 +96,51 @@ def test_sizes_that_no_model_has_are_one_line_and_cost_nothing(
     with pytest.raises(CliError, match=rf"^--model .*{re.escape(reason)}") as error:
         load_config(str(config))
     assert "\n" not in str(error.value)
+
+
+ODD = {
+    "empty": b"",
+    "list": b"[]",
+    "number": b"1",
+    "null": b"null",
+    "torn": b'{"a": ',
+    "bytes": b"\xff\xfe\x00",
+    "deep": b"[" * 100_000,
+    "deep objects": b'{"a":' * 100_000,
+    "odd values": b'{"a": [[]], "vocab_size": [], "conv_stride": 0, "pad_token": {}, "sampling_rate": {}}',
+    "zeros": b'{"model_type": "wav2vec2", "conv_stride": [0, 0], "conv_kernel": [], "num_attention_heads": 0}',
+    "infinite": b'{"model_type": "wav2vec2", "hidden_size": 1e999, "vocab_size": -1}',
+    "pickle": pickle.dumps({"a": 1}),
+    "header": struct.pack("<Q", 2**62) + b"{}",
+}
+FILES = (
+    "config.json", "vocab.json", "tokenizer_config.json", "preprocessor_config.json", "special_tokens_map.json",
+    "added_tokens.json", "model.safetensors",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_whatever_a_file_of_a_checkpoint_holds_it_is_one_line(file: str, tmp_path: Path) -> None:
+    write_letters(tmp_path)
+    before = (tmp_path / file).read_bytes() if (tmp_path / file).exists() else None
+    for name, content in ODD.items():
+        (tmp_path / file).write_bytes(content)
+        try:
+            load_recognizer(str(tmp_path))
+        except CliError as error:
+            assert str(error).startswith(("--model ", str(tmp_path))) and "\n" not in str(error), (name, error)
+    if before is not None:
+        (tmp_path / file).write_bytes(before)
+        load_recognizer(str(tmp_path))
+
+
+@pytest.mark.parametrize("setting", ["attn_implementation", "_attn_implementation"])
+def test_a_configuration_names_no_code(setting: str, tmp_path: Path) -> None:
+    write_letters(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    hostile = {setting: "somebody/attention:kernel", "auto_map": {"AutoModelForCTC": "somebody/code--x.Y"}}
+    (tmp_path / "config.json").write_text(json.dumps(config | hostile))
+    recognizer = load_recognizer(str(tmp_path))
+    assert recognizer.model.config._attn_implementation == "sdpa"
+    recognizer.save(tmp_path / "saved")
+    assert "somebody" not in (tmp_path / "saved/config.json").read_text()
