@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asrscale.common.addresses import clean_json
+from asrscale.common.json_values import parse_object
 
 
 def sync(*paths: Path) -> None:
@@ -97,12 +98,8 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         if not line:
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):  # the latter of thousands of brackets
-            row = None
-        if isinstance(row, dict):
-            rows.append(row)
-        else:
+            rows.append(parse_object(line))
+        except ValueError:
             torn += 1
     if torn:
         print(f"warning: {path}: {torn} torn line(s) dropped", file=sys.stderr)

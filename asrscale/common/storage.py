@@ -195,7 +195,10 @@ def read_local(wanted: Range) -> bytes | Exception:
     """Returns the bytes of a local range, fewer where its file ends before, or the error that reading raised."""
     try:
         with open(wanted.path, "rb", buffering=0) as file:
-            return os.pread(file.fileno(), wanted.size, wanted.start)
+            # More than the file has would be taken from memory all the same.
+            room = os.fstat(file.fileno()).st_size - wanted.start
+            size = min(wanted.size, room)
+            return os.pread(file.fileno(), size, wanted.start) if size > 0 else b""
     except OSError as error:
         return error
 

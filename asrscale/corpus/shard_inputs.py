@@ -12,9 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from asrscale import __version__
 from asrscale.common.atomic_files import read_jsonl, write_jsonl, write_text
+from asrscale.common.json_values import parse_object
 from asrscale.sources.rows import Row
 
 _DIGITS = 8  # hexadecimal, of a CRC-32
@@ -115,9 +117,16 @@ def join_inputs(out: str, split: str, tar_paths: Iterable[Path]) -> None:
     """Joins the inputs of a split's shards in one file of its --out; where none is known, there will be no file."""
     path = _joined_path(out, split)
     path.unlink(missing_ok=True)
-    known = [tar_path for tar_path in tar_paths if inputs_path(tar_path).exists()]
+    known = [inputs for inputs in map(_read_inputs, tar_paths) if inputs]
     if known:
-        write_jsonl(path, (json.loads(inputs_path(tar_path).read_bytes()) for tar_path in known))
+        write_jsonl(path, known)
+
+
+def _read_inputs(tar_path: Path) -> dict[str, Any]:
+    """Returns what `write_inputs` wrote of a shard; empty where that is not there, or damaged."""
+    with suppress(OSError, ValueError):
+        return parse_object(inputs_path(tar_path).read_bytes())
+    return {}
 
 
 def read_joined_inputs(out: str, split: str) -> dict[str, ShardInputs]:

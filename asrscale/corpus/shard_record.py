@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asrscale.common.atomic_files import write_text
+from asrscale.common.json_values import parse_object
 from asrscale.corpus.rejects import Reject
 
 
@@ -89,7 +90,7 @@ def read_record(tar_path: str | os.PathLike[str]) -> ShardRecord | None:
         None where there is no record, where it is damaged, or where the tar does not have the recorded size.
     """
     with suppress(OSError, ValueError, LookupError, TypeError):
-        record = _from_json(json.loads(record_path(tar_path).read_bytes()))
+        record = _from_json(parse_object(record_path(tar_path).read_bytes()))
         if record.shard.bytes == os.path.getsize(tar_path):
             return record
     return None

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from asrscale.common.atomic_files import remove_folder, remove_link, sync, write_json
+from asrscale.common.json_values import parse_object
 from asrscale.model.language_adapters import adapter_name, adapter_weights
 from asrscale.model.lora import merge_lora
 from asrscale.model.model_folders import PROVENANCE_FILE, WEIGHTS_FILE
@@ -142,7 +143,7 @@ def write_provenance(
 def read_provenance(folder: Path) -> Provenance | None:
     """Returns which weights a model folder holds; None where it does not say, or holds other weights than it says."""
     try:
-        provenance = Provenance(**json.loads((folder / PROVENANCE_FILE).read_text(encoding="utf-8")))
+        provenance = Provenance(**parse_object((folder / PROVENANCE_FILE).read_text(encoding="utf-8")))
         is_true = provenance.weights_sha256 == _file_sha256(weights_file(folder))
     except (OSError, ValueError, TypeError):
         return None

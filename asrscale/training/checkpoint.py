@@ -27,6 +27,7 @@ from asrscale.common import distributed
 from asrscale.common.atomic_files import remove_folder, sync, use_default_mode, write_json, write_text
 from asrscale.common.distributed import World
 from asrscale.common.errors import CliError
+from asrscale.common.json_values import parse_object
 from asrscale.model.model_folders import CHECKPOINTS_FOLDER, WEIGHTS_FILE
 from asrscale.model.recognizer import Recognizer
 from asrscale.training import engine as ds
@@ -258,7 +259,7 @@ def whole_weights(run_folder: Path, steps: Iterable[int]) -> tuple[list[Path], l
 def _damaged_files(checkpoint: Path, names: Iterable[str]) -> list[str]:
     """Returns which of these files are not as the manifest has them, or why it cannot be compared."""
     try:
-        manifest = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
+        manifest = parse_object((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
         return [name for name in names if _fingerprint(checkpoint / name) != manifest[name]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [f"{MANIFEST_FILE}, or what it names, cannot be read ({error})"]
@@ -313,7 +314,7 @@ def average_sha256(checkpoint: Path) -> str | None:
 def _sha256_of(checkpoint: Path, name: str) -> str | None:
     """Returns the SHA-256 of a file of a checkpoint, by its manifest; None where there is no such checkpoint."""
     try:
-        manifest = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
+        manifest = parse_object((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
         return str(manifest[name]["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -8,6 +8,7 @@ from typing import Any
 
 from asrscale.common.checkpoint_files import may_be_hub_id
 from asrscale.common.errors import CliError
+from asrscale.common.json_values import parse_object
 from asrscale.training.settings import (
     DEMO_DATA,
     BatchingSettings,
@@ -197,7 +198,7 @@ def check_resumable(config: TrainConfig, folder: Path, content: Mapping[str, str
         CliError: Data or settings changed that must not, or config.json cannot be read.
     """
     try:
-        before = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        before = parse_object((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CliError(f"{folder} has checkpoints but no readable config.json: choose another --run") from error
     before.setdefault("metric", "wer")  # by which older versions chose

@@ -7,7 +7,6 @@ A file that is no whole heartbeat, whoever wrote it, is that of a rank that has 
 
 import contextlib
 import faulthandler
-import json
 import os
 import socket
 import stat
@@ -18,6 +17,7 @@ from typing import Any, TypeAlias, get_args
 
 from asrscale.common.atomic_files import write_json
 from asrscale.common.errors import EXIT_FAULT
+from asrscale.common.json_values import parse_object
 from asrscale.training.watch import Activity, Watch
 
 LOOKS = 20  # how often each rank looks at the heartbeats within --hang_seconds
@@ -115,11 +115,8 @@ def _read(path: Path) -> Heartbeat:
         content = file.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
         raise ValueError
-    try:
-        heartbeat = json.loads(content)
-    except RecursionError as error:  # of thousands of brackets
-        raise ValueError from error
-    if not isinstance(heartbeat, dict) or not _is_whole(heartbeat):
+    heartbeat = parse_object(content)
+    if not _is_whole(heartbeat):
         raise ValueError
     return heartbeat
 

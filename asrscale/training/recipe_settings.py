@@ -1,12 +1,12 @@
 """Fills in the settings that nobody has given: by a recipe, or as an earlier start of the same run had them."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from asrscale.common.json_values import parse_object
 from asrscale.training.config import RECIPE_SETTINGS, TrainConfig, replace_settings
 from asrscale.training.recipe import Recipe, Start
 
@@ -125,10 +125,9 @@ def earlier_settings(run_folder: Path) -> dict[str, Any] | None:
     if not any(run_folder.glob("checkpoints/step-*")):
         return None
     try:
-        settings = json.loads((run_folder / "config.json").read_text(encoding="utf-8"))
+        return parse_object((run_folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return settings if isinstance(settings, dict) else None
 
 
 def adopt(config: TrainConfig, earlier: Mapping[str, Any]) -> TrainConfig:

@@ -11,7 +11,7 @@ from helpers.reading import assert_same, read
 
 from asrscale.common import storage
 from asrscale.common.errors import CliError, DataError
-from asrscale.common.storage import Range, open_binary, read_ranges
+from asrscale.common.storage import Range, open_binary, read_local, read_ranges
 from asrscale.data.index import Index, read_index
 from asrscale.data.loader import Damaged
 
@@ -73,6 +73,17 @@ def test_damage_behind_a_server_costs_its_utterances(remote: Index, local: Index
     assert {one.utterance for one in damaged} == {40, *lost} and len(waveforms) == len(local) - len(damaged)
     waveforms, damaged = read(remote, lost[-1])
     assert not waveforms and damaged[0].reason.startswith("unreadable: 416")
+
+
+@pytest.mark.parametrize(
+    ("start", "size", "expected"),
+    [(1, 2, b"bc"), (1, 2**40, b"bcd"), (1, 2**62, b"bcd"), (2**62, 2**62, b""), (2**70, 9, b""), (1, -1, b"")],
+)
+def test_a_local_range_takes_no_more_memory_than_its_file(
+    start: int, size: int, expected: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "a.tar").write_bytes(b"abcd")
+    assert read_local(Range(str(tmp_path / "a.tar"), start, size)) == expected
 
 
 def test_a_local_range_that_cannot_be_read_costs_its_utterance_only(

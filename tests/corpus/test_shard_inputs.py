@@ -62,3 +62,12 @@ def test_the_inputs_of_a_split_are_read_as_they_were_written(tmp_path: Path) -> 
         inputs_path(tar).unlink(missing_ok=True)
     join_inputs(str(tmp_path), "train", tars)
     assert not path.exists()
+
+
+def test_damaged_inputs_are_not_known(tmp_path: Path) -> None:
+    tars = [tmp_path / f"train-{number:06d}.tar" for number in range(4)]
+    write_inputs(tars[0], inputs_of(str(tars[0]), ROWS, [], STATUSES))
+    for tar, content in zip(tars[1:], ("[" * 100_000, '{"shard": ', "[]"), strict=True):
+        inputs_path(tar).write_text(content)
+    join_inputs(str(tmp_path), "train", tars)
+    assert list(read_joined_inputs(str(tmp_path), "train")) == ["train-000000.tar"]

@@ -92,3 +92,9 @@ def damaged_values() -> list[Any]:
 def test_a_damaged_record_is_no_record(tar: Path, content: str) -> None:
     record_path(tar).write_bytes(content.encode(errors="surrogateescape"))
     assert read_record(tar) is None
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", "7", '{"shard": []}'])
+def test_what_is_no_record_is_none(content: str, tar: Path) -> None:
+    record_path(tar).write_text(content)
+    assert read_record(tar) is None

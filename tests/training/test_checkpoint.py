@@ -219,8 +219,12 @@ def halve(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def nest(path: Path) -> None:
+    path.write_text("[" * 100_000)  # deeper than Python follows
+
+
 @pytest.mark.parametrize("name", [*checkpoint.FILES, checkpoint.MANIFEST_FILE])
-@pytest.mark.parametrize("damage", [flip, halve, Path.unlink])
+@pytest.mark.parametrize("damage", [flip, halve, nest, Path.unlink])
 def test_a_damaged_newest_checkpoint_is_refused_and_the_one_before_is_taken(
     name: str, damage: Callable[[Path], None], engine_and_recognizer: tuple[ds.Engine, Recognizer], tmp_path: Path
 ) -> None:
