@@ -6,7 +6,7 @@ side. Between two rows values are interpolated, by the logarithm of the hours.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -35,7 +35,8 @@ BASE_WIDTH = 768  # hidden size of wav2vec2-base, for which the learning rates a
 ADDITIONS_FACTOR = 10
 
 # Narrower models are of toys' size. They are trained here at smaller steps and higher rates, stem included, and have no
-# capacity to fill in what is masked.
+# capacity to fill in what is masked. Where their head is new, all of them are in effect: the recipe of random weights
+# is the better one (docs/experiments/trained-models.md).
 NARROW_WIDTH = 384
 
 
@@ -169,8 +170,10 @@ _NO_REGULARISATION = _Regularisation(up_to_hours=math.inf, mask_time_prob=0.0, m
 
 def recommend(situation: Situation) -> Recipe:
     """Returns the recipe for a situation; there is one for any, from a single utterance on."""
-    rows = _LENGTHS[situation.start]
     is_narrow = situation.width < NARROW_WIDTH
+    if is_narrow and situation.start == "a new head":
+        situation = replace(situation, start="random weights")
+    rows = _LENGTHS[situation.start]
     all_seconds = situation.hours * 3600
     step_seconds = _two_digits(min(_step_seconds(rows, situation), all_seconds))
     steps = min(_interpolate(rows, "steps", situation.hours), MAX_EPOCHS * all_seconds / step_seconds)

@@ -81,6 +81,11 @@ def test_rates_of_a_new_head_lie_between_the_published_ones(
     assert lowest <= recommend(situation(hours, width=width)).learning_rate <= highest * 1.2
 
 
+def test_a_small_model_with_a_new_head_is_trained_as_from_random_weights() -> None:
+    small = situation(2, width=96)
+    assert recommend(small) == recommend(replace(small, start="random weights"))
+
+
 def test_a_step_is_of_some_utterances_however_long_they_are() -> None:
     long = Situation(hours=1, utterances=180, start="a new head", width=768)  # of 20 s
     assert recommend(long).step_seconds == 160
