@@ -10,9 +10,9 @@ from hashlib import blake2b
 
 from asrscale.augmentation.codecs import BIT_RATES, lacking_codec, through_codec
 from asrscale.augmentation.effects import Effect, Kind, describe_effects, parse_effects
-from asrscale.augmentation.folders import open_folder
-from asrscale.augmentation.recordings import Recordings, read_impulse_response, read_stretch
 from asrscale.augmentation.sound import add_noise, change_gain, clip_peaks, reverberate, telephone_band
+from asrscale.augmentation.sound_folders import open_folder
+from asrscale.augmentation.sound_recordings import Recordings, read_impulse_response, read_stretch
 from asrscale.common.errors import AudioError, CliError
 from asrscale.data.hashing import hash_keys
 from asrscale.speech.pcm import Pcm, Waveform, to_pcm16, to_waveform

@@ -8,8 +8,8 @@ import soundfile
 from helpers.audio import encoded_by_ffmpeg, sine
 
 from asrscale.augmentation.effects import Effect
-from asrscale.augmentation.folders import open_folder
-from asrscale.augmentation.recordings import (
+from asrscale.augmentation.sound_folders import open_folder
+from asrscale.augmentation.sound_recordings import (
     MAX_SECONDS_FROM_START,
     Recordings,
     read_impulse_response,

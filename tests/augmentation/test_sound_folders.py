@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from asrscale.augmentation import folders
+from asrscale.augmentation import sound_folders
 from asrscale.augmentation.effects import Effect, Kind
-from asrscale.augmentation.folders import open_folder
-from asrscale.augmentation.recordings import Recordings
+from asrscale.augmentation.sound_folders import open_folder
+from asrscale.augmentation.sound_recordings import Recordings
 from asrscale.common.errors import CliError
 
 RNG = np.random.default_rng(0)
@@ -116,7 +116,7 @@ def test_of_very_many_recordings_a_sample_is_opened(tmp_path: Path, monkeypatch:
     for number in range(9):
         write(tmp_path / f"{number}.wav", seconds=0.1)
     (tmp_path / "3.wav").write_bytes(b"damaged")
-    monkeypatch.setattr(folders, "MAX_CHECKED", 5)
+    monkeypatch.setattr(sound_folders, "MAX_CHECKED", 5)
     found = opened(tmp_path)  # of 0, 2, 4, 6 and 8
     assert found.notes == (f"--augment noise={tmp_path}: 5 of 9 recordings were opened beforehand",)
     (tmp_path / "4.wav").write_bytes(b"damaged")

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from asrscale.augmentation.effects import Effect
-from asrscale.augmentation.recordings import (
+from asrscale.augmentation.sound_recordings import (
     MAX_SECONDS_FROM_START,
     Recordings,
     check_impulse_response,
