@@ -129,7 +129,8 @@ def test_weights_that_waited_long_would_jump_if_adam_had_counted_on(
     stage: int, tone_shards: Path, world: World
 ) -> None:
     """Their moments begin at 0: of the steps of a long wait, its correction of that would have run out."""
-    own = replace(make_context(tone_shards, warmup_steps=0, freeze_steps=3, learning_rate=3e-3), world=world)
+    rates: dict[str, Any] = dict(learning_rate=3e-3, schedule="cosine", warmup_steps=0)
+    own = replace(make_context(tone_shards, freeze_steps=3, **rates), world=world)
     engine = ds.initialize(own.recognizer.model, zero_config(stage), weight_decay=0.0, adam_beta2=0.999)
     rehearse(engine, own)
     before = ds.gather_weights(engine, {}, world)
