@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import soundfile
+import torch
 import webdataset
 from conftest import Disk, Server, flip_bit
 from helpers.processes import background_commands, ranks_of, wait_for
@@ -64,7 +65,10 @@ def test_any_ranks_and_stage_give_the_same_losses_and_weights(
     assert metric(tmp_path / "run", "train/loss") == pytest.approx(expected, rel=1e-4)
     weights, other = (load_file(path / "model" / "model.safetensors") for path in (undisturbed, tmp_path / "run"))
     assert weights.keys() == other.keys()
-    assert max(float((weights[name] - other[name]).abs().max()) for name in weights) < 1e-4
+    differences = torch.cat([(weights[name] - other[name]).abs().flatten() for name in weights])
+    # Once the head has been alone, Adam's first steps follow the signs of gradients, also of those that are next to 0:
+    # one weight in 360,957 was seen to differ by more.
+    assert differences.mean() < 1e-7 and (differences > 1e-4).sum() < 10 and differences.max() < 1e-3
 
 
 def test_a_damaged_record_costs_the_same_on_any_number_of_ranks(
