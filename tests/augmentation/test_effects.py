@@ -93,7 +93,7 @@ def test_a_folder_that_exists_may_have_any_name(name: str, suffix: str, tmp_path
         ("telephone@101%", "'@101%' is no probability"),
         ("telephone@", "'@' is no probability"),
         ("clip,gain,clip@0.1", "--augment has clip twice: give it once"),
-        ("noise=https://a:b@c/d", "https://c/d: noise is read from a local disk only"),
+        ("noise=https://a:b@c/d", "user, password and query of an address"),
     ],
 )
 def test_what_is_written_wrongly_is_refused_with_the_part_and_a_cure(text: str, message: str) -> None:
