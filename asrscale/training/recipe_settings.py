@@ -96,9 +96,11 @@ def count_steps(config: TrainConfig, steps_per_epoch: int) -> int:
 
 def _eval_steps(steps: int, step_seconds: float, evaluated_seconds: float) -> int:
     """Returns the steps between evaluations: a share of the run, so that they do not take more than theirs."""
-    affordable = math.ceil(evaluated_seconds / (EVALUATED_SHARE * step_seconds))
-    wanted = max(round(steps / EVALUATIONS), affordable)
-    return max(1, min(wanted, round(steps / FEWEST_EVALUATIONS)))
+    as_much_audio = evaluated_seconds / step_seconds  # in steps
+    wanted = max(round(steps / EVALUATIONS), math.ceil(as_much_audio / EVALUATED_SHARE))
+    # Where that leaves next to none, they may transcribe as much audio as is trained on.
+    fewest = max(round(steps / FEWEST_EVALUATIONS), math.ceil(as_much_audio))
+    return max(1, min(wanted, fewest, steps))
 
 
 def _fill(config: TrainConfig, **values: Any) -> TrainConfig:

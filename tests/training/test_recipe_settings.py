@@ -75,7 +75,9 @@ def test_given_epochs_say_how_long_the_run_is() -> None:
 
 def test_evaluations_take_their_share_of_the_time_and_no_more() -> None:
     assert completed(evaluated_seconds=24 * 500).evaluation.eval_steps == 500
-    assert completed(evaluated_seconds=1e9).evaluation.eval_steps == 625  # four of a run all the same
+    assert completed(evaluated_seconds=24 * 1_500).evaluation.eval_steps == 625  # four of a run all the same
+    assert completed(evaluated_seconds=60_000.0).evaluation.eval_steps == 750  # but not more audio than is trained on
+    assert completed(evaluated_seconds=1e9).evaluation.eval_steps == 2_500  # only the last
 
 
 def test_a_warm_up_longer_than_the_run_is_shortened_and_said() -> None:
