@@ -41,8 +41,8 @@ def pax(record: bytes) -> bytes:
         (file() + header(tarfile.GNUTYPE_LONGNAME, 1 << 40) + END, PACK_ANEW),
         (header(tarfile.REGTYPE, -1_024) + END, "a member of -1,024 bytes"),
         (header(tarfile.REGTYPE, 1 << 40) + END, "unexpected end of data"),
-        (pax(b"30 size=99999999999999999999\n") + file() + END, "unexpected end of data|too large"),
-        (pax(b"17 GNU.sparse.map=x\n") + file() + END, "invalid literal"),
+        (pax(b"30 size=99999999999999999999\n") + file() + END, "unexpected end of data|too large|invalid header"),
+        (pax(b"17 GNU.sparse.map=x\n") + file() + END, "invalid literal|invalid header"),
         (pax(b"") * 2_000 + file() + END, "recursion"),
     ],
 )

@@ -256,11 +256,14 @@ def test_a_run_whose_first_steps_are_skipped_can_be_saved(stage: int, tone_shard
     engine.destroy()
 
 
-def after_a_step(own: RunContext, config: dict[str, object], passes: list[list[int]]) -> dict[str, torch.Tensor]:
-    """Weights and moments after the rehearsal and one step."""
+def after_a_step(
+    own: RunContext, config: dict[str, object], passes: list[list[int]], step: Step | None = None
+) -> dict[str, torch.Tensor]:
+    """Weights and moments after the rehearsal and one step: that of `passes`, unless another is given."""
+    step = step or step_of(own, [np.array(numbers) for numbers in passes], 3)
     engine = ds.initialize(own.recognizer.model, config, weight_decay=0.1, adam_beta2=0.98)
     rehearse(engine, own)
-    train_step(engine, own, step_of(own, [np.array(numbers) for numbers in passes], 3), 3, Meter())
+    train_step(engine, own, step, 3, Meter())
     found = ds.gather_weights(engine, {}, own.world) | ds.gather_moments(engine, own.world)
     engine.destroy()
     return found
@@ -271,6 +274,7 @@ def test_the_rehearsal_leaves_no_trace(tone_shards: Path, tmp_path: Path, world:
     found = []
     for longest, fails in ((8_000, False), (30_000, False), (16_000, True)):
         own = replace(make_context(tone_shards, warmup_steps=0, dropout=0.1), world=world, folder=tmp_path)
+        step = step_of(own, [np.array([4]), np.array([7]), np.array([9])], 3)
         catalog = replace(own.plan.catalog, longest_samples=np.array([longest]))
         own = replace(
             own, plan=replace(own.plan, catalog=catalog), cap=replace(own.cap, path=tmp_path / "rescues.jsonl")
@@ -278,7 +282,7 @@ def test_the_rehearsal_leaves_no_trace(tone_shards: Path, tmp_path: Path, world:
         own.regulariser.mask_feature_prob = own.regulariser.layerdrop = 0.5
         assert own.plan.most_utterances(own.cap.samples, 1) == 48_000 // longest
         with failing_once("backward", 150, 1 if fails else 0):
-            found.append(after_a_step(own, own.ds_config, [[4], [7], [9]]))
+            found.append(after_a_step(own, own.ds_config, [], step))
         assert own.cap.rescues == fails
     assert all(found[0][name].equal(other[name]) for other in found[1:] for name in found[0])
 

@@ -18,7 +18,7 @@ def track(**given):
     settings = {"general": {"seed": 1}}
     return open_tracker(Path(sys.argv[1]), project="speech", config=settings, trackers=["trackio"], **given)
 
-with track() as tracker:
+with track(shares_texts=True) as tracker:
     tracker.log_predictions(1, [{"key": "a", "reference": "red lamp", "hypothesis": "red"}])
     tracker.log(1, {"train/loss": 0.5, "speed/rank_seconds": (0.1, 0.2)})
 with track(resume_step=1) as tracker:
