@@ -1,23 +1,29 @@
 """W&B within a sweep; tests/training/test_tracking.py has it alone."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
-import pytest
-
+PROGRAM = """
+import json, sys
+from pathlib import Path
 from asrscale.training.tracking import open_tracker
 
+config = {"optimisation": {"learning_rate": 1e-4}}
+with open_tracker(Path(sys.argv[1]), project="speech", config=config, wandb_mode="offline") as tracker:
+    tracker.log(1, {"train/loss": 1.0})
+    import wandb
+    found = [wandb.run.id, wandb.run.sweep_id, dict(wandb.run.config)]
+print(json.dumps(found))
+"""
 
-def test_a_run_of_a_sweep_keeps_the_id_that_its_agent_has_chosen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
-    monkeypatch.setenv("WANDB_RUN_ID", "chosen1")
-    config = {"optimisation": {"learning_rate": 1e-4}}
-    with open_tracker(tmp_path, project="speech", config=config, wandb_mode="offline") as tracker:
-        tracker.log(1, {"train/loss": 1.0})
-        import wandb
 
-        run = wandb.run
-        assert (run.id, run.sweep_id, dict(run.config)) == ("chosen1", "sweep1", config)
+def test_a_run_of_a_sweep_keeps_the_id_that_its_agent_has_chosen(tmp_path: Path) -> None:
+    environment = os.environ | {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "chosen1"}
+    words = [sys.executable, "-c", PROGRAM, str(tmp_path)]  # of its own: other tests kill W&B's service in theirs
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert json.loads(done.stdout) == ["chosen1", "sweep1", {"optimisation": {"learning_rate": 1e-4}}]
     assert list(tmp_path.glob("wandb/offline-run-*-chosen1/run-chosen1.wandb"))
-    assert capfd.readouterr() == ("", "")
