@@ -21,8 +21,10 @@ print(json.dumps(found))
 
 
 def test_a_run_of_a_sweep_keeps_the_id_that_its_agent_has_chosen(tmp_path: Path) -> None:
-    environment = os.environ | {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "chosen1"}
-    words = [sys.executable, "-c", PROGRAM, str(tmp_path)]  # of its own: other tests kill W&B's service in theirs
+    # Other tests leave the address of a service of W&B behind that they have killed.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    environment |= {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "chosen1"}
+    words = [sys.executable, "-c", PROGRAM, str(tmp_path)]
     done = subprocess.run(words, capture_output=True, text=True, env=environment)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert json.loads(done.stdout) == ["chosen1", "sweep1", {"optimisation": {"learning_rate": 1e-4}}]
