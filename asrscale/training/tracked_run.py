@@ -1,4 +1,4 @@
-"""A run as the trackers beside metrics.jsonl are told of it."""
+"""What the trackers beside metrics.jsonl get of a run."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ WandbMode = Literal["auto", "offline", "online", "off"]
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What a tracker is told at the start.
+    """What a tracker gets at the start.
 
     Attributes:
         folder: The run folder.
