@@ -27,14 +27,15 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "model/forward", "standardise(samples, num_samples[:, None],",
         "standardise(samples, torch.full_like(num_samples, samples.shape[1])[:, None],", f"{PADDING}[layer]"),
     "padding seen by attention and the positional convolution": (
-        "model/forward", "attention_mask=mask).logits", "attention_mask=torch.ones_like(mask)).logits",
+        "model/forward", "model(samples.to(recognizer.model.dtype), attention_mask=mask).logits",
+        "model(samples.to(recognizer.model.dtype), attention_mask=torch.ones_like(mask)).logits",
         f"{PADDING}[layer]"),
     "a slice of the stem with the lengths of another": (
         "model/padding", "self.num_samples[rows]", "self.num_samples[: len(input_values[rows])]",
         "model/test_padding.py::test_a_frozen_stem_in_slices_changes_no_logit[group]"),
     "waveform normalised in bf16": (
-        "model/forward", "samples = waveforms.float() / PCM_SCALE",
-        "samples = (waveforms / PCM_SCALE).to(recognizer.model.dtype)",
+        "model/forward", "recognizer, waveforms.float() / PCM_SCALE, num_samples)",
+        "recognizer, (waveforms / PCM_SCALE).to(recognizer.model.dtype), num_samples)",
         "model/test_forward.py::test_in_bf16_the_waveform_is_normalised_in_fp32"),
     "norm statistics in bf16": (
         "model/padding", "standardise(x.float(), self.num_frames", "standardise(x, self.num_frames.to(x.dtype)",
@@ -53,10 +54,10 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "model/forward", "path[:frames].tolist()", "path.tolist()",
         "model/test_forward.py::test_greedy_text_is_cut_to_true_length"),
     "blank that is not the pad token": (
-        "model/building", '"pad_token_id": vocabulary.blank_id', '"pad_token_id": 0',
+        "model/configuring", '"pad_token_id": vocabulary.blank_id', '"pad_token_id": 0',
         "model/test_recognizer.py::test_a_saved_folder_is_stock_and_comes_back"),
     "rows permuted when the head moves to another vocabulary": (
-        "model/building", "new.weight[new_rows] = old.weight[old_rows]", "new.weight[new_rows] = old.weight[new_rows]",
+        "model/heads", "new.weight[new_rows] = old.weight[old_rows]", "new.weight[new_rows] = old.weight[new_rows]",
         "model/test_building.py::test_a_trained_head_keeps_its_letters_in_another_vocabulary"),
     "a head trusted because its size fits": (
         "model/starting_points", "recognizer = move_head(recognizer, start.requested)",
@@ -94,7 +95,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "model/dropout", "            module.p = 0.0\n", "",
         "model/test_regularisation.py::test_an_utterance_drops_alike_in_any_pass_and_anew_in_each_step[False-eager]"),
     "attention's own dropout left on": (
-        "model/dropout", "            module.dropout = 0.0\n", "",
+        "model/dropout", "        attention.dropout = 0.0\n", "",
         "model/test_regularisation.py::test_an_utterance_drops_alike_in_any_pass_and_anew_in_each_step[False-eager]"),
     "weight decay on weights that wait for the head": (
         "training/optimizer", 'rates.head if group["is_head"] else rates.below', "rates.head",
@@ -118,15 +119,15 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "training/engine", "return (frozen if world.is_main else {}) | trained", "return trained",
         "training/test_checkpoint.py::test_a_checkpoint_holds_every_weight_and_both_moments"),
     "frozen weights rounded on their way to the export": (
-        "training/loop", "weight.detach().clone()", "weight.detach().bfloat16().float()", FROZEN),
+        "training/loop", "weight.clone() for name", "weight.bfloat16().float() for name", FROZEN),
     "an export that is not what was trained": (
-        "training/final_model", "        checkpoint.load_weights(recognizer, best)\n", "",
+        "training/candidates", "    checkpoint.load_weights(recognizer, newest)\n", "",
         "test_train.py::test_the_run_folder_holds_what_was_promised"),
     "WER averaged over utterances": (
         "results/intervals", "error_rates(amounts.sum(axis=0))", "error_rates(amounts).mean(axis=0)",
         "results/test_breakdown.py::test_groups_add_up_to_the_whole"),
     "the other error rate chooses the best model": (
-        "training/validation", "(*rates.values(),", "(*reversed(rates.values()),",
+        "training/validation", "return (*rates, math.inf", "return (*reversed(rates), math.inf",
         "training/test_validation.py::test_the_deciding_rate_is_compared_first_and_said_first"),
     "utterances of a speaker taken for independent in a comparison": (
         "results/paired", "independent_samples(np.hstack([amounts, others]), speakers)",
@@ -136,11 +137,30 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "results/evaluation", "return passes[source.world.rank]", "return passes[0]",
         "test_evaluate.py::test_two_ranks_write_the_same_predictions_as_one"),
     "word times a frame late": (
-        "results/transcription", "float(frames) * frame_seconds", "float(frames + 1) * frame_seconds",
+        "results/transcription", "samples = float(frame) * geometry", "samples = float(frame + 1) * geometry",
         "results/test_transcription.py::test_word_times_are_those_of_the_sound"),
     "windows joined a frame late": (
         "results/transcription", "0 if start == 0 else context_frames", "0 if start == 0 else context_frames + 1",
         "results/test_transcription.py::test_windows_hold_every_frame_once_and_its_context[320-400]"),
+    "effects drawn from a generator of the process": (
+        "augmentation/augment", "keys = hash_keys(_DRAWS, key, _SALTS[kind], occurrence)",
+        'import numpy as np; keys = np.random.default_rng().integers(0, 2**63, _DRAWS).astype("uint64")',
+        "augmentation/test_augment.py::test_the_same_key_draws_the_same_samples_and_another_key_others"),
+    "effects that are always drawn together": (
+        "augmentation/augment", "hash_keys(_DRAWS, key, _SALTS[kind], occurrence)",
+        'hash_keys(_DRAWS, key, _SALTS["rir"], 1)',
+        "augmentation/test_augment.py::test_as_many_are_changed_as_was_asked_for_and_each_effect_draws_for_itself"),
+    "a room that delays the words": (
+        "augmentation/sound", "[direct_path : direct_path + len(waveform)]", "[: len(waveform)]",
+        "augmentation/test_sound.py::test_a_room_is_the_convolution_with_its_response_in_time_and_at_the_same_power"
+        "[1000-4001]"),
+    "noise by the ratio of levels instead of powers": (
+        "augmentation/sound", "10 ** (-snr_db / 20)", "10 ** (-snr_db / 10)",
+        "augmentation/test_sound.py::test_noise_has_the_ratio_that_was_asked_for[13.7]"),
+    "visits of a weight below 1 drawn anew in each epoch": (
+        "data/copies", "turned = angles + turn * np.uint64(epoch + 1)",
+        "turned = hash_keys(len(shard_ids), seed, window, epoch, _VISIT_SALT)",
+        "data/test_copies.py::test_several_epochs_visit_each_utterance_as_often_as_they_should[0.3]"),
 }  # fmt: skip
 
 
@@ -163,6 +183,14 @@ def run_tests(project: Path, *names: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_fits_the_source_and_its_test_is_there(kind: str) -> None:
+    module, right, wrong, test = FAULTS[kind]
+    assert (REPOSITORY / "asrscale" / f"{module}.py").read_text().count(right) == 1 and wrong != right
+    path, name = test.split("::")
+    assert f"def {name.split('[')[0]}(" in (REPOSITORY / "tests" / path).read_text()
+
+
 @pytest.mark.slow
 def test_without_a_fault_all_pass(project: Path) -> None:
     names = {test for *_, test in FAULTS.values()}
@@ -175,7 +203,6 @@ def test_a_fault_is_noticed(kind: str, project: Path) -> None:
     module, right, wrong, test = FAULTS[kind]
     path = project / "asrscale" / f"{module}.py"
     source = path.read_text()
-    assert source.count(right) == 1, f"{module}.py has {source.count(right)} of {right}"
     path.write_text(source.replace(right, wrong))
     try:
         said = run_tests(project, test)

@@ -64,6 +64,7 @@ def short(
     saves: int = 4,
     steps: int = STEPS,
     augment: str = "gain@0.3,telephone@0.3,codec@0.3",
+    freeze_steps: int = 2,
 ) -> list[object]:
     """Returns the flags of a run of a few steps, with units that do not fit one pass and all that is random."""
     flags = {
@@ -81,7 +82,7 @@ def short(
         "mask_time_prob": 0.2,
         "mask_feature_prob": 0.1,
         "layerdrop": 0.3,
-        "freeze_steps": 2,
+        "freeze_steps": freeze_steps,
         "augment": augment,
     }
     words: list[object] = []
