@@ -19,6 +19,7 @@ RANKS = $$(python -c 'import os, torch; print("" if torch.cuda.is_available() el
 
 .PHONY: demo test slow torture check reference docs bench gpu-check clean help
 
+demo: private export PYTHONSAFEPATH := 1
 demo: .venv/installed  ## speak a corpus, pack it, train on it, measure the word error rate
 	python -m asrscale.demo --out $(CORPUS)
 	python -m asrscale.shard --csv $(SPLITS) --audio_root $(CORPUS) --out $(SHARDS)

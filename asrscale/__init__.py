@@ -9,11 +9,18 @@ From Python, what needs no command line:
     print(model.evaluate("data/cv/valid").wer)
     print(asrscale.read_index("data/cv/train").hours)
 
-`asrscale.api` documents these. Nothing heavy is imported here, so that `python -m asrscale.shard` starts at once.
+`asrscale.api` documents these. Nothing heavy is imported here, so that `python -m asrscale.shard` starts at once; and
+nothing that Python has not loaded before, until it is sure that the folder one stands in is off the path.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+
+from asrscale.common import import_path
+
+TYPE_CHECKING = False  # as typing has it, for type checkers
+
+if import_path.is_command():
+    import_path.keep_current_folder_out()
 
 if TYPE_CHECKING:
     from asrscale.api import (
@@ -44,7 +51,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Imports a name of the API when it is first used."""
     if name not in __all__:
         raise AttributeError(f"module 'asrscale' has no attribute '{name}'")

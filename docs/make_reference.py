@@ -29,7 +29,8 @@ HEADER = """\
 
 <!-- Made by docs/make_reference.py from the code: do not edit, run `make reference`. -->
 
-Each command prints the same with `--help`. How flags are written:
+Each command prints the same with `--help`. `asrscale shard …` is the same as `python -m asrscale.shard …`, and so with
+all of them; it imports nothing of the folder that you stand in. How flags are written:
 
 - `--flag value` or `--flag=value`; `--some-flag` is `--some_flag`. A flag is given once.
 - A list is joined by commas: `--train data/cv/train,data/other/train`.

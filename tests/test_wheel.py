@@ -54,6 +54,14 @@ def test_every_command_shows_its_flags(command: str, run_installed: Run) -> None
     assert "  --" in done.stdout
 
 
+def test_all_commands_are_one_too(installed: Path, run_installed: Run) -> None:
+    script = installed / "bin" / "asrscale"
+    done = run_installed(sys.executable, script, "demo", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == run_installed(sys.executable, "-m", "asrscale.demo", "--help").stdout
+    assert done.stdout == run_installed(sys.executable, "-m", "asrscale", "demo", "--help").stdout
+
+
 def test_the_planner_finds_the_shipped_configurations(run_installed: Run) -> None:
     done = run_installed(
         sys.executable, "-m", "asrscale.plan", "--model", "tiny", "--gpu", "8", "--gpus", "2", "--json"

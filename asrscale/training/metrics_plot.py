@@ -37,9 +37,18 @@ def plot_metrics(run_folder: Path, metric: Metric) -> Path:
     Raises:
         CliError: RUN/metrics.jsonl is missing.
     """
-    from matplotlib.figure import Figure
+    import matplotlib
 
     rows = read_metrics(run_folder)
+    # Not as a matplotlibrc in the folder that one stands in has it: it could have LaTeX run.
+    with matplotlib.rc_context(matplotlib.rcParamsDefault):
+        return _plot(run_folder, rows, metric)
+
+
+def _plot(run_folder: Path, rows: list[dict[str, Any]], metric: Metric) -> Path:
+    """Draws the rows of metrics.jsonl; returns the path of the picture."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8, 8), layout="constrained")
     figure.suptitle(run_folder.resolve().name)
     loss, learning_rate, errors = figure.subplots(3, sharex=True)

@@ -1,9 +1,11 @@
 """Weights & Biases: what wandb writes is in RUN/wandb; id.txt there lets a resumed run go on under the same id."""
 
+import configparser
 import contextlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from asrscale.common.errors import CliError
@@ -22,10 +24,12 @@ def start(run: TrackedRun) -> Any | None:
     """Returns the module wandb after `wandb.init`; None where it is off, and after a failure, which is printed.
 
     Raises:
-        CliError: The mode is `online`, and W&B cannot be reached or has no credentials.
+        CliError: The folder that one stands in has settings for wandb; or the mode is `online`, and W&B cannot be
+            reached or has no credentials.
     """
     if run.wandb_mode == "off":
         return None
+    refuse_settings_of_folder(Path.cwd())
     given = {"dir": run.folder, "name": run.name, "config": dict(run.config)}
     run_id = run.id_of("wandb")
     if not os.environ.get("WANDB_SWEEP_ID"):  # a sweep's agent has chosen both
@@ -57,6 +61,25 @@ def finish(wandb: Any, *, failed: bool) -> None:
 def abandon(wandb: Any) -> None:
     """Ends wandb's service: a live one holds the run's id, and a killed one ends wandb's exit hook in a traceback."""
     wandb.teardown()
+
+
+def refuse_settings_of_folder(folder: Path) -> None:
+    """Raises CliError where wandb would take settings from a folder, which may have come with data.
+
+    They win over the user's own, and among them is the server that the key is sent to.
+    """
+    for name in ("wandb/settings", ".wandb/settings"):
+        parser = configparser.ConfigParser(interpolation=None)
+        try:
+            parser.read(folder / name)
+            names = sorted(parser["default"]) if "default" in parser else []
+        except (OSError, UnicodeDecodeError, configparser.Error):
+            names = ["what cannot be read"]
+        if names:
+            raise CliError(
+                f"W&B: {name} in this folder sets {', '.join(names)[:80]}; the like decides which server has your key: "
+                "remove it and set variables such as WANDB_ENTITY instead, stand elsewhere, or choose --wandb off"
+            )
 
 
 def _init(wandb_mode: Literal["auto", "offline", "online"], given: Mapping[str, Any]) -> Any | None:

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import matplotlib
 import pytest
 
 from asrscale.common.errors import CliError
@@ -44,3 +45,12 @@ def test_the_rate_before_the_first_step_is_a_line_to_beat(tmp_path: Path) -> Non
 def test_a_plot_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CliError, match="is missing: give the folder of a run"):
         plot_metrics(tmp_path, "wer")
+
+
+def test_a_matplotlibrc_changes_nothing(tmp_path: Path) -> None:
+    """One in the folder that one stands in is read before the user's own, and `text.usetex` in it would start LaTeX."""
+    with open_tracker(tmp_path, project="test", config={}, wandb_mode="off") as tracker:
+        tracker.log(1, {"train/loss": 1.0, "valid/wer": 0.5})
+    plain = plot_metrics_bytes(tmp_path)
+    with matplotlib.rc_context({"text.usetex": True, "figure.facecolor": "red"}):
+        assert plot_metrics_bytes(tmp_path) == plain
