@@ -187,7 +187,7 @@ def _listening_store(host: str, port: int) -> Store:
 
 
 def _own_address(host: str) -> str | None:
-    """Returns the address of this machine at which ranks are told to come; None where only others know it by the name.
+    """Returns the address of this machine that ranks are given; None where only others know it by the name.
 
     Debian's /etc/hosts gives a machine's own name an address that no other machine can reach, some containers know
     their own name by no address of theirs.

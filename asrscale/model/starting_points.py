@@ -141,7 +141,7 @@ def _start_without_vocabulary(checkpoint: Checkpoint, start: Start) -> Recognize
 
 
 def _check_is_its_vocabulary(checkpoint: Checkpoint, start: Start, rows: int, blank: int | None) -> None:
-    """Raises CliError unless the vocabulary of a trained head is given, as far as can be told: by size and blank.
+    """Raises CliError unless the vocabulary of a trained head is given, as far as size and blank show.
 
     That of the shards is not: a head of as many other letters would be kept without an error.
     """

@@ -24,7 +24,7 @@ SURPLUS_SECONDS = 2
 # channels that are each other's opposite, as a microphone or mixer makes them that is wired the wrong way round.
 MIN_POWER_OF_MEAN = 0.01
 
-# What names of recordings end in, in lower case: where a recording is told from other files by its name.
+# What names of recordings end in, in lower case: a file whose name ends so is taken for a recording.
 AUDIO_EXTENSIONS = (
     *("flac", "wav", "mp3", "ogg", "opus", "oga", "aiff", "aif", "aifc", "au", "snd", "caf", "w64", "rf64"),
     *("sph", "nist", "gsm", "vox", "m4a", "m4b", "aac", "alac", "mp4", "mov", "webm", "weba", "mka", "mkv", "3gp"),

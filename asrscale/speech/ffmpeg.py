@@ -115,7 +115,7 @@ def _opened(source: Source) -> Iterator[tuple[av.container.InputContainer, av.Au
 
 @contextmanager
 def _open_bytes(source: Source) -> Iterator["_Content"]:
-    """Opens a recording's bytes; its format may be told by the name of its file."""
+    """Opens a recording's bytes; the name of its file may say its format."""
     with io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else io.FileIO(source) as file:
         yield _Content(file, name=f"recording{extension_of(source)}")
 

@@ -59,7 +59,7 @@ class Tracker:
         row = {"step": step, "time": round(time.time(), 3)} | dict.fromkeys(values) | finite
         append_jsonl(self._run_folder / METRICS_FILE, [row], self._unwritten)
         scalars = {name: value for name, value in finite.items() if np.ndim(value) == 0}
-        self._tell(lambda module, guest: module.log(guest, step, scalars))
+        self._call(lambda module, guest: module.log(guest, step, scalars))
 
     def log_predictions(self, step: int, rows: TextRows) -> None:
         """Records what was recognised at a step: rows of the same names, such as key, reference, hypothesis.
@@ -73,16 +73,16 @@ class Tracker:
             write_jsonl(path, rows)
         except OSError as error:
             print(f"warning: {path}: {error.strerror}", file=sys.stderr)
-        told = self._guests.keys() if self._shares_texts else self._guests.keys() & _LOCAL
-        self._tell(lambda module, guest: module.log_texts(guest, step, rows), told)
+        receiving = self._guests.keys() if self._shares_texts else self._guests.keys() & _LOCAL
+        self._call(lambda module, guest: module.log_texts(guest, step, rows), receiving)
 
     def finish(self, *, failed: bool) -> None:
         """Ends the trackers, which learn whether the run failed."""
-        self._tell(lambda module, guest: module.finish(guest, failed=failed))
+        self._call(lambda module, guest: module.finish(guest, failed=failed))
 
-    def _tell(self, action: Callable[[ModuleType, Any], object], told: Collection[str] = tuple(_MODULES)) -> None:
-        """Calls `action` for each tracker of `told`; a failure ends one, whose service may have been killed."""
-        for name, guest in [(name, guest) for name, guest in self._guests.items() if name in told]:
+    def _call(self, action: Callable[[ModuleType, Any], object], names: Collection[str] = tuple(_MODULES)) -> None:
+        """Calls `action` for each tracker of `names`; a failure ends one, whose service may have been killed."""
+        for name, guest in [(name, guest) for name, guest in self._guests.items() if name in names]:
             module = _MODULES[name]
             try:
                 action(module, guest)
