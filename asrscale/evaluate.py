@@ -12,6 +12,8 @@ from typing import Literal
 from asrscale.common import cli, distributed
 from asrscale.common.checkpoint_files import at_revision
 from asrscale.common.errors import CliError
+from asrscale.common.out_of_memory import memory_errors_explained
+from asrscale.common.output_folder import check_writable
 from asrscale.common.shard_cache import Cache
 from asrscale.data.index import Index, read_index
 from asrscale.model.model_folders import find_model
@@ -66,17 +68,20 @@ def run(options: EvaluateOptions) -> None:
     """Evaluates the model and prints the rates.
 
     Raises:
-        CliError: The model or a data set cannot be used.
+        CliError: The model or a data set cannot be used, or results cannot be written; which they are printed before.
+        OneRankError: Memory ran out.
+        TransientError: Another rank has ended.
     """
     indexes = {folder: read_index([folder]) for folder in options.data}
     _check(options, indexes)
+    files = _places(options, indexes)
     beside = _read_beside(options, indexes)
     recognizer = load_recognizer(at_revision(options.model, options.revision), options.language or "")
-    default_out = Path(find_model(options.model).settings).absolute().parent / "eval"
-    files = ReportFiles(
-        model=options.model, folder=Path(options.out) if options.out else default_out, page=options.html
-    )
-    with distributed.joined_ranks() as world:
+    with (
+        distributed.joined_ranks() as world,
+        distributed.lost_ranks_explained(),
+        memory_errors_explained(options.memory_cap_seconds),
+    ):
         if world.is_main:
             print_notes(recognizer)
         report = evaluate_data_sets(
@@ -94,7 +99,26 @@ def run(options: EvaluateOptions) -> None:
         for folder, index in indexes.items():
             for note in [*index.notes, *_other_rules(recognizer, folder, index)]:
                 print(note, file=sys.stderr)
-        print(report)
+        print(report.text, flush=True)
+        if report.unwritten:
+            raise CliError("; ".join(report.unwritten))
+
+
+def _places(options: EvaluateOptions, folders: Iterable[str]) -> ReportFiles:
+    """Returns where results are written.
+
+    Raises:
+        CliError: There they cannot be written.
+    """
+    beside_model = Path(find_model(options.model).settings).absolute().parent / "eval"
+    out = Path(options.out) if options.out else beside_model
+    files = ReportFiles(model=options.model, folder=out, page=options.html)
+    for folder in folders:
+        for file in files.of(folder):
+            check_writable("--out", file)
+    if options.html:
+        check_writable("--html", Path(options.html))
+    return files
 
 
 def _read_beside(options: EvaluateOptions, indexes: Mapping[str, Index]) -> Beside:

@@ -13,6 +13,7 @@ from asrscale.common import cli
 from asrscale.common.atomic_files import json_line
 from asrscale.common.checkpoint_files import at_revision
 from asrscale.common.errors import CliError
+from asrscale.common.out_of_memory import memory_errors_explained
 from asrscale.common.progress import progress
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import print_notes
@@ -47,7 +48,11 @@ def run(options: TranscribeOptions) -> None:
     print_notes(recognizer)
     recognizer.model.to("cuda" if torch.cuda.is_available() else "cpu")
     done = 0
-    with _open_jsonl(options.jsonl) as jsonl, progress(len(files), "transcribing", "recordings") as bar:
+    with (
+        _open_jsonl(options.jsonl) as jsonl,
+        progress(len(files), "transcribing", "recordings") as bar,
+        memory_errors_explained(options.memory_cap_seconds),
+    ):
         for row in transcribe_files(files, recognizer, memory_cap_seconds=options.memory_cap_seconds, bar=bar):
             print(row["text"] if len(files) == 1 else f"{row['file']}\t{row['text']}", flush=True)
             jsonl.write(json_line(row))

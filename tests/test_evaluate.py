@@ -31,12 +31,17 @@ def recognizer() -> Recognizer:
             ["--model", "nowhere", "--data", "SHARDS/valid,SHARDS/../shards/valid"],
             "to one file",
         ),
+        (["--model", "MODEL", "--data", "SHARDS/valid", "--out", "SHARDS/valid/dataset.json"], "--out "),
+        (["--model", "MODEL", "--data", "SHARDS/valid", "--html", "/proc/page.html"], "--html /proc"),
+        (["--model", "MODEL", "--data", "SHARDS/valid", "--html", "SHARDS"], "is a folder: give a file"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
-    flags: list[str], message: str, tone_shards: Path, run_command: Run
+    flags: list[str], message: str, tone_shards: Path, tmp_path: Path, run_command: Run
 ) -> None:
-    words = [flag.replace("SHARDS", str(tone_shards)) for flag in flags]
+    (tmp_path / "model").mkdir()  # without weights: what is wrong is found before they are read
+    (tmp_path / "model" / "config.json").write_text("{}")
+    words = [flag.replace("SHARDS", str(tone_shards)).replace("MODEL", str(tmp_path / "model")) for flag in flags]
     done = run_command(sys.executable, "-m", "asrscale.evaluate", *words)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and message in done.stderr, done.stderr
@@ -48,6 +53,19 @@ def test_a_model_without_a_vocabulary_cannot_transcribe(
     recognizer.model.save_pretrained(tmp_path)
     done = run_command(sys.executable, "-m", "asrscale.evaluate", "--model", tmp_path, "--data", tone_shards / "valid")
     assert done.returncode == 2 and "has no vocabulary" in done.stderr
+
+
+def test_the_table_is_printed_whatever_happens_to_files(
+    recognizer: Recognizer, tone_shards: Path, tmp_path: Path, run_command: Run
+) -> None:
+    recognizer.save(tmp_path / "model")
+    words = ["-m", "asrscale.evaluate", "--model", tmp_path / "model", "--data", tone_shards / "valid"]
+    done = run_command("prlimit", "--fsize=100", sys.executable, *words)
+    assert done.returncode == 2 and done.stderr.startswith("error: TMPDIR /"), done.stderr
+    done = run_command("prlimit", "--fsize=2000", sys.executable, *words)  # as a disk that fills up meanwhile
+    assert done.returncode == 2, done.stderr
+    assert f"{tone_shards / 'valid'}  " in done.stdout and "WER" in done.stdout
+    assert "File too large" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
 
 
 def test_two_ranks_write_the_same_predictions_as_one(

@@ -30,6 +30,7 @@ from asrscale.common.errors import (
     AsrscaleError,
     CliError,
     DataError,
+    OneRankError,
 )
 from asrscale.common.terminal import CleanStream, printable
 
@@ -61,8 +62,8 @@ def main(
 ) -> NoReturn:
     """Parses the command line into `schema`, calls `function` with it, and exits with its code; None is 0.
 
-    An `AsrscaleError` becomes one line on stderr (on a node's first rank only, except for a `DataError`) and exit code
-    2 for a `CliError`, 1 for others. Any other exception keeps its traceback.
+    An `AsrscaleError` becomes one line on stderr (on a node's first rank only, except for those of one rank alone) and
+    exit code 2 for a `CliError`, 1 for others. Any other exception keeps its traceback.
 
     Args:
         schema: A frozen dataclass whose fields were made by `setting`, or are sections made of such fields.
@@ -79,9 +80,9 @@ def main(
         options = build(**values) if build else compose(schema, values)
         code = function(options)
     except AsrscaleError as error:
-        # Every rank raises the same error for a wrong setting, but only one for damaged data.
+        # Every rank raises the same error for a wrong setting, but only one for damaged data and its own memory.
         local_rank = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
-        if local_rank == "0" or isinstance(error, DataError):
+        if local_rank == "0" or isinstance(error, DataError | OneRankError):
             print(printable(f"error: {clean_text(str(error))}"), file=sys.stderr, flush=True)
         sys.exit(EXIT_USAGE if isinstance(error, CliError) else EXIT_FAULT)
     sys.exit(EXIT_COMPLETE if code is None else code)

@@ -34,6 +34,9 @@ WATCHED = timedelta(days=7)
 # for 5 to 30.
 MEETING = timedelta(seconds=50)
 
+# What gloo says where the process at the other end is gone.
+LOST_CONNECTION = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Socket closed")
+
 FIRST_RANK_POLL_SECONDS = 0.2  # between attempts to reach the first rank
 
 # What JSON can say; tuples arrive as lists.
@@ -82,6 +85,21 @@ def joined_ranks(*, watched: bool = False) -> Iterator[World]:
             torch.distributed.destroy_process_group()
         for name in added:
             del os.environ[name]
+
+
+@contextmanager
+def lost_ranks_explained() -> Iterator[None]:
+    """Raises one line where another rank ends within, while this one waits for it.
+
+    Raises:
+        TransientError: One did.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(words in str(error) for words in LOST_CONNECTION):
+            raise
+        raise TransientError("another rank has ended, so this one ends, too: see what that one printed") from error
 
 
 def _usable_gpus() -> int:

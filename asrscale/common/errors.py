@@ -23,6 +23,10 @@ class CliError(AsrscaleError):
     """Bad input or settings: one line that names the file, row, key or flag, and the cure."""
 
 
+class OneRankError(CliError):
+    """As a CliError, and of one rank alone, which prints it whichever rank it is."""
+
+
 class TransientError(AsrscaleError):
     """Trouble that another attempt may not meet, such as ranks that start late: one line, too."""
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,21 @@ def disk_errors_as_cli_errors(flag: str, folder: str) -> Iterator[None]:
             cure = "give a folder that can be written to"
         place = error.filename or folder
         raise CliError(f"{flag} {place}: {error.strerror or error}: {cure}") from error
+
+
+def check_writable(flag: str, file: Path) -> None:
+    """Checks that a file can be written; its folder is made.
+
+    Raises:
+        CliError: It cannot.
+    """
+    with disk_errors_as_cli_errors(flag, str(file)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.is_dir():
+            raise CliError(f"{flag} {file} is a folder: give a file")
+        with tempfile.TemporaryFile(dir=file.parent) as probe:
+            probe.write(b"-")
+            probe.flush()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ ids into text. That of Wav2Vec2-BERT makes log-mel features, those of all other 
 """
 
 import json
+import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from transformers import (
 
 from asrscale.common.checkpoint_files import split_revision
 from asrscale.common.errors import CliError
+from asrscale.common.output_folder import disk_errors_as_cli_errors
 from asrscale.model.checkpoints import Checkpoint
 from asrscale.model.families import head_of
 from asrscale.model.language_adapters import Languages
@@ -159,7 +161,10 @@ def _new_tokenizer(
         "unk_token": vocabulary.unknown or vocabulary.blank,
         "pad_token": vocabulary.blank,
     }
-    with tempfile.TemporaryDirectory() as folder:  # the tokenizers only read from files
+    with (
+        disk_errors_as_cli_errors("TMPDIR", os.environ.get("TMPDIR", "/tmp")),
+        tempfile.TemporaryDirectory() as folder,  # the tokenizers only read from files
+    ):
         vocab_file = Path(folder, "vocab.json")
         vocab_file.write_text(json.dumps(ids))
         if vocabulary.spaced:

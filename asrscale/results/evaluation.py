@@ -5,10 +5,11 @@ Shapes: N utterances of the index.
 
 import json
 import math
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
 from itertools import chain
-from tempfile import SpooledTemporaryFile
 from typing import IO
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from asrscale.common import distributed
 from asrscale.common.distributed import World
 from asrscale.common.errors import CliError, Stopped
+from asrscale.common.output_folder import disk_errors_as_cli_errors
 from asrscale.common.progress import progress
 from asrscale.common.shard_cache import Cache
 from asrscale.data.batches import MIN_BATCH_SAMPLES, Batch
@@ -112,12 +114,12 @@ def evaluate(
         should_stop: Called before each pass and after each step; returns whether this rank was asked to stop.
 
     Raises:
-        CliError: No utterance could be read.
+        CliError: No utterance could be read, or the disk of temporary files is full.
         Stopped: `should_stop` returned True on some rank after a step.
     """
     forward.eval()
     source = _open_source(recognizer, index, world, memory_cap_seconds, threads=threads, cache=cache)
-    hypotheses_file = SpooledTemporaryFile(HYPOTHESES_IN_MEMORY_BYTES, "w+")  # noqa: SIM115 — read by the caller
+    hypotheses_file = tempfile.SpooledTemporaryFile(HYPOTHESES_IN_MEMORY_BYTES, "w+")  # noqa: SIM115 — read by the caller
     totals = Totals()
     damaged: list[Damaged] = []
     shown = world.is_main and title is not None
@@ -236,10 +238,15 @@ def _raise_if_stopped(should_stop: Callable[[], bool] | None, world: World) -> N
 
 
 def _write_hypotheses(file: IO[str], hypotheses: list[tuple[int, str]], world: World) -> None:
-    """Writes the hypotheses of all ranks, in the order of the index, on rank 0; a collective."""
+    """Writes the hypotheses of all ranks, in the order of the index, on rank 0; a collective.
+
+    Raises:
+        CliError: The disk that temporary files are on is full.
+    """
     gathered = distributed.gather_objects(hypotheses, world)
     if world.is_main:
-        file.writelines(f"{json.dumps(pair)}\n" for pair in sorted(chain.from_iterable(gathered)))
+        with disk_errors_as_cli_errors("TMPDIR", os.environ.get("TMPDIR", "/tmp")):
+            file.writelines(f"{json.dumps(pair)}\n" for pair in sorted(chain.from_iterable(gathered)))
 
 
 def _gather_damaged(damaged: list[Damaged], index: Index, world: World) -> tuple[Damaged, ...]:

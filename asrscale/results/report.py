@@ -1,6 +1,6 @@
 """Evaluates data sets with a model, and writes for each its predictions, its rates and a page."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -10,6 +10,7 @@ from typing import Any
 from asrscale.common.addresses import clean_value
 from asrscale.common.atomic_files import write_json, write_jsonl
 from asrscale.common.distributed import World
+from asrscale.common.errors import CliError
 from asrscale.common.shard_cache import Cache
 from asrscale.data.index import Index
 from asrscale.model.recognizer import Recognizer
@@ -31,6 +32,24 @@ class ReportFiles:
     folder: Path  # for NAME.jsonl and NAME.json of each data set
     page: str | None  # the HTML page of the one data set; None writes none
 
+    def of(self, data_set: str) -> tuple[Path, Path]:
+        """Returns the files of a data set folder's predictions and of its rates."""
+        name = data_set_name(data_set)
+        return self.folder / f"{name}.jsonl", self.folder / f"{name}.json"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an evaluation found, on rank 0; empty on others.
+
+    Attributes:
+        text: For people.
+        unwritten: Why files were not written, a line each.
+    """
+
+    text: str = ""
+    unwritten: tuple[str, ...] = ()
+
 
 def evaluate_data_sets(
     recognizer: Recognizer,
@@ -43,7 +62,7 @@ def evaluate_data_sets(
     memory_cap_seconds: float,
     threads: int,
     cache: Cache | None,
-) -> str:
+) -> Report:
     """Transcribes data sets, by their folders, and writes the results on rank 0; a collective.
 
     Args:
@@ -58,14 +77,15 @@ def evaluate_data_sets(
         cache: As for `evaluate`.
 
     Returns:
-        The results as text; empty on other ranks than 0.
+        The results, also where files of theirs could not be written.
 
     Raises:
-        CliError: No utterance of a data set can be read, or the page cannot be written.
+        CliError: No utterance of a data set can be read.
     """
     model = recognizer.model.to(device=world.device)
     rows: dict[str, Row] = {}
     found: dict[str, dict[str, Any]] = {}
+    unwritten: list[str] = []
     for folder, index in indexes.items():
         result = evaluate(
             model,
@@ -81,12 +101,13 @@ def evaluate_data_sets(
             print_damaged(index, result)
             rows[folder] = row_of(index, result)
             found[folder] = break_down(index, result.hypotheses(), choose_metric(metric, index), beside)
-            _write_results(folder, index, result, files, found[folder])
+            unwritten += _write_results(folder, index, result, files, found[folder])
     if not world.is_main:
-        return ""
+        return Report()
     breakdowns = [f"{folder}: {format_breakdown(of_folder)}" for folder, of_folder in found.items()]
     place = f"predictions and all rates: {files.folder}/*.jsonl and *.json"
-    return "\n".join([*_tables(rows, found), *_choices(indexes, metric), *breakdowns, place])
+    text = "\n".join([*_tables(rows, found), *_choices(indexes, metric), *breakdowns, place])
+    return Report(text, tuple(unwritten))
 
 
 def _tables(rows: Mapping[str, Row], found: Mapping[str, dict[str, Any]]) -> list[str]:
@@ -127,14 +148,23 @@ def _choices(indexes: Mapping[str, Index], metric: MetricChoice) -> list[str]:
     return [f"{folder}: {choice}" for folder, choice in choices.items()]
 
 
-def _write_results(folder: str, index: Index, result: Evaluation, files: ReportFiles, found: dict[str, Any]) -> None:
-    """Writes the predictions, rates and page of one data set, which `break_down` found."""
-    name = data_set_name(folder)
-    write_jsonl(files.folder / f"{name}.jsonl", predictions(index, result.hypotheses()))
+def _write_results(
+    folder: str, index: Index, result: Evaluation, files: ReportFiles, found: dict[str, Any]
+) -> Iterator[str]:
+    """Writes the predictions, rates and page of one data set, which `break_down` found; yields why one is not."""
+    predictions_file, rates_file = files.of(folder)
     damaged = [index.unique_key(one.utterance) for one in result.damaged]
-    write_json(files.folder / f"{name}.json", {"data": folder, "model": files.model, **found, "damaged": damaged})
+    rates = {"data": folder, "model": files.model, **found, "damaged": damaged}
+    try:
+        write_jsonl(predictions_file, predictions(index, result.hypotheses()))
+        write_json(rates_file, rates)
+    except OSError as error:
+        yield f"{error.filename or files.folder}: {error.strerror or error}"
     if files.page:
-        write_evaluation_page(files.page, f"{files.model} on {folder}", index, found)
+        try:
+            write_evaluation_page(files.page, f"{files.model} on {folder}", index, found)
+        except CliError as error:
+            yield str(error)
 
 
 def data_set_name(folder: str) -> str:

@@ -126,11 +126,6 @@ def _kept_states(engine: Engine) -> tuple[str, ...]:
     return (*MOMENTS, AVERAGE) if has_average else MOMENTS
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an allocator refused: torch's on a GPU or a CPU, or those of CUDA's libraries."""
-    return any(words in str(error) for words in ("out of memory", "ALLOC_FAILED", "can't allocate memory"))
-
-
 def meets_inside_passes(engine: Engine, world: World) -> bool:
     """Whether a rank that gives up a pass half-way leaves others waiting, or, at stage 3, weights half fetched."""
     first_stage = 3 if world.world_size == 1 else 2

@@ -12,6 +12,7 @@ from asrscale.augmentation.augment import Augmentation, describe_augmentation, n
 from asrscale.common import distributed
 from asrscale.common.distributed import World, print_on_main
 from asrscale.common.errors import EXIT_COMPLETE, EXIT_STOPPED, EXIT_USAGE, CliError, Stopped
+from asrscale.common.out_of_memory import is_out_of_memory
 from asrscale.common.shard_cache import Cache
 from asrscale.data.catalog import Catalog, read_catalog
 from asrscale.data.content import hash_content
@@ -372,7 +373,7 @@ def _memory_errors_explained(config: TrainConfig, plan: RunPlan, watch: Watch, w
         raise CliError(f"{error}: {advice}") from None
     except RuntimeError as error:
         all_exit = watch.cap is not None and watch.cap.is_outdated()
-        if all_exit or not ds.is_out_of_memory(error):
+        if all_exit or not is_out_of_memory(error):
             raise
         reason = ". ".join(str(error).split(". ")[:2])
         advice = advise(config, plan, world)

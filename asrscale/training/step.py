@@ -11,6 +11,7 @@ from torch import Tensor
 
 from asrscale.common import distributed
 from asrscale.common.errors import CliError
+from asrscale.common.out_of_memory import is_out_of_memory
 from asrscale.data.batches import Batch, labels_of_speech, silence
 from asrscale.data.step_reader import Step
 from asrscale.model.forward import count_frames, ctc_losses, forward_logits
@@ -106,7 +107,7 @@ def run_pass(engine: Engine, context: RunContext, batch: Batch, number: int, goo
         ds.backward(engine, share, context.world)
         return share.detach()
     except RuntimeError as error:
-        if not ds.is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         if ds.meets_inside_passes(engine, context.world):
             _ask_all_to_exit(context, batch, number)

@@ -121,15 +121,15 @@ with distributed.joined_ranks() as world:
 """
 
 
-def run_two_ranks(folder: Path) -> list[str]:
-    """Runs TWO_RANKS; returns what each printed."""
+def run_two_ranks(program: str, *words: object, codes: tuple[int, int] = (0, 0)) -> list[str]:
+    """Runs a program as two ranks, which exit with `codes`; returns what each printed."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     given = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", TWO_RANKS, str(folder / "harm")],
+            [sys.executable, "-c", program, *map(str, words)],
             env=os.environ | {name: str(value) for name, value in (given | {"RANK": rank, "LOCAL_RANK": 0}).items()},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -138,15 +138,41 @@ def run_two_ranks(folder: Path) -> list[str]:
         for rank in range(2)
     ]
     outputs = [rank.communicate(timeout=120)[0] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], outputs
+    assert tuple(rank.returncode for rank in ranks) == codes, outputs
     return outputs
 
 
 def test_ranks_exchange_json_at_the_address_they_are_told_and_run_nothing(tmp_path: Path) -> None:
-    outputs = run_two_ranks(tmp_path)
+    outputs = run_two_ranks(TWO_RANKS, tmp_path / "harm")
     assert "listens at {'127.0.0.1'}" in outputs[0]
     assert "refused UnicodeDecodeError" in outputs[0]
     assert not list(tmp_path.iterdir())
+
+
+ONE_THAT_ENDS = """
+import dataclasses
+from asrscale.common import cli, distributed
+from asrscale.common.errors import OneRankError
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    "No flags."
+
+def work(options):
+    with distributed.joined_ranks() as world, distributed.lost_ranks_explained():
+        distributed.barrier()
+        if world.rank == 1:
+            raise OneRankError("of its own")
+        distributed.all_reduce_sum([1.0], world)
+
+cli.run(Options, work, [])
+"""
+
+
+def test_a_rank_whose_peer_has_ended_says_so_in_one_line() -> None:
+    waiting, ended = run_two_ranks(ONE_THAT_ENDS, codes=(1, 2))
+    assert waiting.splitlines()[-1].startswith("error: another rank has ended") and "Traceback" not in waiting
+    assert ended.splitlines()[-1] == "error: of its own"
 
 
 @pytest.mark.parametrize(("local_world_size", "is_said"), [(1, True), (2, False)])

@@ -9,7 +9,6 @@ import pytest
 
 from asrscale.common import distributed
 from asrscale.common.distributed import World
-from asrscale.common.errors import CliError
 from asrscale.data.index import Index, read_index
 from asrscale.model.recognizer import Recognizer
 from asrscale.results.beside import NOTHING, Beside
@@ -25,9 +24,11 @@ def world() -> World:
 def report(
     recognizer: Recognizer, indexes: dict[str, Index], world: World, files: ReportFiles, beside: Beside = NOTHING
 ) -> str:
-    return evaluate_data_sets(
+    found = evaluate_data_sets(
         recognizer, indexes, world, files, metric="auto", beside=beside, memory_cap_seconds=40.0, threads=1, cache=None
     )
+    assert not found.unwritten
+    return found.text
 
 
 def test_every_data_set_has_a_line_a_breakdown_and_its_files(
@@ -53,13 +54,28 @@ def test_every_data_set_has_a_line_a_breakdown_and_its_files(
         assert [json.loads(row)["key"] for row in rows] == index.keys.to_pylist()
 
 
-def test_a_page_that_cannot_be_written_is_named(
+def test_what_cannot_be_written_is_named_and_the_rates_are_there(
     tone_recognizer: Recognizer, tone_shards: Path, world: World, tmp_path: Path
 ) -> None:
-    folder = str(tone_shards / "valid")
-    files = ReportFiles("the model", tmp_path, page=str(tmp_path / "nowhere" / "page.html"))
-    with pytest.raises(CliError, match=r"--html .*nowhere/page\.html: No such file"):
-        report(tone_recognizer, {folder: read_index([folder])}, world, files)
+    folders = [str(tone_shards / name) for name in ("valid", "train")]
+    (tmp_path / "file").touch()
+    files = ReportFiles("the model", tmp_path / "file", page=str(tmp_path / "nowhere" / "page.html"))
+    indexes = {folder: read_index([folder]) for folder in folders}
+    found = evaluate_data_sets(
+        tone_recognizer,
+        indexes,
+        world,
+        files,
+        metric="auto",
+        beside=NOTHING,
+        memory_cap_seconds=40.0,
+        threads=1,
+        cache=None,
+    )
+    assert [line.split()[0] for line in found.text.splitlines()[1:3]] == folders
+    predictions, page = found.unwritten[:2]
+    assert str(tmp_path / "file") in predictions and "nowhere/page.html: No such file" in page
+    assert len(found.unwritten) == 4
 
 
 def test_names_of_prediction_files_stay_apart() -> None:
