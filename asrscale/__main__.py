@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "a model's error rates on shards",
     "transcribe": "recordings to text",
     "export": "a model to ONNX",
+    "lm": "a language model of transcripts and other text",
     "demo": "speak a small corpus to try everything with",
 }
 

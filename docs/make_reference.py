@@ -17,6 +17,7 @@ from asrscale.common.cli import Flag, default_text, flags_of, type_name
 from asrscale.demo import DemoOptions
 from asrscale.evaluate import EvaluateOptions
 from asrscale.export import ExportOptions
+from asrscale.lm import LmOptions
 from asrscale.plan import PlanOptions
 from asrscale.shard import VERBS
 from asrscale.training.config import TrainConfig
@@ -86,6 +87,7 @@ def commands() -> list[Command]:
             title="transcribe", start="python -m asrscale.transcribe", schema=TranscribeOptions, guide="transcription"
         ),
         Command(title="export", start="python -m asrscale.export", schema=ExportOptions, guide="onnx"),
+        Command(title="lm", start="python -m asrscale.lm", schema=LmOptions, guide="language-models"),
         Command(title="demo", start="python -m asrscale.demo", schema=DemoOptions, guide="data"),
     ]
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedConfig
+
 from asrscale.common.atomic_files import use_default_mode, write_json
 from asrscale.model.families import CtcModel
 from asrscale.model.language_adapters import Languages, write_adapters
@@ -47,8 +49,7 @@ class Recognizer:
     @property
     def text_rules(self) -> TextRules | None:
         """How the transcripts that it was trained on were normalised; None where its configuration does not say."""
-        recorded = getattr(self.model.config, _TEXT_RULES, None)
-        return rules_from_json(recorded) if recorded else None
+        return rules_in_config(self.model.config)
 
     def record_text_rules(self, rules: TextRules) -> None:
         """Has the model's configuration say how the transcripts that it is trained on are normalised."""
@@ -81,6 +82,12 @@ class Recognizer:
         setattr(self.model.config, BASE_MODEL, self.languages.base)
         self.save_settings(folder)
         write_adapters(self.model, self.languages, Path(folder))
+
+
+def rules_in_config(config: PreTrainedConfig) -> TextRules | None:
+    """Returns how the transcripts of a model's training were normalised; None where its configuration does not say."""
+    recorded = getattr(config, _TEXT_RULES, None)
+    return rules_from_json(recorded) if recorded else None
 
 
 def print_notes(recognizer: Recognizer) -> None:
