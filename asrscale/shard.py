@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from asrscale.common import cli
+from asrscale.common.addresses import clean_value
 from asrscale.common.cli import setting
 from asrscale.common.errors import EXIT_USAGE
+from asrscale.common.terminal import printable
 from asrscale.corpus.array_job import merge
 from asrscale.corpus.build import build
 from asrscale.corpus.build_options import ShardOptions
@@ -73,7 +75,8 @@ def main(words: list[str]) -> NoReturn:
         verb = "build"
         flags = words
     if verb not in VERBS:
-        print(f"error: no verb '{verb}': choose one of {', '.join(VERBS)}", file=sys.stderr)
+        shown = printable(clean_value(verb))
+        print(f"error: no verb '{shown}': choose one of {', '.join(VERBS)}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
     schema, function = VERBS[verb]
     cli.run(schema, function, flags)

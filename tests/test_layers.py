@@ -42,7 +42,14 @@ OWNERS = {
     "onnxruntime": {"model.onnx_forward"},
     "matplotlib": {"training.metrics_plot"},
     "peft": {"model.lora"},
-    "pyarrow": {"sources.parquet", "data.catalog", "data.index", "data.parquet_bounds", "ngrams.arpa"},
+    "pyarrow": {
+        "sources.parquet",
+        "data.catalog",
+        "data.index",
+        "data.parquet_bounds",
+        "data.parquet_pages",
+        "ngrams.arpa",
+    },
     "safetensors": {
         "model.export",
         "model.language_adapters",

@@ -1,125 +1,106 @@
 """Passwords, tokens and signatures in addresses are in nothing that a command writes, prints or shows to others."""
 
-import functools
-import http.server
-import subprocess
-import tarfile
-import threading
-import time
-from collections.abc import Iterator
+import csv
+import os
 from pathlib import Path
 
 import pytest
+from helpers.canaries import Canaries, run_watched, secret_addresses, served
 from helpers.sharding import COMMAND, ROOT, rejected, write_clip
 
+from asrscale import shard
 from asrscale.common import cli
 from asrscale.common.errors import EXIT_USAGE, CliError
 from asrscale.corpus.build_options import ShardOptions
 from asrscale.corpus.index_tars import IndexOptions
+from asrscale.data.tars import read_records
+from asrscale.demo import DemoOptions
 from asrscale.evaluate import EvaluateOptions
-from asrscale.shard import VerifyOptions
-from asrscale.training.config import train_config
+from asrscale.export import ExportOptions
+from asrscale.plan import PlanOptions
+from asrscale.shard import MergeOptions, StatsOptions, VerifyOptions
+from asrscale.training.config import TrainConfig, train_config
 from asrscale.transcribe import TranscribeOptions
 
 SECRET = "c4n4ry"
 
 
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    """The host and port of a server of TMP/public, which asks for no password and ignores queries."""
-    (tmp_path / "public").mkdir()
-    handler = functools.partial(QuietHandler, directory=str(tmp_path / "public"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{listening.server_port}"
-        listening.shutdown()
-
-
-def run_and_watch(*words: object) -> tuple[int, str, list[str]]:
-    """Runs a command; returns its exit code, all that it printed, and the command lines of it that were seen."""
-    process = subprocess.Popen(
-        [*map(str, words)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    seen = []
-    while process.poll() is None:
-        shown = Path(f"/proc/{process.pid}/cmdline").read_text()
-        seen += [shown] if shown else []  # none before it has begun, and once it has ended
-        time.sleep(0.05)
-    assert process.stdout is not None
-    return process.returncode, process.stdout.read(), seen
-
-
-def assert_no_secret_below(folder: Path) -> None:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    assert files
-    for path in files:
-        assert SECRET not in str(path)
-        assert SECRET.encode() not in path.read_bytes(), path
-
-
-def test_a_build_from_signed_addresses_tells_nobody_their_passwords_and_signatures(tmp_path: Path, server: str) -> None:
+def test_a_build_from_signed_addresses_tells_nobody_their_passwords_and_signatures(tmp_path: Path) -> None:
     pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'asrscale[remote]'")
-    for number in range(4):
-        write_clip(tmp_path / f"public/clips/{number}.wav")
-    place = f"http://ann:{SECRET}@{server}"
+    canaries = Canaries()
+    environment = {**os.environ, "TMPDIR": str(tmp_path), **canaries.environment()}
+    with served(tmp_path / "public") as server:
+        write_signed_corpus(tmp_path / "public", server.host, canaries)
+        place = f"http://ann:{canaries.new('--csv')}@{server.host}"
+        source = f"train={place}/a.csv?sig={canaries.new('--csv')}"
+        root = f"http://ann:{canaries.new('--audio_root')}@{server.host}/clips"
+        out = tmp_path / "out"
+        command = [*COMMAND, "--csv", source, "--audio_root", root, "--out", out, "--max_rejected", 1, "--workers", 1]
+        for expected in ("building", "already built"):
+            done = run_watched(*command, cwd=ROOT, environment=environment, log=tmp_path / "log")
+            assert done.code == 0, done.printed
+            assert not canaries.found_in(done.printed.encode()), done.printed
+            assert not any(canaries.found_in(line.encode()) for line in done.command_lines)
+            assert expected == "building" or expected in done.printed
+    assert not canaries.found_below(out)
+    *others, missing, unclear, empty = rejected(out)
+    assert not others
+    assert [missing["reason"], unclear["reason"], empty["reason"]] == ["missing file", "address", "empty transcript"]
+    assert missing["audio"] == f"http://{server.host}/clips/missing.wav"
+    records = read_records(str(out / "train/train-000000.tar"))
+    assert {record["page"] for record in records.values() if "page" in record} >= {"https://host/watch?v=dQw4w9WgXcQ"}
+
+
+def write_signed_corpus(folder: Path, host: str, canaries: Canaries) -> None:
+    """Writes a table with secrets in all columns, whose last three rows have to be rejected, and its recording."""
+    write_clip(folder / "clips/0.wav", seconds=5)
+    addresses = [*secret_addresses(canaries, host), "https://host/watch?v=dQw4w9WgXcQ"]
+    texts = [f"Look at {address} now" for address in addresses]
     rows = [
-        "filename,text,page,client_id",
-        f"0.wav,Sentence one,https://{SECRET}@host/a?b={SECRET},s1",
-        f"{place}/clips/1.wav?sig={SECRET},Sentence two,see {place}/x?{SECRET},{place}/ann?{SECRET}",
-        f"{place}/clips/2.wav#{SECRET},Sentence three,,s3",
-        f"{place}/clips/missing.wav?sig={SECRET},Sentence four,,s4",
-        f"http://ann:{SECRET}/{SECRET}@{server}/clips/3.wav,Sentence five,,s5",
-        f"{place}/clips/3.wav,<a href={place}/?{SECRET}>,,s6",
+        *(["0.wav", *columns] for columns in zip(texts, addresses, addresses[1:] + addresses[:1], strict=True)),
+        [f"http://ann:{canaries.new('row')}@{host}/clips/0.wav?sig={canaries.new('row')}", "One", "", "s1"],
+        [f"http://{host}/clips/0.wav#{canaries.new('row')}", "Two", "", "s1"],
+        [f"http://{host}/clips/missing.wav?sig={canaries.new('missing')}", "Three", "", "s2"],
+        [f"http://ann:{canaries.new('slash')}/{canaries.new('slash')}@{host}/clips/0.wav", "Four", "", "s3"],
+        ["0.wav", f"<a href=http://{host}/?{canaries.new('markup')}>", "", "s4"],
     ]
-    (tmp_path / "public/a.csv").write_text("\n".join(rows) + "\n")
-    out = tmp_path / "out"
-    flags = ["--csv", f"train={place}/a.csv?sig={SECRET}", "--audio_root", f"{place}/clips", "--out", out]
-    code, printed, command_lines = run_and_watch(*COMMAND, *flags, "--max_rejected", "1", "--workers", "1")
-    assert code == 0, printed
-    assert SECRET not in printed
-    assert SECRET not in command_lines[-1]
-    assert_no_secret_below(out)
-    assert [(row["line"], row["reason"]) for row in rejected(out)] == [
-        (5, "missing file"),
-        (6, "address"),
-        (7, "empty transcript"),
-    ]
-    assert rejected(out)[0]["audio"] == f"http://{server}/clips/missing.wav"
-    with tarfile.open(out / "train/train-000000.tar") as tar:
-        assert len(tar.getnames()) == 3 * 3
-    again, printed, _ = run_and_watch(*COMMAND, *flags, "--max_rejected", "1")
-    assert again == 0 and "already built" in printed and SECRET not in printed
+    with (folder / "a.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["filename", "text", "page", "client_id"], *rows])
 
 
-@pytest.mark.parametrize(
-    ("schema", "words"),
-    [
-        (ShardOptions, ["--csv", "{}", "--out", "o"]),
-        (ShardOptions, ["--csv", "a.csv", "--out", "o", "--audio_root", "{}"]),
-        (ShardOptions, ["{}"]),
-        (VerifyOptions, ["--data", "a,{}"]),
-        (IndexOptions, ["--data", "a", "--manifest", "{}"]),
-        (TranscribeOptions, ["--model", "m", "{}"]),
-        (EvaluateOptions, ["--model", "m", "--data", "d", "--compare", "{}"]),
-        (EvaluateOptions, ["--model", "m", "--data", "d", "--metric", "{}"]),
-    ],
-)
+def text_flags(schema: type) -> list[str]:
+    """The flags of a command that take any text."""
+    return [flag.name for flag in cli.flags_of(schema) if flag.type in (str, tuple[str, ...]) and not flag.words]
+
+
+SCHEMAS = (ShardOptions, VerifyOptions, StatsOptions, MergeOptions, IndexOptions, PlanOptions, TrainConfig)
+SCHEMAS += (EvaluateOptions, TranscribeOptions, ExportOptions, DemoOptions)
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
 def test_a_flag_whose_address_cannot_be_cleaned_is_refused_and_not_repeated(
-    schema: type, words: list[str], capsys: pytest.CaptureFixture[str]
+    schema: type, capsys: pytest.CaptureFixture[str]
 ) -> None:
     address = f"s3://ann:{SECRET}/{SECRET}@bucket/x"
-    with pytest.raises(SystemExit) as end:
-        cli.main(schema, lambda _: None, [word.format(address) for word in words])
-    assert end.value.code == EXIT_USAGE
-    assert SECRET not in capsys.readouterr().err
+    words = [[f"--{name}", address] for name in text_flags(schema)] + [[address], [f"--{address}"]]
+    assert len(words) > 2
+    for flags in words:
+        with pytest.raises(SystemExit) as end:
+            cli.main(schema, lambda _: None, flags)
+        assert end.value.code == EXIT_USAGE
+        assert SECRET not in capsys.readouterr().err, flags
 
 
-@pytest.mark.parametrize("name", ["train", "valid", "run", "model", "vocab", "config", "cache_dir", "wandb_project"])
+def test_an_address_in_the_place_of_a_verb_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    for address in (f"https://ann:{SECRET}@host/a.csv", f"s3://ann:{SECRET}/{SECRET}@bucket/x"):
+        with pytest.raises(SystemExit) as end:
+            shard.main([address])
+        assert end.value.code == EXIT_USAGE
+        printed = capsys.readouterr().err
+        assert "no verb" in printed and SECRET not in printed
+
+
+@pytest.mark.parametrize("name", text_flags(TrainConfig))
 @pytest.mark.parametrize("address", [f"https://{SECRET}@host/x", f"https://ann:{SECRET}/@h/x", f"https://h/x?{SECRET}"])
 def test_training_takes_no_address_with_a_secret(name: str, address: str) -> None:
     given = {"train": ("a",), "valid": ("a",)}

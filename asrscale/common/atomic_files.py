@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from asrscale.common.addresses import clean_json
+from asrscale.common.addresses import clean_json, may_hold_address
 from asrscale.common.json_values import parse_object
 
 
@@ -84,7 +84,7 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def json_line(row: Mapping[str, Any]) -> str:
     """Returns a line of a JSONL file, without secrets of addresses; the row may hold scalars of numpy."""
     line = json.dumps(row, ensure_ascii=False, default=float)
-    if "://" in line:
+    if may_hold_address(line):
         line = json.dumps(clean_json(row), ensure_ascii=False, default=float)
     return f"{line}\n"
 

@@ -1,13 +1,18 @@
 """Headers of tars that are as large as real ones: Python's tarfile reads and parses whatever size a header gives.
 
 It would take a name of a terabyte into memory, and before Python 3.11.10 the square of a pax header's length in time
-(CVE-2024-6232).
+(CVE-2024-6232), for each of a million members.
 """
 
+import re
 import tarfile
+from typing import Any
 
-# Of a pax header or a long name, which Linux allows 4,096 bytes. On an old Python such a pax header takes 0.1 s.
+# Of a pax header or a long name, which Linux allows 4,096 bytes.
 MAX_HEADER_BYTES = 8_192
+
+# Digits in a row in a pax header, where no number has so many: each is the start of a search on such an old Python.
+_DIGITS = re.compile(rb"[0-9]{64}")
 
 _HEADERS_WITH_CONTENT = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
@@ -33,3 +38,25 @@ class BoundedTarInfo(tarfile.TarInfo):
             attributes = f"a header of {header.size:,} bytes, more than {MAX_HEADER_BYTES:,} of names and attributes"
             raise tarfile.ReadError(f"{attributes}: pack it again without extended attributes")
         return header
+
+    def _proc_pax(self, tar: Any) -> tarfile.TarInfo:
+        """Reads a pax header by tarfile's own method, once it is known to take no square of its length."""
+        content = tar.fileobj.read(self._block(self.size))  # type: ignore[attr-defined]
+        if _DIGITS.search(content):
+            raise tarfile.ReadError("a header with a number of 64 digits")
+        tar.fileobj = _ReadAgain(tar, content)
+        return super()._proc_pax(tar)  # type: ignore[misc,no-any-return]
+
+
+class _ReadAgain:
+    """In the place of a tar's file for one call of `read`, which returns what has been read before."""
+
+    def __init__(self, tar: Any, content: bytes) -> None:
+        self._tar = tar
+        self._file = tar.fileobj
+        self._content = content
+
+    def read(self, _size: int) -> bytes:
+        """Returns the content, and puts the file back into its place."""
+        self._tar.fileobj = self._file
+        return self._content

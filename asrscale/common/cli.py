@@ -38,6 +38,8 @@ Schema = TypeVar("Schema")
 
 HELP_FLAGS = {"--help", "-h", "--h"}
 
+_MAX_MESSAGE_CHARACTERS = 4_000
+
 
 def setting(
     default: Any = dataclasses.MISSING, *, help: str, words: bool = False, default_text: str | None = None
@@ -83,7 +85,10 @@ def main(
         # Every rank raises the same error for a wrong setting, but only one for damaged data and its own memory.
         local_rank = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
         if local_rank == "0" or isinstance(error, DataError | OneRankError):
-            print(printable(f"error: {clean_text(str(error))}"), file=sys.stderr, flush=True)
+            message = clean_text(str(error))
+            if len(message) > _MAX_MESSAGE_CHARACTERS:  # of data, such as the names of a million columns
+                message = f"{message[:_MAX_MESSAGE_CHARACTERS]}…"
+            print(printable(f"error: {message}"), file=sys.stderr, flush=True)
         sys.exit(EXIT_USAGE if isinstance(error, CliError) else EXIT_FAULT)
     sys.exit(EXIT_COMPLETE if code is None else code)
 

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from asrscale.common.addresses import clean_text
 from asrscale.common.errors import AudioError
 from asrscale.corpus.checks import Rules, check_audio, check_markup, check_pair, check_text
 from asrscale.sources.channel import channel_of
@@ -62,7 +63,7 @@ def make_payload(row: Row, audio_root: AudioRoot, rules: Rules, codec: Storage) 
         raise AudioError("empty transcript: the source has none")
     if rules.text.markup == "reject":
         check_markup(row.text)
-    text = normalise(row.text, rules.text)
+    text = normalise(clean_text(row.text), rules.text)
     check_text(text, rules)
     if codec == "original" or codec == "in_place":
         return _keep_bytes(row, source, text, rules)

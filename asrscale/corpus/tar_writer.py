@@ -7,7 +7,7 @@ import json
 import tarfile
 from typing import IO
 
-from asrscale.common.addresses import clean_json
+from asrscale.common.addresses import clean_json, may_hold_address
 from asrscale.corpus.payload import Payload
 from asrscale.sources.rows import Row
 
@@ -42,7 +42,7 @@ def write_utterance(file: IO[bytes], key: str, row: Row, payload: Payload) -> in
 def _json_of_columns(columns: dict[str, str | None]) -> str:
     """Returns the content of KEY.json: what others read, so without secrets of addresses."""
     written = _to_json(columns)
-    return _to_json(clean_json(columns)) if "://" in written else written
+    return _to_json(clean_json(columns)) if may_hold_address(written) else written
 
 
 def write_end(file: IO[bytes]) -> None:

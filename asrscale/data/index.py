@@ -29,6 +29,7 @@ from asrscale.data.catalog import (
     read_catalog,
 )
 from asrscale.data.parquet_bounds import check_expanded_size
+from asrscale.data.parquet_pages import check_pages
 from asrscale.speech.normalisation import TextRules
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
@@ -235,6 +236,7 @@ def _read_row_groups(catalog: Catalog, path: str, shards: Sequence[int]) -> pa.T
         source = open_binary(path) if is_remote(path) else path
         with pq.ParquetFile(source, metadata=catalog.footers.get(path)) as file:
             catalog.footers[path] = file.metadata
+            _check_row_groups(path, file.metadata, catalog, shards)
             _check_text_sizes(source, file.metadata, catalog.row_groups[shards].tolist())
             table = file.read_row_groups(catalog.row_groups[shards].tolist(), use_threads=False)
         names = table["shard"].combine_chunks()
@@ -246,6 +248,21 @@ def _read_row_groups(catalog: Catalog, path: str, shards: Sequence[int]) -> pa.T
     if not is_index or not has_all_rows or not names.equals(_promised_names(catalog, shards)):
         raise CliError(f"{path} does not hold what {DATASET_FILE} beside it says: {REBUILD}")
     return table
+
+
+def _check_row_groups(path: str, metadata: pq.FileMetaData, catalog: Catalog, shards: Sequence[int]) -> None:
+    """Raises where an index has other numbers of rows than are promised, or pages than its footer says.
+
+    Raises:
+        CliError: Other rows.
+        ValueError: Other pages.
+    """
+    with open_binary(path) as file:
+        for shard in shards:
+            number = int(catalog.row_groups[shard])
+            if metadata.row_group(number).num_rows != catalog.utterances[shard]:
+                raise CliError(f"{path} does not hold what {DATASET_FILE} beside it says: {REBUILD}")
+            check_pages(file, metadata, number)
 
 
 def _check_text_sizes(source: Any, metadata: pq.FileMetaData, row_groups: Sequence[int]) -> None:

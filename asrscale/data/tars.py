@@ -16,7 +16,7 @@ MAX_MEMBER_BYTES = 1 << 20  # of a text or JSON in a tar: no transcript is longe
 _JSON_SUFFIX = ".json"
 
 # What tarfile raises: also of numbers that are none, and of headers that announce each other.
-_DAMAGE = (OSError, tarfile.TarError, ValueError, OverflowError, RecursionError)
+_DAMAGE = (OSError, tarfile.TarError, ValueError, OverflowError, IndexError, RecursionError)
 
 
 def tar_members(path: str) -> Iterator[tuple[str, Range]]:

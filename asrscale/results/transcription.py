@@ -8,8 +8,8 @@ those of the greedy path.
 Shapes: T samples.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from asrscale.data.passes import cut_step
 from asrscale.model.forward import count_frames, forward_logits
 from asrscale.model.recognizer import Recognizer
 from asrscale.speech import ctc_text
-from asrscale.speech.decoding import decode_long
+from asrscale.speech.decoding import stream_pcm
 from asrscale.speech.frames import FrameGeometry
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm
 
@@ -35,7 +35,7 @@ WINDOW_SECONDS = 20  # checkpoints are trained on utterances of up to about as m
 # 1.28 s to either side: 2 s are beyond that.
 CONTEXT_SECONDS = 2
 
-# Recordings that together last this long are in memory at once, and their windows sorted by length.
+# Windows that together last this long are in memory at once, and sorted by length.
 GROUP_SAMPLES = 1_200 * SAMPLE_RATE_HZ
 
 
@@ -47,10 +47,29 @@ class Window:
     own_frames: slice  # the frames that are taken from this window; those beside them are its context
 
 
+@dataclass
+class _Recording:
+    """A recording whose windows are computed as they are decoded.
+
+    Attributes:
+        file: Its path.
+        num_samples: How many are decoded so far.
+        path: Its best path so far, a token id for each frame.
+        problem: Why it cannot be transcribed; "" where nothing is wrong so far.
+    """
+
+    file: str
+    num_samples: int = 0
+    path: list[int] = field(default_factory=list)
+    problem: str = ""
+
+
 def transcribe_files(
     files: Sequence[str], recognizer: Recognizer, *, memory_cap_seconds: float, bar: Progress
 ) -> Iterator[dict[str, Any]]:
     """Yields a row for each recording that can be read, in their order; a line beside the bar says why for the others.
+
+    However long a recording is, no more of it than GROUP_SAMPLES is in memory.
 
     Args:
         files: Different ones.
@@ -61,37 +80,66 @@ def transcribe_files(
     Yields:
         `file`, `seconds`, what `words_of_path` returns, and the `language` of the model's training data, if known.
     """
-    group: dict[str, Pcm] = {}
+    done: list[_Recording] = []  # decoded to the end, but not yet all computed
+    group: list[tuple[_Recording, Window]] = []
+    group_samples = 0
     for file in files:
-        try:
-            group[file] = _read_recording(file)
-        except AudioError as error:
-            bar.write(f"{file} is left out: {error}")
-        is_full = sum(map(len, group.values())) >= GROUP_SAMPLES
-        if is_full or file == files[-1]:
-            yield from _transcribe_group(group, recognizer, memory_cap_seconds, bar)
-            group = {}
+        recording = _Recording(file)
+        for window in _read_windows(recording, recognizer.geometry.stride_samples):
+            group.append((recording, window))
+            group_samples += len(window.samples)
+            if group_samples >= GROUP_SAMPLES:
+                _compute(group, recognizer, memory_cap_seconds, bar)
+                group, group_samples = [], 0
+        if recording.problem:
+            bar.write(f"{file} is left out: {recording.problem}")
+            group = [(other, window) for other, window in group if other is not recording]
+            group_samples = sum(len(window.samples) for _, window in group)
+        else:
+            done.append(recording)
+        if file == files[-1]:
+            _compute(group, recognizer, memory_cap_seconds, bar)
+            group = []
+        while done and not (group and done[0] is group[0][0]):
+            yield _row(done.pop(0), recognizer)
         bar.advance()
 
 
-def _read_recording(file: str) -> Pcm:
-    """Returns the samples of a recording; raises AudioError where it cannot be read."""
-    if not Path(file).is_file():
-        raise AudioError("missing: no such file")
-    return decode_long(file)
+def _read_windows(recording: _Recording, stride: int) -> Iterator[Window]:
+    """Yields the windows of a recording; ends where it cannot be read any further, and says so in `problem`."""
+    if not Path(recording.file).is_file():
+        recording.problem = "missing: no such file"
+        return
+    try:
+        yield from stream_windows(_counted(recording), stride)
+    except AudioError as error:
+        recording.problem = str(error)
 
 
-def _transcribe_group(
-    group: dict[str, Pcm], recognizer: Recognizer, cap_seconds: float, bar: Progress
-) -> Iterator[dict[str, Any]]:
-    """Yields the rows of recordings, by their files; none where there are none."""
+def _counted(recording: _Recording) -> Iterator[Pcm]:
+    """Yields the samples of a recording, piece by piece, and counts them."""
+    for piece in stream_pcm(recording.file):
+        recording.num_samples += len(piece)
+        yield piece
+
+
+def _compute(
+    group: Sequence[tuple[_Recording, Window]], recognizer: Recognizer, cap_seconds: float, bar: Progress
+) -> None:
+    """Adds the paths of windows to their recordings; there may be none."""
     if not group:
         return
-    paths = best_paths(list(group.values()), recognizer, cap_seconds, bar)
-    for (file, pcm), path in zip(group.items(), paths, strict=True):
-        row = {"file": file, "seconds": len(pcm) / SAMPLE_RATE_HZ, **words_of_path(path, recognizer)}
-        language = recognizer.text_rules.language if recognizer.text_rules else ""
-        yield row | ({"language": language} if language else {})
+    paths = _paths_of_windows([window for _, window in group], recognizer, cap_seconds, bar)
+    for (recording, _), path in zip(group, paths, strict=True):
+        recording.path += path
+
+
+def _row(recording: _Recording, recognizer: Recognizer) -> dict[str, Any]:
+    """Returns what is yielded of a recording that is computed to its end."""
+    seconds = recording.num_samples / SAMPLE_RATE_HZ
+    row = {"file": recording.file, "seconds": seconds, **words_of_path(recording.path, recognizer)}
+    language = recognizer.text_rules.language if recognizer.text_rules else ""
+    return row | ({"language": language} if language else {})
 
 
 def best_paths(recordings: Sequence[Pcm], recognizer: Recognizer, cap_seconds: float, bar: Progress) -> list[list[int]]:
@@ -103,20 +151,27 @@ def best_paths(recordings: Sequence[Pcm], recognizer: Recognizer, cap_seconds: f
     windows: list[Window] = []
     recording_of_window: list[int] = []
     for number, pcm in enumerate(recordings):
-        own_windows = cut_windows(pcm, stride)
+        own_windows = list(stream_windows([pcm], stride))
         windows += own_windows
         recording_of_window += [number] * len(own_windows)
 
+    whole_paths: list[list[int]] = [[] for _ in recordings]
+    paths = _paths_of_windows(windows, recognizer, cap_seconds, bar)
+    for recording, path in zip(recording_of_window, paths, strict=True):
+        whole_paths[recording] += path
+    return whole_paths
+
+
+def _paths_of_windows(
+    windows: Sequence[Window], recognizer: Recognizer, cap_seconds: float, bar: Progress
+) -> list[list[int]]:
+    """Returns the token ids of each window's own frames."""
     found: dict[int, list[int]] = {}
     for numbers in _cut_passes(windows, cap_seconds):
         paths = _own_paths([windows[number] for number in numbers], recognizer)
         found.update(zip(numbers.tolist(), paths, strict=True))
         bar.advance(0, f"{len(found):,} of {len(windows):,} windows")
-
-    whole_paths: list[list[int]] = [[] for _ in recordings]
-    for number, recording in enumerate(recording_of_window):
-        whole_paths[recording] += found[number]
-    return whole_paths
+    return [found[number] for number in range(len(windows))]
 
 
 def _cut_passes(windows: Sequence[Window], cap_seconds: float) -> list[Ids]:
@@ -141,23 +196,35 @@ def _own_paths(windows: Sequence[Window], recognizer: Recognizer) -> list[list[i
     return [path[:frames][window.own_frames] for window, path, frames in zip(windows, paths, num_frames, strict=True)]
 
 
-def cut_windows(pcm: Pcm, stride: int) -> list[Window]:
-    """Returns overlapping windows of (T,) samples, whose own frames together are all of the whole, each once.
+def stream_windows(pieces: Iterable[Pcm], stride: int) -> Iterator[Window]:
+    """Yields overlapping windows of a recording, whose own frames together are all of the whole, each once.
 
-    `stride` is the samples from one frame to the next.
+    Args:
+        pieces: The samples of the whole; (T,) each.
+        stride: The samples from one frame to the next.
+
+    Yields:
+        Each window as soon as there are samples behind it; the last one has all that are left.
     """
-    window_frames = WINDOW_SECONDS * SAMPLE_RATE_HZ // stride
+    window_samples = WINDOW_SECONDS * SAMPLE_RATE_HZ // stride * stride
     context_frames = CONTEXT_SECONDS * SAMPLE_RATE_HZ // stride
-    total_frames = len(pcm) // stride
-    starts = range(0, max(1, total_frames - 2 * context_frames), window_frames - 2 * context_frames)
-    windows = []
-    for start in starts:
-        is_last = start == starts[-1]
-        first_own = 0 if start == 0 else context_frames
-        end_own = None if is_last else window_frames - context_frames
-        end_sample = len(pcm) if is_last else (start + window_frames) * stride
-        windows.append(Window(pcm[start * stride : end_sample], own_frames=slice(first_own, end_own)))
-    return windows
+    step_samples = window_samples - 2 * context_frames * stride
+    window_frames = window_samples // stride
+    first_own = 0
+    left: list[Pcm] = []
+    num_left = 0
+    for piece in pieces:
+        left.append(piece)
+        num_left += len(piece)
+        if num_left < window_samples + stride:
+            continue
+        samples = np.concatenate(left)
+        while len(samples) >= window_samples + stride:
+            yield Window(samples[:window_samples].copy(), own_frames=slice(first_own, window_frames - context_frames))
+            first_own = context_frames
+            samples = samples[step_samples:]
+        left, num_left = [samples], len(samples)
+    yield Window(np.concatenate(left), own_frames=slice(first_own, None))
 
 
 def words_of_path(path: list[int], recognizer: Recognizer) -> dict[str, Any]:

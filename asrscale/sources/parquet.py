@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from asrscale.common.errors import CliError
 from asrscale.common.storage import Range, error_line, open_binary
+from asrscale.data.parquet_pages import check_pages
 from asrscale.data.tars import MAX_MEMBER_BYTES, tar_members
 from asrscale.sources.rows import AUDIO_COLUMNS, TEXT_COLUMNS, ColumnNames, Row, first_present, row_of_columns
 from asrscale.sources.split_names import SPLIT_COLUMN
@@ -66,6 +67,8 @@ def _read_file(
     try:
         with open_binary(path) as file:
             table = pq.ParquetFile(file)
+            for group in range(table.num_row_groups):
+                check_pages(file, table.metadata, group)
             audio_column = _audio_column(path, table.schema_arrow, names)
             _check_text_column(path, table.schema_arrow, names)
             places = _copied_recordings(path, table, audio_column, unpack_folder)

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from asrscale.common.errors import CliError
 from asrscale.sources.bar_layout import BarLayout, layout_of_bars
 from asrscale.sources.line_errors import LineError, refuse_all_mistakes
-from asrscale.sources.lines import read_lines
+from asrscale.sources.lines import MAX_LINE_BYTES, read_lines, too_long
 from asrscale.sources.rows import AUDIO_COLUMNS, TEXT_COLUMNS, ColumnNames, Row, first_present, row_of_columns
 from asrscale.sources.table_dialect import Dialect, is_recording
 
@@ -140,12 +140,38 @@ def _check_needed_columns(table: _Table, line: int) -> None:
         raise CliError(f"{table.path} line {line}: {needed}, the header has {header}: {cure}")
 
 
+class _LinesOfRecord:
+    """The lines of a table, of which a record may have several; an iterator for `csv.reader`."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lines = enumerate(read_lines(path), start=1)
+        self._record_bytes = 0
+        self._record_line = 0
+
+    def begin_record(self) -> None:
+        """Is called before each record."""
+        self._record_bytes = self._record_line = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        number, line = next(self._lines)
+        self._record_line = self._record_line or number
+        self._record_bytes += len(line)
+        if self._record_bytes > MAX_LINE_BYTES:
+            raise too_long(self._path, self._record_line)
+        return line
+
+
 def _read_records(path: str, dialect: Dialect) -> Iterator[Record | LineError]:
     """Reads the records that are not blank, and the mistakes among them."""
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if dialect.is_quoted else csv.QUOTE_NONE
+    lines = _LinesOfRecord(path)
     # strict: a quote left open is an error, where else it would swallow the rest of the file.
     reader = csv.reader(
-        read_lines(path),
+        lines,
         delimiter=dialect.delimiter,
         quoting=quoting,
         skipinitialspace=dialect.skips_spaces,
@@ -153,6 +179,7 @@ def _read_records(path: str, dialect: Dialect) -> Iterator[Record | LineError]:
     )
     while True:
         line = reader.line_num + 1
+        lines.begin_record()
         try:
             fields = next(reader)
         except StopIteration:

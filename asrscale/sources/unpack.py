@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import lzma
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -16,13 +17,26 @@ from contextlib import suppress
 from functools import partial
 from typing import IO
 
+from asrscale.common.addresses import clean_value
 from asrscale.common.bounded_tars import BoundedTarInfo
 from asrscale.common.errors import CliError
 from asrscale.common.output_folder import disk_errors_as_cli_errors
+from asrscale.common.storage import is_remote
 
 UNPACK_FOLDER = ".unpacked"  # below --out
 
 _READ_BYTES = 1 << 20
+
+# What an archive may take on the disk: of sound and texts, a thousandth part is not what is left of them when they are
+# packed. Each member takes at least a block of a disk. So much stays free for whoever else writes there.
+_FREELY_BYTES = 1 << 30
+_MOST_EXPANSION = 100
+_MEMBER_BYTES = 4_096
+_LEFT_FREE_BYTES = 1 << 30
+_LEFT_FREE_SHARE = 0.05
+
+_ZIP_END_BYTES = 1 << 17  # with a comment of 65,535 bytes
+_DIRECTORY_BYTES = 128 << 20  # of a zip, which Python reads as a whole: of more than a million files
 
 # Of members whose names no disk takes, or that are a file where another member needs a folder.
 _NO_SUCH_FILE_ERRORS = (errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
@@ -47,18 +61,39 @@ _DAMAGE = (
     ValueError,
     OverflowError,
     RuntimeError,  # with RecursionError, of headers that announce each other
+    IndexError,  # of a sparse file whose map is cut off
 )
 
 
 def is_archive(path: str) -> bool:
-    """Whether a local file is a compressed tar or a zip of files, not a document that is a zip (xlsx)."""
+    """Whether a local file is a compressed tar or a zip of files, not a document that is a zip (xlsx).
+
+    Raises:
+        CliError: It is a zip of too many files.
+    """
     if zipfile.is_zipfile(path):
+        _check_directory(path)
         try:
             with zipfile.ZipFile(path) as archive:
                 return "[Content_Types].xml" not in archive.namelist()
-        except zipfile.BadZipFile:
+        except _DAMAGE:
             return False
     return any(_is_tar_within(path, opener) for opener in _OPENERS)
+
+
+def _check_directory(path: str) -> None:
+    """Raises CliError where the list of the files in a zip is too large for the memory.
+
+    Its size is in a record at the end (PKWARE's APPNOTE.TXT, 4.3.16), and in another where it does not fit (4.3.14).
+    """
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - _ZIP_END_BYTES))
+        end = file.read()
+    sizes = [int.from_bytes(end[at.end() + 8 : at.end() + 12], "little") for at in re.finditer(rb"PK\x05\x06", end)]
+    sizes = [size for size in sizes if size != 0xFFFF_FFFF]
+    sizes += [int.from_bytes(end[at.end() + 36 : at.end() + 44], "little") for at in re.finditer(rb"PK\x06\x06", end)]
+    if max(sizes, default=0) > _DIRECTORY_BYTES:
+        raise CliError(f"{path}: a zip of too many files: unpack it by hand and give its folder")
 
 
 def _is_tar_within(path: str, opener: Callable[[str], IO[bytes]]) -> bool:
@@ -94,7 +129,8 @@ def unpack_once(path: str, state: str, into: str, unpack: Callable[[str], None])
     Raises:
         CliError: The folder cannot be written to.
     """
-    file_name = os.path.basename(path.rstrip("/"))
+    place = clean_value(path) if is_remote(path) else path
+    file_name = os.path.basename(place.rstrip("/"))
     digest = hashlib.sha256(f"{file_name} {state}".encode()).hexdigest()
     folder = os.path.join(into, f"{file_name}-{digest[:12]}")
     if os.path.isdir(folder):
@@ -117,10 +153,11 @@ def _extract(path: str, folder: str) -> None:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
+                _check_room(path, folder, sum(_disk_bytes(member.file_size) for member in archive.infolist()))
                 archive.extractall(folder)
             return
         with tarfile.open(path, tarinfo=BoundedTarInfo) as tar:
-            _extract_files(tar, folder)
+            _extract_files(tar, folder, path)
             _check_end(tar)
     except _DAMAGE as error:
         raise _refuse(path, str(error)) from error
@@ -131,12 +168,38 @@ def _extract(path: str, folder: str) -> None:
         raise _refuse(path, f"'{name}' cannot be a file: {error.strerror}") from error
 
 
+def _disk_bytes(size_bytes: int) -> int:
+    """Returns what a member of a size takes on the disk, at least."""
+    return max(size_bytes, _MEMBER_BYTES)
+
+
+def _check_room(path: str, folder: str, unpacked_bytes: int, *, to_come: bool = True) -> None:
+    """Raises CliError where the files of an archive take more than is theirs of the disk.
+
+    Args:
+        path: Of the archive.
+        folder: Where they are written.
+        unpacked_bytes: What they take together.
+        to_come: Whether they are still to be written.
+    """
+    most_bytes = _FREELY_BYTES + _MOST_EXPANSION * os.path.getsize(path)
+    cure = "unpack it by hand and give its folder, if it is what you expect"
+    if unpacked_bytes > most_bytes:
+        expansion = f"more than {most_bytes:,} bytes, {_MOST_EXPANSION} times its size and a GiB, come out of it"
+        raise CliError(f"{path}: cannot be unpacked ({expansion}): {cure}")
+    disk = shutil.disk_usage(folder)
+    left_bytes = max(_LEFT_FREE_BYTES, _LEFT_FREE_SHARE * disk.total)
+    if disk.free - (unpacked_bytes if to_come else 0) < left_bytes:
+        room = f"--out has room for {disk.free:,} bytes, of which {left_bytes:,.0f} are left to others"
+        raise CliError(f"{path}: cannot be unpacked ({room}): give an --out on a larger disk")
+
+
 def _refuse(path: str, reason: str) -> CliError:
     shown = reason[: 2 * _SHOWN_CHARACTERS]
     return CliError(f"{path}: cannot be unpacked ({shown}): copy it again, or unpack it by hand and give its folder")
 
 
-def _extract_files(tar: tarfile.TarFile, folder: str) -> None:
+def _extract_files(tar: tarfile.TarFile, folder: str, archive: str) -> None:
     """Writes the files of a tar below a folder; of a link, the file that it leads to in the same tar.
 
     What is no file and leads to none is left out, and said. tarfile's own safe way came with Python 3.11.4, and Debian
@@ -145,10 +208,14 @@ def _extract_files(tar: tarfile.TarFile, folder: str) -> None:
     Raises:
         tarfile.TarError: A member leads out of the folder.
         OSError: A member cannot be a file.
+        CliError: The files take more than is theirs of the disk.
     """
     replaced: list[str] = []
     left_out: list[str] = []
+    unpacked_bytes = 0
     for member in tar:
+        unpacked_bytes += _disk_bytes(member.size)  # of a sparse file, with its holes
+        _check_room(archive, folder, max(unpacked_bytes, tar.offset))
         if member.isdir():
             continue
         path = os.path.normpath(os.path.join(folder, member.name.lstrip("/")))

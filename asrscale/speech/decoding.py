@@ -106,25 +106,32 @@ def count_channels(source: Source) -> int:
 def decode_long(source: Source) -> Pcm:
     """Returns the 16-bit samples (T,) at 16 kHz of a recording of any length, in at most 230 MB of memory for an hour.
 
-    They are those of `decode`, `resample` and `to_pcm16`, computed block by block. The bytes of an mp3 may come on top.
-
     Raises:
         AudioError: As `decode` does, and `non-finite`.
     """
-    pieces: list[Pcm] = []
+    return np.concatenate(list(stream_pcm(source)))
+
+
+def stream_pcm(source: Source) -> Iterator[Pcm]:
+    """Yields the 16-bit samples (T,) at 16 kHz of a recording of any length, piece by piece.
+
+    They are those of `decode`, `resample` and `to_pcm16`. The bytes of an mp3 may be in memory besides.
+
+    Raises:
+        AudioError: As `decode` does, and `non-finite`; it may come behind the last piece.
+    """
     stream = None
     for piece, rate_hz in _read_mono(source, read_blocks(source), 0.0, math.inf, channel=None):
         if not np.isfinite(piece).all():
             raise AudioError("non-finite: holds NaN or infinite samples")
         if rate_hz == SAMPLE_RATE_HZ:
-            pieces.append(to_pcm16(piece))
+            yield to_pcm16(piece)
             continue
         stream = stream or resampling_stream(rate_hz)
-        pieces.append(to_pcm16(stream.resample_chunk(piece)))
+        yield to_pcm16(stream.resample_chunk(piece))
     if stream:
         rest = stream.resample_chunk(np.empty(0, np.float32), last=True)
-        pieces.append(to_pcm16(rest))
-    return np.concatenate(pieces)
+        yield to_pcm16(rest)
 
 
 def decode_payload(data: bytes, promised_samples: int = LONGEST_SAMPLES) -> Pcm:

@@ -1,13 +1,16 @@
 """DeepSpeed configuration files: read, checked, completed."""
 
-import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from asrscale.common.addresses import clean_value
 from asrscale.common.distributed import World
 from asrscale.common.errors import CliError
+from asrscale.common.json_values import parse_json
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -31,6 +34,9 @@ _OWNED_KEYS = {
     "communication_data_type": "--precision",
     "data_types": "--precision",
 }
+
+# As DeepSpeed's settings of trackers have one: comet.api_key.
+_NAME_OF_SECRET = re.compile(r"(api|access|secret|private)_?key$|token$|secret|passw|credential", re.IGNORECASE)
 
 
 def resolve_precision(precision: Precision, world: World) -> Precision:
@@ -67,9 +73,13 @@ def read_ds_config(path: str) -> dict[str, Any]:
     """Reads and checks a DeepSpeed configuration.
 
     Raises:
-        CliError: It is missing or no JSON object, or has a concrete value where asrscale has a flag.
+        CliError: It is missing or no JSON object, or has a concrete value where asrscale has a flag, or a secret.
     """
     config = _read_json_object(path)
+    for name, text in _texts("", config):
+        if clean_value(text) != text or _NAME_OF_SECRET.search(name):
+            cure = "leave it out and use the environment"
+            raise CliError(f'--config {path}: "{name}" is secret, and the settings of a run are written down: {cure}')
     for key, flag in _OWNED_KEYS.items():
         if config.get(key, "auto") != "auto":
             raise CliError(f'--config {path}: "{key}" must be "auto" or absent: use {flag}')
@@ -83,10 +93,22 @@ def read_ds_config(path: str) -> dict[str, Any]:
     return config
 
 
+def _texts(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yields the texts in a value of JSON, each with the name of the member that it is in; empty ones are left out."""
+    if isinstance(value, str) and value:
+        yield name, value
+    elif isinstance(value, dict):
+        for member, content in value.items():
+            yield from _texts(member, content)
+    elif isinstance(value, list):
+        for content in value:
+            yield from _texts(name, content)
+
+
 def _read_json_object(path: str) -> dict[str, Any]:
     """Reads a file of --config; CliError where it is missing or holds no JSON object."""
     try:
-        content = json.loads(find_ds_config(path).read_text(encoding="utf-8"))
+        content = parse_json(find_ds_config(path).read_text(encoding="utf-8"))
     except OSError as error:
         names = ", ".join(sorted(file.stem for file in SHIPPED_FOLDER.glob("*.json")))
         raise CliError(f"--config {path}: {error.strerror}: give a file, or one of {names}") from error

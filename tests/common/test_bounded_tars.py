@@ -27,6 +27,15 @@ def file(content: bytes = b"audio") -> bytes:
     return header(tarfile.REGTYPE, len(content)) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
 
 
+def sparse_without_its_map() -> bytes:
+    """The header of a sparse file in GNU's old form, which announces a block that the tar lacks."""
+    block = bytearray(header(tarfile.GNUTYPE_SPARSE, 0))
+    block[482] = 1
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
 def pax(record: bytes) -> bytes:
     return header(tarfile.XHDTYPE, len(record)) + record + bytes(-len(record) % tarfile.BLOCKSIZE)
 
@@ -35,6 +44,8 @@ def pax(record: bytes) -> bytes:
     ("content", "why"),
     [
         (pax(b"1" * 100_000) + file() + END, PACK_ANEW),  # whose square older Pythons take
+        (pax(b"8000 path=" + b"1" * 7_989 + b"\n") + file() + END, "a number of 64 digits"),
+        (sparse_without_its_map(), "index out of range|unexpected end|truncated"),
         (header(tarfile.XGLTYPE, 1 << 40) + END, PACK_ANEW),
         (header(tarfile.GNUTYPE_LONGNAME, 1 << 40) + END, PACK_ANEW),
         (header(tarfile.GNUTYPE_LONGLINK, 1 << 62) + END, PACK_ANEW),

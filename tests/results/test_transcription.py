@@ -26,7 +26,7 @@ from asrscale.results.transcription import (
     CONTEXT_SECONDS,
     WINDOW_SECONDS,
     best_paths,
-    cut_windows,
+    stream_windows,
     transcribe_files,
     words_of_path,
 )
@@ -59,7 +59,7 @@ def test_windows_hold_every_frame_once_and_its_context(stride: int, reach: int) 
     lengths = [edge + step for edge in edges for step in (-1, 0, 1, stride, reach)] + [123_456, 9_999_999]
     for length in filter(lambda length: length > 0, lengths):
         frames, counted = count(length), []
-        windows = cut_windows(np.arange(length, dtype=np.int64), stride)
+        windows = list(stream_windows([np.arange(length, dtype=np.int64)], stride))
         for window in windows:
             first, inside = divmod(int(window.samples[0]), stride)
             assert inside == 0 and len(window.samples) < (size + 1) * stride
@@ -79,7 +79,7 @@ def test_windows_of_a_model_with_an_adapter_hold_every_frame_once(family: str, s
     geometry = geometry_of({"model_type": family, "add_adapter": True} | settings)
     stride = geometry.stride_samples
     for length in (1_000, 16_000, 20 * 16_000, 20 * 16_000 + stride, 50 * 16_000 - 1, 1_234_567):
-        windows = cut_windows(np.zeros(length, np.int16), stride)
+        windows = list(stream_windows([np.zeros(length, np.int16)], stride))
         counts = [len(range(geometry.num_frames(len(window.samples)))[window.own_frames]) for window in windows]
         assert sum(counts) == geometry.num_frames(length)
         assert all(counts) or length == 1_000
@@ -107,6 +107,41 @@ def test_a_long_recording_has_the_text_of_its_utterances(cap_seconds: float, ton
     assert len(long) > 3 * WINDOW_SECONDS * SAMPLE_RATE_HZ
     paths = best_paths([long, short, np.zeros(100, np.int16)], tone_recognizer, cap_seconds, BAR)
     assert [words_of_path(path, tone_recognizer)["text"] for path in paths] == [" ".join(texts), texts[0], ""]
+
+
+def test_recordings_are_computed_while_they_are_read(
+    tone_recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However long they are: no more than so much of them is in memory, whichever files it belongs to."""
+    _, clips = texts_and_pcm(60)
+    whole = np.concatenate(clips)
+    recordings = [clips[0], whole, clips[1], whole[: 40 * SAMPLE_RATE_HZ], clips[2]]
+    files = [str(tmp_path / f"{number}.flac") for number in range(len(recordings))]
+    for file, recording in zip(files, recordings, strict=True):
+        soundfile.write(file, recording, SAMPLE_RATE_HZ)
+    damaged = tmp_path / "damaged.flac"
+    damaged.write_bytes(Path(files[1]).read_bytes()[:-50_000])
+    paths = best_paths(recordings, tone_recognizer, 40.0, BAR)
+    expected = [words_of_path(path, tone_recognizer)["text"] for path in paths]
+
+    computed: list[float] = []
+    paths_of_windows = transcription._paths_of_windows
+
+    def record(windows: list[transcription.Window], *given: object) -> list[list[int]]:
+        computed.append(sum(len(window.samples) for window in windows) / SAMPLE_RATE_HZ)
+        return paths_of_windows(windows, *given)
+
+    monkeypatch.setattr(transcription, "_paths_of_windows", record)
+    monkeypatch.setattr(transcription, "GROUP_SAMPLES", 30 * SAMPLE_RATE_HZ)
+    given = [*files[:2], str(damaged), *files[2:], str(tmp_path / "missing.wav")]
+    bar = Progress(0, "", "", 0, enabled=True)
+    rows = list(transcribe_files(given, tone_recognizer, memory_cap_seconds=40.0, bar=bar))
+    assert [row["file"] for row in rows] == files
+    assert [row["text"] for row in rows] == expected
+    assert [row["seconds"] for row in rows] == [len(recording) / SAMPLE_RATE_HZ for recording in recordings]
+    assert max(computed) < 30 + 2 * WINDOW_SECONDS < sum(computed)
+    assert "damaged.flac is left out: truncated" in (printed := capsys.readouterr().err), printed
+    assert "missing.wav is left out: missing" in printed
 
 
 def test_word_times_are_those_of_the_sound(tone_recognizer: Recognizer) -> None:

@@ -7,7 +7,7 @@ import pytest
 from helpers.sources import refusal_of, rows_of, write
 
 from asrscale.common.errors import CliError
-from asrscale.sources.lines import read_lines
+from asrscale.sources.lines import MAX_LINE_BYTES, read_lines
 from asrscale.sources.rows import Row
 
 
@@ -30,6 +30,20 @@ def test_byte_order_mark_and_line_ends(tmp_path: Path, mark: bytes, newline: str
 )
 def test_other_encodings_are_refused_with_the_line(tmp_path: Path, content: bytes, message: str) -> None:
     assert message in refusal_of(write(tmp_path / "a.csv", content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"filename,text\n" + b"x" * MAX_LINE_BYTES + b",a\n",
+        gzip.compress(b"filename,text\n" + b"," * (1 << 28)),
+        b'filename,text\na,"x\n",' + (b'"b' + b" " * 9_000 + b'\n",') * 1_000,  # one record
+        b'{"audio_filepath": "a.wav", "text": "a"}\n' + b"[" * (1 << 24),
+    ],
+)
+def test_a_line_that_would_fill_the_memory_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = write(tmp_path / "a.csv", content)
+    assert f"{path} line 2: longer than 8,388,608 bytes" in refusal_of(path)
 
 
 def test_gzipped_whatever_the_name(tmp_path: Path) -> None:

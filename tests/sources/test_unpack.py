@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from asrscale.common.errors import CliError
-from asrscale.sources.unpack import is_archive, unpack_archive
+from asrscale.sources import unpack
+from asrscale.sources.unpack import is_archive, unpack_archive, unpack_once
 
 
 def write_tar(path: Path, mode: str, names: tuple[str, ...] = ("corpus/a.txt",)) -> Path:
@@ -199,3 +200,66 @@ def test_a_member_whose_time_no_file_can_have_is_unpacked(tmp_path: Path, time_s
     path = write_pax_tar(tmp_path / "a.tar.gz", {"mtime": time_seconds})
     folder = unpack_archive(str(path), str(tmp_path / "into"))
     assert os.stat(os.path.join(folder, "a.txt")).st_mtime == 0
+
+
+def bomb(path: Path, size: int, files: int = 1, mode: str = "w:gz") -> Path:
+    """An archive of files of zeros, which is a thousand times smaller than they are."""
+    if mode == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for number in range(files):
+                archive.writestr(f"{number}.txt", bytes(size))
+        return path
+    with tarfile.open(path, mode) as tar:
+        for number in range(files):
+            member = tarfile.TarInfo(f"{number}.txt")
+            member.size = size
+            tar.addfile(member, io.BytesIO(bytes(size)))
+    return path
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "zip"])
+@pytest.mark.parametrize(("size", "files"), [(1 << 20, 20), (0, 5_000)])
+def test_an_archive_takes_a_bounded_part_of_the_disk(
+    tmp_path: Path, mode: str, size: int, files: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpack, "_FREELY_BYTES", 1 << 20)
+    monkeypatch.setattr(unpack, "_MOST_EXPANSION", 10)
+    path = bomb(tmp_path / "a.tar.gz", size, files, mode)
+    with pytest.raises(CliError, match="10 times its size and a GiB, come out of it"):
+        unpack_archive(str(path), str(tmp_path / "into"))
+    assert not list((tmp_path / "into").iterdir())
+
+
+def test_a_sparse_file_counts_with_its_holes(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("a.wav")
+    member.pax_headers = {"GNU.sparse.size": str(1 << 50), "GNU.sparse.map": "0,0", "GNU.sparse.name": "a.wav"}
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(member)
+    with pytest.raises(CliError, match="100 times its size"):
+        unpack_archive(str(tmp_path / "a.tar.gz"), str(tmp_path / "into"))
+
+
+def test_the_disk_is_not_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpack, "_LEFT_FREE_SHARE", 1.0)
+    for mode in ("w:gz", "zip"):
+        path = bomb(tmp_path / mode.replace(":", "-"), 1_000, mode=mode)
+        with pytest.raises(CliError, match="give an --out on a larger disk"):
+            unpack_archive(str(path), str(tmp_path / "into"))
+
+
+def test_a_zip_of_more_files_than_fit_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpack, "_DIRECTORY_BYTES", 10_000)
+    path = bomb(tmp_path / "a.zip", 0, files=1_000, mode="zip")
+    with pytest.raises(CliError, match="a zip of too many files"):
+        is_archive(str(path))
+
+
+def test_a_folder_of_an_unpacked_address_has_no_signature_in_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = {
+        unpack_once(f"https://ann:s3cret@host/a.parquet?sig={sig}", "state", str(tmp_path), lambda folder: None)
+        for sig in ("s3cret", "s3cret2")
+    }
+    assert len(folders) == 1 and "a.parquet-" in str(folders)
+    assert "s3cret" not in str(folders) + capsys.readouterr().err.replace("https://ann:s3cret@host/a.parquet?sig=", "")

@@ -33,12 +33,16 @@ def written(folder: Path, content: object) -> str:
         ({"fp16": True}, '"fp16" must be an object'),
         ({"zero_optimization": {"stage": 4}}, '"zero_optimization" needs a "stage" of 0, 1, 2 or 3'),
         ({"zero_optimization": 2}, '"zero_optimization" needs a "stage"'),
+        ("[" * 100_000, "is not valid JSON: brackets nested too deep"),
+        ({"comet": {"api_key": "s3cret"}}, '"api_key" is secret'),
+        ({"wandb": {"hosts": ["https://ann:s3cret@host"]}}, '"hosts" is secret'),
     ],
 )
 def test_a_configuration_that_would_fight_us_is_refused(content: object, message: str, tmp_path: Path) -> None:
     with pytest.raises(CliError) as caught:
         ds_config.read_ds_config(written(tmp_path, content))
     assert message in str(caught.value) and "ds.json" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
