@@ -136,7 +136,7 @@ def unpack_once(path: str, state: str, into: str, unpack: Callable[[str], None])
     if os.path.isdir(folder):
         return folder
     temporary = f"{folder}.{os.getpid()}.tmp"
-    print(f"{path}: unpacking to {folder}", file=sys.stderr)
+    print(f"{place}: unpacking to {folder}", file=sys.stderr)
     with disk_errors_as_cli_errors("--out", into):
         os.makedirs(temporary)
         try:

@@ -262,4 +262,4 @@ def test_a_folder_of_an_unpacked_address_has_no_signature_in_its_name(
         for sig in ("s3cret", "s3cret2")
     }
     assert len(folders) == 1 and "a.parquet-" in str(folders)
-    assert "s3cret" not in str(folders) + capsys.readouterr().err.replace("https://ann:s3cret@host/a.parquet?sig=", "")
+    assert "s3cret" not in str(folders) + capsys.readouterr().err
