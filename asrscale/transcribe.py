@@ -4,8 +4,9 @@ python -m asrscale.transcribe --model runs/cv/model meeting.mp3 call.wav --jsonl
 """
 
 import os
+import sys
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Literal
 
 import torch
 
@@ -17,17 +18,28 @@ from asrscale.common.out_of_memory import memory_errors_explained
 from asrscale.common.progress import progress
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import print_notes
+from asrscale.results.transcript_files import Recordings, check_outputs, find_recordings, write_transcript
+from asrscale.results.transcript_formats import format_transcript
 from asrscale.results.transcription import transcribe_files
 
 
 @dataclass(frozen=True)
 class TranscribeOptions:
-    """Transcribes recordings with a fine-tuned model: a line of text each, from any format that ffmpeg reads."""
+    """Transcribes recordings with a fine-tuned model: a line of text or a file each, from any format ffmpeg reads."""
 
     model: str = cli.setting(help="model folder, run folder or Hugging Face id")
-    audio: tuple[str, ...] = cli.setting((), help="recordings, named without a flag", words=True)
+    audio: tuple[str, ...] = cli.setting(
+        (), help="recordings, or folders of them, named without a flag; - is stdin", words=True
+    )
     revision: str | None = cli.setting(None, help="branch, tag or commit of a Hugging Face id; none: its main branch")
     language: str | None = cli.setting(None, help="which language of a model of many, such as MMS, as tr or tur")
+    format: Literal["txt", "srt", "vtt", "json", "tsv", "textgrid"] = cli.setting(
+        "txt", help="text; subtitles of lines that end in pauses; json; a table in milliseconds; or Praat's TextGrid"
+    )
+    by_word: bool = cli.setting(False, help="a subtitle, or a row of a table, for each word")
+    out: str | None = cli.setting(
+        None, help="folder for a file of --format for each recording, with its name; none: they are printed"
+    )
     jsonl: str | None = cli.setting(None, help="file for one JSON object a recording, with the times of its words")
     memory_cap_seconds: float = cli.setting(40.0, help="padded audio that the GPU holds at once")
 
@@ -38,15 +50,14 @@ def run(options: TranscribeOptions) -> None:
     Raises:
         CliError: Bad settings; or, when the others are done, that recordings could not be transcribed.
     """
-    files = list(dict.fromkeys(options.audio))
-    if not files:
-        raise CliError("no recording is named: give one or several, as in --model M a.mp3 b.wav")
-    folder = next((file for file in files if os.path.isdir(file)), None)
-    if folder:
-        raise CliError(f"{folder} is a folder: name its recordings, as in {os.path.join(folder, '*.wav')}")
+    recordings = find_recordings(options.audio)
+    _check(options, recordings)
     recognizer = load_recognizer(at_revision(options.model, options.revision), options.language or "")
     print_notes(recognizer)
+    print(*recordings.notes, sep="\n", end="\n" if recordings.notes else "", file=sys.stderr)
     recognizer.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    output_of = dict(zip(recordings.files, recordings.outputs, strict=True))
+    files = recordings.files
     done = 0
     with (
         _open_jsonl(options.jsonl) as jsonl,
@@ -54,11 +65,27 @@ def run(options: TranscribeOptions) -> None:
         memory_errors_explained(options.memory_cap_seconds),
     ):
         for row in transcribe_files(files, recognizer, memory_cap_seconds=options.memory_cap_seconds, bar=bar):
-            print(row["text"] if len(files) == 1 else f"{row['file']}\t{row['text']}", flush=True)
+            if options.out:
+                path = write_transcript(
+                    options.out, output_of[row["file"]], row, options.format, by_word=options.by_word
+                )
+                print(path, flush=True)
+            elif len(files) == 1:
+                print(format_transcript(row, options.format, by_word=options.by_word), end="", flush=True)
+            else:
+                print(f"{row['file']}\t{row['text']}", flush=True)
             jsonl.write(json_line(row))
             done += 1
     if done < len(files):
         raise CliError(f"{len(files) - done:,} of {len(files):,} recordings could not be transcribed")
+
+
+def _check(options: TranscribeOptions, recordings: Recordings) -> None:
+    """Raises CliError where transcripts cannot be printed or written as it is wanted."""
+    if options.out:
+        check_outputs(options.out, recordings, options.format)
+    elif len(recordings.files) > 1 and (options.format != "txt" or options.by_word):
+        raise CliError(f"--format {options.format} of several recordings is a file each: give --out FOLDER")
 
 
 def _open_jsonl(path: str | None) -> IO[str]:

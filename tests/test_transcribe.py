@@ -42,11 +42,34 @@ def test_the_command_leaves_out_what_it_cannot_read(
     assert 0 < rows[0]["words"][0]["start_seconds"] < rows[0]["words"][1]["end_seconds"] < rows[0]["seconds"]
 
 
+def test_folders_pipes_and_files_of_each_format(tone_recognizer: Recognizer, tmp_path: Path, run_command: Run) -> None:
+    tone_recognizer.save(tmp_path / "model")
+    for name, text in (("talks/b.wav", "big dog"), ("talks/day 1/a.flac", "bad bee"), ("c.wav", "bee")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / name, speak(text, 1), SAMPLE_RATE_HZ)
+    (tmp_path / "talks" / "notes.txt").write_text("no sound")
+    (tmp_path / "talks" / ".hidden.wav").write_text("no sound")
+    start = [sys.executable, "-m", "asrscale.transcribe", "--model", tmp_path / "model"]
+    done = run_command(*start, "talks", "c.wav", "talks/b.wav", "--format", "srt", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["out/b.srt", "out/day 1/a.srt", "out/c.srt"]
+    assert "talks: 2 recordings, 1 other files are left out" in done.stderr
+    assert (tmp_path / "out" / "day 1" / "a.srt").read_text().splitlines()[2] == "bad bee"
+
+    piped = (tmp_path / "c.wav").read_bytes()
+    words = [*start, "-", "--format", "vtt", "--by_word", "true"]
+    piped_done = subprocess.run(list(map(str, words)), input=piped, capture_output=True, cwd=tmp_path, check=True)
+    assert piped_done.stdout.decode().startswith("WEBVTT\n\n00:00:00.") and piped_done.stdout.endswith(b"\nbee\n")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         (dict(audio=()), "no recording is named"),
-        (dict(audio=("a.wav", ".")), r"^\. is a folder: name its recordings, as in \./\*\.wav$"),
+        (dict(audio=("asrscale",)), "no recording is named, or is in a folder that is"),
+        (dict(audio=("a.wav", "b.wav"), format="srt"), "--format srt of several recordings is a file each: give --out"),
+        (dict(audio=("a/x.wav", "b/x.mp3"), out="OUT", format="vtt"), r"a/x.wav and b/x.mp3 would both be x\.vtt"),
+        (dict(out="pyproject.toml/x"), "--out pyproject.toml/x: Not a directory"),
         (dict(model="nowhere"), "--model nowhere: no such folder"),
         (dict(jsonl="nowhere/x.jsonl"), "--jsonl nowhere/x.jsonl cannot be written: No such file"),
     ],

@@ -41,6 +41,9 @@ HELP_FLAGS = {"--help", "-h", "--h"}
 _MAX_MESSAGE_CHARACTERS = 4_000
 
 
+STDIN = "/dev/stdin"  # what the word - means
+
+
 def setting(
     default: Any = dataclasses.MISSING, *, help: str, words: bool = False, default_text: str | None = None
 ) -> Any:
@@ -185,6 +188,8 @@ def parse(schema: type[Any], argv: Sequence[str]) -> dict[str, Any]:
     flags = {flag.name: flag for flag in flags_of(schema)}
     names = {name for name, flag in flags.items() if not flag.words}
     words_name = next((name for name, flag in flags.items() if flag.words), None)
+    if words_name:  # fire would take - for a separator
+        argv = [STDIN if word == "-" else word for word in argv]
     _check_flag_names(argv, names)
     captured, words = _split(argv)
 

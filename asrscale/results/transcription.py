@@ -8,6 +8,8 @@ those of the greedy path.
 Shapes: T samples.
 """
 
+import io
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from asrscale.common.cli import STDIN
 from asrscale.common.errors import AudioError
 from asrscale.common.progress import Progress
 from asrscale.data.batches import MIN_BATCH_SAMPLES
@@ -107,7 +110,7 @@ def transcribe_files(
 
 def _read_windows(recording: _Recording, stride: int) -> Iterator[Window]:
     """Yields the windows of a recording; ends where it cannot be read any further, and says so in `problem`."""
-    if not Path(recording.file).is_file():
+    if recording.file != STDIN and not Path(recording.file).is_file():
         recording.problem = "missing: no such file"
         return
     try:
@@ -118,7 +121,9 @@ def _read_windows(recording: _Recording, stride: int) -> Iterator[Window]:
 
 def _counted(recording: _Recording) -> Iterator[Pcm]:
     """Yields the samples of a recording, piece by piece, and counts them."""
-    for piece in stream_pcm(recording.file):
+    is_pipe = recording.file == STDIN
+    source = io.BytesIO(sys.stdin.buffer.read()) if is_pipe else recording.file
+    for piece in stream_pcm(source):
         recording.num_samples += len(piece)
         yield piece
 

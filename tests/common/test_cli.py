@@ -243,6 +243,7 @@ class WithWords:
         ("--model m a.wav b,c.mp3", ("a.wav", "b,c.mp3")),
         ("a.wav --model m 1e5", ("a.wav", "1e5")),
         ("--model=m --loud=true 007 a=b x/y-z", ("007", "a=b", "x/y-z")),
+        ("--model m - b.wav", ("/dev/stdin", "b.wav")),
         ("--model m", ()),
     ],
 )
@@ -254,7 +255,7 @@ def test_words_without_a_flag_go_where_they_may(words: str, audio: tuple[str, ..
     ("words", "message"),
     [
         ("--model m --audio a", "unknown flag --audio"),
-        ("--model m a -", "unexpected word '-'"),
+        ("--model m a --", "unexpected word '--'"),
         ("--model m a -x b", "unexpected word '-x'"),
         ("a b", "missing flag --model"),
     ],

@@ -1,0 +1,127 @@
+"""A transcript as the files that other programs read: plain text, subtitles, tables, Praat."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, TypeAlias, get_args
+
+from asrscale.results.subtitles import Cue, TimedWord, make_cues
+
+Format: TypeAlias = Literal["txt", "srt", "vtt", "json", "tsv", "textgrid"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+SUFFIXES: dict[Format, str] = {name: ".TextGrid" if name == "textgrid" else f".{name}" for name in FORMATS}
+
+# Transcripts have no such characters; what a person has put into a vocabulary must not end a cue or open a tag.
+_ESCAPED = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
+
+def format_transcript(row: dict[str, Any], format: Format, *, by_word: bool) -> str:
+    """Returns the file of a recording's transcript.
+
+    Args:
+        row: `file`, `seconds`, `text`, and `words`, each with `word`, `start_seconds` and `end_seconds`.
+        format: Which file.
+        by_word: Each word is a cue, or a row of a table, of its own, instead of a line of readable length.
+    """
+    words = [TimedWord(one["word"], one["start_seconds"], one["end_seconds"]) for one in row["words"]]
+    cues = [Cue((word.text,), word.start_seconds, word.end_seconds) for word in words] if by_word else make_cues(words)
+    if format == "txt":
+        return "".join(f"{' '.join(cue.lines)}\n" for cue in cues) if by_word else f"{row['text']}\n"
+    if format == "json":
+        return json.dumps(row, ensure_ascii=False, indent=2) + "\n"
+    if format == "textgrid":
+        return _text_grid(words, make_cues(words), row["seconds"])
+    return _OF_CUES[format](cues)
+
+
+def _srt(cues: Sequence[Cue]) -> str:
+    """Returns SubRip, as ffmpeg writes it: numbered cues, milliseconds after a comma."""
+    blocks = []
+    for number, cue in enumerate(cues, start=1):
+        times = f"{_clock(cue.start_seconds, ',')} --> {_clock(cue.end_seconds, ',')}"
+        blocks.append("\n".join([str(number), times, *cue.lines, ""]))
+    return "\n".join(blocks)
+
+
+def _vtt(cues: Sequence[Cue]) -> str:
+    """Returns WebVTT (https://www.w3.org/TR/webvtt1/), which browsers show."""
+    blocks = ["WEBVTT\n"]
+    for cue in cues:
+        times = f"{_clock(cue.start_seconds, '.')} --> {_clock(cue.end_seconds, '.')}"
+        lines = [line.translate(_ESCAPED) for line in cue.lines]
+        blocks.append("\n".join([times, *lines, ""]))
+    return "\n".join(blocks)
+
+
+def _tsv(cues: Sequence[Cue]) -> str:
+    """Returns a table of times in milliseconds and texts, with the columns of Whisper's command."""
+    rows = [["start", "end", "text"]]
+    for cue in cues:
+        start, end = (f"{round(1000 * seconds)}" for seconds in (cue.start_seconds, cue.end_seconds))
+        rows.append([start, end, " ".join(cue.lines)])
+    return "".join("\t".join(row) + "\n" for row in rows)
+
+
+def _text_grid(words: Sequence[TimedWord], cues: Sequence[Cue], seconds: float) -> str:
+    """Returns Praat's TextGrid, with a tier of lines and one of words.
+
+    Intervals of a tier follow each other without a gap: what is not spoken has an empty text.
+    """
+    lines = [TimedWord(" ".join(cue.lines), cue.start_seconds, cue.end_seconds) for cue in cues]
+    tiers = {"lines": _intervals(lines, seconds), "words": _intervals(words, seconds)}
+    text = [
+        'File type = "ooTextFile"',
+        'Object class = "TextGrid"',
+        "",
+        "xmin = 0",
+        f"xmax = {seconds:.6f}",
+        "tiers? <exists>",
+        f"size = {len(tiers)}",
+        "item []:",
+    ]
+    for number, (name, intervals) in enumerate(tiers.items(), start=1):
+        text += [
+            f"    item [{number}]:",
+            '        class = "IntervalTier"',
+            f'        name = "{name}"',
+            "        xmin = 0",
+            f"        xmax = {seconds:.6f}",
+            f"        intervals: size = {len(intervals)}",
+        ]
+        for place, interval in enumerate(intervals, start=1):
+            quoted = interval.text.replace('"', '""')
+            text += [
+                f"        intervals [{place}]:",
+                f"            xmin = {interval.start_seconds:.6f}",
+                f"            xmax = {interval.end_seconds:.6f}",
+                f'            text = "{quoted}"',
+            ]
+    return "\n".join(text) + "\n"
+
+
+def _intervals(spoken: Iterable[TimedWord], seconds: float) -> list[TimedWord]:
+    """Returns what is spoken and the silences between, from 0 to `seconds`.
+
+    Times are of whole frames, so that the last may end behind the recording: then it ends with it.
+    """
+    intervals: list[TimedWord] = []
+    position = 0.0
+    for one in spoken:
+        if one.start_seconds > position:
+            intervals.append(TimedWord("", position, one.start_seconds))
+        position = min(one.end_seconds, seconds)
+        intervals.append(TimedWord(one.text, one.start_seconds, position))
+    if position < seconds:
+        intervals.append(TimedWord("", position, seconds))
+    return intervals
+
+
+def _clock(seconds: float, separator: str) -> str:
+    """Returns hh:mm:ss and milliseconds."""
+    whole, milliseconds = divmod(round(1000 * seconds), 1000)
+    minutes, second = divmod(whole, 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour:02}:{minute:02}:{second:02}{separator}{milliseconds:03}"
+
+
+_OF_CUES: dict[Format, Callable[[Sequence[Cue]], str]] = {"srt": _srt, "vtt": _vtt, "tsv": _tsv}
