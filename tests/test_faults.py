@@ -22,17 +22,17 @@ WAITING = "training/test_step.py::test_weights_below_the_head_wait_and_begin_wit
 # Kind: module, what is replaced, by what, the test.
 FAULTS: dict[str, tuple[str, str, str, str]] = {
     "group norm over the padding": (
-        "model/padding", "if self.num_frames is None:", "if True:", f"{PADDING}[group]"),
+        "model/padding", "if self.num_frames is None:", "if True:", f"{PADDING}[wav2vec2]"),
     "waveform normalised over the padding": (
         "model/forward", "standardise(samples, num_samples[:, None],",
-        "standardise(samples, torch.full_like(num_samples, samples.shape[1])[:, None],", f"{PADDING}[layer]"),
+        "standardise(samples, torch.full_like(num_samples, samples.shape[1])[:, None],", f"{PADDING}[wav2vec2 layer]"),
     "padding seen by attention and the positional convolution": (
         "model/forward", "model(samples.to(recognizer.model.dtype), attention_mask=mask).logits",
         "model(samples.to(recognizer.model.dtype), attention_mask=torch.ones_like(mask)).logits",
-        f"{PADDING}[layer]"),
+        f"{PADDING}[wav2vec2 layer]"),
     "a slice of the stem with the lengths of another": (
         "model/padding", "self.num_samples[rows]", "self.num_samples[: len(input_values[rows])]",
-        "model/test_padding.py::test_a_frozen_stem_in_slices_changes_no_logit[group]"),
+        "model/test_padding.py::test_a_frozen_stem_in_slices_changes_no_logit[wav2vec2]"),
     "waveform normalised in bf16": (
         "model/forward", "recognizer, waveforms.float() / PCM_SCALE, num_samples)",
         "recognizer, (waveforms / PCM_SCALE).to(recognizer.model.dtype), num_samples)",
