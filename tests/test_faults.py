@@ -140,7 +140,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "results/transcription", "samples = float(frame) * geometry", "samples = float(frame + 1) * geometry",
         "results/test_transcription.py::test_word_times_are_those_of_the_sound"),
     "windows joined a frame late": (
-        "results/transcription", "0 if start == 0 else context_frames", "0 if start == 0 else context_frames + 1",
+        "results/transcription", "first_own = context_frames\n", "first_own = context_frames + 1\n",
         "results/test_transcription.py::test_windows_hold_every_frame_once_and_its_context[320-400]"),
     "effects drawn from a generator of the process": (
         "augmentation/augment", "keys = hash_keys(_DRAWS, key, _SALTS[kind], occurrence)",
