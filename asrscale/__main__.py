@@ -7,6 +7,7 @@ import runpy
 import sys
 from typing import NoReturn
 
+from asrscale.common.addresses import clean_value
 from asrscale.common.import_path import keep_current_folder_out
 
 # What each command does, as the help has it.
@@ -31,7 +32,7 @@ def main() -> NoReturn:
         print("\n".join(["Each has --help:", "", *lines]))
         sys.exit(0)
     if name not in COMMANDS:
-        print(f"error: no command {name[:40]!r}: choose one of {', '.join(COMMANDS)}", file=sys.stderr)
+        print(f"error: no command {clean_value(name)[:40]!r}: choose one of {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
     del sys.argv[1]
     runpy.run_module(f"asrscale.{name}", run_name="__main__", alter_sys=True)

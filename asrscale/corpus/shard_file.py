@@ -22,7 +22,8 @@ from asrscale.corpus.payload import Payload, Storage, make_payload
 from asrscale.corpus.rejects import Reject, reject_row
 from asrscale.corpus.shard_inputs import inputs_of, write_inputs
 from asrscale.corpus.shard_record import ShardEntry, ShardRecord, Utterance, read_record, write_record
-from asrscale.corpus.tar_writer import write_end, write_utterance
+from asrscale.corpus.tar_writer import json_of_columns, write_end, write_utterance
+from asrscale.data.tars import MAX_MEMBER_BYTES
 from asrscale.sources.recordings import AudioRoot, recording_file
 from asrscale.sources.rows import Row
 from asrscale.speech.markup import find_markup
@@ -34,6 +35,8 @@ PAST_HOURS = "past max_hours: not in the sample"  # why a row is refused that fu
 DEATHS_TO_BLAME = 2  # times that a worker died with a row in hand: the first may be somebody's kill -9
 
 LISTED_MARKUP = 100  # different annotations and tags of a shard that dataset.json counts, the most frequent
+
+_MOST_BYTES_A_CHARACTER = 12  # in KEY.json: \u and four digits, and those of a speaker twice
 
 _WRITE_BUFFER_BYTES = 1 << 20
 
@@ -231,6 +234,8 @@ def _try_row(task: Task, number: int, row: Row) -> Payload | Reject:
     if task.deaths.count(number) >= DEATHS_TO_BLAME:
         return reject_row(task.split, row, "fault: the worker process died over it, again when it was tried again")
     try:
+        if task.codec != "in_place":
+            _check_columns(row)
         return make_payload(row, task.audio_root, task.rules, task.codec)
     except AudioError as error:
         return reject_row(task.split, row, str(error))
@@ -238,6 +243,14 @@ def _try_row(task: Task, number: int, row: Row) -> Payload | Reject:
         if task.stop:
             raise RuntimeError(f"{row.source} line {row.line} ({row.audio}): {error!r}") from error
         return reject_row(task.split, row, f"fault: {error!r}")
+
+
+def _check_columns(row: Row) -> None:
+    """Raises AudioError where the columns of a row make a KEY.json that no command would read."""
+    characters = sum(map(len, row.extra)) + sum(map(len, row.extra.values()))
+    may_be_too_large = characters > MAX_MEMBER_BYTES // _MOST_BYTES_A_CHARACTER
+    if may_be_too_large and len(json_of_columns(row)) > MAX_MEMBER_BYTES:
+        raise AudioError(f"columns: more than {MAX_MEMBER_BYTES:,} bytes of them: leave some out")
 
 
 def _key_in_foreign_tar(row: Row) -> str:

@@ -32,17 +32,17 @@ def write_utterance(file: IO[bytes], key: str, row: Row, payload: Payload) -> in
         Where in the tar its audio starts, in bytes.
     """
     offset = file.tell() + tarfile.BLOCKSIZE  # the audio comes first, behind its header
-    columns = {"source": row.source, "audio": row.audio, "speaker": row.speaker, **row.extra}
     _write_member(file, f"{key}.{payload.extension}", payload.audio)
-    _write_member(file, f"{key}.json", _json_of_columns(columns).encode())
+    _write_member(file, f"{key}.json", json_of_columns(row))
     _write_member(file, f"{key}.txt", payload.text.encode())
     return offset
 
 
-def _json_of_columns(columns: dict[str, str | None]) -> str:
+def json_of_columns(row: Row) -> bytes:
     """Returns the content of KEY.json: what others read, so without secrets of addresses."""
+    columns = {"source": row.source, "audio": row.audio, "speaker": row.speaker, **row.extra}
     written = _to_json(columns)
-    return _to_json(clean_json(columns)) if may_hold_address(written) else written
+    return (_to_json(clean_json(columns)) if may_hold_address(written) else written).encode()
 
 
 def write_end(file: IO[bytes]) -> None:

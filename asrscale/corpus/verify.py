@@ -1,8 +1,6 @@
 """Checks every byte of data set folders: the verb `verify` of `python -m asrscale.shard`."""
 
 import hashlib
-import json
-import os
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +11,7 @@ import numpy as np
 
 from asrscale.common.errors import AsrscaleError, AudioError, CliError
 from asrscale.common.progress import progress
-from asrscale.common.storage import open_binary, read_bytes
+from asrscale.common.storage import open_binary
 from asrscale.common.workers import usable_cores
 from asrscale.data.catalog import DATASET_FILE, Catalog, read_catalog
 from asrscale.data.index import Index, read_shards
@@ -44,15 +42,13 @@ def verify(folders: Sequence[str]) -> None:
 
 def _print_problems(folder: str, catalog: Catalog) -> int:
     """Prints what is wrong with the shards of a folder; returns how many problems there are."""
-    dataset = json.loads(read_bytes(os.path.join(folder, DATASET_FILE)))
-    checksums = [str(shard["sha256"]) for shard in dataset["shards"]]
-    check = partial(_problems_of_shard, catalog, checksums)
+    check = partial(_problems_of_shard, catalog)
     count = 0
     with (
         progress(int(catalog.utterances.sum()), "verifying", "utterances") as bar,
         ThreadPoolExecutor(usable_cores()) as pool,  # hashing and decoding leave the interpreter's lock
     ):
-        for number, problems in enumerate(pool.map(check, range(len(checksums)))):
+        for number, problems in enumerate(pool.map(check, range(len(catalog.shards)))):
             for problem in problems[:NAMED_PROBLEMS]:
                 print(f"{catalog.shards[number]}: {problem}")
             count += len(problems)
@@ -60,23 +56,23 @@ def _print_problems(folder: str, catalog: Catalog) -> int:
     return count
 
 
-def _problems_of_shard(catalog: Catalog, checksums: Sequence[str], number: int) -> list[str]:
+def _problems_of_shard(catalog: Catalog, number: int) -> list[str]:
     """Returns what is wrong with a shard; where it cannot be read any further, the last problem says why."""
     problems: list[str] = []
     try:
         # `extend` keeps what was found before an error.
-        problems.extend(_find_problems(catalog, checksums[number], number))
+        problems.extend(_find_problems(catalog, number))
     except (AsrscaleError, OSError) as error:
         problems.append(str(error))
     return problems
 
 
-def _find_problems(catalog: Catalog, checksum: str, number: int) -> Iterator[str]:
+def _find_problems(catalog: Catalog, number: int) -> Iterator[str]:
     """Yields what is wrong with a shard; raises AsrscaleError or OSError where it cannot be read."""
     path = catalog.shards[number]
     index = read_shards(catalog, [number])
     with open_binary(path) as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != checksum:  # type: ignore[arg-type]
+        if hashlib.file_digest(file, "sha256").hexdigest() != catalog.shard_sha256[number]:  # type: ignore[arg-type]
             yield f"the checksum is not that of {DATASET_FILE}"
         yield from _damaged_recordings(file, index)
     yield from _misplaced_recordings(path, index)

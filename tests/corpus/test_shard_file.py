@@ -18,6 +18,7 @@ import asrscale
 from asrscale.corpus.checks import Rules
 from asrscale.corpus.shard_file import Task, build_shard
 from asrscale.corpus.shard_record import read_record
+from asrscale.data.tars import read_records
 from asrscale.sources.rows import Row
 from asrscale.speech import decoding
 from asrscale.speech.normalisation import NEUTRAL, steps_of
@@ -47,6 +48,16 @@ def test_members_stand_in_the_order_of_the_rows_and_say_nothing_of_who_wrote_the
     assert [utterance.speaker for utterance in record.utterances] == ["ann"] * 3
     assert record.rejects == ()
     assert record.shard.bytes == (tmp_path / "train-000000.tar").stat().st_size
+
+
+def test_columns_that_no_command_would_read_are_rejected(tmp_path: Path) -> None:
+    """A KEY.json has a megabyte at most, where it is read."""
+    task = make_task(tmp_path)
+    first, second, third = task.rows
+    larger = [replace(second, extra={"note": "x" * 2**20}), replace(third, extra={"\x01" * 100_000: "\x01" * 100_000})]
+    rows = (replace(first, extra={"note": "x" * 900_000}), *larger)
+    assert build_shard(replace(task, rows=rows), lambda _: None) == Counter({"columns": 2})
+    assert [record["note"] for record in read_records(task.path).values()] == ["x" * 900_000]
 
 
 @pytest.mark.parametrize("codec", ["wav", "opus", "original"])

@@ -1,6 +1,7 @@
 """The verb `verify`."""
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.sharding import shard
 
+from asrscale.common.errors import CliError
+from asrscale.corpus.verify import verify
 from asrscale.data.index import Index, read_index, write_index
 
 WRONG_TAR = "the checksum is not that of dataset.json"
@@ -94,3 +97,14 @@ def test_faults_of_several_folders_are_counted_together(folder: Path) -> None:
     flip_bit(folder / "train-000000.tar", middle_of_recording(index, 2))
     done = shard("verify", "--data", f"{folder},{folder}", expect=2)
     assert f"4 faults in {folder}, {folder}" in done.stderr
+
+
+def test_a_dataset_json_without_checksums(own_shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = own_shards / "valid/dataset.json"
+    content = json.loads(path.read_text())
+    for entry in content["shards"]:
+        del entry["sha256"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(CliError, match=f"{len(content['shards'])} faults in"):
+        verify([str(path.parent)])
+    assert WRONG_TAR in capsys.readouterr().out
