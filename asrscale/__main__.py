@@ -7,7 +7,6 @@ import runpy
 import sys
 from typing import NoReturn
 
-from asrscale.common.addresses import clean_value
 from asrscale.common.import_path import keep_current_folder_out
 
 # What each command does, as the help has it.
@@ -32,6 +31,8 @@ def main() -> NoReturn:
         print("\n".join(["Each has --help:", "", *lines]))
         sys.exit(0)
     if name not in COMMANDS:
+        from asrscale.common.addresses import clean_value  # imports others, which must not be of that folder
+
         print(f"error: no command {clean_value(name)[:40]!r}: choose one of {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
     del sys.argv[1]

@@ -8,6 +8,7 @@ import pytest
 from helpers.canaries import Canaries, run_watched, secret_addresses, served
 from helpers.sharding import COMMAND, ROOT, rejected, write_clip
 
+import asrscale.__main__
 from asrscale import shard
 from asrscale.common import cli
 from asrscale.common.errors import EXIT_USAGE, CliError
@@ -17,6 +18,7 @@ from asrscale.data.tars import read_records
 from asrscale.demo import DemoOptions
 from asrscale.evaluate import EvaluateOptions
 from asrscale.export import ExportOptions
+from asrscale.lm import LmOptions
 from asrscale.plan import PlanOptions
 from asrscale.shard import MergeOptions, StatsOptions, VerifyOptions
 from asrscale.training.config import TrainConfig, train_config
@@ -74,7 +76,7 @@ def text_flags(schema: type) -> list[str]:
 
 
 SCHEMAS = (ShardOptions, VerifyOptions, StatsOptions, MergeOptions, IndexOptions, PlanOptions, TrainConfig)
-SCHEMAS += (EvaluateOptions, TranscribeOptions, ExportOptions, DemoOptions)
+SCHEMAS += (EvaluateOptions, TranscribeOptions, ExportOptions, DemoOptions, LmOptions)
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
@@ -98,6 +100,18 @@ def test_an_address_in_the_place_of_a_verb_is_not_repeated(capsys: pytest.Captur
         assert end.value.code == EXIT_USAGE
         printed = capsys.readouterr().err
         assert "no verb" in printed and SECRET not in printed
+
+
+def test_an_address_in_the_place_of_a_command_is_not_repeated(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["asrscale", f"https://ann:{SECRET}@host/a.csv"])
+    monkeypatch.setattr("asrscale.__main__.keep_current_folder_out", lambda: None)  # this process's path is the tests'
+    with pytest.raises(SystemExit) as end:
+        asrscale.__main__.main()
+    assert end.value.code == EXIT_USAGE
+    printed = capsys.readouterr().err
+    assert "no command" in printed and SECRET not in printed
 
 
 @pytest.mark.parametrize("name", text_flags(TrainConfig))
