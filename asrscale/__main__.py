@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train a model on shards",
     "evaluate": "a model's error rates on shards",
     "transcribe": "recordings to text",
+    "align": "when each word of a text is spoken in a recording of it",
     "export": "a model to ONNX",
     "lm": "a language model of transcripts and other text",
     "demo": "speak a small corpus to try everything with",

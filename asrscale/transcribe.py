@@ -33,8 +33,9 @@ class TranscribeOptions:
     )
     revision: str | None = cli.setting(None, help="branch, tag or commit of a Hugging Face id; none: its main branch")
     language: str | None = cli.setting(None, help="which language of a model of many, such as MMS, as tr or tur")
-    format: Literal["txt", "srt", "vtt", "json", "tsv", "textgrid"] = cli.setting(
-        "txt", help="text; subtitles of lines that end in pauses; json; a table in milliseconds; or Praat's TextGrid"
+    format: Literal["txt", "srt", "vtt", "json", "tsv", "ctm", "textgrid"] = cli.setting(
+        "txt",
+        help="text; subtitles of lines that end in pauses; json; a table in milliseconds; NIST's CTM; Praat's TextGrid",
     )
     by_word: bool = cli.setting(False, help="a subtitle, or a row of a table, for each word")
     out: str | None = cli.setting(

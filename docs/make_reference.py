@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from asrscale.align import AlignOptions
 from asrscale.common.cli import Flag, default_text, flags_of, type_name
 from asrscale.demo import DemoOptions
 from asrscale.evaluate import EvaluateOptions
@@ -86,6 +87,7 @@ def commands() -> list[Command]:
         Command(
             title="transcribe", start="python -m asrscale.transcribe", schema=TranscribeOptions, guide="transcription"
         ),
+        Command(title="align", start="python -m asrscale.align", schema=AlignOptions, guide="alignment"),
         Command(title="export", start="python -m asrscale.export", schema=ExportOptions, guide="onnx"),
         Command(title="lm", start="python -m asrscale.lm", schema=LmOptions, guide="language-models"),
         Command(title="demo", start="python -m asrscale.demo", schema=DemoOptions, guide="data"),

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "ngrams": {"common", "speech", "data"},
     "model": {"common", "speech", "data"},
     "results": {"common", "speech", "data", "model"},
+    "alignment": {"common", "speech", "data", "model", "results"},
     "memory": {"common", "speech", "data", "model"},
     "training": {"common", "speech", "data", "augmentation", "model", "results", "memory"},
 }
@@ -42,6 +43,7 @@ OWNERS = {
     "onnxruntime": {"model.onnx_forward"},
     "matplotlib": {"training.metrics_plot"},
     "peft": {"model.lora"},
+    "rapidfuzz": {"alignment.anchors"},
     "pyarrow": {
         "sources.parquet",
         "data.catalog",
@@ -60,6 +62,7 @@ OWNERS = {
     "setproctitle": {"common.cli"},
     "soundfile": {"speech.libsndfile", "speech.encoding", "corpus.demo_clip"},
     "soxr": {"speech.pcm", "corpus.demo_clip"},
+    "torchaudio": {"alignment.aligning"},
     "tqdm": {"common.progress"},
     "trackio": {"training.trackio_tracker"},
     "wandb": {"training.wandb_tracker"},

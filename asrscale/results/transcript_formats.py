@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from asrscale.results.subtitles import Cue, TimedWord, make_cues
 
-Format: TypeAlias = Literal["txt", "srt", "vtt", "json", "tsv", "textgrid"]
+Format: TypeAlias = Literal["txt", "srt", "vtt", "json", "tsv", "ctm", "textgrid"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 SUFFIXES: dict[Format, str] = {name: ".TextGrid" if name == "textgrid" else f".{name}" for name in FORMATS}
@@ -19,16 +20,20 @@ def format_transcript(row: dict[str, Any], format: Format, *, by_word: bool) -> 
     """Returns the file of a recording's transcript.
 
     Args:
-        row: `file`, `seconds`, `text`, and `words`, each with `word`, `start_seconds` and `end_seconds`.
+        row: `file`, `seconds`, `text`, and `words`, each with `word`, `start_seconds` and `end_seconds`, which are None
+            where nothing of it is spoken, and perhaps `score`.
         format: Which file.
         by_word: Each word is a cue, or a row of a table, of its own, instead of a line of readable length.
     """
-    words = [TimedWord(one["word"], one["start_seconds"], one["end_seconds"]) for one in row["words"]]
+    spoken = [one for one in row["words"] if one["start_seconds"] is not None]
+    words = [TimedWord(one["word"], one["start_seconds"], one["end_seconds"]) for one in spoken]
     cues = [Cue((word.text,), word.start_seconds, word.end_seconds) for word in words] if by_word else make_cues(words)
     if format == "txt":
         return "".join(f"{' '.join(cue.lines)}\n" for cue in cues) if by_word else f"{row['text']}\n"
     if format == "json":
         return json.dumps(row, ensure_ascii=False, indent=2) + "\n"
+    if format == "ctm":
+        return _ctm(row["file"], spoken)
     if format == "textgrid":
         return _text_grid(words, make_cues(words), row["seconds"])
     return _OF_CUES[format](cues)
@@ -60,6 +65,20 @@ def _tsv(cues: Sequence[Cue]) -> str:
         start, end = (f"{round(1000 * seconds)}" for seconds in (cue.start_seconds, cue.end_seconds))
         rows.append([start, end, " ".join(cue.lines)])
     return "".join("\t".join(row) + "\n" for row in rows)
+
+
+def _ctm(file: str, spoken: Sequence[dict[str, Any]]) -> str:
+    """Returns NIST's time-marked conversation: recording, channel, start, duration, word, and its score if it has one.
+
+    https://github.com/usnistgov/SCTK, doc/infmts.htm. White space divides the fields, so names have none.
+    """
+    name = "_".join(Path(file).stem.split())
+    lines = []
+    for one in spoken:
+        duration = one["end_seconds"] - one["start_seconds"]
+        score = f" {one['score']:.4f}" if "score" in one else ""
+        lines.append(f"{name} 1 {one['start_seconds']:.3f} {duration:.3f} {one['word']}{score}\n")
+    return "".join(lines)
 
 
 def _text_grid(words: Sequence[TimedWord], cues: Sequence[Cue], seconds: float) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from asrscale.common.cli import STDIN
@@ -172,11 +173,19 @@ def _paths_of_windows(
 ) -> list[list[int]]:
     """Returns the token ids of each window's own frames."""
     found: dict[int, list[int]] = {}
-    for numbers in _cut_passes(windows, cap_seconds):
-        paths = _own_paths([windows[number] for number in numbers], recognizer)
-        found.update(zip(numbers.tolist(), paths, strict=True))
+    for number, logits in logits_of_windows(windows, recognizer, cap_seconds):
+        found[number] = logits.argmax(-1).tolist()
         bar.advance(0, f"{len(found):,} of {len(windows):,} windows")
     return [found[number] for number in range(len(windows))]
+
+
+def logits_of_windows(
+    windows: Sequence[Window], recognizer: Recognizer, cap_seconds: float
+) -> Iterator[tuple[int, Tensor]]:
+    """Yields the number of each window and the logits (F, V) of its own frames, on the model's device, in any order."""
+    for numbers in _cut_passes(windows, cap_seconds):
+        own_logits = _own_logits([windows[number] for number in numbers], recognizer)
+        yield from zip(numbers.tolist(), own_logits, strict=True)
 
 
 def _cut_passes(windows: Sequence[Window], cap_seconds: float) -> list[Ids]:
@@ -187,8 +196,8 @@ def _cut_passes(windows: Sequence[Window], cap_seconds: float) -> list[Ids]:
     return passes
 
 
-def _own_paths(windows: Sequence[Window], recognizer: Recognizer) -> list[list[int]]:
-    """Returns the token ids of each window's own frames; the windows are computed as one pass."""
+def _own_logits(windows: Sequence[Window], recognizer: Recognizer) -> list[Tensor]:
+    """Returns the logits (F, V) of each window's own frames; the windows are computed as one pass."""
     model = recognizer.model
     clips = [torch.from_numpy(window.samples) for window in windows]
     shortest_batch = torch.zeros(MIN_BATCH_SAMPLES, dtype=torch.int16)  # padded with the others, then dropped
@@ -197,8 +206,7 @@ def _own_paths(windows: Sequence[Window], recognizer: Recognizer) -> list[list[i
     num_frames = count_frames(model, num_samples).tolist()
     with torch.no_grad():
         logits = forward_logits(model, recognizer, waveforms.to(model.device), num_samples.to(model.device))
-    paths = logits.argmax(-1).tolist()
-    return [path[:frames][window.own_frames] for window, path, frames in zip(windows, paths, num_frames, strict=True)]
+    return [row[:frames][window.own_frames] for window, row, frames in zip(windows, logits, num_frames, strict=True)]
 
 
 def stream_windows(pieces: Iterable[Pcm], stride: int) -> Iterator[Window]:
@@ -241,15 +249,15 @@ def words_of_path(path: list[int], recognizer: Recognizer) -> dict[str, Any]:
         "words": [
             {
                 "word": word.text,
-                "start_seconds": _start_seconds(word.start_frame, geometry),
-                "end_seconds": _start_seconds(word.end_frame, geometry),
+                "start_seconds": start_seconds(word.start_frame, geometry),
+                "end_seconds": start_seconds(word.end_frame, geometry),
             }
             for word in words
         ],
     }
 
 
-def _start_seconds(frame: int, geometry: FrameGeometry) -> float:
+def start_seconds(frame: int, geometry: FrameGeometry) -> float:
     """Returns the time at which a frame starts, to the millisecond."""
     samples = float(frame) * geometry.stride_samples + geometry.offset_samples
     return round(max(0.0, samples / SAMPLE_RATE_HZ), 3)
