@@ -13,7 +13,12 @@ from properdocs.structure.files import File
 REPOSITORY = Path(__file__).parents[1]
 
 # The document of the repository for each page of the site.
-PAGES = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
+PAGES = {
+    "index.md": "README.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "changelog.md": "CHANGELOG.md",
+    "security-policy.md": "SECURITY.md",
+}
 
 
 def on_files(files: Any, config: Any) -> Any:

@@ -30,7 +30,9 @@ FOREIGN_FLAGS = {
     "srun, sbatch, scancel": {
         "job-name", "nodes", "array", "batch", "signal", "ntasks-per-node", "gpus-per-node", "kill-on-bad-exit", "wait",
     },
-    "pip, make, properdocs": {"index-url", "strict"},
+    "pip, uv, make, properdocs": {
+        "index-url", "strict", "require-hashes", "no-deps", "no-build-isolation", "upgrade",
+    },
     "tensorboard": {"logdir"},
     "of every command": {"help", "flag", "some_flag", "some-flag", "noflag"},
 }  # fmt: skip

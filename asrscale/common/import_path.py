@@ -13,8 +13,10 @@ PACKAGE = "asrscale"
 
 _EXIT_USAGE = 2  # as asrscale.common.errors has it
 
-# A name that people like to give, and that only Python's own tests import.
-_HARMLESS = {"test"}
+_SUFFIXES = importlib.machinery.all_suffixes()
+
+# What is meant, and a name that people like to give, which only Python's own tests import.
+_HARMLESS = {PACKAGE, "test"}
 
 
 def keep_current_folder_out() -> None:
@@ -53,27 +55,28 @@ def _folder_of_package() -> str:
 
 
 def _hidden_by(folder: str, path: list[str]) -> list[str]:
-    """Returns the files and packages of a folder that have the name of a module on a path."""
-    found = []
-    for name in sorted(os.listdir(folder)):
-        module = _module_name(folder, name)
-        if module and module not in _HARMLESS | {PACKAGE} and _is_module(module, path):
-            found.append(name)
-    return found
+    """Returns the files and packages of a folder that would be imported instead of a module of that name on a path."""
+    try:
+        names = os.listdir(folder)
+    except OSError:  # nor can Python import what it cannot list
+        return []
+    return sorted(name for name in names if _hides(folder, name, path))
 
 
-def _module_name(folder: str, name: str) -> str:
-    """Returns the name by which a file or a package of a folder is imported; empty for what is neither.
+def _hides(folder: str, name: str, path: list[str]) -> bool:
+    """Whether a file or a package of a folder would be imported instead of a module on a path.
 
-    A folder without an `__init__` never takes the place of a module, such as `wandb/` with what W&B has written.
+    A folder without an `__init__` would not, such as `wandb/` with what W&B has written. There may be millions of
+    names: recordings are known by what their names end in.
     """
-    suffixes = importlib.machinery.all_suffixes()
-    if os.path.isdir(os.path.join(folder, name)):
-        inits = [os.path.join(folder, name, f"__init__{suffix}") for suffix in suffixes]
-        module = name if any(os.path.isfile(init) for init in inits) else ""
-    else:
-        module = next((name.removesuffix(suffix) for suffix in suffixes if name.endswith(suffix)), "")
-    return module if module.isidentifier() else ""
+    module = name.partition(".")[0]
+    suffix = name[len(module) :]
+    if suffix and suffix not in _SUFFIXES:
+        return False
+    if not module.isidentifier() or module in _HARMLESS or not _is_module(module, path):
+        return False
+    inits = [os.path.join(folder, name, f"__init__{ending}") for ending in _SUFFIXES]
+    return bool(suffix) or any(os.path.isfile(init) for init in inits)
 
 
 def _is_module(module: str, path: list[str]) -> bool:

@@ -149,7 +149,7 @@ def check_against_torch(recognizer: Recognizer, file: Path) -> float:
         raise CliError(
             f"{file.name}: its log-probabilities differ from torch's by up to {worst:.1e}, more than "
             f"{MAX_DIFFERENCE:.0e}: not written. Versions of onnx, onnxscript and onnxruntime other than those of "
-            "constraints.txt may be the cause"
+            "requirements/libraries.txt may be the cause"
         )
     return worst
 

@@ -201,7 +201,7 @@ def main() -> None:
                 rows[title] = make()
                 delivered = rows[title]()  # starts the workers
             except ImportError as error:
-                print(f"{title}: skipped, {error}: pip install -e '.[bench]'", file=sys.stderr)
+                print(f"{title}: skipped, {error}: make bench installs it", file=sys.stderr)
                 continue
             expected = len(files) if title.startswith("notebook") else len(index)
             assert delivered == expected, f"{title}: {delivered} of {expected} utterances"

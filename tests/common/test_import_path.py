@@ -29,6 +29,7 @@ def data(tmp_path: Path) -> Path:
     (csv_file.parent / "wandb" / "run-1").mkdir(parents=True)  # as W&B leaves it
     (csv_file.parent / "test.py").touch()
     (csv_file.parent / "my_own.py").touch()
+    (csv_file.parent / "numpy.wav").touch()
     return csv_file.parent
 
 

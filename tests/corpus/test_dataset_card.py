@@ -64,8 +64,8 @@ def test_a_card_that_somebody_wrote_stays(built: Path, tmp_path: Path) -> None:
 
 def test_datasets_loads_the_folder(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    datasets = pytest.importorskip("datasets", reason="the extra `bench` is not installed")
-    pytest.importorskip("torchcodec", reason="the extra `bench` is not installed")
+    datasets = pytest.importorskip("datasets", reason="`make bench` installs it")
+    pytest.importorskip("torchcodec", reason="`make bench` installs it")
     loaded = datasets.load_dataset(str(built), cache_dir=str(tmp_path / "cache"))
     assert {name: len(split) for name, split in loaded.items()} == {"train": 10, "test_clean": 2}
     rows = [*loaded["train"].cast_column("flac", datasets.Audio(decode=False))]

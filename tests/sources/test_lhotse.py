@@ -134,7 +134,7 @@ def test_shar(tmp_path: Path) -> None:
 
 def test_what_lhotse_itself_writes(tmp_path: Path) -> None:
     """Every supervision's sound, by lhotse and by us, from cuts, from both manifests and from Shar."""
-    lhotse = pytest.importorskip("lhotse", reason="the extra `bench` is not installed")
+    lhotse = pytest.importorskip("lhotse", reason="`make bench` installs it")
     (tmp_path / "r0.wav").write_bytes(tone(3.0))
     recording = lhotse.Recording.from_file(tmp_path / "r0.wav")
     segments = [lhotse.SupervisionSegment(**{**member, "recording_id": recording.id}) for member in SUPERVISIONS]

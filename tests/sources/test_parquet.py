@@ -247,7 +247,7 @@ def test_damaged_files_and_verbs_without_a_place_for_the_recordings(tmp_path: Pa
 
 
 def test_what_datasets_itself_writes(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets", reason="the extra `bench` is not installed")
+    datasets = pytest.importorskip("datasets", reason="`make bench` installs it")
     audio = [{"bytes": tone(0.1), "path": "x.wav"}, {"bytes": tone(0.2), "path": None}]
     features = datasets.Features({"audio": datasets.Value("string"), "sentence": datasets.Value("string")})
     features["audio"] = datasets.Audio(decode=False)
