@@ -25,7 +25,8 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "model/padding", "if self.num_frames is None:", "if True:", f"{PADDING}[wav2vec2]"),
     "waveform normalised over the padding": (
         "model/forward", "standardise(samples, num_samples[:, None],",
-        "standardise(samples, torch.full_like(num_samples, samples.shape[1])[:, None],", f"{PADDING}[wav2vec2 layer]"),
+        "standardise(samples, torch.full_like(num_samples, samples.shape[1])[:, None],",
+        "model/test_forward.py::test_a_waveform_is_normalised_over_its_own_samples"),
     "padding seen by attention and the positional convolution": (
         "model/forward", "model(samples.to(recognizer.model.dtype), attention_mask=mask).logits",
         "model(samples.to(recognizer.model.dtype), attention_mask=torch.ones_like(mask)).logits",

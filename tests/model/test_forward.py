@@ -23,6 +23,22 @@ def test_frames_never_go_below_zero(tiny: Recognizer) -> None:
     assert count_frames(tiny.model, torch.tensor([10, 16_000])).tolist() == [0, 33 - 1]
 
 
+def test_a_waveform_is_normalised_over_its_own_samples(tiny: Recognizer) -> None:
+    """The norms behind it hide most of what a wrong scale changes, so this looks at what the stem gets."""
+    waveforms, lengths = noise(48_000, 16_000, 9_000)
+    waveforms = torch.where(waveforms == 0, 0, waveforms + 1_000)
+    given: list[torch.Tensor] = []
+    stem = tiny.model.wav2vec2.feature_extractor
+    hook = stem.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
+    forward_logits(tiny.model, tiny, waveforms, lengths)
+    hook.remove()
+    [samples] = given
+    for row, length in enumerate(lengths.tolist()):
+        alone = tiny.processor(waveforms[row, :length].numpy() / 32_768, sampling_rate=16_000, return_tensors="pt")
+        assert torch.allclose(samples[row, :length], alone.input_values[0].float(), atol=1e-4)
+        assert not samples[row, length:].any()
+
+
 def test_in_bf16_the_waveform_is_normalised_in_fp32() -> None:
     """A quiet recording with an offset, of which bf16 would lose most bits."""
     recognizer = build_recognizer("tiny", "abc", seed=3)
