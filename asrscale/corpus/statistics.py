@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from asrscale.common.errors import CliError
 from asrscale.common.storage import read_bytes
-from asrscale.data.catalog import DATASET_FILE, Catalog, read_catalog
+from asrscale.data.catalog import DATASET_FILE, REBUILD, Catalog, counts_of, read_catalog
 from asrscale.data.index import Index, read_shards
 from asrscale.speech.normalisation import TextRules
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
@@ -152,23 +153,30 @@ def random_split_leak(clips: NDArray[np.integer[Any]], valid_fraction: float = 0
 
 def _folder_statistics(path: str, catalog: Catalog, fingerprints: Fingerprints) -> FolderStatistics:
     dataset = json.loads(read_bytes(os.path.join(path, DATASET_FILE)))
+    try:
+        counts = [counts_of(dataset.get(name, {})) for name in ("rejected", "markup", "symbols")]
+        rows = counts_of({"rows": dataset["rows"]})["rows"]
+    except (KeyError, ValueError) as error:
+        raise CliError(f"{path}: {DATASET_FILE} is damaged ({error}): {REBUILD}") from error
+    rejected, markup, symbols = counts  # older versions looked for no markup and no symbols
+    utterances = int(catalog.utterances.sum())
     recordings = len(np.unique(fingerprints.recordings))
     return FolderStatistics(
         path=path,
-        utterances=dataset["utterances"],
+        utterances=utterances,
         hours=catalog.hours,
         longest_seconds=catalog.longest_samples.max() / SAMPLE_RATE_HZ,
-        shards=len(dataset["shards"]),
-        shard_bytes=sum(shard["bytes"] for shard in dataset["shards"]),
-        rows=dataset["rows"],
-        rejected=dataset["rejected"],
-        characters=dataset["characters"],
-        markup=dataset.get("markup", {}),  # older versions did not look for any
-        symbols=dataset.get("symbols", {}),
+        shards=len(catalog.shards),
+        shard_bytes=int(catalog.shard_bytes.sum()),
+        rows=rows,
+        rejected=rejected,
+        characters=catalog.characters,
+        markup=markup,
+        symbols=symbols,
         text=catalog.text_rules[0],
         note=" ".join(catalog.notes),
         speakers=len(np.unique(fingerprints.speakers)),
-        repeated_clips=dataset["utterances"] - recordings,
+        repeated_clips=utterances - recordings,
     )
 
 

@@ -195,7 +195,7 @@ def _parse_dataset(folder: str, content: bytes) -> _Dataset:
     version = dataset["schema_version"]
     if version != SCHEMA_VERSION:
         raise CliError(f"{folder}: schema version {version}, this asrscale reads {SCHEMA_VERSION}: {REBUILD}")
-    characters = Counter[str](dataset["characters"])
+    characters = counts_of(dataset["characters"])
     text = rules_from_json(dataset["text"]) if "text" in dataset else NEUTRAL
     shards = [
         _Shard(
@@ -210,6 +210,13 @@ def _parse_dataset(folder: str, content: bytes) -> _Dataset:
     ]
     note = _note_of_other_steps(dataset.get("normalisation"), text, characters)
     return _Dataset(shards=shards, characters=characters, text=text, note=note)
+
+
+def counts_of(value: Any) -> Counter[str]:
+    """Returns how often each of some names occurs; raises ValueError where a value of JSON does not say that."""
+    if not isinstance(value, dict) or not all(type(count) is int and 0 <= count <= _MOST for count in value.values()):
+        raise ValueError("counts are no counts")
+    return Counter(value)
 
 
 def _plain_name(name: object) -> str:

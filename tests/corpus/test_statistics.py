@@ -1,5 +1,6 @@
 """What data set folders hold and share, counted."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 from helpers.sharding import shard, write_clip, write_csv
 from helpers.sources import SHARED, needs_shared_data, rows_of
 
+from asrscale.common.errors import CliError
 from asrscale.corpus.statistics import random_split_leak, read_statistics
+from asrscale.corpus.statistics_report import print_statistics
 
 
 def test_what_two_folders_hold_and_share(tmp_path: Path) -> None:
@@ -65,3 +68,11 @@ def test_a_random_split_of_real_common_voice_rows_leaks() -> None:
     rows = rows_of(SHARED / "common_voice_v1/cv-valid-dev.csv")
     clips_of_sentence = Counter(row.text for row in rows)
     assert 0 < random_split_leak(np.array(list(clips_of_sentence.values()))) < 1
+
+
+@pytest.mark.parametrize("name", ["rejected", "markup", "symbols", "rows"])
+def test_counts_that_are_none_are_refused_in_one_line(own_shards: Path, name: str) -> None:
+    path = own_shards / "valid/dataset.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: {"a": "x"}}))
+    with pytest.raises(CliError, match=r"dataset\.json is damaged"):
+        print_statistics([str(path.parent)])

@@ -79,6 +79,13 @@ def test_a_dataset_that_says_too_little_of_a_shard(tmp_path: Path, name: str) ->
     assert f"{DATASET_FILE} is damaged ('{name}')" in refusal(folder)
 
 
+@pytest.mark.parametrize("counts", [1e308, ["a"], {"a": "x"}, {"a": 1.5}, {"a": -1}, {"a": True}, {"a": 2**70}, None])
+def test_counts_of_characters_that_are_none(tmp_path: Path, counts: object) -> None:
+    folder = make_folder(tmp_path / "a", (1,))
+    (folder / DATASET_FILE).write_text(json.dumps({**read_dataset(folder), "characters": counts}))
+    assert f"{DATASET_FILE} is damaged (counts are no counts)" in refusal(folder)
+
+
 def test_what_is_missing_is_named_before_anything_is_read(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "a", (1, 2, 1))
     for number in (1, 2):
