@@ -3,6 +3,7 @@
 python -m asrscale.align --model runs/cv/model talk.mp3 --text talk.txt --format textgrid
 """
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,11 @@ def _read_text(path: Path) -> str:
 
 
 def _check(options: AlignOptions, recordings: Recordings) -> None:
-    """Raises CliError where alignments cannot be printed or written as it is wanted."""
+    """Raises CliError where alignments cannot be made, or not be printed or written as it is wanted."""
+    if importlib.util.find_spec("torchaudio") is None:
+        raise CliError(
+            "align needs torchaudio, which is not installed: pip install torchaudio of the version that torch has"
+        )
     if not 0 <= options.min_score <= 1:
         raise CliError("--min_score must be from 0 to 1")
     if options.out:

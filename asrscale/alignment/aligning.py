@@ -10,7 +10,6 @@ from itertools import chain, pairwise
 
 import torch
 from torch import Tensor
-from torchaudio.functional import forced_align
 
 from asrscale.alignment.anchors import HeardWord, Piece, cut_pieces
 from asrscale.alignment.script import ScriptWord
@@ -76,6 +75,9 @@ def _align_piece(
     frames = log_probabilities[piece.first_frame : piece.end_frame]
     labels = _labels_of(words, vocabulary)
     _check_size(words, labels, len(frames))
+    # Not at the top: there are installations without torchaudio, which all else does without.
+    from torchaudio.functional import forced_align
+
     path, path_log_probabilities = forced_align(
         frames[None], torch.tensor([labels], dtype=torch.int32), blank=vocabulary.blank_id
     )
