@@ -86,7 +86,15 @@ def count_visits(pieces: Pieces, own: Ids, shard_ids: NDArray[np.int32], *, seed
 
 
 def plan_visits(
-    lengths: Ids, visits: Ids, *, seed: int, epoch: int, window: int, steps: int, units_per_step: int
+    lengths: Ids,
+    visits: Ids,
+    *,
+    seed: int,
+    epoch: int,
+    window: int,
+    steps: int,
+    units_per_step: int,
+    frames: Ids | None = None,
 ) -> EpochPlan:
     """Plans the visits of a window in rounds, one after another, so that no step has an utterance twice if it can be.
 
@@ -101,6 +109,7 @@ def plan_visits(
         window: The window's number.
         steps: Of all rounds together.
         units_per_step: Units in a step.
+        frames: (V,) as `plan_window` takes them.
     """
     most_visits = int(visits.max(initial=1))
     num_rounds = max(1, min(most_visits, steps // MIN_ROUND_STEPS))
@@ -117,6 +126,7 @@ def plan_visits(
             window=window,
             steps=end_step - first_step,
             units_per_step=units_per_step,
+            frames=None if frames is None else frames[own],
         )
         unit_bounds.append(planned.unit_bounds + sum(len(of_round) for of_round in utterances))
         utterances.append(own[planned.utterances])

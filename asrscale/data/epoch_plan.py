@@ -4,10 +4,10 @@
     plan_window(lengths, seed, ...) -> units of each step    hyperparameters only: no hardware, no ranks
     cut_step(units, lengths, ...)   -> passes of each rank   hardware only: may change at any step
 
-A *unit* is utterances of similar length with about `batch_samples` of audio; a *step* (one optimizer step) is
-`units_per_step` units of mixed lengths; a *pass* is what a rank runs forward and backward at once; a *window* is a
-fixed group of shards that is planned at once, so that memory and start-up do not grow with the data. All is pure:
-ranks make the same plan, its order does not depend on them, and a position is one integer.
+A *unit* is utterances of similar length, most often of one number of frames, with about `batch_samples` of audio; a
+*step* (one optimizer step) is `units_per_step` units of mixed lengths; a *pass* is what a rank runs forward and
+backward at once; a *window* is a fixed group of shards that is planned at once, so that memory and start-up do not grow
+with the data. All is pure: ranks make the same plan, its order does not depend on them, and a position is one integer.
 
 Decisions are made on integers, with keys from a small hash, so that they are the same on every machine. Lengths
 are positive and in samples. Shapes: N utterances, S shards, W windows.
@@ -21,11 +21,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from asrscale.data.even_cuts import ceil_divide, cut_evenly, relative_time
-from asrscale.data.hashing import Ids, hash_keys
+from asrscale.data.equal_frames import cut_into_units
+from asrscale.data.even_cuts import ceil_divide
+from asrscale.data.hashing import Ids, hash_keys, stable_argsort
 
-# Utterances are sorted by length blurred upwards by less than 2^10 / 2^17 = 0.8 %, so that partners change from
-# epoch to epoch while padding stays below 1 %.
+# Where utterances are sorted by length, it is blurred upwards by less than 2^10 / 2^17 = 0.8 %, so that partners change
+# from epoch to epoch while padding stays below 1 %.
 NOISE_BITS = 10
 BLUR_BITS = 17
 
@@ -121,14 +122,27 @@ def find_step(steps: Ids, number: int, *, seed: int) -> StepPlace:
     return StepPlace(epoch, window, number_in_epoch - first_in_epoch)
 
 
-def plan_epoch(lengths: Ids, *, seed: int, epoch: int, batch_samples: int, units_per_step: int) -> EpochPlan:
+def plan_epoch(
+    lengths: Ids, *, seed: int, epoch: int, batch_samples: int, units_per_step: int, frames: Ids | None = None
+) -> EpochPlan:
     """Returns the plan of `plan_window` for an epoch that is one window."""
     enough_steps = ceil_divide(int(lengths.sum()), batch_samples * units_per_step)
     steps = min(enough_steps, len(lengths))
-    return plan_window(lengths, seed=seed, epoch=epoch, window=0, steps=steps, units_per_step=units_per_step)
+    return plan_window(
+        lengths, seed=seed, epoch=epoch, window=0, steps=steps, units_per_step=units_per_step, frames=frames
+    )
 
 
-def plan_window(lengths: Ids, *, seed: int, epoch: int, window: int, steps: int, units_per_step: int) -> EpochPlan:
+def plan_window(
+    lengths: Ids,
+    *,
+    seed: int,
+    epoch: int,
+    window: int,
+    steps: int,
+    units_per_step: int,
+    frames: Ids | None = None,
+) -> EpochPlan:
     """Deals every utterance of a window into one unit, and the units, which take equal time, into steps.
 
     Args:
@@ -138,17 +152,18 @@ def plan_window(lengths: Ids, *, seed: int, epoch: int, window: int, steps: int,
         window: The window's number, 0-based.
         steps: How many to make, at least 1: `window_steps` has promised them, whatever share of a window is used.
         units_per_step: Units in a step.
+        frames: (N,) frames that the encoder gets of each utterance: those of a unit have equally many where there are
+            enough of them. None: units are cut along the lengths alone.
     """
-    blurred = _blur(lengths, hash_keys(len(lengths), seed, epoch, window, _BLUR_SALT))
-    by_length = _stable_argsort(blurred)
-    longest_so_far = np.maximum.accumulate(lengths[by_length])  # ascending, which blurred lengths are not quite
-    unit_ends = cut_evenly(relative_time(longest_so_far), steps * units_per_step)
+    keys = hash_keys(len(lengths), seed, epoch, window, _BLUR_SALT)
+    by_length = stable_argsort(_blur(lengths, keys))
+    by_unit, unit_ends = cut_into_units(by_length, lengths, frames, keys, steps * units_per_step)
     unit_sizes = np.diff(unit_ends, prepend=0)
 
     deal_keys = hash_keys(len(unit_ends), seed, epoch, window, _DEAL_SALT)
     dealt = _deal_units(unit_sizes, deal_keys, steps=steps, units_per_step=units_per_step)
 
-    # Units move from where `by_length` has them to where `dealt` puts them.
+    # Units move from where `by_unit` has them to where `dealt` puts them.
     dealt_sizes = unit_sizes[dealt]
     bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(dealt_sizes)])
     shifts = unit_ends[dealt] - bounds[1:]
@@ -156,24 +171,13 @@ def plan_window(lengths: Ids, *, seed: int, epoch: int, window: int, steps: int,
 
     first_units = np.arange(steps)[:, None] * units_per_step
     bounds_of_step = first_units + np.arange(units_per_step + 1)
-    return EpochPlan(utterances=by_length[origins], unit_bounds=bounds[bounds_of_step])
+    return EpochPlan(utterances=by_unit[origins], unit_bounds=bounds[bounds_of_step])
 
 
 def _blur(lengths: Ids, keys: NDArray[np.uint64]) -> Ids:
     """Returns the lengths, each made longer by noise from its key."""
     noise = (keys >> np.uint64(64 - NOISE_BITS)).astype(np.int64)
     return lengths + (lengths * noise >> BLUR_BITS)
-
-
-def _stable_argsort(values: Ids) -> Ids:
-    """Returns what numpy's stable argsort does, several times as fast; for values below 2^63 divided by their number.
-
-    The position of each value in its low bits makes it unique, so that a plain sort does.
-    """
-    count = len(values)
-    low_bits = count.bit_length()
-    low_mask = (1 << low_bits) - 1
-    return np.sort(values << low_bits | np.arange(count)) & low_mask
 
 
 def _deal_units(sizes: Ids, keys: NDArray[np.uint64], *, steps: int, units_per_step: int) -> Ids:

@@ -42,7 +42,7 @@ def cut_evenly(times: Ids, count: int) -> Ids:
     if num_filled == 0:
         return np.zeros(count, np.int64)
 
-    cap = _smallest_cap(times, num_filled)
+    cap = smallest_cap(times, num_filled)
     ends = _unit_ends(times, cap, num_utterances)
     if len(ends) < num_filled:
         ends = _split_further(times, cap, ends, num_filled)
@@ -59,7 +59,7 @@ def count_units(times: Ids, cap: int, end: int) -> int:
     return sum(num_units for _, _, num_units in _runs(times, cap, end))
 
 
-def _smallest_cap(times: Ids, max_units: int) -> int:
+def smallest_cap(times: Ids, max_units: int) -> int:
     """Returns the smallest cap on the time of a unit with which no more than `max_units` units hold all utterances."""
     num_utterances = len(times)
     utterances_per_unit = ceil_divide(num_utterances, max_units)

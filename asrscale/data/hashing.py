@@ -1,4 +1,4 @@
-"""Utterance numbers, and hashes of them that are the same on every machine."""
+"""Utterance numbers, and hashes and orders of them that are the same on every machine."""
 
 from typing import Final
 
@@ -34,3 +34,14 @@ def hash_keys(count: int, *salts: int) -> NDArray[np.uint64]:
     for salt in salts:
         state = splitmix64(state ^ np.uint64(salt & _MASK_64_BITS))
     return splitmix64(np.arange(count, dtype=np.uint64) ^ state)
+
+
+def stable_argsort(values: Ids) -> Ids:
+    """Returns what numpy's stable argsort does, several times as fast; for values below 2^63 divided by their number.
+
+    The position of each value in its low bits makes it unique, so that a plain sort does.
+    """
+    count = len(values)
+    low_bits = count.bit_length()
+    low_mask = (1 << low_bits) - 1
+    return np.sort(values << low_bits | np.arange(count)) & low_mask

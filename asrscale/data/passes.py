@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asrscale.data.even_cuts import ceil_divide, count_units, cut_evenly, relative_time
 from asrscale.data.hashing import NO_IDS, Ids
@@ -16,11 +17,17 @@ from asrscale.data.hashing import NO_IDS, Ids
 # audio is little, but keeps passes from being many for next to no gain.
 PASS_PRICE_SAMPLES = 16_000
 
+# A pass with frames of padding computes attention with a mask, and counts as longer by one part in 32. Not measured: by
+# what is published of the kernels, a mask costs 1 to 4 % of a pass on a GPU.
+MASK_SHARE = 32
+
 # Rounds of passes that are tried beyond the fewest: more, shorter passes may be dealt more evenly.
 EXTRA_ROUNDS = 2
 
 
-def cut_step(units: Sequence[Ids], lengths: Ids, *, memory_cap_samples: int, world_size: int) -> list[list[Ids]]:
+def cut_step(
+    units: Sequence[Ids], lengths: Ids, *, memory_cap_samples: int, world_size: int, frames: Ids | None = None
+) -> list[list[Ids]]:
     """Cuts a step into passes and deals them to the ranks.
 
     Ranks wait for each other once a step or (ZeRO-2, 3) at every pass: so passes are dealt in rounds of like time,
@@ -31,6 +38,7 @@ def cut_step(units: Sequence[Ids], lengths: Ids, *, memory_cap_samples: int, wor
         lengths: (N,) samples of each utterance that units may name.
         memory_cap_samples: The most padded samples a pass may hold; a longer utterance is a pass of its own.
         world_size: Number of ranks.
+        frames: (N,) frames that the encoder gets of each utterance; None: as many as it has samples.
 
     Returns:
         For each rank its passes, as many for all, the longest first. A rank with nothing left gets empty ones, which
@@ -40,8 +48,11 @@ def cut_step(units: Sequence[Ids], lengths: Ids, *, memory_cap_samples: int, wor
     if not filled_units:
         return [[NO_IDS] for _ in range(world_size)]
 
-    cuts = [_cut_each_unit(filled_units, lengths, memory_cap_samples, world_size)]
-    cuts += _cut_whole_step(filled_units, lengths, memory_cap_samples, world_size)
+    sizes = _Sizes(lengths, lengths if frames is None else frames)
+    cuts = [
+        *_cut_each_unit(filled_units, sizes, memory_cap_samples, world_size),
+        *_cut_whole_step(filled_units, sizes, memory_cap_samples, world_size),
+    ]
     fastest = min(cuts, key=lambda cut: cut.total_time(world_size))
     return _deal(fastest, world_size)
 
@@ -61,19 +72,29 @@ def pass_time(utterances: Ids, lengths: Ids) -> int:
 
 
 @dataclass(frozen=True, eq=False)
+class _Sizes:
+    """How long the utterances of a data set are."""
+
+    lengths: Ids  # (N,) samples
+    frames: Ids  # (N,) frames that the encoder gets
+
+
+@dataclass(frozen=True, eq=False)
 class _Cut:
     """One way to cut a step into passes, as many for each rank."""
 
     utterances: Ids  # (U,) of the step, pass after pass
     ends: Ids  # (P,) where in `utterances` each pass ends
     times: Ids  # (P,) of each pass
+    is_padded: NDArray[np.bool_]  # (P,) whether it has frames of padding
 
     def total_time(self, world_size: int) -> int:
         """Returns the time of the step where ranks wait for each other at every pass.
 
         A round of `world_size` passes of like time takes as long as its longest.
         """
-        longest_of_rounds = np.sort(self.times)[::-world_size]
+        times = self.times + self.is_padded * (self.times // MASK_SHARE)
+        longest_of_rounds = np.sort(times)[::-world_size]
         return int((longest_of_rounds + PASS_PRICE_SAMPLES).sum())
 
 
@@ -82,47 +103,57 @@ def _sort_by_length(utterances: Ids, lengths: Ids) -> Ids:
     return utterances[lengths[utterances].argsort(kind="stable")]
 
 
-def _make_cut(utterances: Ids, ends: Ids, lengths: Ids) -> _Cut:
-    """Returns the cut of `utterances` at `ends`, where the last utterance of each pass is its longest."""
-    sizes = np.diff(ends, prepend=0)
-    longest = lengths[utterances[ends - 1]]
-    return _Cut(utterances=utterances, ends=ends, times=sizes * relative_time(longest))
+def _make_cut(utterances: Ids, ends: Ids, sizes: _Sizes) -> _Cut:
+    """Returns the cut of `utterances` at `ends`; those of each pass are sorted by length."""
+    counts = np.diff(ends, prepend=0)
+    longest = utterances[ends - 1]
+    shortest = utterances[ends - np.maximum(1, counts)]
+    return _Cut(
+        utterances=utterances,
+        ends=ends,
+        times=counts * relative_time(sizes.lengths[longest]),
+        is_padded=sizes.frames[shortest] < sizes.frames[longest],
+    )
 
 
-def _cut_each_unit(units: Sequence[Ids], lengths: Ids, memory_cap_samples: int, world_size: int) -> _Cut:
-    """Divides each unit by itself: no padding is added, but passes are less even. Units are sorted by length."""
+def _cut_each_unit(units: Sequence[Ids], sizes: _Sizes, memory_cap_samples: int, world_size: int) -> Iterator[_Cut]:
+    """Yields cuts of each unit by itself: no padding is added, but passes are less even. Units are sorted by length."""
+    utterances = np.concatenate(units)
     counts = np.array([len(unit) for unit in units])
-    longest = lengths[[unit[-1] for unit in units]]
+    longest = sizes.lengths[[unit[-1] for unit in units]]
     times = counts * relative_time(longest)
-
     most_utterances = np.maximum(1, memory_cap_samples // longest)
     pieces = ceil_divide(counts, most_utterances)
-    missing = -int(pieces.sum()) % world_size  # until each rank has as many
-    for _ in range(missing):
-        pieces[np.argmax(times // pieces)] += 1  # as D'Hondt's method hands out seats
+    fewest_rounds = ceil_divide(int(pieces.sum()), world_size)
+    for rounds in range(fewest_rounds, fewest_rounds + EXTRA_ROUNDS + 1):
+        for _ in range(rounds * world_size - int(pieces.sum())):  # until each rank has as many
+            pieces[np.argmax(times // pieces)] += 1  # as D'Hondt's method hands out seats
+        yield _make_cut(utterances, _ends_of_pieces(counts, pieces), sizes)
 
+
+def _ends_of_pieces(counts: Ids, pieces: Ids) -> Ids:
+    """Returns the ends of all passes where units of so many utterances are cut evenly into so many pieces."""
     ends: list[int] = []
     start = 0
     for count, num_pieces in zip(counts.tolist(), pieces.tolist(), strict=True):
-        for piece in range(1, num_pieces + 1):
-            ends.append(start + count * piece // num_pieces)
+        ends += [start + count * piece // num_pieces for piece in range(1, num_pieces + 1)]
         start += count
-    return _make_cut(np.concatenate(units), np.array(ends), lengths)
+    return np.array(ends)
 
 
-def _cut_whole_step(units: Sequence[Ids], lengths: Ids, memory_cap_samples: int, world_size: int) -> Iterator[_Cut]:
+def _cut_whole_step(units: Sequence[Ids], sizes: _Sizes, memory_cap_samples: int, world_size: int) -> Iterator[_Cut]:
     """Yields even cuts along the whole sorted step: some passes hold the last of one unit and the first of the next."""
-    utterances = _sort_by_length(np.concatenate(units), lengths)
-    own_lengths = lengths[utterances]
-    fewest_passes = count_units(own_lengths, memory_cap_samples, len(utterances))
+    utterances = _sort_by_length(np.concatenate(units), sizes.lengths)
+    lengths = sizes.lengths[utterances]
+    fewest_passes = count_units(lengths, memory_cap_samples, len(utterances))
     fewest_rounds = ceil_divide(fewest_passes, world_size)
     for rounds in range(fewest_rounds, fewest_rounds + EXTRA_ROUNDS + 1):
-        ends = cut_evenly(relative_time(own_lengths), rounds * world_size)
-        sizes = np.diff(ends, prepend=0)
-        padded = sizes * own_lengths[ends - 1]
-        fits = (padded <= memory_cap_samples) | (sizes <= 1)
+        ends = cut_evenly(relative_time(lengths), rounds * world_size)
+        counts = np.diff(ends, prepend=0)
+        padded = counts * lengths[ends - 1]
+        fits = (padded <= memory_cap_samples) | (counts <= 1)
         if fits.all():
-            yield _make_cut(utterances, ends, lengths)
+            yield _make_cut(utterances, ends, sizes)
 
 
 def _deal(cut: _Cut, world_size: int) -> list[list[Ids]]:

@@ -48,6 +48,7 @@ class RunPlan:
     units_per_step: int  # units of a step
     perturb_speed: bool  # whether an utterance is played at 0.9, 1.0 or 1.1 of its speed, drawn anew each epoch
     augmentation: str = ""  # a hash of what else is done to the sound, which changes no length
+    equal_frames: bool = True  # whether units are cut by frames; not in runs that an older version began
 
     @property
     def fingerprint(self) -> str:
@@ -61,6 +62,8 @@ class RunPlan:
             decisive += (self.catalog.weights.tolist(),)
         if self.augmentation:
             decisive += (self.augmentation,)
+        if self.equal_frames:
+            decisive += (self.geometry.stem,)
         return sha256(repr(decisive).encode()).hexdigest()[:FINGERPRINT_DIGITS]
 
     @property
@@ -105,6 +108,7 @@ class Visit:
     sound_keys: NDArray[np.uint64]  # (N,) from which follows what is done to the sound of each in this epoch
     played_samples: Ids  # (N,) the length of each at that speed
     computed_samples: Ids  # (N,) the length to which the loader pads one that is alone in its batch
+    computed_frames: Ids  # (N,) the frames that the encoder gets of that
     plan: EpochPlan
 
 
@@ -201,6 +205,7 @@ def plan_visit(plan: RunPlan, number: int) -> Visit:
         played_samples = perturbed_length(index.num_samples, speeds_tenths)
 
     computed_samples = np.maximum(played_samples, MIN_BATCH_SAMPLES)
+    computed_frames = plan.geometry.num_encoder_frames(computed_samples)
     epoch_plan = plan_visits(
         computed_samples,
         visits,
@@ -209,6 +214,7 @@ def plan_visit(plan: RunPlan, number: int) -> Visit:
         window=window,
         steps=int(plan.steps[window]),
         units_per_step=plan.units_per_step,
+        frames=computed_frames if plan.equal_frames else None,
     )
     return Visit(
         index=index,
@@ -216,6 +222,7 @@ def plan_visit(plan: RunPlan, number: int) -> Visit:
         sound_keys=hash_keys(len(index), plan.seed, epoch, window, _SOUND_SALT),
         played_samples=played_samples,
         computed_samples=computed_samples,
+        computed_frames=computed_frames,
         plan=epoch_plan,
     )
 

@@ -125,7 +125,13 @@ def _load(share: _Share, visit: Visit, number: int, offset: int) -> Step:
     """Loads this rank's passes of step `number` of the run, which is step `offset` of the window."""
     units = visit.plan.step(offset)
     lengths = visit.computed_samples
-    ranks = cut_step(units, lengths, memory_cap_samples=share.cap_samples, world_size=share.world_size)
+    ranks = cut_step(
+        units,
+        lengths,
+        memory_cap_samples=share.cap_samples,
+        world_size=share.world_size,
+        frames=visit.computed_frames,
+    )
     loaded = load_step(
         visit.index,
         share.plan.vocabulary,

@@ -123,9 +123,5 @@ class CudaSemantics(TorchFunctionMode):
     scratch = _SCRATCH
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        # transformers drops its mask where nothing is padded, which a tensor without content cannot say. A pass nearly
-        # always has padding, and the mask costs more.
-        if func == Tensor.all:
-            return False
         as_cuda = _AS_CUDA.get(func, func)
         return as_cuda(*args, **(kwargs or {}))

@@ -37,8 +37,13 @@ class TrueLengths(nn.Module):
 
     layers: Any
 
-    def _compute_sub_sample_lengths_from_attention_mask(self, num_frames: Tensor) -> Tensor:
-        """Returns the (B,) frames that the next layer attends to, of those before it; transformers calls it so."""
+    def _compute_sub_sample_lengths_from_attention_mask(self, num_frames: Tensor | None) -> Tensor | None:
+        """Returns the (B,) frames that the next layer attends to, of those before it; transformers calls it so.
+
+        None where nothing is padded, of None.
+        """
+        if num_frames is None:
+            return None
         counted: Tensor = super()._compute_sub_sample_lengths_from_attention_mask(num_frames)  # type: ignore[misc]
         made = _lengths_of(self.layers[0].residual_conv).num_outputs(cast(Any, num_frames))
         return torch.minimum(counted, made)

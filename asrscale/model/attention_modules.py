@@ -1,14 +1,19 @@
-"""Parts of attention that transformers computes in ways which hooks, LoRA or 16 bits do not survive.
+"""Parts of attention that transformers computes in ways which hooks, LoRA or 16 bits do not survive, or GPUs wait for.
 
 The state dicts are stock, and so is what they compute. Shapes: B utterances of a pass, F frames, A heads, D features of
 a head, H = A × D hidden.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask, sdpa_mask
 
 from asrscale.model.families import CtcModel, attentions_of, encoder_of
 
@@ -74,6 +79,35 @@ class ExactRotaryEmbedding(nn.Module):
         angles = positions[:, None] * (1.0 / self.base**exponents)
         both_halves = torch.cat((angles, angles), dim=-1)[:, None, None, :]
         return torch.stack([both_halves.cos(), both_halves.sin()]).type_as(hidden_states)
+
+
+_makes_masks_unseen = ContextVar("makes_masks_unseen", default=False)
+
+
+@contextmanager
+def masks_made_unseen() -> Iterator[None]:
+    """Has transformers make the attention mask of a pass without looking into it.
+
+    Where all of a mask is true it makes none: to know that, the host would wait for the device in every pass. The
+    kernels of flash-attn look into their mask by themselves.
+    """
+    before = _makes_masks_unseen.set(True)
+    try:
+        yield
+    finally:
+        _makes_masks_unseen.reset(before)
+
+
+def _make_mask(make: Callable[..., Tensor | None], *args: Any, **settings: Any) -> Tensor | None:
+    """Returns what one of transformers' functions makes; in `masks_made_unseen`, never None in place of a mask."""
+    if _makes_masks_unseen.get() and settings["attention_mask"] is not None:
+        settings["allow_is_bidirectional_skip"] = False
+    return make(*args, **settings)
+
+
+# A table of transformers, which other models use as well: outside of `masks_made_unseen` nothing is different for them.
+ALL_MASK_ATTENTION_FUNCTIONS["sdpa"] = partial(_make_mask, sdpa_mask)
+ALL_MASK_ATTENTION_FUNCTIONS["eager"] = partial(_make_mask, eager_mask)
 
 
 def replace_attention_modules(model: CtcModel) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from asrscale.model.adapter import set_adapter_lengths
+from asrscale.model.attention_modules import masks_made_unseen
 from asrscale.model.families import CtcModel, stem_of
 from asrscale.model.log_mel import log_mel_features
 from asrscale.model.padding import standardise
@@ -35,7 +36,27 @@ def count_encoder_frames(model: CtcModel, num_samples: Tensor) -> Tensor:
     return frames
 
 
-def forward_logits(model: nn.Module, recognizer: Recognizer, waveforms: Tensor, num_samples: Tensor) -> Tensor:
+def has_padded_frames(recognizer: Recognizer, num_samples: Tensor, padded_samples: int) -> bool:
+    """Returns whether a pass has frames behind those of an utterance, so that attention needs a mask.
+
+    Args:
+        recognizer: Its model decides how many frames samples make.
+        num_samples: (B,) true lengths, on the host, which then need not ask a device.
+        padded_samples: T, to which all are padded.
+    """
+    geometry = recognizer.geometry
+    frames = geometry.num_encoder_frames(num_samples.numpy())
+    return bool((frames < max(1, geometry.num_encoder_frames(padded_samples))).any())
+
+
+def forward_logits(
+    model: nn.Module,
+    recognizer: Recognizer,
+    waveforms: Tensor,
+    num_samples: Tensor,
+    *,
+    has_padding: bool = True,
+) -> Tensor:
     """Returns the logits (B, F, V) of a padded batch; those of an utterance's own frames do not depend on its padding.
 
     Args:
@@ -43,28 +64,38 @@ def forward_logits(model: nn.Module, recognizer: Recognizer, waveforms: Tensor, 
         recognizer: Says how the waveforms are prepared.
         waveforms: (B, T) int16, zero after each utterance's end.
         num_samples: (B,) true lengths.
+        has_padding: As `has_padded_frames` says; without any, attention gets no mask, which changes no logit.
     """
     if stem_of(recognizer.model) is not None:
-        return logits_of_samples(model, recognizer, waveforms.float() / PCM_SCALE, num_samples)
+        samples = waveforms.float() / PCM_SCALE
+        return logits_of_samples(model, recognizer, samples, num_samples, has_padding=has_padding)
 
     encoder_frames = _announce_lengths(recognizer.model, num_samples)
     features = log_mel_features(waveforms, num_samples, recognizer.processor.feature_extractor)
     # Of no real frame, attention would be a mean over nothing.
-    mask = _mask(features, encoder_frames.clamp(min=1))
-    logits: Tensor = model(features.to(recognizer.model.dtype), attention_mask=mask).logits
-    return logits
+    mask = _mask(features, encoder_frames.clamp(min=1)) if has_padding else None
+    return _logits(model, features.to(recognizer.model.dtype), mask)
 
 
-def logits_of_samples(model: nn.Module, recognizer: Recognizer, samples: Tensor, num_samples: Tensor) -> Tensor:
+def logits_of_samples(
+    model: nn.Module, recognizer: Recognizer, samples: Tensor, num_samples: Tensor, *, has_padding: bool = True
+) -> Tensor:
     """Returns what `forward_logits` does, of (B, T) samples in [-1, 1]; for families that take waveforms."""
     stem = stem_of(recognizer.model)
     assert stem is not None, "a model that takes waveforms"
     stem.num_samples = num_samples
     _announce_lengths(recognizer.model, num_samples)
     mask = _mask(samples, num_samples)
+    # Utterances of equally many frames may still have more and fewer samples.
     if recognizer.processor.feature_extractor.do_normalize:
         samples = standardise(samples, num_samples[:, None], WAVEFORM_EPSILON) * mask
-    logits: Tensor = model(samples.to(recognizer.model.dtype), attention_mask=mask).logits
+    return _logits(model, samples.to(recognizer.model.dtype), mask if has_padding else None)
+
+
+def _logits(model: nn.Module, inputs: Tensor, mask: Tensor | None) -> Tensor:
+    """Returns the logits (B, F, V) of inputs (B, …), of which those are padding whose mask (B, …) is 0."""
+    with masks_made_unseen():
+        logits: Tensor = model(inputs, attention_mask=mask).logits
     return logits
 
 

@@ -28,7 +28,7 @@ from asrscale.data.hashing import Ids, hash_keys
 from asrscale.data.index import Index
 from asrscale.data.loader import Damaged, LoadedStep, load_steps
 from asrscale.data.passes import cut_step
-from asrscale.model.forward import count_frames, ctc_losses, forward_logits, greedy_texts
+from asrscale.model.forward import count_frames, ctc_losses, forward_logits, greedy_texts, has_padded_frames
 from asrscale.model.recognizer import Recognizer
 from asrscale.results.comparison import comparable
 from asrscale.results.metrics import ErrorCounts, count_errors
@@ -71,6 +71,7 @@ class _Source:
 
     index: Index
     lengths: Ids  # (N,) samples of each utterance as the loader pads it
+    frames: Ids  # (N,) frames that the encoder gets of that
     recognizer: Recognizer
     world: World
     cap_samples: int  # the most padded audio of a pass
@@ -151,6 +152,7 @@ def _open_source(
     return _Source(
         index=index,
         lengths=lengths,
+        frames=recognizer.geometry.num_encoder_frames(lengths),
         recognizer=recognizer,
         world=world,
         cap_samples=max(cap_samples, int(lengths.max())),  # a longer utterance is a pass of its own
@@ -161,8 +163,10 @@ def _open_source(
 
 def _load_window(source: _Source, first: int) -> Iterator[_OwnStep]:
     """Yields this rank's share of each step of the window that begins with utterance `first`."""
+    window = slice(first, first + WINDOW)
     plan = plan_epoch(
-        source.lengths[first : first + WINDOW],
+        source.lengths[window],
+        frames=source.frames[window],
         seed=0,
         epoch=0,
         batch_samples=UNIT_SAMPLES,
@@ -188,7 +192,13 @@ def _units_of_step(plan: EpochPlan, number: int, first: int) -> list[Ids]:
 
 def _own_passes(source: _Source, units: list[Ids]) -> list[Ids]:
     """Returns the passes of a step that this rank computes."""
-    passes = cut_step(units, source.lengths, memory_cap_samples=source.cap_samples, world_size=source.world.world_size)
+    passes = cut_step(
+        units,
+        source.lengths,
+        memory_cap_samples=source.cap_samples,
+        world_size=source.world.world_size,
+        frames=source.frames,
+    )
     return passes[source.world.rank]
 
 
@@ -199,13 +209,15 @@ def _transcribe_step(
     for batch in step.loaded.batches:
         if should_stop is not None:
             should_stop()
-        yield _transcribe_pass(forward, source, batch.to(source.world.device))
+        yield _transcribe_pass(forward, source, batch)
 
 
 def _transcribe_pass(forward: nn.Module, source: _Source, batch: Batch) -> _PassResult:
     """Transcribes a pass and counts its errors; an empty pass is only computed, so that collectives meet."""
     recognizer = source.recognizer
-    logits = forward_logits(forward, recognizer, batch.waveforms, batch.num_samples)
+    has_padding = has_padded_frames(recognizer, batch.num_samples, batch.waveforms.shape[1])
+    batch = batch.to(source.world.device)
+    logits = forward_logits(forward, recognizer, batch.waveforms, batch.num_samples, has_padding=has_padding)
     if not len(batch.utterances):
         return _PassResult([], Totals())
     num_frames = count_frames(recognizer.model, batch.num_samples)

@@ -26,7 +26,7 @@ from asrscale.common.progress import Progress
 from asrscale.data.batches import MIN_BATCH_SAMPLES
 from asrscale.data.hashing import Ids
 from asrscale.data.passes import cut_step
-from asrscale.model.forward import count_frames, forward_logits
+from asrscale.model.forward import count_frames, forward_logits, has_padded_frames
 from asrscale.model.recognizer import Recognizer
 from asrscale.speech import ctc_text
 from asrscale.speech.decoding import stream_pcm
@@ -204,8 +204,10 @@ def _own_logits(windows: Sequence[Window], recognizer: Recognizer) -> list[Tenso
     waveforms = pad_sequence([*clips, shortest_batch], batch_first=True)[:-1]
     num_samples = torch.tensor([len(clip) for clip in clips])
     num_frames = count_frames(model, num_samples).tolist()
+    has_padding = has_padded_frames(recognizer, num_samples, waveforms.shape[1])
+    on_device = waveforms.to(model.device), num_samples.to(model.device)
     with torch.no_grad():
-        logits = forward_logits(model, recognizer, waveforms.to(model.device), num_samples.to(model.device))
+        logits = forward_logits(model, recognizer, *on_device, has_padding=has_padding)
     return [row[:frames][window.own_frames] for window, row, frames in zip(windows, logits, num_frames, strict=True)]
 
 

@@ -20,7 +20,7 @@ from asrscale.training.config import PLACES_OF_DATA, TrainConfig, check_resumabl
 
 def choose_start(
     config: TrainConfig, plan: RunPlan, content: Mapping[str, str], recognizer: Recognizer, world: World
-) -> tuple[Path | None, RunState]:
+) -> tuple[Path | None, RunState, RunPlan]:
     """Finds the newest whole checkpoint, and loads its weights into `recognizer`. A collective.
 
     Args:
@@ -31,7 +31,8 @@ def choose_start(
         world: This process among the ranks.
 
     Returns:
-        The checkpoint's folder, or None, and the position at which the run starts.
+        The checkpoint's folder, or None; the position at which the run starts; and the plan that it goes on with, which
+        is cut as in older versions where one of them began the run.
 
     Raises:
         CliError: No checkpoint is whole, the folder holds a finished model and no checkpoint, or data or settings
@@ -57,11 +58,21 @@ def choose_start(
         _check_same_weights(plan.catalog, folder)
         for change in changes:
             print_on_main(world, change)
+        plan = _as_begun(plan, folder, world)
         saved = checkpoint.read_state(newest)
         state = replace(saved, restarts=saved.restarts + 1)
         checkpoint.load_weights(recognizer, newest)
     _check_ranks_agree(config, plan, state, world)
-    return newest, state
+    return newest, state, plan
+
+
+def _as_begun(plan: RunPlan, folder: Path, world: World) -> RunPlan:
+    """Returns the plan as a run has it that is under way: older versions cut units along the lengths alone."""
+    before = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if before.get("equal_frames", False):
+        return plan
+    print_on_main(world, "an older asrscale began this run: its utterances keep the order that they had then")
+    return replace(plan, equal_frames=False)
 
 
 def _check_same_weights(catalog: Catalog, folder: Path) -> None:

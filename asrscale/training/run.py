@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,8 @@ def train(config: TrainConfig, watch: Watch) -> int:
         with locked_run_folder(Path(config.general.run), world):
             watch.rank, watch.world_size = world.rank, world.world_size
             content = _hash_data(config, data, world)
-            resumed, state = choose_start(config, prepared.plan, content, prepared.recognizer, world)
+            resumed, state, plan = choose_start(config, prepared.plan, content, prepared.recognizer, world)
+            prepared = replace(prepared, plan=plan)
             watch.deadline = deadline(
                 config.batching.max_minutes,
                 reserved_seconds=prepared.chosen.reserved_seconds,

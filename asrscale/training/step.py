@@ -14,7 +14,7 @@ from asrscale.common.errors import CliError
 from asrscale.common.out_of_memory import is_out_of_memory
 from asrscale.data.batches import Batch, labels_of_speech, silence
 from asrscale.data.step_reader import Step
-from asrscale.model.forward import count_frames, ctc_losses, forward_logits
+from asrscale.model.forward import count_frames, ctc_losses, forward_logits, has_padded_frames
 from asrscale.model.freezing import held_below_head
 from asrscale.model.recognizer import Recognizer
 from asrscale.model.regularisation import prepare_pass
@@ -136,8 +136,11 @@ def _void_gradient(engine: Engine, context: RunContext, number: int) -> None:
 def _loss_of_pass(engine: Engine, context: RunContext, batch: Batch, number: int) -> Tensor:
     """The summed loss of a pass of step `number`, with a gradient for what the step trains."""
     is_held = context.trains_head_only if number == REHEARSAL else context.learning_rates(number).below is None
+    # The rehearsal computes with a mask, which costs more, as the largest pass of the run may.
+    has_padding = has_padded_frames(context.recognizer, batch.num_samples, batch.waveforms.shape[1])
+    has_padding |= number == REHEARSAL
     with held_below_head(context.recognizer.model) if is_held else nullcontext():
-        return loss_sum(engine, context.recognizer, batch.to(context.world.device))
+        return loss_sum(engine, context.recognizer, batch.to(context.world.device), has_padding=has_padding)
 
 
 def rehearse(engine: Engine, context: RunContext) -> None:
@@ -179,9 +182,12 @@ def _largest_batch(context: RunContext) -> Batch:
     return silence(recognizer.vocabulary, utterances, longest_samples, num_labels=num_labels)
 
 
-def loss_sum(engine: Engine, recognizer: Recognizer, batch: Batch) -> Tensor:
-    """The summed loss of a pass: CTC loss over label length of each utterance; 0 for an empty pass."""
-    logits = forward_logits(engine, recognizer, batch.waveforms, batch.num_samples)
+def loss_sum(engine: Engine, recognizer: Recognizer, batch: Batch, *, has_padding: bool = True) -> Tensor:
+    """The summed loss of a pass: CTC loss over label length of each utterance; 0 for an empty pass.
+
+    `has_padding` is what `forward_logits` takes.
+    """
+    logits = forward_logits(engine, recognizer, batch.waveforms, batch.num_samples, has_padding=has_padding)
     num_frames = count_frames(recognizer.model, batch.num_samples)
     losses = ctc_losses(logits, num_frames, batch.labels, batch.num_labels, recognizer.vocabulary.blank_id)
     weight = 1.0 if len(batch.utterances) else 0.0

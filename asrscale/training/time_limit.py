@@ -113,7 +113,11 @@ def _first_passes(config: TrainConfig, plan: RunPlan, recognizer: Recognizer, wo
     visit = plan_visit(plan, 0)
     cap_samples = int(config.memory.memory_cap_seconds * SAMPLE_RATE_HZ)
     ranks = cut_step(
-        visit.plan.step(0), visit.computed_samples, memory_cap_samples=cap_samples, world_size=world.world_size
+        visit.plan.step(0),
+        visit.computed_samples,
+        memory_cap_samples=cap_samples,
+        world_size=world.world_size,
+        frames=visit.computed_frames,
     )
     passes = ranks[world.rank][:PROBED_PASSES]
     for utterances in (passes[0], *passes):
@@ -124,7 +128,8 @@ def _first_passes(config: TrainConfig, plan: RunPlan, recognizer: Recognizer, wo
 
 def _run_pass(recognizer: Recognizer, batch: Batch) -> None:
     """Computes forward and backward."""
-    logits = forward_logits(recognizer.model, recognizer, batch.waveforms, batch.num_samples)
+    # Silence of one length: nothing is padded, as in most passes.
+    logits = forward_logits(recognizer.model, recognizer, batch.waveforms, batch.num_samples, has_padding=False)
     num_frames = count_frames(recognizer.model, batch.num_samples)
     losses = ctc_losses(logits, num_frames, batch.labels, batch.num_labels, recognizer.vocabulary.blank_id)
     torch.autograd.backward(losses.sum())
