@@ -18,12 +18,12 @@ from asrscale.data.hashing import Ids, stable_argsort
 # often: in one and a half units, two of a unit meet in the next epoch with a chance of at most two in three.
 FEWEST_HALF_UNITS = 3
 
-# A unit may hold up to a twenty-fourth fewer utterances than fit, if nothing of its group is left over then.
-FEWER_SHARE = 24
+# A unit may hold up to a thirty-second fewer utterances than fit, if nothing of its group is left over then.
+FEWER_SHARE = 32
 
 # What is left over is padded more, and may ask for units that take up to 3 % longer than along the sorted lengths.
-CAP_SHARE = 256
-CAPS_TRIED = 8
+CAP_SHARE = 1_024
+CAPS_TRIED = 32
 
 _KEY_BITS = 16  # of each hash: they order the utterances of a group
 
@@ -84,10 +84,15 @@ def _cut_groups(groups: _Groups, by_length: Ids, lengths: Ids, cap: int, count: 
     is_left = np.ones(len(lengths), np.bool_)
     is_left[groups.utterances[is_taken]] = False
     rest = by_length[is_left[by_length]]
-    rest_units = count - int(units.sum())
     rest_times = _times_along(rest, lengths)
-    # Each unit needs an utterance.
-    if not count_units(rest_times, cap, len(rest)) <= rest_units <= len(rest):
+    group_units = int(units.sum())
+    spare_units = count - group_units - count_units(rest_times, cap, len(rest))
+    if spare_units < 0:
+        return None
+    if group_units:  # where lengths are few, the cap of one unit more would be much lower
+        units += units * spare_units // group_units
+    rest_units = count - int(units.sum())
+    if rest_units > len(rest) or (units > taken).any():  # each unit needs an utterance
         return None
 
     ends = np.concatenate([_even_ends(units, taken), int(taken.sum()) + cut_evenly(rest_times, rest_units)])

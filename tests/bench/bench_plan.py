@@ -21,6 +21,7 @@ from asrscale.data.epoch_plan import find_step, group_windows, plan_epoch, plan_
 from asrscale.data.even_cuts import relative_time
 from asrscale.data.hashing import Ids, hash_keys
 from asrscale.data.passes import cut_step
+from asrscale.speech.frames import WAV2VEC2
 
 RATE_HZ = 16_000
 SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -139,12 +140,23 @@ def speechbrain_buckets(lengths: Ids, ranks: int, batch_seconds: int) -> list[St
     return dealt([batches[i] for i in rng.permutation(len(batches))], ranks)
 
 
-def asrscale(lengths: Ids, ranks: int, batch_seconds: int, cap_seconds: int) -> list[Step]:
-    plan = plan_epoch(lengths, seed=1, epoch=0, batch_samples=batch_seconds * RATE_HZ, units_per_step=ranks)
+def asrscale(
+    lengths: Ids, ranks: int, batch_seconds: int, cap_seconds: int, *, units_per_step: int = 0, by_frames: bool = True
+) -> list[Step]:
+    frames = WAV2VEC2.num_encoder_frames(lengths)
+    plan = plan_epoch(
+        lengths,
+        seed=1,
+        epoch=0,
+        batch_samples=batch_seconds * RATE_HZ,
+        units_per_step=units_per_step or ranks,
+        frames=frames if by_frames else None,
+    )
     cap_samples = max(cap_seconds * RATE_HZ, int(lengths.max()))
+    every = max(1, plan.num_steps // MOST_STEPS)
     return [
-        cut_step(plan.step(number), lengths, memory_cap_samples=cap_samples, world_size=ranks)
-        for number in range(min(plan.num_steps, MOST_STEPS))
+        cut_step(plan.step(number), lengths, memory_cap_samples=cap_samples, world_size=ranks, frames=frames)
+        for number in range(0, plan.num_steps, every)
     ]
 
 
@@ -204,6 +216,36 @@ def installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
+# --- passes without padded frames
+
+
+def equal_frames() -> None:
+    """Prints how much of the audio is in passes whose utterances have equally many frames, and what it costs."""
+    lengths = np.tile(common_voice()[1], 2)
+    lengths += hash_keys(len(lengths), 5).astype(np.int64) % 320  # twice the clips, but none twice
+    print(f"\n{len(lengths):,} clips like Common Voice's: audio in passes without padded frames")
+    print(f"{'units':>8} {'ranks':>6} {'cap':>8}   {'along the lengths':>44}   {'by frames':>44}")
+    columns = "   equal padding  a step  a pass  useful  passes"
+    print(f"{'':24}   {columns:>44}   {columns:>44}")
+    for batch_seconds, ranks, units, cap_seconds in (
+        (20, 8, 8, 1_000), (40, 8, 8, 1_000), (160, 8, 8, 1_000), (160, 8, 8, 40), (20, 1, 4, 20), (40, 1, 4, 40),
+        (160, 1, 4, 160), (160, 8, 9, 1_000), (160, 64, 64, 1_000),
+    ):  # fmt: skip
+        cells = []
+        for by_frames in (False, True):
+            steps = asrscale(lengths, ranks, batch_seconds, cap_seconds, units_per_step=units, by_frames=by_frames)
+            cells.append(f"{share_of_equal_frames(lengths, steps):8.3f}{measure(lengths, steps)}")
+        print(f"{batch_seconds:6} s {units:2}/{ranks:2} {cap_seconds:6} s   {'   '.join(cells)}", flush=True)
+
+
+def share_of_equal_frames(lengths: Ids, steps: list[Step]) -> float:
+    frames = WAV2VEC2.num_encoder_frames(lengths)
+    passes = [one for step in steps for of_rank in step for one in of_rank if len(one)]
+    audio = np.array([lengths[one].sum() for one in passes])
+    is_equal = np.array([np.ptp(frames[one]) == 0 for one in passes])
+    return float((audio * is_equal).sum() / audio.sum())
+
+
 # --- speed and memory
 
 
@@ -215,12 +257,20 @@ def planning_speed() -> None:
         planned, cut = [], []
         for ranks in (8, 64):
             started = time.process_time()
-            plan = plan_epoch(million, seed=1, epoch=0, batch_samples=batch_seconds * RATE_HZ, units_per_step=ranks)
+            frames = WAV2VEC2.num_encoder_frames(million)
+            plan = plan_epoch(
+                million,
+                seed=1,
+                epoch=0,
+                batch_samples=batch_seconds * RATE_HZ,
+                units_per_step=ranks,
+                frames=frames,
+            )
             planned.append(time.process_time() - started)
             took = []
             for number in range(50):
                 started = time.perf_counter()
-                cut_step(plan.step(number), million, memory_cap_samples=40 * RATE_HZ, world_size=ranks)
+                cut_step(plan.step(number), million, memory_cap_samples=40 * RATE_HZ, world_size=ranks, frames=frames)
                 took.append(time.perf_counter() - started)
             cut.append(f"{statistics.median(took) * 1e3:6.2f} ms at {ranks} ranks")
         print(f"{batch_seconds:6} s units: {1 / min(planned):5.1f} million a second    {'   '.join(cut)}", flush=True)
@@ -246,7 +296,10 @@ def simulate(utterances: int) -> None:
         epoch, window, _ = find_step(steps, number, seed=1)
         lengths = np.concatenate([shard_lengths(shard) for shard in windows[window].tolist()])
         started = time.process_time()
-        plan = plan_window(lengths, seed=1, epoch=epoch, window=window, steps=int(steps[window]), units_per_step=8)
+        frames = WAV2VEC2.num_encoder_frames(lengths)
+        plan = plan_window(
+            lengths, seed=1, epoch=epoch, window=window, steps=int(steps[window]), units_per_step=8, frames=frames
+        )
         visited += sum(len(unit) for step in range(plan.num_steps) for unit in plan.step(step))
         seconds += time.process_time() - started
         number += plan.num_steps
@@ -288,6 +341,7 @@ def main() -> None:
     print(LEGEND)
     for name, lengths in corpora():
         compare(name, lengths)
+    equal_frames()
     planning_speed()
     memory()
 

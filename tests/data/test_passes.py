@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from asrscale.data.epoch_plan import plan_epoch
 from asrscale.data.hashing import Ids
 from asrscale.data.passes import cut_step, padded_samples, pass_time
+from asrscale.speech.frames import WAV2VEC2
 
 WORLD_SIZES = (1, 2, 3, 4, 8, 64)
 
@@ -63,18 +64,33 @@ def test_any_number_of_ranks_visits_the_same_utterances_in_the_same_steps() -> N
 @pytest.mark.parametrize(("world_size", "units_per_step"), [(8, 8), (8, 9), (8, 20), (64, 64), (64, 65)])
 def test_ranks_have_equal_work_at_160_seconds(world_size: int, units_per_step: int, cap_seconds: int) -> None:
     lengths = common_voice_lengths(140_000)
-    plan = plan_epoch(lengths, seed=3, epoch=0, batch_samples=160 * RATE_HZ, units_per_step=units_per_step)
+    frames = WAV2VEC2.num_encoder_frames(lengths)
+    plan = plan_epoch(
+        lengths, seed=3, epoch=0, batch_samples=160 * RATE_HZ, units_per_step=units_per_step, frames=frames
+    )
     step, synchronous, padded = [], [], []
     for units in all_steps(plan)[:5]:
-        ranks = cut_step(units, lengths, memory_cap_samples=cap_seconds * RATE_HZ, world_size=world_size)
+        ranks = cut_step(units, lengths, memory_cap_samples=cap_seconds * RATE_HZ, world_size=world_size, frames=frames)
         times = np.array([[time_of(one, lengths) for one in of_rank] for of_rank in ranks])
         step.append(times.sum(axis=1).mean() / times.sum(axis=1).max())
         synchronous.append(times.sum() / world_size / times.max(axis=0).sum())  # all wait at every pass
         audio = lengths[together(units)].sum()
         padded.append(1 - audio / sum(padded_samples(one, lengths) for one in all_passes(ranks)))
     assert np.mean(step) >= 0.98
-    assert np.mean(synchronous) >= 0.97
+    # Units that do not divide among the ranks are cut less evenly where that saves masks.
+    assert np.mean(synchronous) >= (0.97 if units_per_step % world_size == 0 else 0.96)
     assert np.mean(padded) < (0.01 if units_per_step % world_size == 0 or cap_seconds == 40 else 0.03)
+
+
+def test_passes_are_cut_along_units_rather_than_across_them_where_that_saves_masks() -> None:
+    units = [np.arange(30), np.arange(30, 60), np.arange(60, 90)]
+    lengths = np.repeat(as_lengths([80_000, 80_100, 80_200]), 30)
+    found = {}
+    for name, frames in (("equal", np.repeat(as_lengths([250, 251, 252]), 30)), ("all alike", np.full(90, 250))):
+        [passes] = cut_step(units, lengths, memory_cap_samples=45 * 80_200, world_size=1, frames=frames)
+        found[name] = [len(np.unique(frames[one])) for one in passes]
+    # Two passes instead of three are worth a few samples of padding, and no mask.
+    assert found == {"equal": [1, 1, 1], "all alike": [1, 1]}
 
 
 def test_a_rank_with_nothing_to_do_gets_empty_passes() -> None:

@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
 import torch
-from helpers.models import noise, untrained_recognizer
+from helpers.models import KINDS, noise, stock_model, untrained_recognizer
+from torch import Tensor, nn
 
 from asrscale.model.building import build_recognizer
-from asrscale.model.forward import count_frames, ctc_losses, forward_logits, greedy_texts
+from asrscale.model.families import attentions_of, encoder_of
+from asrscale.model.forward import count_frames, ctc_losses, forward_logits, greedy_texts, has_padded_frames
+from asrscale.model.padding import make_padding_invariant
+from asrscale.model.processors import new_processor
 from asrscale.model.recognizer import Recognizer
 
 
@@ -80,3 +84,48 @@ def test_greedy_text_is_cut_to_true_length(tiny: Recognizer) -> None:
     logits = torch.nn.functional.one_hot(torch.tensor([path]), len(tokens)).float()
     assert greedy_texts(tiny, logits, torch.tensor([9])) == ["hello"]
     assert greedy_texts(tiny, logits, torch.tensor([10])) == ["hello x"]
+
+
+def recognizer_of(kind: str, tiny: Recognizer) -> Recognizer:
+    model = make_padding_invariant(stock_model(kind))
+    return Recognizer(model, new_processor(tiny.vocabulary, model.config), tiny.vocabulary)
+
+
+def masks_of_attention(model: nn.Module) -> list[Tensor | None]:
+    """Which masks the modules that attend get, from now on."""
+    masks: list[Tensor | None] = []
+    for attention in attentions_of(model):
+        attention.register_forward_pre_hook(
+            lambda _module, _inputs, settings: masks.append(settings["attention_mask"]), with_kwargs=True
+        )
+    return masks
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_utterances_have_equal_frames_attention_needs_no_mask(kind: str, tiny: Recognizer) -> None:
+    """Of a few samples more and less, and with the gradient; Wav2Vec2-BERT makes 51 frames of 102 and 103 windows."""
+    lengths = (16_560, 16_800, 16_719) if kind.startswith("bert") else (16_400, 16_719, 16_500)
+    waveforms, num_samples = noise(*lengths)
+    logits, gradients = [], []
+    for has_padding in (True, False):
+        ours = recognizer_of(kind, tiny)
+        assert not has_padded_frames(ours, num_samples, waveforms.shape[1])
+        masks = masks_of_attention(ours.model)
+        logits.append(forward_logits(ours.model, ours, waveforms, num_samples, has_padding=has_padding))
+        assert len(masks) >= 2 and all((mask is not None) is has_padding for mask in masks)
+        logits[-1].square().mean().backward()
+        gradients.append([weight.grad for weight in encoder_of(ours.model).parameters()])
+    torch.testing.assert_close(logits[1], logits[0], atol=1e-5, rtol=0)
+    for masked, unmasked in zip(*gradients, strict=True):
+        torch.testing.assert_close(unmasked, masked, atol=1e-5, rtol=1e-4)
+
+
+def test_a_frame_less_is_padding(tiny: Recognizer) -> None:
+    ours = recognizer_of("wav2vec2", tiny)
+    for lengths, expected in (((16_400, 16_719), False), ((16_400, 16_720), True), ((16_399, 16_400), True)):
+        waveforms, num_samples = noise(*lengths)
+        assert has_padded_frames(ours, num_samples, waveforms.shape[1]) is expected
+    # A batch is half a second long, and may hold less.
+    assert has_padded_frames(ours, torch.tensor([7_000]), 8_000)
+    # Nothing at all has a frame, which attention must not see.
+    assert has_padded_frames(ours, torch.tensor([0]), 100)
