@@ -115,20 +115,21 @@ def ctc_losses(logits: Tensor, num_frames: Tensor, labels: Tensor, num_labels: T
     """Returns the (B,) CTC loss of each utterance divided by its label length, in fp32.
 
     Args:
-        logits: (B, F, V) in any precision.
-        num_frames: (B,) true frames of each utterance; the logits after them are not used.
+        logits: (B, F, V) in any precision, on any device.
+        num_frames: (B,) true frames of each utterance; the logits after them are not used. On the host, where torch
+            wants them: it would wait for a GPU to copy them from there.
         labels: (B, L) token ids.
-        num_labels: (B,) true label lengths, at least 1; the labels after them are not used.
+        num_labels: (B,) true label lengths, at least 1; the labels after them are not used. On the host, too.
         blank: The id of CTC's blank.
     """
     log_probs = torch.log_softmax(logits.float(), dim=-1).transpose(0, 1)
     with torch.backends.cudnn.flags(enabled=False):  # cuDNN's CTC has returned wrong gradients (pytorch#21680)
         losses = nn.functional.ctc_loss(log_probs, labels, num_frames, num_labels, blank=blank, reduction="none")
-    return losses / num_labels
+    return losses / num_labels.to(losses.device, non_blocking=True)
 
 
 def greedy_texts(recognizer: Recognizer, logits: Tensor, num_frames: Tensor) -> list[str]:
-    """Returns the text of each utterance's best path, of logits (B, F, V) and (B,) true frames.
+    """Returns the text of each utterance's best path, of logits (B, F, V) and (B,) true frames, best on the host.
 
     The best path has the likeliest token of each frame. It is found on the device, and only token ids are copied.
     """

@@ -216,12 +216,12 @@ def _transcribe_pass(forward: nn.Module, source: _Source, batch: Batch) -> _Pass
     """Transcribes a pass and counts its errors; an empty pass is only computed, so that collectives meet."""
     recognizer = source.recognizer
     has_padding = has_padded_frames(recognizer, batch.num_samples, batch.waveforms.shape[1])
-    batch = batch.to(source.world.device)
-    logits = forward_logits(forward, recognizer, batch.waveforms, batch.num_samples, has_padding=has_padding)
+    on_device = batch.to(source.world.device)
+    logits = forward_logits(forward, recognizer, on_device.waveforms, on_device.num_samples, has_padding=has_padding)
     if not len(batch.utterances):
         return _PassResult([], Totals())
     num_frames = count_frames(recognizer.model, batch.num_samples)
-    losses = _finite_losses(logits, num_frames, batch, recognizer.vocabulary.blank_id)
+    losses = _finite_losses(logits, num_frames, batch, on_device.labels, recognizer.vocabulary.blank_id)
     texts = greedy_texts(recognizer, logits, num_frames)
     utterances = batch.utterances.tolist()
     # The errors of a pass, not of a window: jiwer takes 5 kB for each utterance.
@@ -231,12 +231,18 @@ def _transcribe_pass(forward: nn.Module, source: _Source, batch: Batch) -> _Pass
     return _PassResult(hypotheses, Totals(errors, loss=sum(losses), losses=len(losses)))
 
 
-def _finite_losses(logits: Tensor, num_frames: Tensor, batch: Batch, blank_id: int) -> list[float]:
-    """Returns the losses of the utterances that have labels and are long enough for them."""
-    rows = batch.num_labels > 0
-    if not rows.any():  # torch computes no loss of nothing
+def _finite_losses(logits: Tensor, num_frames: Tensor, batch: Batch, labels: Tensor, blank_id: int) -> list[float]:
+    """Returns the losses of the utterances that have labels and are long enough for them.
+
+    The logits and the (B, L) labels are on the model's device, the (B,) frames and the batch on the host.
+    """
+    rows = torch.from_numpy(np.flatnonzero(batch.num_labels.numpy()))
+    if not len(rows):  # torch computes no loss of nothing
         return []
-    losses = ctc_losses(logits[rows], num_frames[rows], batch.labels[rows], batch.num_labels[rows], blank=blank_id)
+    if len(rows) < len(labels):
+        own = rows.to(labels.device)
+        logits, labels = logits[own], labels[own]
+    losses = ctc_losses(logits, num_frames[rows], labels, batch.num_labels[rows], blank=blank_id)
     return [loss for loss in losses.tolist() if math.isfinite(loss)]
 
 

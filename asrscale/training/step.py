@@ -136,11 +136,8 @@ def _void_gradient(engine: Engine, context: RunContext, number: int) -> None:
 def _loss_of_pass(engine: Engine, context: RunContext, batch: Batch, number: int) -> Tensor:
     """The summed loss of a pass of step `number`, with a gradient for what the step trains."""
     is_held = context.trains_head_only if number == REHEARSAL else context.learning_rates(number).below is None
-    # The rehearsal computes with a mask, which costs more, as the largest pass of the run may.
-    has_padding = has_padded_frames(context.recognizer, batch.num_samples, batch.waveforms.shape[1])
-    has_padding |= number == REHEARSAL
     with held_below_head(context.recognizer.model) if is_held else nullcontext():
-        return loss_sum(engine, context.recognizer, batch.to(context.world.device), has_padding=has_padding)
+        return loss_sum(engine, context.recognizer, batch)
 
 
 def rehearse(engine: Engine, context: RunContext) -> None:
@@ -182,13 +179,17 @@ def _largest_batch(context: RunContext) -> Batch:
     return silence(recognizer.vocabulary, utterances, longest_samples, num_labels=num_labels)
 
 
-def loss_sum(engine: Engine, recognizer: Recognizer, batch: Batch, *, has_padding: bool = True) -> Tensor:
+def loss_sum(engine: Engine, recognizer: Recognizer, batch: Batch) -> Tensor:
     """The summed loss of a pass: CTC loss over label length of each utterance; 0 for an empty pass.
 
-    `has_padding` is what `forward_logits` takes.
+    Nothing waits for a GPU: what depends on lengths is decided by those of the batch, which is on the host.
     """
-    logits = forward_logits(engine, recognizer, batch.waveforms, batch.num_samples, has_padding=has_padding)
+    on_device = batch.to(engine.device)
+    # Silence has no padding, but the rehearsal stands for a pass that may have some, and needs more memory then.
+    is_silence = not len(batch.utterances)
+    has_padding = is_silence or has_padded_frames(recognizer, batch.num_samples, batch.waveforms.shape[1])
+    logits = forward_logits(engine, recognizer, on_device.waveforms, on_device.num_samples, has_padding=has_padding)
     num_frames = count_frames(recognizer.model, batch.num_samples)
-    losses = ctc_losses(logits, num_frames, batch.labels, batch.num_labels, recognizer.vocabulary.blank_id)
-    weight = 1.0 if len(batch.utterances) else 0.0
-    return losses.sum() * weight
+    blank = recognizer.vocabulary.blank_id
+    losses = ctc_losses(logits, num_frames, on_device.labels, batch.num_labels, blank=blank)
+    return losses.sum() * (0.0 if is_silence else 1.0)

@@ -90,7 +90,7 @@ def measure_speed(config: TrainConfig, plan: RunPlan, recognizer: Recognizer, wo
     with torch.random.fork_rng(), _computing_in(config.memory.precision, world):
         for number, batch in enumerate(_first_passes(config, plan, recognizer, world)):
             started = time.perf_counter()
-            _run_pass(recognizer, batch.to(world.device))
+            _run_pass(recognizer, batch, world.device)
             if world.device.type == "cuda":
                 torch.cuda.synchronize()
             if number:  # the first one starts kernels and allocators
@@ -126,10 +126,12 @@ def _first_passes(config: TrainConfig, plan: RunPlan, recognizer: Recognizer, wo
         yield silence(recognizer.vocabulary, max(1, len(utterances)), num_samples, num_labels=num_labels)
 
 
-def _run_pass(recognizer: Recognizer, batch: Batch) -> None:
+def _run_pass(recognizer: Recognizer, batch: Batch, device: torch.device) -> None:
     """Computes forward and backward."""
+    on_device = batch.to(device)
     # Silence of one length: nothing is padded, as in most passes.
-    logits = forward_logits(recognizer.model, recognizer, batch.waveforms, batch.num_samples, has_padding=False)
+    logits = forward_logits(recognizer.model, recognizer, on_device.waveforms, on_device.num_samples, has_padding=False)
     num_frames = count_frames(recognizer.model, batch.num_samples)
-    losses = ctc_losses(logits, num_frames, batch.labels, batch.num_labels, recognizer.vocabulary.blank_id)
+    blank = recognizer.vocabulary.blank_id
+    losses = ctc_losses(logits, num_frames, on_device.labels, batch.num_labels, blank=blank)
     torch.autograd.backward(losses.sum())
