@@ -73,8 +73,8 @@ def forward_logits(
     encoder_frames = _announce_lengths(recognizer.model, num_samples)
     features = log_mel_features(waveforms, num_samples, recognizer.processor.feature_extractor)
     # Of no real frame, attention would be a mean over nothing.
-    mask = _mask(features, encoder_frames.clamp(min=1)) if has_padding else None
-    return _logits(model, features.to(recognizer.model.dtype), mask)
+    mask = _mask(features, encoder_frames.clamp(min=1))
+    return _logits(model, features.to(recognizer.model.dtype), mask, has_padding=has_padding)
 
 
 def logits_of_samples(
@@ -89,13 +89,14 @@ def logits_of_samples(
     # Utterances of equally many frames may still have more and fewer samples.
     if recognizer.processor.feature_extractor.do_normalize:
         samples = standardise(samples, num_samples[:, None], WAVEFORM_EPSILON) * mask
-    return _logits(model, samples.to(recognizer.model.dtype), mask if has_padding else None)
+    return _logits(model, samples.to(recognizer.model.dtype), mask, has_padding=has_padding)
 
 
-def _logits(model: nn.Module, inputs: Tensor, mask: Tensor | None) -> Tensor:
+def _logits(model: nn.Module, inputs: Tensor, mask: Tensor, *, has_padding: bool) -> Tensor:
     """Returns the logits (B, F, V) of inputs (B, …), of which those are padding whose mask (B, …) is 0."""
+    is_needed = has_padding or getattr(model, "takes_lengths_from_mask", False)
     with masks_made_unseen():
-        logits: Tensor = model(inputs, attention_mask=mask).logits
+        logits: Tensor = model(inputs, attention_mask=mask if is_needed else None).logits
     return logits
 
 

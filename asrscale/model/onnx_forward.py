@@ -12,6 +12,8 @@ from asrscale.model.onnx_graph import GRAPH_INPUTS, GRAPH_OUTPUT
 class OnnxForward(nn.Module):
     """A model in an ONNX file, to be called in place of a `Recognizer`'s own; on the CPU."""
 
+    takes_lengths_from_mask = True  # those of samples, which a pass without padded frames may still have fewer of
+
     def __init__(self, file: Path) -> None:
         """Opens the file, which `asrscale.model.onnx_graph` made."""
         super().__init__()

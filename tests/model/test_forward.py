@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -129,3 +131,16 @@ def test_a_frame_less_is_padding(tiny: Recognizer) -> None:
     assert has_padded_frames(ours, torch.tensor([7_000]), 8_000)
     # Nothing at all has a frame, which attention must not see.
     assert has_padded_frames(ours, torch.tensor([0]), 100)
+
+
+def test_a_model_that_reads_the_lengths_of_its_mask_always_gets_one(tiny: Recognizer) -> None:
+    """As the ONNX graph, which normalises over an utterance's own samples."""
+
+    class Lengths(nn.Module):
+        takes_lengths_from_mask = True
+
+        def forward(self, input_values: Tensor, attention_mask: Tensor) -> SimpleNamespace:
+            return SimpleNamespace(logits=attention_mask.sum(-1))
+
+    waveforms, num_samples = noise(16_400, 16_719)
+    assert forward_logits(Lengths(), tiny, waveforms, num_samples, has_padding=False).tolist() == [16_400, 16_719]
