@@ -124,8 +124,9 @@ def ctc_losses(logits: Tensor, num_frames: Tensor, labels: Tensor, num_labels: T
         blank: The id of CTC's blank.
     """
     log_probs = torch.log_softmax(logits.float(), dim=-1).transpose(0, 1)
-    with torch.backends.cudnn.flags(enabled=False):  # cuDNN's CTC has returned wrong gradients (pytorch#21680)
-        losses = nn.functional.ctc_loss(log_probs, labels, num_frames, num_labels, blank=blank, reduction="none")
+    # What torch.nn.functional.ctc_loss calls in the end. It would copy the labels to the host first, to ask which
+    # kernel to take; and that of cuDNN has returned wrong gradients (pytorch#21680).
+    losses: Tensor = torch.ops.aten._ctc_loss.Tensor(log_probs, labels, num_frames, num_labels, blank)[0]
     return losses / num_labels.to(losses.device, non_blocking=True)
 
 
