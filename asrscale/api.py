@@ -21,10 +21,13 @@ from asrscale.common.errors import AsrscaleError, AudioError, CliError
 from asrscale.common.progress import can_show_bar, progress
 from asrscale.data import index as data_index
 from asrscale.data.index import Index
+from asrscale.decoding.decoder import Decoder
+from asrscale.decoding.options import DEFAULT_BEAM, DecodingOptions, open_decoder
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer
 from asrscale.results import evaluation
 from asrscale.results.deciding_metric import metric_of_texts
+from asrscale.results.frame_texts import text_reader
 from asrscale.results.metrics import ErrorCounts, Metric
 from asrscale.results.predictions import predictions
 from asrscale.results.transcription import best_paths, words_of_path
@@ -107,6 +110,43 @@ class Model:
     """A fine-tuned model, ready to transcribe; made by `load_model`."""
 
     recognizer: Recognizer
+    decoder: Decoder | None = None
+
+    def with_language_model(
+        self,
+        lm: PathLike | None = None,
+        *,
+        lm_weight: float | None = None,
+        word_bonus: float | None = None,
+        beam: int = DEFAULT_BEAM,
+        lexicon: bool = False,
+        hot_words: PathLike | None = None,
+    ) -> "Model":
+        """Returns the same model with a language model, hot words or both, as the flags of `asrscale.transcribe`.
+
+        Args:
+            lm: A folder of `asrscale.lm`, or an ARPA file.
+            lm_weight: What its log-probability counts; by default as tuned, else 1.
+            word_bonus: Added to the score for each word; by default as tuned, else 1, without `lm` 0.
+            beam: Texts that are followed at once.
+            lexicon: Whether only words of the language model and hot words are found.
+            hot_words: File of likely phrases: one on a line, perhaps a tab and its weight.
+
+        Raises:
+            AsrscaleError: A file cannot be used, or options contradict each other.
+        """
+        options = DecodingOptions(
+            lm=os.fspath(lm) if lm is not None else None,
+            lm_weight=lm_weight,
+            word_bonus=word_bonus,
+            beam=beam,
+            lexicon=lexicon,
+            hot_words=os.fspath(hot_words) if hot_words is not None else None,
+        )
+        decoder, notes = open_decoder(options, self.recognizer.vocabulary, self.recognizer.text_rules)
+        for note in notes:
+            warnings.warn(note, stacklevel=2)
+        return Model(self.recognizer, decoder)
 
     def transcribe(
         self,
@@ -129,7 +169,7 @@ class Model:
             AsrscaleError: The recording cannot be read, or samples come without their rate.
         """
         pcm = _pcm_of(audio, sample_rate_hz)
-        [transcript] = _transcribe(self.recognizer, [pcm], memory_cap_seconds, show_progress)
+        [transcript] = _transcribe(self, [pcm], memory_cap_seconds, show_progress)
         return transcript
 
     def transcribe_files(
@@ -150,7 +190,7 @@ class Model:
         recordings = [_pcm_of(file, None) for file in files]
         if not recordings:
             return []
-        return _transcribe(self.recognizer, recordings, memory_cap_seconds, show_progress)
+        return _transcribe(self, recordings, memory_cap_seconds, show_progress)
 
     def evaluate(
         self,
@@ -181,6 +221,7 @@ class Model:
             memory_cap_seconds=memory_cap_seconds,
             threads=threads,
             title="transcribing" if show_progress and can_show_bar() else None,
+            read_texts=text_reader(self.recognizer, self.decoder),
         )
         rows = predictions(index, result.hypotheses())
         return EvaluationResult(
@@ -233,14 +274,14 @@ def read_index(folders: PathLike | Sequence[PathLike]) -> Index:
 
 
 def _transcribe(
-    recognizer: Recognizer, recordings: Sequence[Pcm], memory_cap_seconds: float, show_progress: bool
+    model: Model, recordings: Sequence[Pcm], memory_cap_seconds: float, show_progress: bool
 ) -> list[Transcript]:
     """Transcripts of recordings at 16 kHz, at least one."""
     is_shown = show_progress and can_show_bar()
     with progress(len(recordings), "transcribing", "recordings", enabled=is_shown) as bar:
-        paths = best_paths(recordings, recognizer, memory_cap_seconds, bar)
+        paths = best_paths(recordings, model.recognizer, memory_cap_seconds, bar, model.decoder)
         bar.advance(len(recordings))
-    return [_transcript(recognizer, pcm, path) for pcm, path in zip(recordings, paths, strict=True)]
+    return [_transcript(model.recognizer, pcm, path) for pcm, path in zip(recordings, paths, strict=True)]
 
 
 def _transcript(recognizer: Recognizer, pcm: Pcm, path: list[int]) -> Transcript:

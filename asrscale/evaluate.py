@@ -5,24 +5,32 @@ python -m asrscale.evaluate --model runs/demo/model --data data/demo/shards/test
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from asrscale.common import cli, distributed
 from asrscale.common.checkpoint_files import at_revision
+from asrscale.common.distributed import World
 from asrscale.common.errors import CliError
 from asrscale.common.out_of_memory import memory_errors_explained
 from asrscale.common.output_folder import check_writable
 from asrscale.common.shard_cache import Cache
 from asrscale.data.index import Index, read_index
+from asrscale.decoding.decoder import Decoder
+from asrscale.decoding.exporting import export_language_model
+from asrscale.decoding.options import DecodingOptions, open_decoder, tuned_file, write_tuned
 from asrscale.model.model_folders import find_model
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer, print_notes
 from asrscale.results.beside import Beside
+from asrscale.results.deciding_metric import choose_metric
 from asrscale.results.english import check_english, english_normalizer
+from asrscale.results.frame_texts import text_reader
+from asrscale.results.metrics import Metric
 from asrscale.results.other_evaluation import read_others
 from asrscale.results.report import ReportFiles, data_set_name, evaluate_data_sets
+from asrscale.results.tuning import Tuned, tune, with_weights
 from asrscale.speech.normalisation import name_rules
 
 
@@ -62,6 +70,10 @@ class EvaluateOptions:
     )
     cache_dir: str | None = cli.setting(None, help="folder on the node's own disk for copies of shards")
     cache_bytes: int = cli.setting(100_000_000_000, help="most that --cache_dir may hold")
+    tune: bool = cli.setting(
+        False, help="find the best --lm_weight and --word_bonus on --data; they are kept beside --lm and with the model"
+    )
+    decoding: DecodingOptions = field(default_factory=DecodingOptions)
 
 
 def run(options: EvaluateOptions) -> None:
@@ -77,6 +89,7 @@ def run(options: EvaluateOptions) -> None:
     files = _places(options, indexes)
     beside = _read_beside(options, indexes)
     recognizer = load_recognizer(at_revision(options.model, options.revision), options.language or "")
+    decoder, notes = open_decoder(options.decoding, recognizer.vocabulary, recognizer.text_rules)
     with (
         distributed.joined_ranks() as world,
         distributed.lost_ranks_explained(),
@@ -84,6 +97,9 @@ def run(options: EvaluateOptions) -> None:
     ):
         if world.is_main:
             print_notes(recognizer)
+            print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
+        if options.tune and decoder is not None:
+            decoder = tune_for(options, recognizer, decoder, indexes[options.data[0]], world)
         report = evaluate_data_sets(
             recognizer,
             indexes,
@@ -93,7 +109,8 @@ def run(options: EvaluateOptions) -> None:
             beside=beside,
             memory_cap_seconds=options.memory_cap_seconds,
             threads=options.threads,
-            cache=Cache(options.cache_dir, options.cache_bytes) if options.cache_dir else None,
+            cache=cache_of(options),
+            read_texts=text_reader(recognizer, decoder),
         )
     if world.is_main:
         for folder, index in indexes.items():
@@ -119,6 +136,54 @@ def _places(options: EvaluateOptions, folders: Iterable[str]) -> ReportFiles:
     if options.html:
         check_writable("--html", Path(options.html))
     return files
+
+
+def cache_of(options: EvaluateOptions) -> Cache | None:
+    """Returns the copies of remote shards that options ask for."""
+    return Cache(options.cache_dir, options.cache_bytes) if options.cache_dir else None
+
+
+def tune_for(options: EvaluateOptions, recognizer: Recognizer, decoder: Decoder, index: Index, world: World) -> Decoder:
+    """Returns the decoder with tuned weights, which are written and printed on rank 0; a collective."""
+    metric = choose_metric(options.metric, index)
+    recognizer.model.to(world.device)
+    tuned = tune(
+        recognizer,
+        decoder,
+        index,
+        metric,
+        world,
+        memory_cap_seconds=options.memory_cap_seconds,
+        threads=options.threads,
+        cache=cache_of(options),
+    )
+    if world.is_main:
+        for line in _keep_tuned(options, decoder, tuned, metric):
+            print(line, flush=True)
+    return with_weights(decoder, tuned.weights)
+
+
+def _keep_tuned(options: EvaluateOptions, decoder: Decoder, tuned: Tuned, metric: Metric) -> list[str]:
+    """Writes tuned weights beside the language model and into the model's folder; returns lines about both."""
+    lm = options.decoding.lm
+    assert lm is not None and decoder.scorer.model is not None, "_check has looked"
+    rates = {name: counts.rate(metric) for name, counts in (("greedy", tuned.greedy), ("tuned", tuned.after))}
+    known = {"model": options.model, "data": options.data[0], "utterances": tuned.utterances, "metric": metric, **rates}
+    lines = [
+        f"tuned on {tuned.utterances:,} utterances of {options.data[0]}: lm_weight {tuned.weights.lm_weight:g}, "
+        f"word_bonus {tuned.weights.word_bonus:g}; {metric.upper()} {rates['tuned']:.2%}, without a language model "
+        f"{rates['greedy']:.2%}"
+    ]
+    folder = Path(find_model(options.model).settings)
+    try:
+        write_tuned(tuned_file(lm), tuned.weights, known)
+        lines.append(f"kept in {tuned_file(lm)}")
+        if folder.is_dir():
+            exported = export_language_model(decoder.scorer.model, lm, tuned.weights, known, folder)
+            lines.append(f"the language model lies beside the weights, for --lm {exported}")
+    except OSError as error:
+        lines.append(f"warning: {error.filename} cannot be written: {error.strerror}")
+    return lines
 
 
 def _read_beside(options: EvaluateOptions, indexes: Mapping[str, Index]) -> Beside:
@@ -157,6 +222,8 @@ def _check(options: EvaluateOptions, folders: Iterable[str]) -> None:
     file_names = {data_set_name(folder) for folder in folders}
     if len(file_names) < len(options.data):
         raise CliError("--data: two folders would write their predictions to one file: evaluate them one at a time")
+    if options.tune and (options.decoding.lm is None or len(options.data) > 1):
+        raise CliError("--tune finds the weights of a language model on one data set: give --lm and one --data")
     if options.html and len(options.data) > 1:
         raise CliError("--html is a page of one data set: give one --data")
     if (options.compare or options.seeds) and len(options.data) > 1:

@@ -5,7 +5,7 @@ python -m asrscale.transcribe --model runs/cv/model meeting.mp3 call.wav --jsonl
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Literal
 
 import torch
@@ -16,6 +16,7 @@ from asrscale.common.checkpoint_files import at_revision
 from asrscale.common.errors import CliError
 from asrscale.common.out_of_memory import memory_errors_explained
 from asrscale.common.progress import progress
+from asrscale.decoding.options import DecodingOptions, open_decoder
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import print_notes
 from asrscale.results.transcript_files import Recordings, check_outputs, find_recordings, write_transcript
@@ -43,6 +44,7 @@ class TranscribeOptions:
     )
     jsonl: str | None = cli.setting(None, help="file for one JSON object a recording, with the times of its words")
     memory_cap_seconds: float = cli.setting(40.0, help="padded audio that the GPU holds at once")
+    decoding: DecodingOptions = field(default_factory=DecodingOptions)
 
 
 def run(options: TranscribeOptions) -> None:
@@ -55,7 +57,9 @@ def run(options: TranscribeOptions) -> None:
     _check(options, recordings)
     recognizer = load_recognizer(at_revision(options.model, options.revision), options.language or "")
     print_notes(recognizer)
-    print(*recordings.notes, sep="\n", end="\n" if recordings.notes else "", file=sys.stderr)
+    decoder, of_decoder = open_decoder(options.decoding, recognizer.vocabulary, recognizer.text_rules)
+    notes = [*recordings.notes, *of_decoder]
+    print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
     recognizer.model.to("cuda" if torch.cuda.is_available() else "cpu")
     output_of = dict(zip(recordings.files, recordings.outputs, strict=True))
     files = recordings.files
@@ -65,7 +69,10 @@ def run(options: TranscribeOptions) -> None:
         progress(len(files), "transcribing", "recordings") as bar,
         memory_errors_explained(options.memory_cap_seconds),
     ):
-        for row in transcribe_files(files, recognizer, memory_cap_seconds=options.memory_cap_seconds, bar=bar):
+        rows = transcribe_files(
+            files, recognizer, memory_cap_seconds=options.memory_cap_seconds, bar=bar, decoder=decoder
+        )
+        for row in rows:
             if options.out:
                 path = write_transcript(
                     options.out, output_of[row["file"]], row, options.format, by_word=options.by_word

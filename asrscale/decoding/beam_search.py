@@ -1,9 +1,9 @@
 """CTC prefix beam search (Hannun et al., 2014, "First-pass large vocabulary continuous speech recognition").
 
 A hypothesis is a text, by the tokens that it is made of. Its probability is the sum over all paths that say it; two
-numbers keep those apart that end with a blank from those that end with its last token, since only behind a blank can the
-same token come again. A language model scores each word when it ends; until then, a word counts as the likeliest that may
-become of it.
+numbers keep those apart that end with a blank from those that end with its last token, since only behind a blank can
+the same token come again. A language model scores each word when it ends; until then, a word counts as the likeliest
+that may become of it.
 
 The score of a text is ln P(text | audio) + lm_weight · ln P(text) + word_bonus · words + the weights of its hot words.
 

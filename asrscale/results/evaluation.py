@@ -28,9 +28,10 @@ from asrscale.data.hashing import Ids, hash_keys
 from asrscale.data.index import Index
 from asrscale.data.loader import Damaged, LoadedStep, load_steps
 from asrscale.data.passes import cut_step
-from asrscale.model.forward import count_frames, ctc_losses, forward_logits, greedy_texts, has_padded_frames
+from asrscale.model.forward import count_frames, ctc_losses, forward_logits, has_padded_frames
 from asrscale.model.recognizer import Recognizer
 from asrscale.results.comparison import comparable
+from asrscale.results.frame_texts import TextReader, text_reader
 from asrscale.results.metrics import ErrorCounts, count_errors
 from asrscale.results.totals import Totals
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
@@ -73,6 +74,7 @@ class _Source:
     lengths: Ids  # (N,) samples of each utterance as the loader pads it
     frames: Ids  # (N,) frames that the encoder gets of that
     recognizer: Recognizer
+    read_texts: TextReader
     world: World
     cap_samples: int  # the most padded audio of a pass
     threads: int
@@ -98,6 +100,7 @@ def evaluate(
     title: str | None,
     cache: Cache | None = None,
     should_stop: Callable[[], bool] | None = None,
+    read_texts: TextReader | None = None,
 ) -> Evaluation:
     """Transcribes every utterance of `index` once, dealt to the ranks as a training step is.
 
@@ -113,13 +116,14 @@ def evaluate(
         title: Of the progress bar; None shows none.
         cache: Copies of remote shards.
         should_stop: Called before each pass and after each step; returns whether this rank was asked to stop.
+        read_texts: Reads the texts of logits; by default those of the best paths.
 
     Raises:
         CliError: No utterance could be read, or the disk of temporary files is full.
         Stopped: `should_stop` returned True on some rank after a step.
     """
     forward.eval()
-    source = _open_source(recognizer, index, world, memory_cap_seconds, threads=threads, cache=cache)
+    source = _open_source(recognizer, read_texts, index, world, memory_cap_seconds, threads=threads, cache=cache)
     hypotheses_file = tempfile.SpooledTemporaryFile(HYPOTHESES_IN_MEMORY_BYTES, "w+")  # noqa: SIM115 — read by the caller
     totals = Totals()
     damaged: list[Damaged] = []
@@ -145,7 +149,14 @@ def evaluate(
 
 
 def _open_source(
-    recognizer: Recognizer, index: Index, world: World, memory_cap_seconds: float, *, threads: int, cache: Cache | None
+    recognizer: Recognizer,
+    read_texts: TextReader | None,
+    index: Index,
+    world: World,
+    memory_cap_seconds: float,
+    *,
+    threads: int,
+    cache: Cache | None,
 ) -> _Source:
     lengths = np.maximum(index.num_samples, MIN_BATCH_SAMPLES)
     cap_samples = int(memory_cap_seconds * SAMPLE_RATE_HZ)
@@ -154,6 +165,7 @@ def _open_source(
         lengths=lengths,
         frames=recognizer.geometry.num_encoder_frames(lengths),
         recognizer=recognizer,
+        read_texts=read_texts or text_reader(recognizer),
         world=world,
         cap_samples=max(cap_samples, int(lengths.max())),  # a longer utterance is a pass of its own
         threads=threads,
@@ -222,8 +234,8 @@ def _transcribe_pass(forward: nn.Module, source: _Source, batch: Batch) -> _Pass
         return _PassResult([], Totals())
     num_frames = count_frames(recognizer.model, batch.num_samples)
     losses = _finite_losses(logits, num_frames, batch, on_device.labels, recognizer.vocabulary.blank_id)
-    texts = greedy_texts(recognizer, logits, num_frames)
     utterances = batch.utterances.tolist()
+    texts = source.read_texts(utterances, logits, num_frames)
     # The errors of a pass, not of a window: jiwer takes 5 kB for each utterance.
     references, compared = comparable(source.index, zip(utterances, texts, strict=True))
     errors = count_errors(references, compared)

@@ -20,6 +20,7 @@ from asrscale.results.breakdown_text import format_breakdown
 from asrscale.results.deciding_metric import MetricChoice, choose_metric, describe_choice
 from asrscale.results.evaluation import Evaluation, evaluate
 from asrscale.results.evaluation_page import write_evaluation_page
+from asrscale.results.frame_texts import TextReader
 from asrscale.results.metrics import UNITS, Metric
 from asrscale.results.predictions import TOGETHER, Row, predictions, print_damaged, row_of, table
 
@@ -62,6 +63,7 @@ def evaluate_data_sets(
     memory_cap_seconds: float,
     threads: int,
     cache: Cache | None,
+    read_texts: TextReader | None = None,
 ) -> Report:
     """Transcribes data sets, by their folders, and writes the results on rank 0; a collective.
 
@@ -75,6 +77,7 @@ def evaluate_data_sets(
         memory_cap_seconds: As for `evaluate`.
         threads: As for `evaluate`.
         cache: As for `evaluate`.
+        read_texts: As for `evaluate`.
 
     Returns:
         The results, also where files of theirs could not be written.
@@ -96,6 +99,7 @@ def evaluate_data_sets(
             threads=threads,
             title=f"transcribing {folder}",
             cache=cache,
+            read_texts=read_texts,
         )
         if world.is_main:
             print_damaged(index, result)

@@ -13,9 +13,10 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -26,6 +27,7 @@ from asrscale.common.progress import Progress
 from asrscale.data.batches import MIN_BATCH_SAMPLES
 from asrscale.data.hashing import Ids
 from asrscale.data.passes import cut_step
+from asrscale.decoding.decoder import Decoder
 from asrscale.model.forward import count_frames, forward_logits, has_padded_frames
 from asrscale.model.recognizer import Recognizer
 from asrscale.speech import ctc_text
@@ -43,6 +45,10 @@ CONTEXT_SECONDS = 2
 GROUP_SAMPLES = 1_200 * SAMPLE_RATE_HZ
 
 
+# What is known of frames: (F,) their likeliest tokens, or (F, V) log-probabilities.
+Frames: TypeAlias = npt.NDArray[Any]
+
+
 @dataclass(frozen=True, eq=False)
 class Window:
     """A part of a recording that is computed at once."""
@@ -58,18 +64,23 @@ class _Recording:
     Attributes:
         file: Its path.
         num_samples: How many are decoded so far.
-        path: Its best path so far, a token id for each frame.
+        frames: What is known of its frames so far, as `_frames_of_windows` returns it.
         problem: Why it cannot be transcribed; "" where nothing is wrong so far.
     """
 
     file: str
     num_samples: int = 0
-    path: list[int] = field(default_factory=list)
+    frames: list[Frames] = field(default_factory=list)
     problem: str = ""
 
 
 def transcribe_files(
-    files: Sequence[str], recognizer: Recognizer, *, memory_cap_seconds: float, bar: Progress
+    files: Sequence[str],
+    recognizer: Recognizer,
+    *,
+    memory_cap_seconds: float,
+    bar: Progress,
+    decoder: Decoder | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yields a row for each recording that can be read, in their order; a line beside the bar says why for the others.
 
@@ -80,6 +91,7 @@ def transcribe_files(
         recognizer: Transcribes, on the device that its model is on.
         memory_cap_seconds: Padded audio of a pass.
         bar: Counts the files.
+        decoder: Finds the texts; by default those of the best paths.
 
     Yields:
         `file`, `seconds`, what `words_of_path` returns, and the `language` of the model's training data, if known.
@@ -93,7 +105,7 @@ def transcribe_files(
             group.append((recording, window))
             group_samples += len(window.samples)
             if group_samples >= GROUP_SAMPLES:
-                _compute(group, recognizer, memory_cap_seconds, bar)
+                _compute(group, recognizer, memory_cap_seconds, bar, decoder)
                 group, group_samples = [], 0
         if recording.problem:
             bar.write(f"{file} is left out: {recording.problem}")
@@ -102,10 +114,10 @@ def transcribe_files(
         else:
             done.append(recording)
         if file == files[-1]:
-            _compute(group, recognizer, memory_cap_seconds, bar)
+            _compute(group, recognizer, memory_cap_seconds, bar, decoder)
             group = []
         while done and not (group and done[0] is group[0][0]):
-            yield _row(done.pop(0), recognizer)
+            yield _row(done.pop(0), recognizer, decoder)
         bar.advance()
 
 
@@ -130,28 +142,44 @@ def _counted(recording: _Recording) -> Iterator[Pcm]:
 
 
 def _compute(
-    group: Sequence[tuple[_Recording, Window]], recognizer: Recognizer, cap_seconds: float, bar: Progress
+    group: Sequence[tuple[_Recording, Window]],
+    recognizer: Recognizer,
+    cap_seconds: float,
+    bar: Progress,
+    decoder: Decoder | None,
 ) -> None:
-    """Adds the paths of windows to their recordings; there may be none."""
+    """Adds the frames of windows to their recordings; there may be none."""
     if not group:
         return
-    paths = _paths_of_windows([window for _, window in group], recognizer, cap_seconds, bar)
-    for (recording, _), path in zip(group, paths, strict=True):
-        recording.path += path
+    windows = [window for _, window in group]
+    frames = _frames_of_windows(windows, recognizer, cap_seconds, bar, decoder)
+    for (recording, _), own_frames in zip(group, frames, strict=True):
+        recording.frames.append(own_frames)
 
 
-def _row(recording: _Recording, recognizer: Recognizer) -> dict[str, Any]:
+def _row(recording: _Recording, recognizer: Recognizer, decoder: Decoder | None) -> dict[str, Any]:
     """Returns what is yielded of a recording that is computed to its end."""
     seconds = recording.num_samples / SAMPLE_RATE_HZ
-    row = {"file": recording.file, "seconds": seconds, **words_of_path(recording.path, recognizer)}
+    row = {"file": recording.file, "seconds": seconds, **words_of_path(_path(recording.frames, decoder), recognizer)}
     language = recognizer.text_rules.language if recognizer.text_rules else ""
     return row | ({"language": language} if language else {})
 
 
-def best_paths(recordings: Sequence[Pcm], recognizer: Recognizer, cap_seconds: float, bar: Progress) -> list[list[int]]:
+def best_paths(
+    recordings: Sequence[Pcm],
+    recognizer: Recognizer,
+    cap_seconds: float,
+    bar: Progress,
+    decoder: Decoder | None = None,
+) -> list[list[int]]:
     """Returns the best path of each recording, at least one: a token id for each frame of the whole.
 
-    `cap_seconds` is the padded audio of a pass; the note of `bar` counts the windows that are done.
+    Args:
+        recordings: (T,) samples of each.
+        recognizer: As for `transcribe_files`.
+        cap_seconds: Padded audio of a pass.
+        bar: Its note counts the windows that are done.
+        decoder: As for `transcribe_files`; then the path is the likeliest that says the text that it finds.
     """
     stride = recognizer.geometry.stride_samples
     windows: list[Window] = []
@@ -161,20 +189,28 @@ def best_paths(recordings: Sequence[Pcm], recognizer: Recognizer, cap_seconds: f
         windows += own_windows
         recording_of_window += [number] * len(own_windows)
 
-    whole_paths: list[list[int]] = [[] for _ in recordings]
-    paths = _paths_of_windows(windows, recognizer, cap_seconds, bar)
-    for recording, path in zip(recording_of_window, paths, strict=True):
-        whole_paths[recording] += path
-    return whole_paths
+    whole: list[list[Frames]] = [[] for _ in recordings]
+    frames = _frames_of_windows(windows, recognizer, cap_seconds, bar, decoder)
+    for recording, own_frames in zip(recording_of_window, frames, strict=True):
+        whole[recording].append(own_frames)
+    return [_path(parts, decoder) for parts in whole]
 
 
-def _paths_of_windows(
-    windows: Sequence[Window], recognizer: Recognizer, cap_seconds: float, bar: Progress
-) -> list[list[int]]:
-    """Returns the token ids of each window's own frames."""
-    found: dict[int, list[int]] = {}
+def _path(parts: Sequence[Frames], decoder: Decoder | None) -> list[int]:
+    """Returns the best path of a recording, of what is known of its frames."""
+    frames = np.concatenate(parts)
+    path: list[int] = frames.tolist() if decoder is None else decoder.path(frames)
+    return path
+
+
+def _frames_of_windows(
+    windows: Sequence[Window], recognizer: Recognizer, cap_seconds: float, bar: Progress, decoder: Decoder | None
+) -> list[Frames]:
+    """Returns the likeliest tokens of each window's own frames; for a decoder the log-probabilities of all tokens."""
+    found: dict[int, Frames] = {}
     for number, logits in logits_of_windows(windows, recognizer, cap_seconds):
-        found[number] = logits.argmax(-1).tolist()
+        known = logits.argmax(-1) if decoder is None else torch.log_softmax(logits.float(), -1)
+        found[number] = known.cpu().numpy()
         bar.advance(0, f"{len(found):,} of {len(windows):,} windows")
     return [found[number] for number in range(len(windows))]
 
