@@ -236,8 +236,7 @@ def _extend(beam: Beam, rows: Ids, added: Ids, log_probabilities: Floats, scorer
             gained, states[place] = scorer.end_word(int(beam.nodes[row]), int(beam.lengths[row]), int(states[place]))
             scores[place] += gained
         if kinds[place] == ALONE:
-            word = int(scorer.alone_words[added[place]])
-            gained, states[place] = scorer.add_word(word, int(states[place]))
+            gained, states[place] = scorer.add_token(int(added[place]), int(states[place]))
             scores[place] += gained
     if scorer.closed:
         scores[is_letter & (nodes == NO_NODE)] = -np.inf

@@ -50,31 +50,44 @@ class Decoder:
     def path(self, log_probabilities: LogProbabilities) -> list[int]:
         """Returns the likeliest path that says the best text: a token for each of (F, V) frames, of any number."""
         path: list[int] = []
-        for piece in self._pieces(log_probabilities):
+        for piece, ends_word in self._pieces(log_probabilities):
             tokens = search(piece, self.scorer, self.pruning)[0].tokens
-            path += _align(piece, tokens, self.scorer.blank)
+            aligned = _align(piece, tokens, self.scorer.blank)
+            if ends_word and self.scorer.delimiter is not None and aligned[-1] in (self.scorer.blank, *aligned[-2:-1]):
+                aligned[-1] = self.scorer.delimiter  # a text ends without one, but here more follows
+            path += aligned
         return path
 
-    def _pieces(self, log_probabilities: LogProbabilities) -> Iterator[LogProbabilities]:
-        """Yields the frames of a recording in pieces that end in pauses, after the token between words."""
+    def _pieces(self, log_probabilities: LogProbabilities) -> Iterator[tuple[LogProbabilities, bool]]:
+        """Yields the frames of a recording in pieces that end in pauses, and whether a word ends there for certain."""
         rest = log_probabilities
         while len(rest) > PIECE_FRAMES:
             best = rest[:PIECE_FRAMES].argmax(-1)
-            is_pause = (best == self.scorer.blank) | (best == self.scorer.delimiter)
-            end = _middle_of_longest_run(is_pause, PIECE_FRAMES // 2)
-            yield rest[:end]
+            end, ends_word = _find_end(best, self.scorer.blank, self.scorer.delimiter)
+            yield rest[:end], ends_word
             rest = rest[end:]
-        yield rest
+        yield rest, False
 
 
-def _middle_of_longest_run(is_pause: npt.NDArray[np.bool_], first: int) -> int:
-    """Returns a frame in the middle of the longest pause from `first` on; the last frame where there is none."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_pause[first:], [False]])))
-    if not len(edges):
-        return len(is_pause)
-    starts, ends = edges[::2], edges[1::2]
-    longest = int(np.argmax(ends - starts))
-    return first + int(starts[longest] + ends[longest] + 1) // 2
+def _find_end(path: npt.NDArray[np.int64], blank: int, delimiter: int | None) -> tuple[int, bool]:
+    """Returns a frame of the longest pause in the last half of a path, and whether it is behind a delimiter.
+
+    Pauses between words come first, and end behind their delimiter; then the middle of others; then the path's end.
+    """
+    first = len(path) // 2
+    is_delimiter = path[first:] == delimiter
+    is_pause = (path[first:] == blank) | is_delimiter
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_pause, [False]])))
+    pauses = [
+        (bool(is_delimiter[start:end].any()), int(end - start), int(start))
+        for start, end in zip(edges[::2], edges[1::2], strict=True)
+    ]
+    if not pauses:
+        return len(path), False
+    ends_word, length, start = max(pauses)
+    if ends_word:
+        return first + start + int(is_delimiter[start:].argmax()) + 1, True
+    return max(1, first + start + length // 2), False
 
 
 def _align(log_probabilities: LogProbabilities, tokens: list[int], blank: int) -> list[int]:

@@ -5,18 +5,17 @@ from pathlib import Path
 from typing import TypeAlias
 
 from asrscale.common.errors import CliError
-from asrscale.ngrams.tokens import words_of
 from asrscale.speech.normalisation import TextRules, normalise
 from asrscale.speech.vocabulary import Vocabulary
 
 DEFAULT_WEIGHT = 8.0  # nats for a whole phrase
 
 
-Phrases: TypeAlias = dict[tuple[str, ...], float]  # the weight of each, by its words
+Phrases: TypeAlias = dict[str, float]  # the weight of each, by its normalised text
 
 
 def read_hot_words(file: str, rules: TextRules, vocabulary: Vocabulary) -> tuple[Phrases, list[str]]:
-    """Returns the weight of each phrase by its words, and a line about each that is left out.
+    """Returns the weight of each phrase by its normalised text, and a line about each that is left out.
 
     Args:
         file: In UTF-8; empty lines, and those that begin with #, are none.
@@ -36,13 +35,13 @@ def read_hot_words(file: str, rules: TextRules, vocabulary: Vocabulary) -> tuple
         if not line.strip() or line.startswith("#"):
             continue
         phrase, _, weight = line.partition("\t")
-        words = tuple(words_of(normalise(phrase, rules)))
-        unknown = vocabulary.unknown_characters("".join(words))
-        if unknown or not words:
+        text = normalise(phrase, rules)
+        unknown = vocabulary.unknown_characters(text)
+        if unknown or not vocabulary.encode(text):
             why = f"the model has no token for {', '.join(unknown)}" if unknown else "it has no word"
             notes.append(f"--hot_words {file}, line {number:,} is left out: {why}")
         else:
-            phrases[words] = _weight(file, number, weight)
+            phrases[text] = _weight(file, number, weight)
     if not phrases:
         raise CliError(f"--hot_words {file} has no phrase that the model can spell: write one on a line")
     return phrases, notes

@@ -13,7 +13,7 @@ import numpy as np
 from asrscale.decoding.hot_words import HotWords, build_hot_words
 from asrscale.decoding.lexicon import NO_NODE, NO_WORD, Floats, Ids, Lexicon, build_lexicon
 from asrscale.ngrams.model import EMPTY, NgramModel
-from asrscale.ngrams.tokens import SENTENCE_END, SPECIAL_WORDS, UNKNOWN, is_word_by_itself
+from asrscale.ngrams.tokens import SENTENCE_END, SPECIAL_WORDS, UNKNOWN, is_word_by_itself, words_of
 from asrscale.speech.vocabulary import Vocabulary
 
 LETTER, DELIMITER, ALONE = 0, 1, 2  # kinds of tokens: part of a word, between words, a word by itself
@@ -79,14 +79,15 @@ class Scorer:
 
     @cached_property
     def alone_words(self) -> Ids:
-        """(V,) the word that each token is by itself; UNKNOWN for others."""
+        """(V,) the word that each token is by itself; NO_WORD for others."""
         nodes = self.lexicon.children(np.zeros(len(self.kinds), np.int64), np.arange(len(self.kinds)))
-        words = self.lexicon.words[nodes]
-        return np.where((nodes == NO_NODE) | (words == NO_WORD), UNKNOWN, words)
+        return np.where(nodes == NO_NODE, NO_WORD, self.lexicon.words[nodes])
 
     @cached_property
     def ln_letter(self) -> float:
-        """How likely a letter of an unknown word is: any is as likely as any other."""
+        """How likely a letter of an unknown word is: as likely as any other; certain without a model."""
+        if self.model is None:
+            return 0.0
         return -math.log(max(2, int((self.kinds == LETTER).sum())))
 
     def outlook(self, nodes: Ids, lengths: Ids) -> Floats:
@@ -118,6 +119,13 @@ class Scorer:
         if word == NO_WORD:
             score += self.weights.lm_weight * length * self.ln_letter
         return score, state
+
+    def add_token(self, token: int, state: int) -> tuple[float, int]:
+        """Returns what a token that is a word by itself adds to the score, and the state behind it."""
+        word = int(self.alone_words[token])
+        if word == NO_WORD and self.closed:
+            return -math.inf, state
+        return self.add_word(max(word, UNKNOWN), state)
 
     def add_word(self, word: int, state: int) -> tuple[float, int]:
         """Returns what a word adds to the score, and the state behind it."""
@@ -157,7 +165,7 @@ def build_scorer(
     weights: Weights,
     *,
     closed: bool = False,
-    hot_phrases: Mapping[tuple[str, ...], float] | None = None,
+    hot_phrases: Mapping[str, float] | None = None,
 ) -> tuple[Scorer, int]:
     """Returns a scorer, and how many words of the language model the vocabulary has no tokens for.
 
@@ -166,10 +174,10 @@ def build_scorer(
         model: Scores words.
         weights: What the parts count.
         closed: Whether only words of the model, and of hot phrases, may be found.
-        hot_phrases: The weight of each, by its words, all of which the vocabulary has tokens for.
+        hot_phrases: The weight of each, by its normalised text, all of which the vocabulary has tokens for.
     """
     phrases = hot_phrases or {}
-    ids = {word: UNKNOWN for words in phrases for word in words}
+    ids = {word: UNKNOWN for phrase in phrases for word in words_of(phrase)}
     if model is not None:
         ids |= {word: id for id, word in enumerate(model.words) if id >= len(SPECIAL_WORDS)}
     spellings, words, scores = [], [], []
@@ -183,14 +191,10 @@ def build_scorer(
         scores.append(_LN_10 * float(model.log10_probabilities[1 + id]) if model else 0.0)
     kinds = token_kinds(vocabulary)
     hot_words = build_hot_words(
-        {_tokens_of_phrase(phrase, vocabulary): weight for phrase, weight in phrases.items()},
+        {tuple(vocabulary.encode(phrase)): weight for phrase, weight in phrases.items()},
         vocabulary_size=len(vocabulary.tokens),
         delimiter=vocabulary.delimiter_id,
         alone=np.flatnonzero(kinds == ALONE).tolist(),
     )
     lexicon = build_lexicon(spellings, words, scores, len(vocabulary.tokens))
     return Scorer(vocabulary, lexicon, model, weights, closed, hot_words), unspelled
-
-
-def _tokens_of_phrase(words: tuple[str, ...], vocabulary: Vocabulary) -> tuple[int, ...]:
-    return tuple(vocabulary.encode(" ".join(words)))

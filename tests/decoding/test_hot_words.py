@@ -30,7 +30,7 @@ def score(text: str, phrases: dict[str, float]) -> float:
         ("anew york", 0),
         ("new yorker", 0),
         ("new york city", 5 + 7 + 1),
-        ("york city", 7),
+        ("york city", 7 + 1),
         ("new new york", 5),
         ("new york new york", 10),
         ("city", 1),

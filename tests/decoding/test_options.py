@@ -75,7 +75,7 @@ def test_hot_words_are_normalised_and_what_cannot_be_spelled_is_said(tmp_path: P
     file = tmp_path / "hot.txt"
     file.write_text("# names\nO’Neill\n\nNew York\t12.5\nZürich\t3\n...\n", encoding="utf-8")
     phrases, notes = read_hot_words(str(file), NEUTRAL, VOCABULARY)
-    assert phrases == {("o'neill",): DEFAULT_WEIGHT, ("new", "york"): 12.5}
+    assert phrases == {"o'neill": DEFAULT_WEIGHT, "new york": 12.5}
     assert [note.partition(" is left out: ")[0][-6:] for note in notes] == ["line 5", "line 6"]
     assert "no token for ü" in notes[0]
     for content, message in (("ü\n", "no phrase"), ("bad\tmuch\n", "line 1: its weight 'much'"), ("a\tnan", "line 1")):
