@@ -49,18 +49,6 @@ def test_weights_are_tuned_and_kept_with_the_model(
     assert model.evaluate(valid, show_progress=False).wer == 0
 
 
-def test_a_hot_word_is_heard_in_place_of_another(
-    tone_recognizer: Recognizer, tone_shards: Path, tmp_path: Path
-) -> None:
-    index = asrscale.read_index([str(tone_shards / "valid")])
-    (tmp_path / "hot.txt").write_text("dab\t60\n")
-    model = asrscale.Model(tone_recognizer).with_language_model(hot_words=tmp_path / "hot.txt")
-    plain = asrscale.Model(tone_recognizer).evaluate(index, show_progress=False)
-    assert plain.wer == 0 and not any("dab" in one.hypothesis for one in plain.predictions)
-    hot = model.evaluate(index, show_progress=False)
-    assert any("dab" in one.hypothesis.split() for one in hot.predictions)
-
-
 def test_tuning_needs_a_language_model(tone_recognizer: Recognizer, tone_shards: Path, tmp_path: Path) -> None:
     tone_recognizer.save(tmp_path / "model")
     with pytest.raises(CliError, match="give --lm"):
