@@ -124,13 +124,13 @@ def test_recordings_are_computed_while_they_are_read(
     expected = [words_of_path(path, tone_recognizer)["text"] for path in paths]
 
     computed: list[float] = []
-    paths_of_windows = transcription._paths_of_windows
+    frames_of_windows = transcription._frames_of_windows
 
-    def record(windows: list[transcription.Window], *given: object) -> list[list[int]]:
+    def record(windows: list[transcription.Window], *given: object) -> list[transcription.Frames]:
         computed.append(sum(len(window.samples) for window in windows) / SAMPLE_RATE_HZ)
-        return paths_of_windows(windows, *given)
+        return frames_of_windows(windows, *given)
 
-    monkeypatch.setattr(transcription, "_paths_of_windows", record)
+    monkeypatch.setattr(transcription, "_frames_of_windows", record)
     monkeypatch.setattr(transcription, "GROUP_SAMPLES", 30 * SAMPLE_RATE_HZ)
     given = [*files[:2], str(damaged), *files[2:], str(tmp_path / "missing.wav")]
     bar = Progress(0, "", "", 0, enabled=True)
