@@ -32,7 +32,7 @@ MAY_IMPORT = {
 OWNERS = {
     "aiohttp": {"common.http_client"},
     "av": {"augmentation.codecs", "speech.ffmpeg"},
-    "ctypes": {"common.c_stderr", "corpus.demo_voice"},
+    "ctypes": {"common.c_stderr", "corpus.demo_voice", "speech.ffmpeg"},
     "deepspeed": {"training.engine"},
     "espeakng_loader": {"corpus.demo_voice"},
     "fire": {"common.cli"},

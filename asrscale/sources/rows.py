@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from asrscale.data.tars import json_text
 from asrscale.sources.line_errors import LineError
 from asrscale.sources.segments import is_time, read_segment
+
+# Of a row's columns together. A thousand rows are in memory at once; the words of an hour have half as many.
+MAX_CHARACTERS = 131_072
 
 # What sources call the columns that a row needs. Where a source has several of them, the first of the list counts; a
 # name in other case (`Filename`) does too, where none is spelled as in the list.
@@ -150,7 +153,7 @@ def row_of_columns(
         start_seconds, seconds = read_segment(extra, is_cut=is_cut)
     except ValueError as error:
         raise LineError(source, line, str(error), "correct it, or rename the column where it is no time") from error
-    return Row(
+    row = Row(
         line=line,
         source=source,
         audio=columns[audio_column],
@@ -159,6 +162,16 @@ def row_of_columns(
         start_seconds=start_seconds,
         seconds=seconds,
     )
+    return _bounded(row)
+
+
+def _bounded(row: Row) -> Row:
+    """Returns a row as it is, or one to be rejected, without the columns that would fill the memory."""
+    characters = len(row.text) + sum(map(len, row.extra.values()))
+    if characters <= MAX_CHARACTERS:
+        return row
+    why = f"columns: more than {MAX_CHARACTERS:,} characters of them: leave some out"
+    return replace(row, text="", extra={}, unusable=why)
 
 
 def columns_of_json(

@@ -5,6 +5,7 @@
 Shape legend: T samples, C channels.
 """
 
+import ctypes
 import io
 import math
 import os
@@ -49,6 +50,10 @@ _DECODERS_OF_SILENCE = {
     "amrwb": ("libopencore_amrwb", range(9), frozenset({9, 14, 15})),
 }
 
+# The largest table of a recording, that of the packets of a day of AAC in an mp4, has 100 MB; titles and covers are
+# smaller.
+_MAX_ALLOCATION_BYTES = 128 * 1024**2
+
 # In an OpusHead, how many samples at 48 kHz come before the sound (RFC 7845, section 5.1).
 _PRESKIP = slice(10, 12)
 
@@ -92,6 +97,7 @@ def ffmpeg_seconds(source: Source) -> float:
 @contextmanager
 def _opened(source: Source) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
     """Opens a recording and its sound, but nothing that it names, as playlists do."""
+    _bound_allocations()
     options = {"protocol_whitelist": "none", "codec_whitelist": _audio_codecs()}
     extension = extension_of(source)
     with _open_bytes(source) as content:
@@ -135,6 +141,20 @@ class _Content:
             return self._file.seek(offset, whence)
         except (OSError, ValueError, OverflowError):
             return -1
+
+
+@lru_cache
+def _bound_allocations() -> None:
+    """Keeps ffmpeg from taking more memory at once than any recording needs: by default it is 2 GiB.
+
+    PyAV has no such setting; it is a function of libavutil, which PyAV has loaded. Of several of these (torchcodec
+    brings its own), that of PyAV's wheel is in its folder av.libs.
+    """
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        libraries = {line.split(maxsplit=5)[5].rstrip("\n") for line in maps if "/libavutil" in line}
+    own = {path for path in libraries if "/av.libs/" in path} or libraries
+    for path in own:
+        ctypes.CDLL(path).av_max_alloc(ctypes.c_size_t(_MAX_ALLOCATION_BYTES))
 
 
 @lru_cache

@@ -92,3 +92,11 @@ def test_what_is_no_number_of_seconds_is_refused(column: str, field: str) -> Non
     columns = {"filename": "a.mp3", "text": "hello", column: field}
     with pytest.raises(CliError, match=rf"^a.csv line 2: {column} '{field}' is no number of seconds"):
         row_of_columns(2, "a.csv", columns)
+
+
+def test_columns_that_would_fill_the_memory_are_not_kept() -> None:
+    columns = {"filename": "a.wav", "text": "a" * 65_536, "note": "b" * 65_536}
+    assert not row_of_columns(2, "a.csv", columns).unusable
+    row = row_of_columns(2, "a.csv", columns | {"more": "c"})
+    assert row.unusable == "columns: more than 131,072 characters of them: leave some out"
+    assert (row.audio, row.text, row.extra) == ("a.wav", "", {})

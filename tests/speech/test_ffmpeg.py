@@ -3,6 +3,7 @@
 import io
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -170,3 +171,25 @@ def test_the_program_ffmpeg_decodes_the_same(name: str, tmp_path: Path) -> None:
     expected = np.frombuffer(decoded.stdout, np.float32)
     samples, _ = decode(path, 20)
     assert len(samples) == len(expected) and np.abs(samples - expected).max() < 1e-5
+
+
+_PEAK = """
+import re, sys
+from asrscale.speech.decoding import decode
+from asrscale.common.errors import AudioError
+try:
+    decode(sys.argv[1], 60.0)
+except AudioError as error:
+    print(error)
+print(int(re.search("VmHWM: *(.*) kB", open("/proc/self/status").read())[1]) // 1024)
+"""
+
+
+def test_a_title_that_is_said_to_have_gigabytes_takes_no_memory(tmp_path: Path) -> None:
+    """ffmpeg allocates what a tag of a wav's LIST chunk is said to have, and fills it with zeros."""
+    tag = b"INAM" + (1_900_000_000).to_bytes(4, "little") + b"a title"
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"RIFF" + bytes(4) + b"WAVELIST" + (0xFFFFFFF0).to_bytes(4, "little") + b"INFO" + tag)
+    done = subprocess.run([sys.executable, "-c", _PEAK, path], capture_output=True, text=True, check=True)
+    reason, peak_mebibytes = done.stdout.splitlines()
+    assert reason.startswith("unreadable: ") and int(peak_mebibytes) < 300
