@@ -28,15 +28,15 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "standardise(samples, torch.full_like(num_samples, samples.shape[1])[:, None],",
         "model/test_forward.py::test_a_waveform_is_normalised_over_its_own_samples"),
     "padding seen by attention and the positional convolution": (
-        "model/forward", "model(samples.to(recognizer.model.dtype), attention_mask=mask).logits",
-        "model(samples.to(recognizer.model.dtype), attention_mask=torch.ones_like(mask)).logits",
+        "model/forward", "attention_mask=mask if is_needed else None",
+        "attention_mask=torch.ones_like(mask) if is_needed else None",
         f"{PADDING}[wav2vec2 layer]"),
     "a slice of the stem with the lengths of another": (
         "model/padding", "self.num_samples[rows]", "self.num_samples[: len(input_values[rows])]",
         "model/test_padding.py::test_a_frozen_stem_in_slices_changes_no_logit[wav2vec2]"),
     "waveform normalised in bf16": (
-        "model/forward", "recognizer, waveforms.float() / PCM_SCALE, num_samples)",
-        "recognizer, (waveforms / PCM_SCALE).to(recognizer.model.dtype), num_samples)",
+        "model/forward", "samples = waveforms.float() / PCM_SCALE",
+        "samples = (waveforms / PCM_SCALE).to(recognizer.model.dtype)",
         "model/test_forward.py::test_in_bf16_the_waveform_is_normalised_in_fp32"),
     "norm statistics in bf16": (
         "model/padding", "standardise(x.float(), self.num_frames", "standardise(x, self.num_frames.to(x.dtype)",

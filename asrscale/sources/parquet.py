@@ -30,7 +30,7 @@ from asrscale.sources.unpack import unpack_once
 ROWS_AT_ONCE = 100  # in memory, with their recordings
 
 # Rows in memory take no more than this, but for a single one.
-_BYTES_AT_ONCE = 256 * 1024**2
+_BYTES_AT_ONCE = 96 * 1024**2
 
 _TAR = "recordings.tar"
 

@@ -33,7 +33,6 @@ _FREELY_BYTES = 1 << 30
 _MOST_EXPANSION = 100
 _MEMBER_BYTES = 4_096
 _LEFT_FREE_BYTES = 1 << 30
-_LEFT_FREE_SHARE = 0.05
 
 _ZIP_END_BYTES = 1 << 17  # with a comment of 65,535 bytes
 _DIRECTORY_BYTES = 128 << 20  # of a zip, which Python reads as a whole: of more than a million files
@@ -187,10 +186,9 @@ def _check_room(path: str, folder: str, unpacked_bytes: int, *, to_come: bool = 
     if unpacked_bytes > most_bytes:
         expansion = f"more than {most_bytes:,} bytes, {_MOST_EXPANSION} times its size and a GiB, come out of it"
         raise CliError(f"{path}: cannot be unpacked ({expansion}): {cure}")
-    disk = shutil.disk_usage(folder)
-    left_bytes = max(_LEFT_FREE_BYTES, _LEFT_FREE_SHARE * disk.total)
-    if disk.free - (unpacked_bytes if to_come else 0) < left_bytes:
-        room = f"--out has room for {disk.free:,} bytes, of which {left_bytes:,.0f} are left to others"
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes - (unpacked_bytes if to_come else 0) < _LEFT_FREE_BYTES:
+        room = f"--out has room for {free_bytes:,} bytes, of which {_LEFT_FREE_BYTES:,} are left to others"
         raise CliError(f"{path}: cannot be unpacked ({room}): give an --out on a larger disk")
 
 

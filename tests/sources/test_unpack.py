@@ -240,7 +240,7 @@ def test_a_sparse_file_counts_with_its_holes(tmp_path: Path) -> None:
 
 
 def test_the_disk_is_not_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack, "_LEFT_FREE_SHARE", 1.0)
+    monkeypatch.setattr(unpack, "_LEFT_FREE_BYTES", 1 << 60)
     for mode in ("w:gz", "zip"):
         path = bomb(tmp_path / mode.replace(":", "-"), 1_000, mode=mode)
         with pytest.raises(CliError, match="give an --out on a larger disk"):
