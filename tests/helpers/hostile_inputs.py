@@ -433,7 +433,8 @@ def spoil_index(path: Path, rng: Rng) -> None:
         values = pa.array(texts, data_type)
     table = table.set_column(column, table.schema.field(column), values)
     if rng.random() < 0.1:
-        table = pa.concat_tables([table] * int(rng.choice([0, 2, 500])))
+        copies = int(rng.choice([0, 2, 500]))
+            table = pa.concat_tables([table] * copies) if copies else table.slice(0, 0)
     pq.write_table(table, path)
 
 
