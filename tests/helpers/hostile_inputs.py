@@ -434,7 +434,7 @@ def spoil_index(path: Path, rng: Rng) -> None:
     table = table.set_column(column, table.schema.field(column), values)
     if rng.random() < 0.1:
         copies = int(rng.choice([0, 2, 500]))
-            table = pa.concat_tables([table] * copies) if copies else table.slice(0, 0)
+        table = pa.concat_tables([table] * copies) if copies else table.slice(0, 0)
     pq.write_table(table, path)
 
 
