@@ -95,6 +95,7 @@ class Fuzz:
             f"exit code {ended.code}": ended.code in (0, 2),
             "a traceback": "Traceback" not in ended.stderr,
             "not one line": len(errors) == (ended.code == 2),
+            "more than one line": ended.code != 2 or ended.stderr.splitlines()[-1].startswith("error: "),
             "a line of a page": all(len(line) < 5_000 for line in errors),
             f"{ended.peak_bytes / MEBIBYTE:,.0f} MiB": ended.peak_bytes < PEAK_BYTES,
         }

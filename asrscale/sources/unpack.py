@@ -193,7 +193,7 @@ def _check_room(path: str, folder: str, unpacked_bytes: int, *, to_come: bool = 
 
 
 def _refuse(path: str, reason: str) -> CliError:
-    shown = reason[: 2 * _SHOWN_CHARACTERS]
+    shown = " ".join(reason.split())[: 2 * _SHOWN_CHARACTERS]  # tarfile has a line for each way that it tried
     return CliError(f"{path}: cannot be unpacked ({shown}): copy it again, or unpack it by hand and give its folder")
 
 

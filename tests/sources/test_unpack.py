@@ -177,8 +177,18 @@ def write_encrypted_zip(path: Path) -> Path:
     return path
 
 
+def write_tar_of_long_number(path: Path) -> Path:
+    content = b"0" * 100 + b" path=a\n"
+    with tarfile.open(path, "w:gz") as tar:
+        member = tarfile.TarInfo("a")
+        member.type, member.size = tarfile.XHDTYPE, len(content)
+        tar.addfile(member, io.BytesIO(content))
+    return path
+
+
 HOSTILE: dict[str, Callable[[Path], Path]] = {
     "a zero byte in a name": lambda path: write_pax_tar(path, {"path": "a\0b"}),
+    "a first header that no tar has, which tarfile says in five lines": write_tar_of_long_number,
     "a zip with a password": write_encrypted_zip,
     "a file where a zip needs a folder": lambda path: write_zip_of(path, "a", "a/b.txt"),
     "a folder where a zip needs a file": lambda path: write_zip_of(path, "a/b.txt", "a"),
