@@ -165,3 +165,9 @@ def test_functions_fit_on_a_screen() -> None:
         if lines > MAX_FUNCTION_LINES
     }
     assert long == {}
+
+
+def test_names_of_test_files_are_unique() -> None:
+    """pytest cannot collect two files of one name in folders that are no packages."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

@@ -104,7 +104,7 @@ def test_make_installs_and_builds_nothing_without_a_hash(torch: str, run_command
 
 def test_another_torch_is_refused_in_one_line(run_command: Run) -> None:
     for torch in ("torch torchaudio --index-url URL", "gpu", "cpu cuda"):  # the first as it once was
-        done = run_command("make", "--dry-run", "help", f"TORCH={torch}")
+        done = run_command("make", "--no-print-directory", "--dry-run", "help", f"TORCH={torch}")
         assert (done.returncode, done.stdout) == (2, "")
         assert f"TORCH is cuda, cpu or own, and not '{torch}': see CONTRIBUTING.md" in done.stderr
 
