@@ -111,9 +111,12 @@ class _RemoteFile(fsspec.spec.AbstractBufferedFile):  # type: ignore[misc]
     """A remote file whose every read is retried like a shard's."""
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        [data] = read_ranges([Range(self.path, start, end - start)])
-        if isinstance(data, Exception):
+        wanted = Range(self.path, start, end - start)
+        [data] = read_ranges([wanted])
+        if isinstance(data, OSError):
             raise data
+        if isinstance(data, Exception):  # one of the client's own, such as for an answer that is shorter than it says
+            raise OSError(f"{wanted} cannot be read: {error_line(data)}") from data
         return data
 
 

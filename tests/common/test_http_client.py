@@ -12,7 +12,7 @@ pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'asrscale[remo
 
 from asrscale.common import http_client, storage
 from asrscale.common.errors import DataError
-from asrscale.common.storage import Range, read_bytes, read_ranges
+from asrscale.common.storage import Range, open_binary, read_bytes, read_ranges
 
 SECRET = b"what only this machine may ask for"
 CHUNK = bytes(1 << 16)
@@ -59,6 +59,15 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             pass
 
+    def do_HEAD(self) -> None:
+        self.begin(200, {"Content-Length": "1000", "Accept-Ranges": "bytes"})
+
+    def answer_liar(self) -> None:
+        is_beginning = self.headers.get("Range") == "bytes=0-0"  # says the truth of it, so that the file seems good
+        size = 1 if is_beginning else 1 << 62
+        self.begin(206, {"Content-Length": str(size)})
+        self.wfile.write(b"x")
+
     def begin(self, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)
         for name, value in headers.items():
@@ -99,6 +108,11 @@ def test_a_whole_file_has_a_largest_size(url: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(http_client, "MAX_FILE_BYTES", 1 << 20)
     with pytest.raises(DataError, match="larger than 1,048,576 bytes"):
         read_bytes(f"{url}/endless", stays=True)
+
+
+def test_an_answer_shorter_than_it_says_is_an_error_of_the_file(url: str) -> None:
+    with pytest.raises(OSError, match=r"liar.* cannot be read: .*content length"), open_binary(f"{url}/liar") as file:
+        file.read(500)
 
 
 def test_a_server_that_trickles_is_left(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
