@@ -8,7 +8,8 @@ from typing import BinaryIO
 
 import pyarrow.parquet as pq
 
-_HEADER_BYTES = 1 << 16  # with statistics of two values, which writers cut short
+# Most headers have a hundred bytes; with statistics of two values, which writers cut short, some thousands.
+_HEADER_BYTES = (1 << 10, 1 << 16)
 _SIZE_FIELD = 2  # of PageHeader: uncompressed_page_size
 _COMPRESSED_SIZE_FIELD = 3
 
@@ -54,17 +55,29 @@ def _pages_bytes(file: BinaryIO, start: int, size: int, most_bytes: int) -> int:
     position = start
     total = 0
     while position < start + size and total <= most_bytes:
-        file.seek(position)
-        header = _Header(file.read(min(_HEADER_BYTES, start + size - position)))
-        sizes = header.read_integers()
+        sizes, header_bytes = _read_header(file, position, start + size - position)
         content_bytes, compressed_bytes = sizes.get(_SIZE_FIELD, -1), sizes.get(_COMPRESSED_SIZE_FIELD, -1)
         if content_bytes < 0 or compressed_bytes < 0:
             raise ValueError(f"no page at byte {position:,}")
         if content_bytes > _MOST_PAGE_BYTES:
             raise ValueError(f"a page of {content_bytes:,} bytes")
         total += content_bytes
-        position += header.position + compressed_bytes
+        position += header_bytes + compressed_bytes
     return total
+
+
+def _read_header(file: BinaryIO, position: int, room: int) -> tuple[dict[int, int], int]:
+    """Returns the integers of the header at a place, which has at most `room` bytes, and its length in bytes."""
+    usual_bytes, most_bytes = _HEADER_BYTES
+    for num_bytes in (usual_bytes, most_bytes):
+        file.seek(position)
+        header = _Header(file.read(min(num_bytes, room)))
+        try:
+            return header.read_integers(), header.position
+        except ValueError:
+            if num_bytes == most_bytes:
+                raise
+    raise AssertionError("the last attempt returns or raises")
 
 
 class _Header:

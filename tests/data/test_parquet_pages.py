@@ -58,3 +58,11 @@ def test_what_is_no_page_is_refused(damage: bytes) -> None:
     content = written(pa.table({"text": TEXTS}))
     with pytest.raises(ValueError, match="page"):
         check(content[:4] + damage + content[4 + len(damage) :])
+
+
+def test_a_header_with_long_statistics_is_read_to_its_end() -> None:
+    content = written(pa.table({"text": ["a" * 1_500, "b" * 1_500]}), use_dictionary=False)
+    start = pq.read_metadata(io.BytesIO(content)).row_group(0).column(0).data_page_offset
+    _, header_bytes = parquet_pages._read_header(io.BytesIO(content), start, len(content))
+    assert header_bytes > 1 << 10  # or this shows nothing
+    check(content)
