@@ -5,6 +5,8 @@ python -m asrscale.transcribe --model runs/cv/model meeting.mp3 call.wav --jsonl
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, Literal
 
@@ -15,6 +17,7 @@ from asrscale.common.atomic_files import json_line
 from asrscale.common.checkpoint_files import at_revision
 from asrscale.common.errors import CliError
 from asrscale.common.out_of_memory import memory_errors_explained
+from asrscale.common.output_folder import disk_errors_as_cli_errors
 from asrscale.common.progress import progress
 from asrscale.decoding.options import DecodingOptions, open_decoder
 from asrscale.model.pretrained import load_recognizer
@@ -82,7 +85,9 @@ def run(options: TranscribeOptions) -> None:
                 print(format_transcript(row, options.format, by_word=options.by_word), end="", flush=True)
             else:
                 print(f"{row['file']}\t{row['text']}", flush=True)
-            jsonl.write(json_line(row))
+            with disk_errors_as_cli_errors("--jsonl", options.jsonl or ""):
+                jsonl.write(json_line(row))
+                jsonl.flush()
             done += 1
     if done < len(files):
         raise CliError(f"{len(files) - done:,} of {len(files):,} recordings could not be transcribed")
@@ -96,12 +101,21 @@ def _check(options: TranscribeOptions, recordings: Recordings) -> None:
         raise CliError(f"--format {options.format} of several recordings is a file each: give --out FOLDER")
 
 
-def _open_jsonl(path: str | None) -> IO[str]:
+@contextmanager
+def _open_jsonl(path: str | None) -> Iterator[IO[str]]:
     """Opens the file of --jsonl, or one whose content is dropped; raises CliError where it cannot be written."""
     try:
-        return open(path or os.devnull, "w", encoding="utf-8")
+        file = open(path or os.devnull, "w", encoding="utf-8")  # noqa: SIM115 — closed below
     except OSError as error:
         raise CliError(f"--jsonl {path} cannot be written: {error.strerror}") from error
+    try:
+        yield file
+    except BaseException:
+        with suppress(OSError):  # what is not written yet fails again, and would hide the error
+            file.close()
+        raise
+    with disk_errors_as_cli_errors("--jsonl", path or ""):
+        file.close()
 
 
 if __name__ == "__main__":

@@ -42,6 +42,18 @@ def test_the_command_leaves_out_what_it_cannot_read(
     assert 0 < rows[0]["words"][0]["start_seconds"] < rows[0]["words"][1]["end_seconds"] < rows[0]["seconds"]
 
 
+def test_a_full_disk_is_one_line_behind_the_text(tone_recognizer: Recognizer, tmp_path: Path, run_command: Run) -> None:
+    tone_recognizer.save(tmp_path / "model")
+    soundfile.write(tmp_path / "a.wav", speak("big dog", 1), SAMPLE_RATE_HZ)
+    words = ["-m", "asrscale.transcribe", "--model", tmp_path / "model", tmp_path / "a.wav", "--jsonl", "/dev/full"]
+    done = run_command(sys.executable, *words)
+    assert (done.returncode, done.stdout) == (2, "big dog\n")
+    assert (
+        done.stderr.splitlines()[-1].startswith("error: --jsonl /dev/full: No space left")
+        and "Traceback" not in done.stderr
+    )
+
+
 def test_folders_pipes_and_files_of_each_format(tone_recognizer: Recognizer, tmp_path: Path, run_command: Run) -> None:
     tone_recognizer.save(tmp_path / "model")
     for name, text in (("talks/b.wav", "big dog"), ("talks/day 1/a.flac", "bad bee"), ("c.wav", "bee")):
