@@ -141,8 +141,8 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "results/transcription", "samples = float(frame) * geometry", "samples = float(frame + 1) * geometry",
         "results/test_transcription.py::test_word_times_are_those_of_the_sound"),
     "windows joined a frame late": (
-        "results/transcription", "first_own = context_frames\n", "first_own = context_frames + 1\n",
-        "results/test_transcription.py::test_windows_hold_every_frame_once_and_its_context[320-400]"),
+        "results/windows", "own_end = window_samples // stride - context_frames", "own_end = window_samples // stride",
+        "results/test_windows.py::test_windows_without_a_pause_hold_every_frame_once_and_its_context[320-400]"),
     "effects drawn from a generator of the process": (
         "augmentation/augment", "keys = hash_keys(_DRAWS, key, _SALTS[kind], occurrence)",
         'import numpy as np; keys = np.random.default_rng().integers(0, 2**63, _DRAWS).astype("uint64")',

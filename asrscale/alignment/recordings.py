@@ -13,7 +13,8 @@ from asrscale.alignment.script import read_script
 from asrscale.common.errors import AudioError
 from asrscale.common.progress import Progress
 from asrscale.model.recognizer import Recognizer
-from asrscale.results.transcription import Window, logits_of_windows, start_seconds, stream_windows
+from asrscale.results.transcription import logits_of_windows, start_seconds
+from asrscale.results.windows import Window, stream_windows
 from asrscale.speech.decoding import stream_pcm
 from asrscale.speech.frames import FrameGeometry
 from asrscale.speech.normalisation import NEUTRAL
@@ -73,7 +74,7 @@ def _log_probabilities(
             num_samples += len(piece)
             yield piece
 
-    windows = stream_windows(counted(), recognizer.geometry.stride_samples)
+    windows = stream_windows(counted(), recognizer.geometry)
     found: list[Tensor] = []
     while group := list(islice(windows, GROUP_WINDOWS)):
         found += _of_windows(group, recognizer, memory_cap_seconds)

@@ -1,16 +1,14 @@
 """Recordings of any format and length to text with the times of its words.
 
-A long recording is cut into overlapping windows that begin on the frames of the whole: each frame is taken from the
-window in whose middle it lies, so the best path, its text and its times are joined without a seam. A short recording
-is one window, so that its text is the one that an evaluation finds. docs/decisions/word-times.md says why the times are
-those of the greedy path.
+A long recording is cut into windows, whose frames are joined to those of the whole: so the best path, its text and its
+times have no seams. docs/decisions/word-times.md says why the times are those of the greedy path.
 
 Shapes: T samples.
 """
 
 import io
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -30,16 +28,12 @@ from asrscale.data.passes import cut_step
 from asrscale.decoding.decoder import Decoder
 from asrscale.model.forward import count_frames, forward_logits, has_padded_frames
 from asrscale.model.recognizer import Recognizer
+from asrscale.results.windows import Window, stream_windows
 from asrscale.speech import ctc_text
 from asrscale.speech.decoding import stream_pcm
 from asrscale.speech.frames import FrameGeometry
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm
-
-WINDOW_SECONDS = 20  # checkpoints are trained on utterances of up to about as much
-
-# What is cut off reaches the frames beside a cut directly through wav2vec2's positional convolution, 64 frames or
-# 1.28 s to either side: 2 s are beyond that.
-CONTEXT_SECONDS = 2
+from asrscale.speech.vocabulary import Vocabulary
 
 # Windows that together last this long are in memory at once, and sorted by length.
 GROUP_SAMPLES = 1_200 * SAMPLE_RATE_HZ
@@ -47,14 +41,6 @@ GROUP_SAMPLES = 1_200 * SAMPLE_RATE_HZ
 
 # What is known of frames: (F,) their likeliest tokens, or (F, V) log-probabilities.
 Frames: TypeAlias = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Window:
-    """A part of a recording that is computed at once."""
-
-    samples: Pcm  # (T,)
-    own_frames: slice  # the frames that are taken from this window; those beside them are its context
 
 
 @dataclass
@@ -101,7 +87,7 @@ def transcribe_files(
     group_samples = 0
     for file in files:
         recording = _Recording(file)
-        for window in _read_windows(recording, recognizer.geometry.stride_samples):
+        for window in _read_windows(recording, recognizer.geometry):
             group.append((recording, window))
             group_samples += len(window.samples)
             if group_samples >= GROUP_SAMPLES:
@@ -121,13 +107,13 @@ def transcribe_files(
         bar.advance()
 
 
-def _read_windows(recording: _Recording, stride: int) -> Iterator[Window]:
+def _read_windows(recording: _Recording, geometry: FrameGeometry) -> Iterator[Window]:
     """Yields the windows of a recording; ends where it cannot be read any further, and says so in `problem`."""
     if recording.file != STDIN and not Path(recording.file).is_file():
         recording.problem = "missing: no such file"
         return
     try:
-        yield from stream_windows(_counted(recording), stride)
+        yield from stream_windows(_counted(recording), geometry)
     except AudioError as error:
         recording.problem = str(error)
 
@@ -181,11 +167,10 @@ def best_paths(
         bar: Its note counts the windows that are done.
         decoder: As for `transcribe_files`; then the path is the likeliest that says the text that it finds.
     """
-    stride = recognizer.geometry.stride_samples
     windows: list[Window] = []
     recording_of_window: list[int] = []
     for number, pcm in enumerate(recordings):
-        own_windows = list(stream_windows([pcm], stride))
+        own_windows = list(stream_windows([pcm], recognizer.geometry))
         windows += own_windows
         recording_of_window += [number] * len(own_windows)
 
@@ -209,10 +194,24 @@ def _frames_of_windows(
     """Returns the likeliest tokens of each window's own frames; for a decoder the log-probabilities of all tokens."""
     found: dict[int, Frames] = {}
     for number, logits in logits_of_windows(windows, recognizer, cap_seconds):
+        if windows[number].ends_in_pause:
+            _end_word(logits, recognizer.vocabulary)
         known = logits.argmax(-1) if decoder is None else torch.log_softmax(logits.float(), -1)
         found[number] = known.cpu().numpy()
         bar.advance(0, f"{len(found):,} of {len(windows):,} windows")
     return [found[number] for number in range(len(windows))]
+
+
+_NEVER_NATS = 100.0
+
+
+def _end_word(logits: Tensor, vocabulary: Vocabulary) -> None:
+    """Has the last of (F, V) frames say the delimiter where it said blank: no word goes on in the next window."""
+    if vocabulary.delimiter_id is None:
+        return
+    last = logits[-1]
+    last[vocabulary.delimiter_id] = last[[vocabulary.delimiter_id, vocabulary.blank_id]].logsumexp(0)
+    last[vocabulary.blank_id] -= _NEVER_NATS
 
 
 def logits_of_windows(
@@ -245,37 +244,6 @@ def _own_logits(windows: Sequence[Window], recognizer: Recognizer) -> list[Tenso
     with torch.no_grad():
         logits = forward_logits(model, recognizer, *on_device, has_padding=has_padding)
     return [row[:frames][window.own_frames] for window, row, frames in zip(windows, logits, num_frames, strict=True)]
-
-
-def stream_windows(pieces: Iterable[Pcm], stride: int) -> Iterator[Window]:
-    """Yields overlapping windows of a recording, whose own frames together are all of the whole, each once.
-
-    Args:
-        pieces: The samples of the whole; (T,) each.
-        stride: The samples from one frame to the next.
-
-    Yields:
-        Each window as soon as there are samples behind it; the last one has all that are left.
-    """
-    window_samples = WINDOW_SECONDS * SAMPLE_RATE_HZ // stride * stride
-    context_frames = CONTEXT_SECONDS * SAMPLE_RATE_HZ // stride
-    step_samples = window_samples - 2 * context_frames * stride
-    window_frames = window_samples // stride
-    first_own = 0
-    left: list[Pcm] = []
-    num_left = 0
-    for piece in pieces:
-        left.append(piece)
-        num_left += len(piece)
-        if num_left < window_samples + stride:
-            continue
-        samples = np.concatenate(left)
-        while len(samples) >= window_samples + stride:
-            yield Window(samples[:window_samples].copy(), own_frames=slice(first_own, window_frames - context_frames))
-            first_own = context_frames
-            samples = samples[step_samples:]
-        left, num_left = [samples], len(samples)
-    yield Window(np.concatenate(left), own_frames=slice(first_own, None))
 
 
 def words_of_path(path: list[int], recognizer: Recognizer) -> dict[str, Any]:

@@ -57,6 +57,15 @@ class FrameGeometry:
             step_samples *= convolution.stride
         return offset_samples
 
+    @property
+    def reach_samples(self) -> int:
+        """Samples that the first frame is made of; each frame more takes `stride_samples` more at most."""
+        num_inputs = 1
+        for convolution in reversed(self.stem + self.adapter):
+            num_inputs = (num_inputs - 1) * convolution.stride + convolution.kernel - 2 * convolution.padding
+            num_inputs = max(1, num_inputs)
+        return num_inputs
+
     def num_encoder_frames(self, num_samples: Count) -> Count:
         """Returns how many frames the encoder gets of `num_samples` samples; takes a number, or an array of them."""
         return _num_outputs(self.stem, num_samples)
