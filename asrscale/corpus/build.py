@@ -19,8 +19,8 @@ from asrscale.corpus.build_options import ShardOptions
 from asrscale.corpus.build_plan import plan_build
 from asrscale.corpus.dataset_card import write_card
 from asrscale.corpus.repair import repaired_shards, restore_records
-from asrscale.corpus.shard_file import Task
 from asrscale.corpus.shard_inputs import read_joined_inputs
+from asrscale.corpus.shard_task import Task
 from asrscale.corpus.shard_workers import build_shards
 from asrscale.corpus.split_plan import SplitPlan
 from asrscale.corpus.split_spool import Split

@@ -141,22 +141,41 @@ def check_audio(waveform: Waveform) -> None:
             raise AudioError(f"clipped: {clipped_share:.1%} of the samples at full scale")
 
 
-def check_pair(text: str, num_samples: int, rules: Rules) -> None:
-    """Raises AudioError `reason: detail` where a recording cannot be that of a transcript, or cannot be learned from.
+@dataclass(frozen=True)
+class TextLength:
+    """How much speech a transcript needs.
+
+    Attributes:
+        characters: Of the normalised transcript; with `--text characters` labels such as phones.
+        frames: The fewest of the model in which CTC can emit it.
+    """
+
+    characters: int
+    frames: int
+
+
+def text_length(text: str, rules: Rules) -> TextLength:
+    """Returns how much speech a normalised transcript needs."""
+    characters = labels_in(text, rules.text)
+    labels = rules.vocabulary.encode(text) if rules.vocabulary else characters
+    return TextLength(len(characters), frames_needed(labels))
+
+
+def check_length(length: TextLength, num_samples: int, rules: Rules) -> None:
+    """Raises AudioError where a recording cannot be that of a transcript, or cannot be learned from.
+
+    The message is `reason: detail`.
 
     Args:
-        text: The normalised transcript.
+        length: Of the transcript.
         num_samples: Length of the recording at 16 kHz.
         rules: What the model needs.
     """
     seconds = num_samples / SAMPLE_RATE_HZ
     if seconds < rules.min_seconds:
         raise AudioError(f"too short: {seconds:.3f} s")
-    characters = len(labels_in(text, rules.text))
-    if characters > seconds * MAX_CHARACTERS_PER_SECOND:
-        raise AudioError(f"too fast: {characters / seconds:.0f} characters a second")
-    labels = rules.vocabulary.encode(text) if rules.vocabulary else labels_in(text, rules.text)
-    needed = frames_needed(labels)
+    if length.characters > seconds * MAX_CHARACTERS_PER_SECOND:
+        raise AudioError(f"too fast: {length.characters / seconds:.0f} characters a second")
     frames = rules.geometry.num_frames(num_samples)
-    if needed > frames:
-        raise AudioError(f"too short for its transcript: {frames} frames where CTC needs {needed}")
+    if length.frames > frames:
+        raise AudioError(f"too short for its transcript: {frames} frames where CTC needs {length.frames}")

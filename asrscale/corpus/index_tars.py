@@ -13,7 +13,7 @@ from asrscale.common.output_folder import only_writer
 from asrscale.common.system_files import is_system_file
 from asrscale.corpus.assemble import assemble, remove_records
 from asrscale.corpus.checks import Rules
-from asrscale.corpus.shard_file import Task
+from asrscale.corpus.shard_task import Task
 from asrscale.corpus.shard_workers import build_shards
 from asrscale.corpus.split_plan import SplitPlan
 from asrscale.corpus.statistics_report import print_statistics

@@ -11,9 +11,9 @@ import numpy as np
 
 from asrscale.common.addresses import clean_text
 from asrscale.common.errors import AudioError
-from asrscale.corpus.checks import Rules, check_audio, check_markup, check_pair, check_text
+from asrscale.corpus.checks import Rules, TextLength, check_audio, check_length, check_markup, check_text, text_length
 from asrscale.sources.channel import channel_of
-from asrscale.sources.recordings import AudioRoot, open_audio
+from asrscale.sources.recordings import AudioRoot, local_recording, open_audio
 from asrscale.sources.rows import Row
 from asrscale.sources.segments import SEGMENT_TOLERANCE_SECONDS
 from asrscale.speech.blocks import HEADERLESS_EXTENSIONS, NamedBytes, Source, extension_of
@@ -50,43 +50,72 @@ class Payload:
     text: str
 
 
-def make_payload(row: Row, audio_root: AudioRoot, rules: Rules, codec: Storage) -> Payload:
-    """Decodes, checks and encodes a row.
+@dataclass(frozen=True)
+class PreparedRow:
+    """A row whose transcript can be used, and whose recording is there if it is a file.
+
+    Attributes:
+        row: As the source has it.
+        path: The file of its recording; None where it lies in a tar or behind a URL.
+        text: The normalised transcript.
+        length: How much speech that needs.
+    """
+
+    row: Row
+    path: str | None
+    text: str
+    length: TextLength
+
+
+def prepare_row(row: Row, audio_root: AudioRoot, rules: Rules) -> PreparedRow:
+    """Does what can be done for a row before its recording is opened.
 
     Raises:
         AudioError: The row cannot be used; the message is `reason: detail`.
     """
     if row.unusable:
         raise AudioError(row.unusable)
-    source = open_audio(row, audio_root)
+    path = local_recording(row, audio_root)
     if not row.text.strip():
         raise AudioError("empty transcript: the source has none")
     if rules.text.markup == "reject":
         check_markup(row.text)
     text = normalise(clean_text(row.text), rules.text)
     check_text(text, rules)
+    return PreparedRow(row, path, text, text_length(text, rules))
+
+
+def make_payload(prepared: PreparedRow, audio_root: AudioRoot, rules: Rules, codec: Storage) -> Payload:
+    """Decodes, checks and encodes the recording of a row.
+
+    Raises:
+        AudioError: It cannot be used; the message is `reason: detail`.
+    """
+    row = prepared.row
+    source = prepared.path or open_audio(row, audio_root)
     if codec == "original" or codec == "in_place":
-        return _keep_bytes(row, source, text, rules)
+        return _keep_bytes(prepared, source, rules)
     start_seconds, seconds = _segment_of(row, source)
     channel = channel_of(row, source)
     waveform, rate_hz = decode(source, rules.max_seconds, start_seconds, seconds, channel=channel)
-    pcm = _check_pcm(waveform, rate_hz, text, rules)
-    return Payload(extension=codec, audio=encode(pcm, codec), num_samples=len(pcm), text=text)
+    pcm = _check_pcm(waveform, rate_hz, prepared.length, rules)
+    return Payload(extension=codec, audio=encode(pcm, codec), num_samples=len(pcm), text=prepared.text)
 
 
-def _keep_bytes(row: Row, source: str | io.BytesIO, text: str, rules: Rules) -> Payload:
+def _keep_bytes(prepared: PreparedRow, source: str | io.BytesIO, rules: Rules) -> Payload:
     """Returns a payload whose audio has the bytes of the recording; it is decoded for the checks only."""
+    row = prepared.row
     audio = Path(source).read_bytes() if isinstance(source, str) else source.getvalue()
     content = io.BytesIO(audio)
     channel = channel_of(row, source)
     waveform, rate_hz = _decode_as_stored(content, extension_of(source), rules.max_seconds, channel)
-    num_samples = len(_check_pcm(waveform, rate_hz, text, rules))
+    num_samples = len(_check_pcm(waveform, rate_hz, prepared.length, rules))
     surplus_seconds = num_samples / SAMPLE_RATE_HZ - (row.seconds or math.inf)
     if row.start_seconds or surplus_seconds > SEGMENT_TOLERANCE_SECONDS:
         raise AudioError(f"segment: a part of its recording, which can only be stored whole: {_REENCODE}")
     if channel is not None and count_channels(source) > 1:
         raise AudioError(f"channel: one of its recording's, which can only be stored with the others: {_REENCODE}")
-    return Payload(extension=_extension_of(row), audio=audio, num_samples=num_samples, text=text)
+    return Payload(extension=_extension_of(row), audio=audio, num_samples=num_samples, text=prepared.text)
 
 
 def _decode_as_stored(
@@ -127,13 +156,13 @@ def _extension_of(row: Row) -> str:
     return extension if _AUDIO_EXTENSION.fullmatch(extension) else "audio"
 
 
-def _check_pcm(waveform: Waveform, rate_hz: int, text: str, rules: Rules) -> Pcm:
+def _check_pcm(waveform: Waveform, rate_hz: int, length: TextLength, rules: Rules) -> Pcm:
     """Returns a decoded recording (T,) at 16 kHz.
 
     Raises:
-        AudioError: `text` cannot be learned from it; the message is `reason: detail`.
+        AudioError: A transcript of that length cannot be learned from it; the message is `reason: detail`.
     """
     check_audio(waveform)
     pcm = to_pcm16(resample(waveform, rate_hz))
-    check_pair(text, len(pcm), rules)
+    check_length(length, len(pcm), rules)
     return pcm

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from asrscale.common.atomic_files import read_jsonl
 from asrscale.corpus.rejects import REJECTED_FILE, Reject
-from asrscale.corpus.shard_file import Task, hash_dependencies, refused_rows, stat_recordings
+from asrscale.corpus.shard_file import hash_dependencies, refused_rows, stat_recordings
 from asrscale.corpus.shard_inputs import ShardInputs, has_repaired_recording, inputs_of
 from asrscale.corpus.shard_record import ShardEntry, ShardRecord, Utterance, write_record
+from asrscale.corpus.shard_task import Task
 from asrscale.data.catalog import DATASET_FILE, Catalog, read_catalog
 from asrscale.data.index import read_shards
 

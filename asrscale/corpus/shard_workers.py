@@ -9,8 +9,10 @@ from asrscale.common.errors import CliError
 from asrscale.common.progress import progress
 from asrscale.common.workers import run_tasks, usable_cores
 from asrscale.corpus.assemble import list_rejects
+from asrscale.corpus.packing import DEATHS_TO_BLAME
 from asrscale.corpus.rejects import REJECTED_FILE, format_counts
-from asrscale.corpus.shard_file import DEATHS_TO_BLAME, Task, build_shard
+from asrscale.corpus.shard_file import build_shard
+from asrscale.corpus.shard_task import Task
 from asrscale.corpus.split_plan import SplitPlan
 
 MAX_DEATHS = 20  # of workers over one shard, each at another row: then the machine is the cause, not the rows

@@ -189,6 +189,22 @@ def recording_file(row: Row, audio_root: AudioRoot) -> str | None:
         return None
 
 
+def local_recording(row: Row, audio_root: AudioRoot) -> str | None:
+    """Returns the file that is a row's recording; None where it lies in a tar or behind a URL.
+
+    Raises:
+        AudioError: `category: detail`; the recording is missing, or outside the roots.
+    """
+    if row.tar:
+        return None
+    path = audio_path(row, audio_root)
+    if is_remote(path):
+        return None
+    if not os.path.isfile(path):
+        raise AudioError("missing file: not below the audio root")
+    return path
+
+
 def open_audio(row: Row, audio_root: AudioRoot) -> str | NamedBytes:
     """Returns what `speech.decoding.decode` takes: a local file's path, or the bytes from a tar or URL.
 
@@ -198,12 +214,7 @@ def open_audio(row: Row, audio_root: AudioRoot) -> str | NamedBytes:
     """
     if row.tar:
         return _read_from_tar(Range(row.tar, row.tar_offset, row.tar_size), row.audio)
-    path = audio_path(row, audio_root)
-    if is_remote(path):
-        return _fetch(path)
-    if not os.path.isfile(path):
-        raise AudioError("missing file: not below the audio root")
-    return path
+    return local_recording(row, audio_root) or _fetch(audio_path(row, audio_root))
 
 
 def _read_from_tar(place: Range, name: str) -> NamedBytes:

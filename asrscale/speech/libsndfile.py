@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import soundfile
 
@@ -49,6 +50,20 @@ HEADERLESS = {
 _FORMATS_WITHOUT_RATE = ("XI",)  # of a music tracker: libsndfile says 44.1 kHz
 
 
+@dataclass(frozen=True)
+class ShortMp3:
+    """What libsndfile finds in an mp3.
+
+    Attributes:
+        block: All of its samples.
+        is_read_to_end: Whether there are no more bytes behind them. Else they may be of another recording, of tags, or
+            of a frame that only completes those before it.
+    """
+
+    block: Block
+    is_read_to_end: bool
+
+
 def read_with_libsndfile(source: Source, start_seconds: float = 0.0, end_seconds: float = math.inf) -> Iterator[Block]:
     """Yields the blocks of a recording, up to `end_seconds`.
 
@@ -77,10 +92,11 @@ def read_with_libsndfile(source: Source, start_seconds: float = 0.0, end_seconds
             raise truncated(position, end)
 
 
-def read_to_last_byte(source: Source) -> Block | None:
-    """Returns all of an mp3, if libsndfile reads it to its last byte and finds as many samples as it expects.
+def read_short_mp3(source: Source) -> ShortMp3 | None:
+    """Returns all that libsndfile finds in an mp3, without a look at its frames beforehand.
 
-    That needs no look at its frames beforehand. One that is longer than BLOCK_FRAMES is None, too.
+    Returns:
+        None where it finds more or fewer samples than it expects, or more than BLOCK_FRAMES.
     """
     try:
         with _readable(source) as content:
@@ -88,7 +104,7 @@ def read_to_last_byte(source: Source) -> Block | None:
             is_read_to_end = not content.read(1)
     except (AudioError, OSError):
         return None
-    return Block(samples, rate_hz, 0) if len(samples) and is_read_to_end else None
+    return ShortMp3(Block(samples, rate_hz, 0), is_read_to_end) if len(samples) else None
 
 
 def _read_short_mp3(content: io.BytesIO | io.FileIO) -> tuple[Frames, int]:

@@ -31,7 +31,7 @@ from asrscale.speech.libsndfile import (
     HEADERLESS,
     can_be_entered,
     libsndfile_frames,
-    read_to_last_byte,
+    read_short_mp3,
     read_with_libsndfile,
 )
 from asrscale.speech.mp3_frames import Mp3Frames, find_frames, is_free_format
@@ -118,14 +118,22 @@ def read_blocks(source: Source, start_seconds: float = 0.0, end_seconds: float =
 
 def _read_ordinary_mp3(source: Source) -> Block | None:
     """Returns all of an mp3 that needs no further look, as most are; counting frames would be 4 % of a build's time."""
+    mp3 = read_short_mp3(source) if _is_probably_mp3(source) else None
+    if mp3 is None:
+        return None
+    # The frames of the few with bytes behind their sound are counted; to decode these again would take much longer.
+    is_whole = mp3.is_read_to_end or find_parts(source) == [Part(source)]
+    return mp3.block if is_whole else None
+
+
+def _is_probably_mp3(source: Source) -> bool:
+    """Whether to take a recording for an mp3: by its name, or by its first bytes where they are in memory."""
     extension = extension_of(source)
-    if isinstance(source, io.BytesIO):
-        data = source.getvalue()
-        begins_as_mp3 = data[:3] == b"ID3" or data[:1] == b"\xff"
-        may_be_mp3 = begins_as_mp3 and extension not in HEADERLESS_EXTENSIONS
-    else:
-        may_be_mp3 = extension in _MP3_EXTENSIONS
-    return read_to_last_byte(source) if may_be_mp3 else None
+    if not isinstance(source, io.BytesIO):
+        return extension in _MP3_EXTENSIONS
+    data = source.getvalue()
+    begins_as_mp3 = data[:3] == b"ID3" or data[:1] == b"\xff"
+    return begins_as_mp3 and extension not in HEADERLESS_EXTENSIONS
 
 
 def probe_seconds(source: Source) -> float:

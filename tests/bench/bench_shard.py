@@ -170,7 +170,8 @@ def print_throughput(table: Path, paths: list[str], hours: float) -> None:
 def print_stages(paths: list[str]) -> None:
     """Where one process spends its time."""
     from asrscale.corpus.checks import Rules, check_audio
-    from asrscale.corpus.shard_file import Task, build_shard
+    from asrscale.corpus.shard_file import build_shard
+    from asrscale.corpus.shard_task import Task
     from asrscale.sources.rows import Row
     from asrscale.speech import decoding, encoding, pcm
 

@@ -9,7 +9,7 @@ from helpers.sources import SHARED, needs_shared_data
 
 from asrscale.common.errors import AudioError, CliError
 from asrscale.corpus import checks
-from asrscale.corpus.checks import Rules, check_audio, check_pair, check_text, read_rules
+from asrscale.corpus.checks import Rules, check_audio, check_length, check_text, read_rules, text_length
 from asrscale.sources.opening import open_source
 from asrscale.sources.recordings import open_audio
 from asrscale.speech import decoding, pcm
@@ -59,6 +59,10 @@ def test_clipping_is_a_share_of_the_samples() -> None:
     check_audio(waveform)
     waveform[len(waveform) // 100] = -1.0
     assert reason(check_audio, waveform) == "clipped"
+
+
+def check_pair(text: str, num_samples: int, rules: Rules) -> None:
+    check_length(text_length(text, rules), num_samples, rules)
 
 
 def test_lengths_and_speed() -> None:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 from helpers.audio import encoded_by_ffmpeg, sine
-from helpers.sharding import COMMAND, ROOT, rejected, shard, write_clip, write_csv
+from helpers.sharding import COMMAND, ROOT, payload_of, rejected, shard, write_clip, write_csv
 from helpers.sources import rows_of, write_tar
 
 from asrscale.common.errors import AudioError
 from asrscale.corpus.checks import Rules
-from asrscale.corpus.payload import Payload, make_payload
+from asrscale.corpus.payload import Payload
 from asrscale.data.index import Index, read_index
 from asrscale.sources.rows import Row
 from asrscale.speech import decoding
@@ -84,7 +84,7 @@ def test_original_bytes_keep_the_extension_unless_a_tar_needs_it_otherwise(
 ) -> None:
     write_clip(tmp_path / "clip.wav", seconds=1.5)
     (tmp_path / "clip.wav").rename(tmp_path / name)
-    payload = make_payload(make_row(name), str(tmp_path), Rules(0.1, 20.0), "original")
+    payload = payload_of(make_row(name), str(tmp_path), Rules(0.1, 20.0), "original")
     assert payload == Payload(
         extension=extension, audio=(tmp_path / name).read_bytes(), num_samples=24_000, text="good dog"
     )
@@ -94,11 +94,11 @@ def test_a_segment_is_cut_out_unless_bytes_are_kept(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.wav", seconds=1.5)
     row = make_row("a.wav", start_seconds=0.0, seconds=1.0)
     rules = Rules(0.1, 20.0)
-    assert make_payload(row, str(tmp_path), rules, "flac").num_samples == 16_000
+    assert payload_of(row, str(tmp_path), rules, "flac").num_samples == 16_000
     with pytest.raises(AudioError, match=r"^segment: .* can only be stored whole: build it with --codec flac$"):
-        make_payload(row, str(tmp_path), rules, "original")
+        payload_of(row, str(tmp_path), rules, "original")
     rounded = make_row("a.wav", start_seconds=0.0, seconds=1.45)  # a manifest's durations are rounded
-    assert make_payload(rounded, str(tmp_path), rules, "original").num_samples == 24_000
+    assert payload_of(rounded, str(tmp_path), rules, "original").num_samples == 24_000
 
 
 def test_recordings_without_a_header_are_known_by_their_names_in_a_tar_too(tmp_path: Path) -> None:
@@ -111,12 +111,12 @@ def test_recordings_without_a_header_are_known_by_their_names_in_a_tar_too(tmp_p
     texts = {f"{Path(name).stem}.txt": b"good dog" for name in names}
     tar = write_tar(tmp_path / "a.tar", {name: (tmp_path / name).read_bytes() for name in names} | texts)
     for row in rows_of(tar):
-        from_folder = make_payload(make_row(row.audio), str(tmp_path), rules, "flac")
-        assert make_payload(row, "", rules, "flac") == from_folder
+        from_folder = payload_of(make_row(row.audio), str(tmp_path), rules, "flac")
+        assert payload_of(row, "", rules, "flac") == from_folder
         assert abs(from_folder.num_samples - 32_000) <= 320
     for codec in ("original", "in_place"):
         with pytest.raises(AudioError, match=r"^no header: only the name says that it is \.vox, and .* --codec flac$"):
-            make_payload(rows_of(tar)[0], "", rules, codec)
+            payload_of(rows_of(tar)[0], "", rules, codec)
 
 
 @pytest.mark.parametrize(
@@ -145,10 +145,10 @@ def test_a_duration_cuts_off_the_rest_of_a_recording(
         row = replace(
             row, tar=str(write_tar(tmp_path / "a.tar", {"a.wav": content})), tar_offset=512, tar_size=len(content)
         )
-    assert make_payload(row, str(tmp_path), Rules(0.1, 20.0), "flac").num_samples == num_samples
+    assert payload_of(row, str(tmp_path), Rules(0.1, 20.0), "flac").num_samples == num_samples
 
 
 def test_the_start_of_an_hour_is_not_too_long(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.wav", seconds=30, rate_hz=8_000)
     row = make_row("a.wav", seconds=2.0)
-    assert make_payload(row, str(tmp_path), Rules(0.1, 20.0), "flac").num_samples == 32_000
+    assert payload_of(row, str(tmp_path), Rules(0.1, 20.0), "flac").num_samples == 32_000

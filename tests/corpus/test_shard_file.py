@@ -16,8 +16,9 @@ import soundfile
 
 import asrscale
 from asrscale.corpus.checks import Rules
-from asrscale.corpus.shard_file import Task, build_shard
+from asrscale.corpus.shard_file import build_shard
 from asrscale.corpus.shard_record import read_record
+from asrscale.corpus.shard_task import Task
 from asrscale.data.tars import read_records
 from asrscale.sources.rows import Row
 from asrscale.speech import decoding
@@ -34,7 +35,7 @@ def test_members_stand_in_the_order_of_the_rows_and_say_nothing_of_who_wrote_the
     begun: list[int] = []
     task = make_task(tmp_path)
     assert build_shard(task, begun.append) == Counter()
-    assert begun == [0, 1, 2]
+    assert begun == [0, 1, 2, 0, 1, 2]  # their texts, then their recordings
     with tarfile.open(tmp_path / "train-000000.tar") as tar:
         members = tar.getmembers()
     names = [f"train-{line:08d}.{kind}" for line in (5, 3, 9) for kind in ("flac", "json", "txt")]

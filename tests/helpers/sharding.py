@@ -19,6 +19,10 @@ import soundfile
 from asrscale.common import cli
 from asrscale.corpus.build import build
 from asrscale.corpus.build_options import ShardOptions
+from asrscale.corpus.checks import Rules
+from asrscale.corpus.payload import Payload, Storage, make_payload, prepare_row
+from asrscale.sources.recordings import AudioRoot
+from asrscale.sources.rows import Row
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "asrscale.shard"]
@@ -141,3 +145,8 @@ def workers_of(process: "subprocess.Popen[str]") -> list[int]:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
     return [pid for pid, command in commands.items() if b"spawn_main" in command]
+
+
+def payload_of(row: Row, audio_root: AudioRoot, rules: Rules, codec: Storage) -> Payload:
+    """What a shard stores of a row; raises AudioError where it cannot be used."""
+    return make_payload(prepare_row(row, audio_root, rules), audio_root, rules, codec)

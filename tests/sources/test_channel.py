@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 from helpers.audio import sine
+from helpers.sharding import payload_of
 
 from asrscale.common.errors import AudioError
 from asrscale.corpus.checks import Rules
-from asrscale.corpus.payload import Storage, make_payload
+from asrscale.corpus.payload import Storage
 from asrscale.sources.rows import Row
 from asrscale.speech.decoding import decode_payload
 
@@ -28,7 +29,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def built(folder: Path, name: str, channel: str, codec: Storage = "flac") -> np.ndarray:
     row = Row(2, "a.csv", name, "one two", {"channel": channel} if channel else {})
-    return decode_payload(make_payload(row, str(folder), RULES, codec).audio) / 32_768
+    return decode_payload(payload_of(row, str(folder), RULES, codec).audio) / 32_768
 
 
 @pytest.mark.parametrize("channel", ["0", "1", "left", "Right", " 1 ", "1.0", "0.0"])

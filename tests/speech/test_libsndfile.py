@@ -13,8 +13,8 @@ from asrscale.speech.blocks import UnknownFormatError
 from asrscale.speech.libsndfile import (
     BLOCK_FRAMES,
     libsndfile_frames,
+    read_short_mp3,
     read_stored_pcm16,
-    read_to_last_byte,
     read_with_libsndfile,
 )
 
@@ -35,11 +35,14 @@ def test_a_segment_begins_at_its_sample(tmp_path: Path) -> None:
     assert block.start == 4_000 and np.array_equal(block.samples[:, 0] * 32_768, samples[4_000:8_000])
 
 
-def test_a_whole_mp3_is_read_to_its_last_byte_and_a_cut_one_is_left_to_a_closer_look() -> None:
+def test_what_lies_behind_the_sound_of_an_mp3_is_noticed() -> None:
     data = encoded(sine(440, 48_000), 48_000, "MP3")
-    block = read_to_last_byte(io.BytesIO(data))
-    assert block is not None and block.rate_hz == 48_000 and abs(block.end - 48_000) < 2_305
-    assert read_to_last_byte(io.BytesIO(data + data)) is None
+    mp3 = read_short_mp3(io.BytesIO(data))
+    assert mp3 is not None and mp3.is_read_to_end
+    assert mp3.block.rate_hz == 48_000 and abs(mp3.block.end - 48_000) < 2_305
+    joined = read_short_mp3(io.BytesIO(data + data))
+    assert joined is None or not joined.is_read_to_end
+    assert read_short_mp3(io.BytesIO(data[: len(data) // 2])) is None
 
 
 def test_stored_samples_come_as_they_are(tmp_path: Path) -> None:
