@@ -1,5 +1,6 @@
 """Worker processes that may die: the parent can see which item of its task each of them had in hand."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -174,6 +175,7 @@ def _do_tasks(work: Callable[..., Any], connection: Connection, items_in_hand: A
     """Does the tasks that come through a pipe until it ends: what a worker process runs."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _silence_c_libraries()
+    gc.freeze()  # what was imported stays, so that collections need not look at it
 
     def begin(item: int) -> None:
         items_in_hand[slot] = item

@@ -4,6 +4,7 @@ import io
 import zlib
 from typing import Literal
 
+import numpy as np
 import soundfile
 
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm
@@ -33,7 +34,11 @@ def encode(pcm: Pcm, codec: Codec | Literal["mp3"]) -> bytes:
     # None is the container's default: 16 bits, and the only subtype of mp3.
     subtype = "OPUS" if codec == "opus" else None
     buffer = io.BytesIO()
-    soundfile.write(buffer, pcm, SAMPLE_RATE_HZ, format=_CONTAINERS[codec], subtype=subtype)
+    container = _CONTAINERS[codec]
+    with soundfile.SoundFile(buffer, "w", SAMPLE_RATE_HZ, channels=1, format=container, subtype=subtype) as file:
+        # Otherwise soundfile seeks to the position it is at after it has written.
+        file.seekable = lambda: False
+        file.buffer_write(np.ascontiguousarray(pcm), dtype="int16")
     if codec == "opus":
         return _without_serial_number(buffer.getvalue())
     return buffer.getvalue()

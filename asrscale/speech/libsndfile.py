@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import soundfile
 
 from asrscale.common.c_stderr import silent_c_stderr
@@ -134,14 +135,15 @@ def read_stored_pcm16(data: bytes, max_frames: int) -> Pcm | None:
         if file.frames > max_frames:
             return None
         file.seekable = lambda: False
-        pcm: Pcm = file.read(file.frames, dtype="int16")
+        pcm: Pcm = np.empty(file.frames, np.int16)
+        num_read = file.buffer_read_into(pcm, dtype="int16")
         is_read_to_end = buffer.tell() == len(data)
     # Another file behind the first may have been read ahead.
     is_joined = data.find(FLAC_MAGIC, max(1, len(data) - 2 * _READ_AHEAD_BYTES)) > 0
     if is_joined or not is_read_to_end:
         return None
-    if len(pcm) != file.frames or not len(pcm):
-        raise truncated(len(pcm), file.frames)
+    if num_read != file.frames or not num_read:
+        raise truncated(num_read, file.frames)
     return pcm
 
 
@@ -166,9 +168,10 @@ def _read(file: soundfile.SoundFile, frames: int) -> Frames:
     """Reads so many samples (T, C) of a file that is not sought in any more."""
     # Otherwise soundfile seeks to the position it is at after each read: 3 % of an mp3's decoding.
     file.seekable = lambda: False
+    samples: Frames = np.empty((frames, file.channels), np.float32)
     with silent_c_stderr():
-        samples: Frames = file.read(frames, dtype="float32", always_2d=True)
-    return samples
+        num_read = file.buffer_read_into(samples, dtype="float32")
+    return samples[:num_read]
 
 
 def _readable(source: Source) -> io.BytesIO | io.FileIO:
