@@ -18,7 +18,7 @@ from asrscale.common import cli, html
 from asrscale.common.checkpoint_files import at_revision
 from asrscale.common.errors import CliError
 from asrscale.data.mixing import read_mix
-from asrscale.data.plan_summary import describe_plan
+from asrscale.data.plan_summary import summarise_plan
 from asrscale.data.run_plan import RunPlan
 from asrscale.memory import plan_page, plan_text
 from asrscale.memory.choices import Choice
@@ -27,8 +27,9 @@ from asrscale.model.building import build_meta_recognizer
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 from asrscale.training.config import TrainConfig, to_dict, train_config
 from asrscale.training.memory_plan import SEARCHED, search, trains_head_only
+from asrscale.training.planned_run import PlannedRun, data_blocks, opening_blocks
 from asrscale.training.recipe_choice import settings_before_a_run
-from asrscale.training.recipe_settings import count_steps, describe_recipe
+from asrscale.training.recipe_settings import Chosen, count_steps
 
 LENGTHS_SECONDS = (5.0, 10.0, 20.0)  # shown; without data, the last is the longest utterance
 BUDGETS = 33  # points on the curve of time over memory
@@ -69,7 +70,7 @@ class _Report:
     title: str
     lengths_seconds: Collection[float]  # of utterances, of which it is shown how many fit
     ways: Sequence[Choice]  # the fastest that fits first
-    how_to_run: str  # the command of the first way, and what its run looks like
+    run: PlannedRun  # by the first way
 
     @property
     def best(self) -> Choice:
@@ -88,15 +89,16 @@ def plan(options: PlanOptions) -> None:
     if not options.hours > 0:
         raise CliError(f"--hours {options.hours:g}: give more than 0")
     gpus = _gpus(options)
-    options, run_plan, recipe = _choose_settings(options)
+    options, run_plan, chosen = _choose_settings(options)
     longest_seconds = run_plan.longest_samples / SAMPLE_RATE_HZ if run_plan else LENGTHS_SECONDS[-1]
     lengths_seconds = {*(seconds for seconds in LENGTHS_SECONDS if seconds < longest_seconds), longest_seconds}
     head_only = run_plan is not None and trains_head_only(options.run, run_plan)
     found = search(options.run, lengths_seconds, gpus, options.gpus, fixed=options.given, head_only=head_only)
-    report = _report(options, run_plan, recipe, lengths_seconds, found)
+    report = _report(options, run_plan, chosen, lengths_seconds, found)
 
     if options.html:
-        _write_page(options.html, report, _ways_by_budget(options, report, head_only))
+        problem = "" if report.best.cap_seconds else _nothing_fits(options, longest_seconds, run_plan)
+        _write_page(options.html, report, _ways_by_budget(options, report, head_only), problem)
     if options.json:
         print(json.dumps([way.to_dict() for way in report.ways], indent=2))
         return
@@ -115,8 +117,8 @@ def _gpus(options: PlanOptions) -> list[Gpu]:
     return [replace(gpu, memory_gib=memory_gib or gpu.memory_gib) for gpu in gpus]
 
 
-def _choose_settings(options: PlanOptions) -> tuple[PlanOptions, RunPlan | None, str]:
-    """Returns the options with all settings of the run, its plan on the given data (None without), and its recipe."""
+def _choose_settings(options: PlanOptions) -> tuple[PlanOptions, RunPlan | None, Chosen]:
+    """Returns the options with all settings of the run, its plan on the given data (None without), what was chosen."""
     config = options.run
     # It changes no length, but a run would refuse what is wrong with its folders.
     augmentation = open_augmentation(config.data.augment) if config.data.train else None
@@ -129,15 +131,13 @@ def _choose_settings(options: PlanOptions) -> tuple[PlanOptions, RunPlan | None,
     config, run_plan, chosen = settings_before_a_run(
         config, catalog, options.hours, recognizer, augmentation=augmentation.fingerprint if augmentation else ""
     )
-    steps_per_epoch = run_plan.steps_per_epoch if run_plan else chosen.hours * 3600 / config.batching.step_seconds
-    steps = count_steps(config, math.ceil(steps_per_epoch))
-    return replace(options, run=config), run_plan, describe_recipe(config, chosen, steps, steps_per_epoch)
+    return replace(options, run=config), run_plan, chosen
 
 
 def _report(
     options: PlanOptions,
     run_plan: RunPlan | None,
-    recipe: str,
+    chosen: Chosen,
     lengths_seconds: Collection[float],
     found: Mapping[str, Sequence[Choice]],
 ) -> _Report:
@@ -147,17 +147,13 @@ def _report(
     else:
         ways = [choices[0] for choices in found.values()]
 
-    best = ways[0]
-    how_to_run = f"{_command(options, best)}\n\n{recipe}"
-    if best.cap_seconds:
-        how_to_run += f"\n{_duration(options, run_plan, best)}"
     hardware = f"{options.gpus} × {'each GPU' if options.gpu == 'all' else options.gpu}"
     utterances = f"utterances of {max(lengths_seconds):.3g} s and less"
     return _Report(
         title=f"{options.run.model.model} on {hardware}, {utterances}",
         lengths_seconds=lengths_seconds,
         ways=ways,
-        how_to_run=how_to_run,
+        run=_planned_run(options, run_plan, chosen, ways[0]),
     )
 
 
@@ -174,20 +170,17 @@ def _command(options: PlanOptions, best: Choice) -> str:
     return command
 
 
-def _duration(options: PlanOptions, run_plan: RunPlan | None, best: Choice) -> str:
-    """Returns how long the run takes, and what its batches on the given data look like."""
+def _planned_run(options: PlanOptions, run_plan: RunPlan | None, chosen: Chosen, best: Choice) -> PlannedRun:
+    """Returns what the run by a way is going to do, and how long it takes if it fits."""
     config = options.run
-    audio_hours = run_plan.catalog.hours if run_plan else options.hours
-    steps_per_epoch = (
-        run_plan.steps_per_epoch if run_plan else math.ceil(audio_hours * 3600 / config.batching.step_seconds)
-    )
-    steps = count_steps(config, steps_per_epoch)
-    run_hours = best.run_seconds(steps, config.optimisation.freeze_steps) / 3600
-    line = f"about {run_hours:,.1f} h of training"
-    if run_plan is None:
-        return line
-    cap_samples = int(best.cap_seconds * SAMPLE_RATE_HZ)
-    return f"{line}\n{describe_plan(run_plan, world_size=best.gpus, cap_samples=cap_samples)}"
+    steps_per_epoch = run_plan.steps_per_epoch if run_plan else chosen.hours * 3600 / config.batching.step_seconds
+    steps = count_steps(config, math.ceil(steps_per_epoch))
+    summary = None
+    if run_plan is not None and best.cap_seconds:
+        cap_samples = int(best.cap_seconds * SAMPLE_RATE_HZ)
+        summary = summarise_plan(run_plan, world_size=best.gpus, cap_samples=cap_samples)
+    hours = best.run_seconds(steps, config.optimisation.freeze_steps) / 3600 if best.cap_seconds else None
+    return PlannedRun(_command(options, best), config, chosen, steps, steps_per_epoch, hours, summary)
 
 
 def _print_table(report: _Report) -> None:
@@ -204,7 +197,7 @@ def _print_best(report: _Report) -> None:
     peak_bytes = best.peak_bytes | {f"of {best.gpu.memory_gib:g} GiB": total_bytes}
     print("\n" + plan_text.memory_table("peak of the first line", peak_bytes))
     print("\n" + plan_text.memory_table("beside the GPU, at most, for rank 0", best.host_bytes))
-    print(f"\n{report.how_to_run}")
+    print(f"\n{report.run.text}")
 
 
 def _nothing_fits(options: PlanOptions, longest_seconds: float, run_plan: RunPlan | None) -> str:
@@ -227,18 +220,23 @@ def _ways_by_budget(options: PlanOptions, report: _Report, head_only: bool) -> l
     return list(found.values())
 
 
-def _write_page(path: str, report: _Report, ways_by_budget: Sequence[Sequence[Choice]]) -> None:
-    """Writes the page of `--html`."""
+def _write_page(path: str, report: _Report, ways_by_budget: Sequence[Sequence[Choice]], problem: str) -> None:
+    """Writes the page of `--html`; `problem` is what to change where nothing fits."""
     best = report.best
     header = plan_text.header(report.lengths_seconds)
     rows = [plan_text.row(way) for way in report.ways]
-    largest_pass = f"{best.pass_utterances} × {best.longest.seconds:.3g} s, with {best.flags}"
+    note = (
+        "Estimated, the fastest first. Cap: seconds of padded audio that a GPU holds at once. Columns of lengths: how "
+        "many utterances of that length it holds. Peak: memory of a GPU. Step: time of an optimizer step."
+    )
     sections = {
-        "What fits": [html.table("estimated, the fastest first", header, rows)],
-        f"Memory of the largest pass of a step: {largest_pass}": plan_page.memory_blocks(best),
+        "What will run": opening_blocks(report.run, best, problem),
+        "What fits": [html.table("Ways to run it", header, rows, note=note)],
+        "Memory": plan_page.memory_blocks(best),
         "Memory against time": plan_page.frontier_blocks(best, ways_by_budget),
+        "The data": data_blocks(report.run),
     }
-    html.write_page(path, report.title, report.how_to_run, sections)
+    html.write_page(path, report.title, "Estimated before the run, without a GPU", sections)
 
 
 if __name__ == "__main__":

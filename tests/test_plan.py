@@ -1,3 +1,4 @@
+import html
 import json
 import re
 import shlex
@@ -29,10 +30,21 @@ def test_the_command_prints_a_plan_and_writes_a_page(
     assert "deepspeed -q --num_gpus 1 launch/train.py --model tiny --config ds_configs/zero2.json" in done.stdout
     assert "steps an epoch" in done.stdout and "activations" in done.stdout
     page = (tmp_path / "plan.html").read_text()
-    assert "zero2_offload, checkpointing every layer" in page and "<script" not in page and "http" not in page
+    assert (
+        "zero2_offload, checkpointing every layer" in page and "<script" not in page and not re.search("https?:", page)
+    )
     for curve in ("forward and loss", "backward", "optimizer step", "every layer"):
-        assert f">{curve}</span>" in page
+        assert f"<bdi>{curve}</bdi>" in page
     assert page.count("<polyline") == 8
+    for axis in ("time in seconds", "memory of a GPU in GiB", "time of an optimizer step in seconds"):
+        assert f'-label">{axis}</span>' in page
+    text = " ".join(html.unescape(re.sub("<[^>]+>", " ", page)).split())
+    assert "tiny is trained on one t4-16 with DeepSpeed's zero2; all activations are kept." in text
+    [command] = [line for line in done.stdout.splitlines() if line.startswith("deepspeed")]
+    [on_lines] = re.findall("<code>(.*?)</code>", page, re.DOTALL)
+    assert shlex.split(html.unescape(on_lines).replace("\\\n", "")) == shlex.split(command)
+    for number in re.findall(r"([\d,]+) steps of", done.stdout):
+        assert f"Steps {number} of" in text and f"{number} steps of" in text
     wrong = run_command(*words, "mega")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1) and "--gpu mega: give the GiB" in wrong.stderr
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asrscale.data.hashing import Ids
 from asrscale.data.mixing import describe_mix
@@ -25,29 +26,64 @@ class Efficiency:
     equal_frames: float  # share of the audio that is in passes without a frame of padding
 
 
+@dataclass(frozen=True, eq=False)
+class PlanSummary:
+    """What the first window's first epoch of a run will look like.
+
+    Attributes:
+        plan: Of the run.
+        efficiency: Of its passes.
+        world_size: The ranks that these are dealt to.
+        longest_seconds: Of each unit, the length of its longest utterance.
+    """
+
+    plan: RunPlan
+    efficiency: Efficiency
+    world_size: int
+    longest_seconds: NDArray[np.float64]
+
+    @property
+    def mix(self) -> str:
+        """What of each data set is in an epoch, where that is a question; else empty."""
+        return describe_mix(self.plan.catalog)
+
+    @property
+    def headline(self) -> str:
+        """Steps, padding and balance as one line."""
+        found = self.efficiency
+        return (
+            f"{self.plan.steps_per_epoch:,} steps an epoch in {len(self.plan.windows):,} windows, "
+            f"{self.plan.units_per_step} units a step; padding {found.padding:.1%}, {found.equal_frames:.0%} of the "
+            f"audio in passes without padded frames, mean/max work of {self.world_size} ranks {found.balance:.3f}"
+        )
+
+
+def summarise_plan(plan: RunPlan, *, world_size: int, cap_samples: int) -> PlanSummary:
+    """Returns what the first window's first epoch will look like."""
+    visit = plan_visit(plan, 0)
+    lengths = visit.computed_samples
+    steps = [visit.plan.step(number) for number in range(visit.plan.num_steps)]
+    every = max(1, len(steps) // MEASURED_STEPS)
+    efficiency = measure_steps(
+        steps[::every], lengths, visit.computed_frames, world_size=world_size, cap_samples=cap_samples
+    )
+    units = chain.from_iterable(steps)
+    longest_seconds = np.array([lengths[unit].max() / SAMPLE_RATE_HZ for unit in units if len(unit)])
+    return PlanSummary(plan, efficiency, world_size, longest_seconds)
+
+
 def describe_plan(plan: RunPlan, *, world_size: int, cap_samples: int) -> str:
     """Returns what the first window's first epoch will look like: steps, padding, balance, and its units by length.
 
     Before it, what of each data set is in an epoch, where that is a question.
     """
-    visit = plan_visit(plan, 0)
-    lengths = visit.computed_samples
-    steps = [visit.plan.step(number) for number in range(visit.plan.num_steps)]
-    every = max(1, len(steps) // MEASURED_STEPS)
-    found = measure_steps(
-        steps[::every], lengths, visit.computed_frames, world_size=world_size, cap_samples=cap_samples
-    )
+    return format_summary(summarise_plan(plan, world_size=world_size, cap_samples=cap_samples))
 
-    headline = (
-        f"{plan.steps_per_epoch:,} steps an epoch in {len(plan.windows):,} windows, {plan.units_per_step} units a "
-        f"step; padding {found.padding:.1%}, {found.equal_frames:.0%} of the audio in passes without padded frames, "
-        f"mean/max work of {world_size} ranks {found.balance:.3f}"
-    )
-    units = chain.from_iterable(steps)
-    longest_seconds = np.array([lengths[unit].max() / SAMPLE_RATE_HZ for unit in units if len(unit)])
-    counts, edges = np.histogram(longest_seconds, LENGTH_BINS)
-    mix = describe_mix(plan.catalog)
-    lines = [f"mix: {mix}", headline] if mix else [headline]
+
+def format_summary(summary: PlanSummary) -> str:
+    """Returns a summary as lines of text."""
+    counts, edges = np.histogram(summary.longest_seconds, LENGTH_BINS)
+    lines = [f"mix: {summary.mix}", summary.headline] if summary.mix else [summary.headline]
     for count, (low, high) in zip(counts, pairwise(edges), strict=True):
         lines.append(f"  {low:5.1f} to {high:5.1f} s {count:8,} units")
     return "\n".join(lines)

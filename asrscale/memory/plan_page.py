@@ -1,4 +1,4 @@
-"""The HTML page of the planner: memory over the time of a step, and time over memory."""
+"""The plots of the planner's HTML page: memory over the time of a step, and time over memory."""
 
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asrscale.common import html
+from asrscale.common.html_chart import chart
 from asrscale.memory.choices import Choice
 from asrscale.memory.gpu_memory import outside_bytes
 from asrscale.memory.gpus import GIB
@@ -21,9 +22,20 @@ Points: TypeAlias = list[tuple[float, float]]
 
 def memory_blocks(best: Choice) -> list[html.Block]:
     """Returns a plot of the best choice's memory over a step, and bars of what it is made of at its peak."""
+    note = (
+        f"The largest pass of a step, {best.pass_utterances:,} utterances of {best.longest.seconds:.3g} s, and the "
+        "optimizer step after it. Times are estimated."
+    )
     return [
-        html.curves("GiB over seconds (estimated)", _timeline(best)),
-        html.bars("GiB at the peak", _in_gib(best.peak_bytes)),
+        chart(
+            "Memory over a step",
+            _timeline(best),
+            x_label="time in seconds",
+            y_label="memory of a GPU in GiB",
+            level_lines=[_card_name(best)],
+            note=note,
+        ),
+        html.bars("What the peak is made of", _in_gib(best.peak_bytes), unit="GiB of a GPU"),
     ]
 
 
@@ -34,16 +46,27 @@ def frontier_blocks(best: Choice, choices_by_budget: Iterable[Sequence[Choice]])
         best: The best choice.
         choices_by_budget: For GPUs of growing memory their choices, the fastest that fits first.
     """
-    caption = "seconds of a step (estimated) over GiB of the GPU, at its best configuration"
     return [
-        html.curves(caption, _frontier(choices_by_budget)),
-        html.bars("GiB beside the GPU, at most, for rank 0", _in_gib(best.host_bytes)),
+        chart(
+            "Time of a step by the memory of the GPU",
+            _frontier(choices_by_budget),
+            x_label="memory of the GPU in GiB",
+            y_label="time of an optimizer step in seconds",
+            note="A GPU of the same speed with less memory, at its fastest configuration. Times are estimated.",
+        ),
+        html.bars(
+            "Memory beside the GPU", _in_gib(best.host_bytes), unit="GiB at most, of the rank that writes checkpoints"
+        ),
     ]
 
 
 def _in_gib(sizes_bytes: dict[str, float]) -> dict[str, float]:
     """Returns named sizes in GiB."""
     return {name: size / GIB for name, size in sizes_bytes.items()}
+
+
+def _card_name(best: Choice) -> str:
+    return f"all of {best.gpu.name}"
 
 
 def _timeline(best: Choice) -> dict[str, Points]:
@@ -65,7 +88,7 @@ def _timeline(best: Choice) -> dict[str, Points]:
         "forward and loss": points[: turn + 1],
         "backward": points[turn:],
         "optimizer step": [(end_seconds, step_gib), ((1 + STEP_WIDTH) * end_seconds, step_gib)],
-        best.gpu.name: [(0.0, card_gib), (end_seconds, card_gib)],
+        _card_name(best): [(0.0, card_gib), (end_seconds, card_gib)],
     }
 
 

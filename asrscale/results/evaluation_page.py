@@ -1,64 +1,156 @@
-"""The HTML page of an evaluation: plots of error rates, and players of the worst utterances."""
+"""The HTML page of an evaluation: its rates, what is confused, and its utterances to read and listen to."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from asrscale.common import html
-from asrscale.common.html import Block
+from asrscale.common.html import Bar, Block, Number
 from asrscale.data import players
 from asrscale.data.index import Index
-from asrscale.results.beside_text import format_difference, format_seeds
+from asrscale.results.beside import NOTHING, Beside
 from asrscale.results.breakdown_text import summarise_breakdown
-from asrscale.results.metrics import UNITS, Metric, both_metrics
+from asrscale.results.comparison_page import comparison_blocks, english_table, seeds_table
+from asrscale.results.confusions import Confusions, name_of
+from asrscale.results.metrics import METRIC_NAMES, UNITS, Metric, both_metrics
+from asrscale.results.page_data import Hypotheses, PageData, gather
+from asrscale.results.rate_plots import rate_plots
+from asrscale.results.tally import OWN
+from asrscale.results.utterance_table import utterance_table
+
+CONFUSIONS_SHOWN = 15  # of each kind
+
+KINDS = ("substitutions", "deletions", "insertions")
 
 
-def write_evaluation_page(path: str, title: str, index: Index, found: dict[str, Any]) -> None:
-    """Writes a page of what `break_down` found, with players of the worst utterances.
+def write_evaluation_page(
+    path: str, title: str, index: Index, found: dict[str, Any], hypotheses: Hypotheses, beside: Beside = NOTHING
+) -> None:
+    """Writes a page of an evaluation.
+
+    Args:
+        path: Of the file.
+        title: Its heading.
+        index: The data set.
+        found: What `break_down` returned.
+        hypotheses: Those that it was given.
+        beside: What it was given.
 
     Raises:
         CliError: It cannot be written.
     """
-    metric: Metric = found["metric"]
-    worst = found["worst"][: players.PLAYERS]
-    captions = {index.keys.index(one["key"]).as_py(): f"{one['key']}: {one['aligned']}" for one in worst}
+    data = gather(index, hypotheses, found["metric"], beside)
+    sounds = players.players(index, [one.number for one in data.listed])
     sections = {
-        "Error rates": [
-            *_beside_tables(found),
-            *(_plot(name, groups, metric) for name, groups in found["by"].items()),
-        ],
-        f"The most {UNITS[metric]} errors": players.players(index, captions),
+        "Result": [_headline(index, found, data), *_beside_tables(found)],
+        **{f"Compared with {one['other']}": comparison_blocks(one, data, found) for one in found.get("compared", [])},
+        "Length and speed": rate_plots(data, [OWN], found["metric"]),
+        "Groups": [_group_bars(name, groups, found["metric"]) for name, groups in found["by"].items()],
+        **{f"Confused {UNITS[one]}s": _confusion_tables(data.confusions[one]) for one in both_metrics(found["metric"])},
+        "Utterances": [utterance_table(index, data, sounds, found)],
+        "How it was measured": [_method(index, found, data)],
     }
-    html.write_page(path, title, summarise_breakdown(found), sections)
+    html.write_page(path, title, _summary(index, data), sections)
+
+
+def _summary(index: Index, data: PageData) -> str:
+    """Returns a line about the data."""
+    hours = data.seconds.sum() / 3600
+    speakers = len({speaker for speaker in data.speakers.tolist() if speaker >= 0})
+    parts = [f"{html.counted(len(data.numbers), 'utterance')}, {hours:,.2f} hours"]
+    parts += [html.counted(speakers, "speaker")] if speakers else []
+    damaged = len(index) - len(data.numbers)
+    parts += [f"damaged and left out: {html.counted(damaged, 'utterance')}"] if damaged else []
+    return " · ".join(parts)
+
+
+def _headline(index: Index, found: dict[str, Any], data: PageData) -> Block:
+    """Returns both rates with their intervals, and the errors of each kind."""
+    metric: Metric = found["metric"]
+    rates = [
+        Number(
+            METRIC_NAMES[name].capitalize(),
+            f"{found[name]:.2%}",
+            f"{name.upper()}, 95 % interval {found[f'{name}_low']:.2%} to {found[f'{name}_high']:.2%}",
+        )
+        for name in both_metrics(metric)
+    ]
+    totals = data.confusions[metric].totals
+    size = found[f"{UNITS[metric]}s"]
+    errors = sum(totals)
+    kinds = [
+        Number(
+            kind.capitalize(),
+            f"{count:,}",
+            f"{count / max(1, size):.2%} of {size:,} {UNITS[metric]}s, {count / max(1, errors):.1%} of all errors",
+        )
+        for kind, count in zip(KINDS, totals, strict=True)
+    ]
+    return html.numbers("", [*rates, *kinds])
 
 
 def _beside_tables(found: dict[str, Any]) -> Iterator[Block]:
-    """Yields tables of what was counted beside the model's own errors: after another normaliser, of other models."""
-    metric: Metric = found["metric"]
-    both = both_metrics(metric)
+    """Yields tables of what was counted beside the model's own errors: after another normaliser, of other seeds."""
     if "english" in found:
-        english = found["english"]
-        of_shards = [f"{found[name]:.2%}" for name in both]
-        of_english = [f"{english[name]:.2%}" if name in english else "none" for name in both]
-        header = ["transcripts", *(name.upper() for name in both)]
-        yield html.table(english["normaliser"], header, [("as in the shards", *of_shards), ("english", *of_english)])
-    for compared in found.get("compared", []):
-        changed = [
-            (one["key"], one["more_word_edits"], one["more_character_edits"], one["aligned"], one["other_aligned"])
-            for one in compared["changed"]
-        ]
-        header = ["changed most", "word errors more", "character errors more", "this model", "the other"]
-        yield html.table(format_difference(compared, metric), header, changed)
+        yield english_table(found)
     if "seeds" in found:
-        seeds = found["seeds"]
-        runs = zip(["this", *seeds["others"]], *(seeds["of_each"][name] for name in both), strict=True)
-        header = ["run", *(name.upper() for name in both)]
-        yield html.table(
-            format_seeds(seeds, metric), header, [(run, *map("{:.2%}".format, rates)) for run, *rates in runs]
-        )
+        yield seeds_table(found)
 
 
-def _plot(name: str, groups: dict[str, Any], metric: Metric) -> Block:
+def _group_bars(name: str, groups: dict[str, Any], metric: Metric) -> Block:
     """Returns a bar for the deciding error rate of each group."""
     units = f"{UNITS[metric]}s"
-    percent = {f"{value} ({rates[units]:,} {units})": 100 * rates[metric] for value, rates in groups.items()}
-    return html.bars(f"{metric.upper()} % by {name}", percent)
+    shown = {
+        f"{value.strip()} ({rates[units]:,} {units})": Bar(
+            *(100 * rates[f"{metric}{end}"] for end in ("", "_low", "_high"))
+        )
+        for value, rates in groups.items()
+    }
+    caption = f"{metric.upper()} by {name.replace('_', ' ')}"
+    return html.bars(caption, shown, unit=f"{metric.upper()} in %", by_size=name != "duration")
+
+
+def _confusion_tables(confusions: Confusions) -> Iterator[Block]:
+    """Yields a table for each kind of error: the most frequent ones."""
+    inexact = "" if confusions.is_exact else "Rare ones were dropped while counting: counts may be a little too low."
+    substituted, deleted, inserted = confusions.totals
+    substitutions = [
+        (name_of(expected), name_of(recognised), count, f"{count / substituted:.1%}")
+        for (expected, recognised), count in confusions.substitutions.most_common(CONFUSIONS_SHOWN)
+    ]
+    if substitutions:
+        note = _note(len(substitutions), len(confusions.substitutions), substituted, "substitution", inexact)
+        header = ["said", "recognised", "times", "share"]
+        yield html.table("Taken for another", header, substitutions, note=note)
+    for caption, kind, counter, total in (
+        ("Not recognised", "deletion", confusions.deletions, deleted),
+        ("Recognised, but not said", "insertion", confusions.insertions, inserted),
+    ):
+        rows = [(name_of(one), count, f"{count / total:.1%}") for one, count in counter.most_common(CONFUSIONS_SHOWN)]
+        if rows:
+            note = _note(len(rows), len(counter), total, kind, inexact)
+            yield html.table(caption, [UNITS[confusions.metric], "times", "share"], rows, note=note)
+
+
+def _note(shown: int, different: int, total: int, kind: str, inexact: str) -> str:
+    """Returns how much of the errors of a kind a table shows."""
+    different_ones = html.counted(different, "different one")
+    of_them = different_ones if shown == different else f"the {shown} commonest of {different_ones}"
+    return f"{html.counted(total, kind)}, {of_them}. {inexact}".strip()
+
+
+def _method(index: Index, found: dict[str, Any], data: PageData) -> Block:
+    """Returns how errors were counted, in sentences."""
+    listed, all_of_them = len(data.listed), len(data.numbers)
+    paragraphs = [
+        "WER is the number of word substitutions, deletions and insertions by the number of words that were said; CER "
+        "is the same of characters, spaces included. Both are taken once over all utterances.",
+        f"Intervals hold 95 % of {found['resampled']} that were resampled (bootstrap). Groups of few words have wide "
+        "ones: where two overlap much, the data do not tell them apart.",
+        f"{summarise_breakdown(found)}.",
+    ]
+    if listed < all_of_them:
+        paragraphs.append(
+            f"The table has {listed:,} of {all_of_them:,} utterances: the {data.worst:,} with the most errors and "
+            f"{listed - data.worst:,} drawn at random from all others. All are in the JSON lines beside the rates."
+        )
+    return html.prose("", paragraphs)

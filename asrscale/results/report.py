@@ -105,7 +105,7 @@ def evaluate_data_sets(
             print_damaged(index, result)
             rows[folder] = row_of(index, result)
             found[folder] = break_down(index, result.hypotheses(), choose_metric(metric, index), beside)
-            unwritten += _write_results(folder, index, result, files, found[folder])
+            unwritten += _write_results(folder, index, result, files, found[folder], beside)
     if not world.is_main:
         return Report()
     breakdowns = [f"{folder}: {format_breakdown(of_folder)}" for folder, of_folder in found.items()]
@@ -153,7 +153,7 @@ def _choices(indexes: Mapping[str, Index], metric: MetricChoice) -> list[str]:
 
 
 def _write_results(
-    folder: str, index: Index, result: Evaluation, files: ReportFiles, found: dict[str, Any]
+    folder: str, index: Index, result: Evaluation, files: ReportFiles, found: dict[str, Any], beside: Beside
 ) -> Iterator[str]:
     """Writes the predictions, rates and page of one data set, which `break_down` found; yields why one is not."""
     predictions_file, rates_file = files.of(folder)
@@ -166,7 +166,8 @@ def _write_results(
         yield f"{error.filename or files.folder}: {error.strerror or error}"
     if files.page:
         try:
-            write_evaluation_page(files.page, f"{files.model} on {folder}", index, found)
+            title = f"{files.model} on {folder}"
+            write_evaluation_page(files.page, title, index, found, result.hypotheses, beside)
         except CliError as error:
             yield str(error)
 

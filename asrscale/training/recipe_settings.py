@@ -1,7 +1,7 @@
 """Fills in the settings that nobody has given: by a recipe, or as an earlier start of the same run had them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -145,10 +145,31 @@ def read_chosen(earlier: Mapping[str, Any]) -> Chosen:
 
 def describe_recipe(config: TrainConfig, chosen: Chosen, steps: int, steps_per_epoch: float) -> str:
     """Returns what a run is going to do, why, and which flags change it, as an aligned table."""
+    rows = recipe_rows(config, steps, steps_per_epoch)
+    width = max(map(len, rows))
+    lines = [f"for {recipe_occasion(chosen)}:"]
+    for text, names in rows.items():
+        lines.append(f"  {text:{width}}  {' '.join(flag_texts(chosen, names))}")
+    return "\n".join(lines)
+
+
+def recipe_occasion(chosen: Chosen) -> str:
+    """Returns what the recipe is for."""
+    hours = f"{chosen.hours:,.0f}" if chosen.hours >= 10 else f"{chosen.hours:.2g}"
+    return f"{hours} h and {chosen.start}"
+
+
+def flag_texts(chosen: Chosen, names: Iterable[str]) -> list[str]:
+    """Returns settings as their flags, those marked that the recipe has not chosen."""
+    return [f"--{name}" if name in chosen.names else f"--{name} (given)" for name in names]
+
+
+def recipe_rows(config: TrainConfig, steps: int, steps_per_epoch: float) -> dict[str, tuple[str, ...]]:
+    """Returns what a run is going to do, a text for each group of settings, with the names of these."""
     batching, optimisation, model, evaluation = config.batching, config.optimisation, config.model, config.evaluation
     epochs = steps / steps_per_epoch
     stem = "stays as it is" if model.freeze_feature_encoder else "is trained"
-    rows = {
+    return {
         f"{steps:,} steps of {batching.step_seconds:,g} s, {epochs:,.1f} epochs": (
             "max_steps",
             "batch_seconds",
@@ -170,10 +191,3 @@ def describe_recipe(config: TrainConfig, chosen: Chosen, steps: int, steps_per_e
             "patience",
         ),
     }
-    width = max(map(len, rows))
-    hours = f"{chosen.hours:,.0f}" if chosen.hours >= 10 else f"{chosen.hours:.2g}"
-    lines = [f"for {hours} h and {chosen.start}:"]
-    for text, names in rows.items():
-        flags = [f"--{name}" if name in chosen.names else f"--{name} (given)" for name in names]
-        lines.append(f"  {text:{width}}  {' '.join(flags)}")
-    return "\n".join(lines)

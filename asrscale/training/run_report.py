@@ -78,7 +78,7 @@ def _milestone_table(context: RunContext, found: Iterable[Milestone]) -> Block:
     both = both_metrics(context.metric)
     caption = f"while training, on {len(context.valid_subset):,} of {len(context.valid):,} validation utterances"
     header = ["", "step", *(name.upper() for name in both), "loss"]
-    rows = [
+    rows: list[list[html.Cell]] = [
         [
             one.name,
             one.step,

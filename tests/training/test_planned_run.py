@@ -1,0 +1,50 @@
+"""A planned run in words."""
+
+import re
+import shlex
+from dataclasses import replace
+
+from helpers.planned import choice
+
+from asrscale.common import html
+from asrscale.training.config import train_config
+from asrscale.training.planned_run import PlannedRun, _on_lines, data_blocks, opening_blocks
+from asrscale.training.recipe_settings import Chosen
+
+CHOSEN = Chosen(hours=100, start="a new head", names=("max_steps", "learning_rate"))
+
+
+def planned(hours: float | None = 12.34) -> PlannedRun:
+    config = train_config(train=(), valid=(), model="facebook/<b>", max_steps=2_500, learning_rate=1e-4)
+    return PlannedRun("deepspeed launch/train.py --model 'facebook/<b>'", config, CHOSEN, 2_500, 500.0, hours, None)
+
+
+def text_of(run: PlannedRun, problem: str = "") -> str:
+    sections = {"a": opening_blocks(run, choice(), problem), "b": data_blocks(run)}
+    page = html.page("t", "s", sections)
+    assert "<b>" not in re.sub("<b>[0-9]", "", page)
+    shown = re.sub("<style>.*?</style>", "", page, flags=re.DOTALL)
+    return " ".join(re.sub("<[^>]+>", " ", shown).split())
+
+
+def test_the_opening_is_in_sentences() -> None:
+    text = text_of(planned())
+    best = choice()
+    assert "Time of training about 12.3 h" in text and "Steps 2,500 of" in text and "5.0 epochs" in text
+    assert "&lt;b&gt; is trained on 2 × t4-16 with DeepSpeed" in text
+    assert f"A GPU holds {best.cap_seconds:,} s of padded audio at once" in text
+    assert "The hours of training data, 100, are assumed" in text
+    assert "--learning_rate --schedule (given)" in text and "Settings for 100 h and a new head" in text
+    assert "about 45 min" in text_of(planned(0.75))
+
+
+def test_what_does_not_fit_is_said_first() -> None:
+    text = text_of(replace(planned(), hours=None), "an utterance of 20 s fits in no way")
+    assert "It does not fit An utterance of 20 s fits in no way." in text and "Time of training" not in text
+
+
+def test_a_command_on_lines_is_the_same_command() -> None:
+    command = "deepspeed -q launch/train.py --model 'a b --c' --train x,y --lr=1e-4 --name '--odd'"
+    lines = _on_lines(command)
+    assert len(lines.splitlines()) == 6
+    assert shlex.split(lines.replace("\\\n", "")) == shlex.split(command)
