@@ -16,7 +16,7 @@ import pytest
 from conftest import OF_THIS_PROCESS, REPOSITORY
 
 PADDING = "model/test_padding.py::test_padding_does_not_change_logits_and_alone_they_are_stock"
-CURVES = "test_train.py::test_losses_and_gradients_do_not_depend_on_ranks_stages_and_memory[2-3]"
+CURVES = "test_equal_ranks.py::test_losses_and_gradients_do_not_depend_on_ranks_stages_and_memory[2-3]"
 FROZEN = "test_train.py::test_a_checkpoint_is_fine_tuned_with_its_stem_untouched[2-bf16]"
 WAITING = "training/test_step.py::test_weights_below_the_head_wait_and_begin_without_a_jump"
 # Kind: module, what is replaced, by what, the test.
@@ -115,7 +115,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     "ZeRO-3 loaded with another rank's part": (
         "training/engine", "part = padded[size * world.rank : size * (world.rank + 1)]",
         "part = padded[:size]",
-        "test_train.py::test_a_killed_run_goes_on_as_if_nothing_had_happened[4-3]"),
+        "test_killed_runs.py::test_a_killed_run_goes_on_as_if_nothing_had_happened[4-3]"),
     "frozen weights left out of the checkpoint": (
         "training/engine", "return (frozen if world.is_main else {}) | trained", "return trained",
         "training/test_checkpoint.py::test_a_checkpoint_holds_every_weight_and_both_moments"),

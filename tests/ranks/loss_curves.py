@@ -1,11 +1,12 @@
-"""Run by tests/test_train.py on several ranks: loss curves and first gradients at every ZeRO stage and memory cap, and
-where the optimizer and the weights are offloaded to the host.
+"""Run by tests/test_equal_ranks.py on several ranks: loss curves and first gradients at every ZeRO stage and
+memory cap, and where the optimizer and the weights are offloaded to the host.
 
-torchrun … tests/ranks/loss_curves.py SHARDS STEPS OUT.json
+torchrun … tests/ranks/loss_curves.py SHARDS STEPS OUT.json [plain]
+
+With `plain`, only that of stage 0 with whole units, which the others are compared with.
 """
 
 import json
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -63,9 +64,9 @@ def curve(shards: Path, steps: int, zero: dict[str, object], pieces: int, world:
     return {"losses": losses, "gradients": gradients}
 
 
-shards, steps, out = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-with ds.joined_ranks() as world:
-    curves = {
+def all_curves(shards: Path, steps: int, world: World) -> dict[str, object]:
+    """Returns the curve of each stage, cut and offload, by its name."""
+    curves: dict[str, object] = {
         f"stage {stage}, unit in {pieces}": curve(shards, steps, {"stage": stage}, pieces, world)
         for stage in (0, 1, 2, 3)
         for pieces in (1, 2, 4)
@@ -76,6 +77,14 @@ with ds.joined_ranks() as world:
         {"stage": 3, "offload_optimizer": host, "offload_param": host},
     ):
         curves[f"stage {zero['stage']} offloaded"] = curve(shards, steps, zero, 2, world)
+    return curves
+
+
+shards, steps, out = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+with ds.joined_ranks() as world:
+    if "plain" in sys.argv[4:]:
+        curves = {"stage 0, unit in 1": curve(shards, steps, {"stage": 0}, 1, world)}
+    else:
+        curves = all_curves(shards, steps, world)
     if world.is_main:
         out.write_text(json.dumps(curves))
-os._exit(0)  # as `cli.run` ends a process, and for the same reason

@@ -39,6 +39,8 @@ def test_a_stopped_rank_is_found_by_the_others_and_named(start: Start, tone_shar
         return stays
 
     wait_for(is_stopped_in_a_step, process)
+    wait_for(lambda: [*ranks_of(folder)] == [victim], process)
+    os.kill(victim, signal.SIGCONT)  # the launcher would give it a minute to end before it kills it
     output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1, output
     assert re.search(r"rank 0: no rank has made progress for \d+ s", output), output
