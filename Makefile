@@ -30,7 +30,7 @@ export UV_CUSTOM_COMPILE_COMMAND := make lock
 LOCK = $(TOOLS)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate $(UPGRADE)
 IS_TORCH := /^[^ \#]/ { is_torch = /^(cuda-|nvidia-|torch==|torchaudio==|triton==)/ }
 
-.PHONY: demo test slow torture check reference docs bench gpu-check lock audit licences clean help
+.PHONY: demo test slow torture check reference screenshots docs bench gpu-check lock audit licences clean help
 
 demo: private export PYTHONSAFEPATH := 1
 demo: .venv/installed  ## speak a corpus, pack it, train on it, measure the word error rate
@@ -58,6 +58,9 @@ slow: .venv/installed  ## run the slow tests, which repeat others with more rank
 
 torture: .venv/installed  ## break training runs on purpose, at random moments; prints what it cost (an hour)
 	python tests/torture.py
+
+screenshots: .venv/installed  ## make the pictures of pages in docs/images anew, after make demo; needs a Chromium
+	python docs/make_screenshots.py
 
 docs: .venv/installed  ## build the documentation site into build/docs
 	properdocs build --strict --config-file mkdocs.yml

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +35,9 @@ def find_browser() -> str | None:
     return next((path for path in map(shutil.which, NAMES) if path), None)
 
 
+LONGEST_SECONDS = 120  # that a browser lives: a page that waits for ever must not hold what opened it
+
+
 class Page:
     """A tab of the browser."""
 
@@ -55,15 +59,21 @@ class Page:
         self._wait_for("Page.loadEventFired")
 
     def run(self, script: str) -> Any:
-        """Returns the value of an expression of JavaScript in the page.
+        """Returns the value of an expression of JavaScript in the page, as if somebody had clicked.
 
         Raises:
             RuntimeError: It fails.
         """
-        found = self._call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        found = self._call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, userGesture=True
+        )
         if "exceptionDetails" in found:
             raise RuntimeError(json.dumps(found["exceptionDetails"]))
         return found["result"].get("value")
+
+    def allow_scripts(self, allowed: bool) -> None:
+        """Says whether pages that are opened from now on may run scripts."""
+        self._call("Emulation.setScriptExecutionDisabled", value=not allowed)
 
     def press(self, key: str, code: int) -> None:
         """Presses a key, such as Tab with code 9."""
@@ -150,6 +160,8 @@ def open_page() -> Iterator[Page]:
         )
         os.close(its_input)
         os.close(its_output)
+        at_the_latest = threading.Timer(LONGEST_SECONDS, process.kill)
+        at_the_latest.start()
         try:
             with os.fdopen(to_browser, "wb") as writer, os.fdopen(from_browser, "rb") as reader:
                 page = Page(writer, reader)
@@ -157,5 +169,6 @@ def open_page() -> Iterator[Page]:
                 with suppress(RuntimeError, OSError):
                     page.close_browser()
         finally:
+            at_the_latest.cancel()
             process.terminate()
             process.wait(30)

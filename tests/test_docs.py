@@ -87,3 +87,11 @@ def test_documents_that_the_code_names_exist() -> None:
 
 def test_the_readme_can_be_read_in_two_minutes() -> None:
     assert len(Path(REPOSITORY, "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES
+
+
+@pytest.mark.parametrize("name", ["evaluate", "stats", "plan"])
+def test_each_page_has_a_small_picture(name: str) -> None:
+    picture = REPOSITORY / "docs" / "images" / f"{name}.png"
+    assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size < 200_000
+    documents = "".join(path.read_text("utf-8") for path in (REPOSITORY / "docs" / "guide").glob("*.md"))
+    assert f"(../images/{name}.png)" in documents

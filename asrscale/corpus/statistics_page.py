@@ -70,7 +70,8 @@ def _headline(statistics: Statistics, index: Index, seconds: NDArray[np.float64]
         longest = f"{np.min(seconds):.1f} to {np.max(seconds):.1f} seconds"
         shown.insert(2, Number("Length", f"{np.mean(seconds):.1f} s", f"on average, {longest}"))
     if statistics.shared:
-        shown.append(Number("Shared sentences", f"{shared:,}", "in two folders each: errors on them look too few"))
+        warning = ": errors on them will look too few" if shared else ""
+        shown.append(Number("Shared sentences", f"{shared:,}", f"are in two folders{warning}"))
     return numbers("", shown)
 
 

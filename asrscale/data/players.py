@@ -1,13 +1,13 @@
 """Utterances as players of an HTML page."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
-from itertools import islice
 
 from asrscale.common import html
-from asrscale.common.errors import AudioError
+from asrscale.common.errors import AudioError, DataError
 from asrscale.common.html import Block
+from asrscale.common.progress import progress
 from asrscale.common.storage import read_ranges
 from asrscale.data.index import Index
 from asrscale.speech.decoding import decode
@@ -33,18 +33,31 @@ def players(index: Index, numbers: Iterable[int]) -> dict[int, Block]:
         index: The index that numbers the utterances.
         numbers: Of the utterances, the most important first.
     """
-    left = iter(_that_fit(index, numbers))
+    chosen = list(_that_fit(index, numbers))
     cells: dict[int, Block] = {}
-    with ThreadPoolExecutor(THREADS) as pool:
-        while few := list(islice(left, READ_AT_ONCE)):
-            recordings = read_ranges([index.payload(number) for number in few])
-            for number, mp3 in zip(few, pool.map(_to_mp3, recordings), strict=True):
+    is_long = len(chosen) > READ_AT_ONCE
+    with (
+        ThreadPoolExecutor(THREADS) as pool,
+        progress(len(chosen), "sound for the page", "recordings", enabled=is_long) as bar,
+    ):
+        for start in range(0, len(chosen), READ_AT_ONCE):
+            few = chosen[start : start + READ_AT_ONCE]
+            for number, mp3 in zip(few, pool.map(_to_mp3, _read(index, few)), strict=True):
                 if mp3 is not None:
                     cells[number] = html.sound(index.unique_key(number), mp3)
+            bar.advance(len(few))
     return cells
 
 
-def _that_fit(index: Index, numbers: Iterable[int]) -> Iterable[int]:
+def _read(index: Index, numbers: Sequence[int]) -> Sequence[bytes | Exception]:
+    """Returns the recordings of utterances, or why there are none."""
+    try:
+        return read_ranges([index.payload(number) for number in numbers])
+    except DataError as error:  # a shard that is gone: a page without some sound is better than none
+        return [error] * len(numbers)
+
+
+def _that_fit(index: Index, numbers: Iterable[int]) -> Iterator[int]:
     """Yields utterances as long as all of them together are no longer than a page holds."""
     samples = 0
     for number in numbers:

@@ -5,6 +5,7 @@ from typing import Any
 
 from asrscale.common import html
 from asrscale.common.html import Block, Cell, Part
+from asrscale.data import players
 from asrscale.data.index import Index
 from asrscale.results.metrics import UNITS, Metric, aligned_pieces
 from asrscale.results.page_data import ListedUtterance, PageData
@@ -43,7 +44,9 @@ def _note(data: PageData, num_sounds: int) -> str:
             f"{listed:,} of {all_of_them:,} utterances: the {data.worst:,} with the most errors, then "
             f"{listed - data.worst:,} drawn at random from all others."
         )
-    sound = "" if num_sounds == listed else f" {num_sounds:,} of them have their sound: a page holds two hours of it."
+    hours = players.SOUND_SECONDS / 3600
+    why = f"a page holds {hours:.0f} hours of it, and what cannot be read has none"
+    sound = "" if num_sounds == listed else f" {num_sounds:,} of them have their sound: {why}."
     return f"{which}{sound} Struck out is what was said and not recognised, coloured what was recognised and not said."
 
 

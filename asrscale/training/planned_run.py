@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from asrscale.common import html
@@ -14,6 +15,8 @@ from asrscale.memory.gpus import GIB
 from asrscale.memory.plan_text import checkpointing_text
 from asrscale.training.config import TrainConfig
 from asrscale.training.recipe_settings import Chosen, describe_recipe, flag_texts, recipe_occasion, recipe_rows
+
+SCRIPT = "launch/train.py"  # the flags before it are the launcher's
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,10 @@ def opening_blocks(run: PlannedRun, best: Choice, problem: str) -> Iterator[Bloc
 
 
 def _on_lines(command: str) -> str:
-    """Returns a command with a line for each of its flags, which a shell reads as before."""
+    """Returns a command with a line for each flag of the run, which a shell reads as before."""
     lines: list[list[str]] = [[]]
     for word in shlex.split(command):
-        if word.startswith("--"):
+        if word.startswith("--") and SCRIPT in chain.from_iterable(lines):
             lines.append([])
         lines[-1].append(word)
     return " \\\n    ".join(map(shlex.join, lines))

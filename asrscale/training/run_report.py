@@ -190,9 +190,10 @@ def _marked(reference: str, hypothesis: str, metric: Metric) -> list[Part]:
     parts: list[Part] = []
     for expected, found in aligned_pieces(reference, hypothesis, metric):
         if found:
-            parts.append((found + space, "" if found == expected else "wrong"))
+            parts.append((found, "" if found == expected else "wrong"))
         else:
-            parts.append((expected + space, "missing"))
+            parts.append((expected, "missing"))
+        parts.append((space, ""))
     return parts
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,8 @@ def test_an_utterance_that_cannot_be_read_has_no_player(tone_shards: Path, monke
     index = read_index([str(tone_shards / "train")])
     break_sector(monkeypatch, index.payload(3))
     assert list(players.players(index, [3, 4])) == [4]
+    gone = replace(index, shards=("/nowhere/x.tar", *index.shards[1:]))
+    assert players.players(gone, [0]) == {}
     assert _to_mp3(b"this is no recording") is None
 
 

@@ -44,7 +44,7 @@ def test_what_does_not_fit_is_said_first() -> None:
 
 
 def test_a_command_on_lines_is_the_same_command() -> None:
-    command = "deepspeed -q launch/train.py --model 'a b --c' --train x,y --lr=1e-4 --name '--odd'"
+    command = "deepspeed -q --num_gpus 1 launch/train.py --model 'a b --c' --train x,y --lr=1e-4 --name '--odd'"
     lines = _on_lines(command)
-    assert len(lines.splitlines()) == 6
+    assert lines.splitlines()[0] == "deepspeed -q --num_gpus 1 launch/train.py \\" and len(lines.splitlines()) == 6
     assert shlex.split(lines.replace("\\\n", "")) == shlex.split(command)
