@@ -28,8 +28,8 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "standardise(samples, torch.full_like(num_samples, samples.shape[1])[:, None],",
         "model/test_forward.py::test_a_waveform_is_normalised_over_its_own_samples"),
     "padding seen by attention and the positional convolution": (
-        "model/forward", "attention_mask=mask if is_needed else None",
-        "attention_mask=torch.ones_like(mask) if is_needed else None",
+        "model/forward", "attention_mask=is_real.long() if is_needed else None",
+        "attention_mask=torch.ones_like(is_real).long() if is_needed else None",
         f"{PADDING}[wav2vec2 layer]"),
     "a slice of the stem with the lengths of another": (
         "model/padding", "self.num_samples[rows]", "self.num_samples[: len(input_values[rows])]",

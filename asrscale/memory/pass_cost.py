@@ -174,7 +174,7 @@ def _trace(
     batch = _meta_batch(utterances, seconds)
     T = batch.waveforms.shape[1]
     F = int(count_encoder_frames(recognizer.model, torch.tensor(T)))
-    most = most_frames(recognizer.model, torch.tensor(T))
+    most = most_frames(recognizer.model, T)
     regulariser.time_mask = torch.empty(utterances, F, dtype=torch.bool, device="meta")
     dropout = regulariser.dropout
     draw_keys(dropout, batch.utterances, most, torch.device("meta"), seed=0, step=0)

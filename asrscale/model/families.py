@@ -12,6 +12,8 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING
 
+from asrscale.speech.frames import FrameGeometry, geometry_of
+
 CtcModel: TypeAlias = PreTrainedModel  # a class of transformers that AutoModelForCTC chooses from
 
 
@@ -66,6 +68,15 @@ def family_of(config: PreTrainedConfig) -> Family:
 def model_class(config: PreTrainedConfig) -> Any:
     """Returns the class of transformers that models of this configuration have: what AutoModelForCTC chooses."""
     return MODEL_FOR_CTC_MAPPING[type(config)]
+
+
+def geometry_of_model(model: CtcModel) -> FrameGeometry:
+    """Returns how many frames a model makes of samples.
+
+    As cheap as every pass needs it: a configuration's own `to_dict` copies all of it.
+    """
+    config = model.config
+    return geometry_of(vars(config) | {"model_type": config.model_type})
 
 
 def stem_of(model: CtcModel) -> Any | None:

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from asrscale.model.adapter import set_adapter_lengths
 from asrscale.model.attention_modules import masks_made_unseen
-from asrscale.model.families import CtcModel, stem_of
+from asrscale.model.families import CtcModel, geometry_of_model, stem_of
 from asrscale.model.log_mel import log_mel_features
 from asrscale.model.padding import standardise
 from asrscale.model.recognizer import Recognizer
 from asrscale.speech.ctc_text import text_of_path
-from asrscale.speech.frames import geometry_of
 from asrscale.speech.pcm import PCM_SCALE
 
 WAVEFORM_EPSILON = 1e-7  # what transformers' Wav2Vec2FeatureExtractor adds to the variance of a waveform
@@ -26,13 +25,13 @@ def count_frames(model: CtcModel, num_samples: Tensor) -> Tensor:
 
     transformers' own arithmetic is right for adapters of kernel 3 only.
     """
-    frames: Tensor = geometry_of(model.config.to_dict()).num_frames(cast(Any, num_samples))
+    frames: Tensor = geometry_of_model(model).num_frames(cast(Any, num_samples))
     return frames
 
 
 def count_encoder_frames(model: CtcModel, num_samples: Tensor) -> Tensor:
     """Returns the (B,) frames that the encoder gets of utterances of (B,) samples; an adapter makes fewer of them."""
-    frames: Tensor = geometry_of(model.config.to_dict()).num_encoder_frames(cast(Any, num_samples))
+    frames: Tensor = geometry_of_model(model).num_encoder_frames(cast(Any, num_samples))
     return frames
 
 
@@ -73,8 +72,8 @@ def forward_logits(
     encoder_frames = _announce_lengths(recognizer.model, num_samples)
     features = log_mel_features(waveforms, num_samples, recognizer.processor.feature_extractor)
     # Of no real frame, attention would be a mean over nothing.
-    mask = _mask(features, encoder_frames.clamp(min=1))
-    return _logits(model, features.to(recognizer.model.dtype), mask, has_padding=has_padding)
+    is_real = _is_real(features, encoder_frames.clamp(min=1))
+    return _logits(model, features.to(recognizer.model.dtype), is_real, has_padding=has_padding)
 
 
 def logits_of_samples(
@@ -85,18 +84,18 @@ def logits_of_samples(
     assert stem is not None, "a model that takes waveforms"
     stem.num_samples = num_samples
     _announce_lengths(recognizer.model, num_samples)
-    mask = _mask(samples, num_samples)
+    is_real = _is_real(samples, num_samples)
     # Utterances of equally many frames may still have more and fewer samples.
     if recognizer.processor.feature_extractor.do_normalize:
-        samples = standardise(samples, num_samples[:, None], WAVEFORM_EPSILON) * mask
-    return _logits(model, samples.to(recognizer.model.dtype), mask, has_padding=has_padding)
+        samples = standardise(samples, num_samples[:, None], WAVEFORM_EPSILON) * is_real
+    return _logits(model, samples.to(recognizer.model.dtype), is_real, has_padding=has_padding)
 
 
-def _logits(model: nn.Module, inputs: Tensor, mask: Tensor, *, has_padding: bool) -> Tensor:
-    """Returns the logits (B, F, V) of inputs (B, …), of which those are padding whose mask (B, …) is 0."""
+def _logits(model: nn.Module, inputs: Tensor, is_real: Tensor, *, has_padding: bool) -> Tensor:
+    """Returns the logits (B, F, V) of inputs (B, …), of which those are padding for which `is_real` (B, …) is false."""
     is_needed = has_padding or getattr(model, "takes_lengths_from_mask", False)
     with masks_made_unseen():
-        logits: Tensor = model(inputs, attention_mask=mask if is_needed else None).logits
+        logits: Tensor = model(inputs, attention_mask=is_real.long() if is_needed else None).logits
     return logits
 
 
@@ -107,9 +106,9 @@ def _announce_lengths(model: CtcModel, num_samples: Tensor) -> Tensor:
     return encoder_frames
 
 
-def _mask(inputs: Tensor, lengths: Tensor) -> Tensor:
-    """Returns 1 at the first (B,) of the inputs (B, …), which are true, and 0 at the padding after them."""
-    return (torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None]).long()
+def _is_real(inputs: Tensor, lengths: Tensor) -> Tensor:
+    """Returns whether an input of (B, …) is one of the first (B,) of its row, and not the padding after them."""
+    return torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None]
 
 
 def ctc_losses(logits: Tensor, num_frames: Tensor, labels: Tensor, num_labels: Tensor, blank: int) -> Tensor:

@@ -39,7 +39,7 @@ class MaskedGroupNorm(nn.GroupNorm):
 class SlicedStem(nn.Module):
     """A convolutional stem which takes a few utterances at a time where it is frozen.
 
-    `make_padding_invariant` puts it before a family's own class, whose forward pass it calls.
+    `make_padding_invariant` puts it before a family's own class, whose forward pass it replaces.
 
     That changes no result: no norm of the stem sees two utterances. It saves memory: the stem's first layer, 512
     channels at 3,200 Hz, was the peak of a step with activation checkpointing.
@@ -65,8 +65,11 @@ class SlicedStem(nn.Module):
             [kernel] = first.conv.kernel_size
             [stride] = first.conv.stride
             first.layer_norm.num_frames = ((self.num_samples[rows] - kernel) // stride + 1).clamp(min=1)
-        features: Tensor = super().forward(input_values[rows])
-        return features
+        # As transformers does; but it asks for the gradient of the waveforms as well, which nobody needs.
+        hidden = input_values[rows, None]
+        for layer in self.conv_layers:
+            hidden = layer(hidden)
+        return hidden
 
 
 def make_padding_invariant(model: CtcModel) -> CtcModel:
@@ -105,5 +108,6 @@ def standardise(x: Tensor, count: Tensor, epsilon: float) -> Tensor:
     """
     real = torch.arange(x.shape[-1], device=x.device) < count
     mean = (x * real).sum(-1, keepdim=True) / count
-    variance = ((x - mean).square() * real).sum(-1, keepdim=True) / count
-    return (x - mean) * torch.rsqrt(variance + epsilon)
+    centred = x - mean
+    variance = (centred.square() * real).sum(-1, keepdim=True) / count
+    return centred * torch.rsqrt(variance + epsilon)

@@ -9,12 +9,12 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from asrscale.common.atomic_files import use_default_mode, write_json
-from asrscale.model.families import CtcModel
+from asrscale.model.families import CtcModel, geometry_of_model
 from asrscale.model.language_adapters import Languages, write_adapters
 from asrscale.model.model_folders import BASE_MODEL
 from asrscale.model.processors import Processor
 from asrscale.model.quiet import quiet_huggingface
-from asrscale.speech.frames import FrameGeometry, geometry_of
+from asrscale.speech.frames import FrameGeometry
 from asrscale.speech.normalisation import TextRules, rules_from_json
 from asrscale.speech.vocabulary import Vocabulary
 
@@ -44,7 +44,7 @@ class Recognizer:
     @property
     def geometry(self) -> FrameGeometry:
         """How many frames the model makes of samples."""
-        return geometry_of(self.model.config.to_dict())
+        return geometry_of_model(self.model)
 
     @property
     def text_rules(self) -> TextRules | None:

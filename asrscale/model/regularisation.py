@@ -18,8 +18,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 from asrscale.data.batches import Batch
 from asrscale.data.hashing import hash_keys
 from asrscale.model.dropout import Dropout, attach_dropout, draw_keys
-from asrscale.model.families import CtcModel, encoder_of
-from asrscale.model.forward import count_encoder_frames, count_frames
+from asrscale.model.families import CtcModel, encoder_of, geometry_of_model
 from asrscale.model.layerdrop import Compute, skip_layer
 
 # SpecAugment's features are masked in runs of 64 of base's 768, as fairseq's recipes do.
@@ -116,16 +115,17 @@ def _draw_dropout(dropout: Dropout, model: CtcModel, batch: Batch, *, seed: int,
     utterances = batch.utterances
     if not len(utterances):
         utterances = np.full(len(batch.num_samples), _NO_UTTERANCE)
-    padded_samples = torch.tensor(batch.waveforms.shape[1])
-    draw_keys(dropout, utterances, most_frames(model, padded_samples), model.device, seed=seed, step=step)
+    frames = most_frames(model, batch.waveforms.shape[1])
+    draw_keys(dropout, utterances, frames, model.device, seed=seed, step=step)
 
 
-def most_frames(model: CtcModel, num_samples: Tensor) -> int:
-    """Returns how many frames there are at a place of the model, of `num_samples` () samples: most at the encoder's.
+def most_frames(model: CtcModel, num_samples: int) -> int:
+    """Returns how many frames there are at a place of the model, of so many samples: most at the encoder's.
 
     What an adapter pads may make them more behind it.
     """
-    return max(int(count_encoder_frames(model, num_samples)), int(count_frames(model, num_samples)))
+    geometry = geometry_of_model(model)
+    return max(geometry.num_encoder_frames(num_samples), geometry.num_frames(num_samples))
 
 
 def _draw_layers(num_layers: int, layerdrop: float, *, seed: int, step: int) -> frozenset[int]:
@@ -139,9 +139,9 @@ def _draw_masks(regulariser: Regulariser, model: CtcModel, batch: Batch, *, seed
     """Sets the masks of a pass; those of the rows of an empty pass, which holds no utterance, mask nothing."""
     config = model.config
     rows = len(batch.num_samples)
-    padded_frames, *num_frames = count_encoder_frames(
-        model, torch.tensor([batch.waveforms.shape[1], *batch.num_samples.tolist()])
-    ).tolist()
+    geometry = geometry_of_model(model)
+    padded_frames = geometry.num_encoder_frames(batch.waveforms.shape[1])
+    num_frames = [geometry.num_encoder_frames(length) for length in batch.num_samples.tolist()]
     time_mask = np.zeros((rows, padded_frames), np.bool_)
     feature_mask = np.zeros((rows, config.hidden_size), np.bool_)
     for row, utterance in enumerate(batch.utterances):

@@ -21,6 +21,7 @@ from asrscale.data.mixing import read_mix
 from asrscale.data.plan_summary import describe_plan
 from asrscale.data.run_plan import RunPlan
 from asrscale.model.configuring import choose_masks
+from asrscale.model.cpu_kernels import suitable_kernels
 from asrscale.model.freezing import checkpoint_activations, freeze_feature_encoder
 from asrscale.model.hub import check_login
 from asrscale.model.onnx_export import check_packages
@@ -100,7 +101,10 @@ def train(config: TrainConfig, watch: Watch) -> int:
                 reserved_seconds=prepared.chosen.reserved_seconds,
                 seconds_before=state.seconds,
             )
-            with _memory_errors_explained(config, prepared.plan, watch, world):
+            with (
+                _memory_errors_explained(config, prepared.plan, watch, world),
+                suitable_kernels(prepared.recognizer.model),
+            ):
                 context = _make_context(prepared, data, content, world, watch)
                 return _train_in_folder(context, state, resumed)
 
@@ -132,9 +136,10 @@ def _prepare(config: TrainConfig, ds_config: dict[str, Any], data: _Data, world:
     ds_config = _resolve_ds_config(ds_config, config, world)
     recognizer = new_recognizer(config, data.catalog)
     fingerprint = data.augmentation.fingerprint if data.augmentation else ""
-    config, plan, chosen = choose_settings(
-        config, data.catalog, data.valid, recognizer, world, augmentation=fingerprint
-    )
+    with suitable_kernels(recognizer.model):  # --max_minutes measures how fast they are
+        config, plan, chosen = choose_settings(
+            config, data.catalog, data.valid, recognizer, world, augmentation=fingerprint
+        )
     config, predicted_bytes = plan_memory(config, plan, world)
     check_data(config, recognizer, plan, world)
     return _Prepared(config, ds_config, recognizer, plan, chosen, predicted_bytes)

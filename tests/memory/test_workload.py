@@ -47,7 +47,7 @@ def test_a_sketch_of_a_run_of_the_head_stores_nothing_for_a_gradient_below(tmp_p
         workload = Workload(model=model, dtype=torch.bfloat16, step_seconds=160.0, head_only=head_only)
         return float(sketch(workload, 0, [5.0]).longest.timeline_bytes(8).max())
 
-    assert peak_bytes(True) < 0.4 * peak_bytes(False)
+    assert peak_bytes(True) < 0.45 * peak_bytes(False)
 
 
 def test_a_sketch_knows_what_passes_cost_where_layers_are_dropped() -> None:

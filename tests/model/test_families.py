@@ -16,13 +16,23 @@ from asrscale.data.batches import Batch
 from asrscale.model.attention import implementations
 from asrscale.model.building import build_meta_recognizer, build_recognizer
 from asrscale.model.dropout import Dropout, attach_dropout, draw_keys
-from asrscale.model.families import FAMILIES, attentions_of, encoder_of, family_of, head_of, model_class, stem_of
+from asrscale.model.families import (
+    FAMILIES,
+    attentions_of,
+    encoder_of,
+    family_of,
+    geometry_of_model,
+    head_of,
+    model_class,
+    stem_of,
+)
 from asrscale.model.forward import count_frames, forward_logits
 from asrscale.model.freezing import checkpoint_activations, freeze_feature_encoder
 from asrscale.model.lora import add_lora, merge_lora
 from asrscale.model.padding import make_padding_invariant
 from asrscale.model.recognizer import Recognizer
 from asrscale.model.regularisation import Regulariser, attach_regulariser, prepare_pass
+from asrscale.speech.frames import geometry_of
 
 VARIANTS = [*ONE_OF_EACH, "conformer rotary", "hubert batch", "wavlm layer", "sew layer", "adapter", "bert adapter"]
 STEP = 7  # one in which a layer is dropped
@@ -39,6 +49,7 @@ def test_a_description_finds_the_parts_of_a_stock_model(model_type: str) -> None
     stem = stem_of(model)
     assert model_type == "wav2vec2-bert" if stem is None else len(stem.conv_layers) == config.num_feat_extract_layers
     assert head_of(model).out_features == config.vocab_size
+    assert geometry_of_model(model) == geometry_of(config.to_dict())
     for attention in attentions_of(model):
         assert attention.num_heads == 2
         assert attention.get_submodule(FAMILIES[model_type].value_projection).out_features == 32

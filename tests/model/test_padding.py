@@ -61,6 +61,18 @@ def test_a_frozen_stem_in_slices_changes_no_logit(kind: str, tiny: Recognizer) -
         assert torch.allclose(logits, whole[lengths], atol=1e-6, rtol=0)
 
 
+def test_a_trained_stem_has_the_gradients_of_stock_but_none_of_its_waveforms() -> None:
+    stock, ours = stock_model("wav2vec2 layer").train(), make_padding_invariant(stock_model("wav2vec2 layer")).train()
+    needed = []
+    stem_of(ours).conv_layers[0].register_forward_pre_hook(lambda _, inputs: needed.append(inputs[0].requires_grad))
+    samples = noise(16_000, 16_000)[0] / 32_768
+    for model in (stock, ours):
+        stem_of(model)(samples).square().sum().backward()
+    assert needed == [False]
+    for expected, found in zip(stem_of(stock).parameters(), stem_of(ours).parameters(), strict=True):
+        assert torch.equal(found.grad, expected.grad)
+
+
 def test_stock_group_norm_does_depend_on_padding() -> None:
     """What MaskedGroupNorm is for: without it the same utterance has other logits in a batch."""
     torch.manual_seed(0)
