@@ -21,7 +21,7 @@ from asrscale.common.errors import AsrscaleError, AudioError, CliError
 from asrscale.common.progress import can_show_bar, progress
 from asrscale.data import index as data_index
 from asrscale.data.index import Index
-from asrscale.decoding.decoder import Decoder
+from asrscale.decoding.decoder import Decoder, Reading
 from asrscale.decoding.options import DEFAULT_BEAM, DecodingOptions, open_decoder
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer
@@ -29,8 +29,8 @@ from asrscale.results import evaluation
 from asrscale.results.deciding_metric import metric_of_texts
 from asrscale.results.frame_texts import text_reader
 from asrscale.results.metrics import ErrorCounts, Metric
-from asrscale.results.predictions import predictions
-from asrscale.results.transcription import best_paths, words_of_path
+from asrscale.results.predictions import predictions_with_confidences
+from asrscale.results.transcription import read_recordings, words_of
 from asrscale.speech.blocks import MAX_RATE_HZ, MIN_RATE_HZ
 from asrscale.speech.decoding import decode_long
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, resample, to_pcm16
@@ -56,30 +56,45 @@ DECODE_THREADS = 2
 
 @dataclass(frozen=True)
 class Word:
-    """A transcribed word and when it is spoken, in seconds from the start of the recording."""
+    """A transcribed word, when it is spoken, in seconds from the start of the recording, and how sure it is.
+
+    Of the words with a confidence of 0.8, four of five should be right, where confidences are calibrated.
+    """
 
     text: str
     start_seconds: float
     end_seconds: float
+    confidence: float
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What is spoken in a recording."""
+    """What is spoken in a recording.
+
+    Attributes:
+        text: The best text.
+        words: Its words.
+        duration_seconds: Of the recording.
+        confidence: The mean of the words' confidences; None without words.
+        alternatives: The best texts with their scores, of a model with `nbest`.
+    """
 
     text: str
     words: tuple[Word, ...]
     duration_seconds: float
+    confidence: float | None
+    alternatives: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One utterance of a data set, and what the model transcribes of it."""
+    """One utterance of a data set, what the model transcribes of it, and how sure it is of each word of that."""
 
     key: str
     duration_seconds: float
     reference: str
     hypothesis: str
+    word_confidences: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -121,6 +136,7 @@ class Model:
         beam: int = DEFAULT_BEAM,
         lexicon: bool = False,
         hot_words: PathLike | None = None,
+        nbest: int = 0,
     ) -> "Model":
         """Returns the same model with a language model, hot words or both, as the flags of `asrscale.transcribe`.
 
@@ -131,6 +147,7 @@ class Model:
             beam: Texts that are followed at once.
             lexicon: Whether only words of the language model and hot words are found.
             hot_words: File of likely phrases: one on a line, perhaps a tab and its weight.
+            nbest: How many of the best texts a transcript has as `alternatives`.
 
         Raises:
             AsrscaleError: A file cannot be used, or options contradict each other.
@@ -142,6 +159,7 @@ class Model:
             beam=beam,
             lexicon=lexicon,
             hot_words=os.fspath(hot_words) if hot_words is not None else None,
+            nbest=nbest,
         )
         decoder, notes = open_decoder(options, self.recognizer.vocabulary, self.recognizer.text_rules)
         for note in notes:
@@ -223,7 +241,7 @@ class Model:
             title="transcribing" if show_progress and can_show_bar() else None,
             read_texts=text_reader(self.recognizer, self.decoder),
         )
-        rows = predictions(index, result.hypotheses())
+        rows = predictions_with_confidences(index, result.details())
         return EvaluationResult(
             metric=metric_of_texts(index.characters, index.text_rules),
             wer=result.errors.wer,
@@ -231,7 +249,10 @@ class Model:
             errors=result.errors,
             loss=result.loss,
             predictions=tuple(
-                Prediction(row["key"], row["seconds"], row["reference"], row["hypothesis"]) for row in rows
+                Prediction(
+                    row["key"], row["seconds"], row["reference"], row["hypothesis"], tuple(row["word_confidences"])
+                )
+                for row in rows
             ),
             damaged=tuple(f"{index.name(one.utterance)}: {one.reason}" for one in result.damaged),
         )
@@ -279,16 +300,16 @@ def _transcribe(
     """Transcripts of recordings at 16 kHz, at least one."""
     is_shown = show_progress and can_show_bar()
     with progress(len(recordings), "transcribing", "recordings", enabled=is_shown) as bar:
-        paths = best_paths(recordings, model.recognizer, memory_cap_seconds, bar, model.decoder)
+        readings = read_recordings(recordings, model.recognizer, memory_cap_seconds, bar, model.decoder)
         bar.advance(len(recordings))
-    return [_transcript(model.recognizer, pcm, path) for pcm, path in zip(recordings, paths, strict=True)]
+    return [_transcript(model.recognizer, pcm, one) for pcm, one in zip(recordings, readings, strict=True)]
 
 
-def _transcript(recognizer: Recognizer, pcm: Pcm, path: list[int]) -> Transcript:
-    """The transcript of a recording from its best path."""
-    read = words_of_path(path, recognizer)
-    words = [Word(word["word"], word["start_seconds"], word["end_seconds"]) for word in read["words"]]
-    return Transcript(text=read["text"], words=tuple(words), duration_seconds=len(pcm) / SAMPLE_RATE_HZ)
+def _transcript(recognizer: Recognizer, pcm: Pcm, reading: Reading) -> Transcript:
+    """The transcript of a recording, of what is heard in it."""
+    row = words_of(reading, recognizer)
+    words = [Word(one["word"], one["start_seconds"], one["end_seconds"], one["confidence"]) for one in row["words"]]
+    return Transcript(row["text"], tuple(words), len(pcm) / SAMPLE_RATE_HZ, row["confidence"], reading.alternatives)
 
 
 def _pcm_of(audio: PathLike | Samples, sample_rate_hz: int | None) -> Pcm:

@@ -5,7 +5,7 @@ python -m asrscale.evaluate --model runs/demo/model --data data/demo/shards/test
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,19 +18,17 @@ from asrscale.common.output_folder import check_writable
 from asrscale.common.shard_cache import Cache
 from asrscale.data.index import Index, read_index
 from asrscale.decoding.decoder import Decoder
-from asrscale.decoding.exporting import export_language_model
-from asrscale.decoding.options import DecodingOptions, open_decoder, tuned_file, write_tuned
+from asrscale.decoding.options import DecodingOptions, is_search, open_decoder
 from asrscale.model.model_folders import find_model
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer, print_notes
 from asrscale.results.beside import Beside
 from asrscale.results.deciding_metric import choose_metric
 from asrscale.results.english import check_english, english_normalizer
-from asrscale.results.frame_texts import text_reader
-from asrscale.results.metrics import Metric
 from asrscale.results.other_evaluation import read_others
 from asrscale.results.report import ReportFiles, data_set_name, evaluate_data_sets
-from asrscale.results.tuning import Tuned, tune, with_weights
+from asrscale.results.tuned_files import keep_search, keep_temperature
+from asrscale.results.tuning import tune, with_weights
 from asrscale.speech.normalisation import name_rules
 
 
@@ -71,7 +69,9 @@ class EvaluateOptions:
     cache_dir: str | None = cli.setting(None, help="folder on the node's own disk for copies of shards")
     cache_bytes: int = cli.setting(100_000_000_000, help="most that --cache_dir may hold")
     tune: bool = cli.setting(
-        False, help="find the best --lm_weight and --word_bonus on --data; they are kept beside --lm and with the model"
+        False,
+        help="calibrate confidences on --data, and with --lm find the best --lm_weight and --word_bonus; kept with the "
+        "model and beside --lm",
     )
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
 
@@ -98,8 +98,8 @@ def run(options: EvaluateOptions) -> None:
         if world.is_main:
             print_notes(recognizer)
             print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
-        if options.tune and decoder is not None:
-            decoder = tune_for(options, recognizer, decoder, indexes[options.data[0]], world)
+        if options.tune:
+            recognizer, decoder = tune_for(options, recognizer, decoder, indexes[options.data[0]], world)
         report = evaluate_data_sets(
             recognizer,
             indexes,
@@ -110,7 +110,7 @@ def run(options: EvaluateOptions) -> None:
             memory_cap_seconds=options.memory_cap_seconds,
             threads=options.threads,
             cache=cache_of(options),
-            read_texts=text_reader(recognizer, decoder),
+            decoder=decoder,
         )
     if world.is_main:
         for folder, index in indexes.items():
@@ -143,8 +143,10 @@ def cache_of(options: EvaluateOptions) -> Cache | None:
     return Cache(options.cache_dir, options.cache_bytes) if options.cache_dir else None
 
 
-def tune_for(options: EvaluateOptions, recognizer: Recognizer, decoder: Decoder, index: Index, world: World) -> Decoder:
-    """Returns the decoder with tuned weights, which are written and printed on rank 0; a collective."""
+def tune_for(
+    options: EvaluateOptions, recognizer: Recognizer, decoder: Decoder | None, index: Index, world: World
+) -> tuple[Recognizer, Decoder | None]:
+    """Returns recognizer and decoder as tuned, which is written and printed on rank 0; a collective."""
     metric = choose_metric(options.metric, index)
     recognizer.model.to(world.device)
     tuned = tune(
@@ -158,32 +160,14 @@ def tune_for(options: EvaluateOptions, recognizer: Recognizer, decoder: Decoder,
         cache=cache_of(options),
     )
     if world.is_main:
-        for line in _keep_tuned(options, decoder, tuned, metric):
-            print(line, flush=True)
-    return with_weights(decoder, tuned.weights)
-
-
-def _keep_tuned(options: EvaluateOptions, decoder: Decoder, tuned: Tuned, metric: Metric) -> list[str]:
-    """Writes tuned weights beside the language model and into the model's folder; returns lines about both."""
-    lm = options.decoding.lm
-    assert lm is not None and decoder.scorer.model is not None, "_check has looked"
-    rates = {name: counts.rate(metric) for name, counts in (("greedy", tuned.greedy), ("tuned", tuned.after))}
-    known = {"model": options.model, "data": options.data[0], "utterances": tuned.utterances, "metric": metric, **rates}
-    lines = [
-        f"tuned on {tuned.utterances:,} utterances of {options.data[0]}: lm_weight {tuned.weights.lm_weight:g}, "
-        f"word_bonus {tuned.weights.word_bonus:g}; {metric.upper()} {rates['tuned']:.2%}, without a language model "
-        f"{rates['greedy']:.2%}"
-    ]
-    folder = Path(find_model(options.model).settings)
-    try:
-        write_tuned(tuned_file(lm), tuned.weights, known)
-        lines.append(f"kept in {tuned_file(lm)}")
-        if folder.is_dir():
-            exported = export_language_model(decoder.scorer.model, lm, tuned.weights, known, folder)
-            lines.append(f"the language model lies beside the weights, for --lm {exported}")
-    except OSError as error:
-        lines.append(f"warning: {error.filename} cannot be written: {error.strerror}")
-    return lines
+        lines = [*keep_temperature(options.model, options.data[0], tuned)]
+        if decoder is not None and options.decoding.lm is not None:
+            lines += keep_search(options.model, options.data[0], options.decoding.lm, decoder, tuned, metric)
+        print(*lines, sep="\n", flush=True)
+    calibrated = replace(recognizer, temperature=tuned.temperature or 1.0)
+    if decoder is None or tuned.search is None:
+        return calibrated, None
+    return calibrated, replace(with_weights(decoder, tuned.search.weights), temperature=tuned.search.temperature or 1.0)
 
 
 def _read_beside(options: EvaluateOptions, indexes: Mapping[str, Index]) -> Beside:
@@ -222,8 +206,10 @@ def _check(options: EvaluateOptions, folders: Iterable[str]) -> None:
     file_names = {data_set_name(folder) for folder in folders}
     if len(file_names) < len(options.data):
         raise CliError("--data: two folders would write their predictions to one file: evaluate them one at a time")
-    if options.tune and (options.decoding.lm is None or len(options.data) > 1):
-        raise CliError("--tune finds the weights of a language model on one data set: give --lm and one --data")
+    if options.tune and len(options.data) > 1:
+        raise CliError("--tune takes one data set, of validation: give one --data")
+    if options.tune and options.decoding.lm is None and is_search(options.decoding):
+        raise CliError("--tune of a search finds the weights of a language model: give --lm, too")
     if options.html and len(options.data) > 1:
         raise CliError("--html is a page of one data set: give one --data")
     if (options.compare or options.seeds) and len(options.data) > 1:

@@ -2,9 +2,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import soundfile
+import torch
+from conftest import speak
 from transformers import AutoModelForCTC
 
 import asrscale
@@ -13,8 +17,12 @@ from asrscale.decoding.options import DecodingOptions
 from asrscale.evaluate import EvaluateOptions, run
 from asrscale.lm import LmOptions
 from asrscale.lm import run as build_lm
+from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer
 from asrscale.results import tuning
+from asrscale.speech.pcm import SAMPLE_RATE_HZ
+from asrscale.transcribe import TranscribeOptions
+from asrscale.transcribe import run as transcribe
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -49,10 +57,63 @@ def test_weights_are_tuned_and_kept_with_the_model(
     assert model.evaluate(valid, show_progress=False).wer == 0
 
 
-def test_tuning_needs_a_language_model(tone_recognizer: Recognizer, tone_shards: Path, tmp_path: Path) -> None:
+def test_tuning_without_a_language_model_calibrates_the_model(
+    tone_recognizer: Recognizer, tone_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One whose weights are disturbed, so that there are wrong words; a stock folder all the same."""
+    folder, valid = tmp_path / "model", str(tone_shards / "train")
+    tone_recognizer.save(folder)
+    disturbed = load_recognizer(str(folder))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weights in disturbed.model.parameters():
+            weights += 0.75 * weights.abs().mean() * torch.randn(weights.shape, generator=generator)
+    disturbed.save(folder)
+    options = EvaluateOptions(model=str(folder), data=(valid,), html=str(tmp_path / "page.html"))
+    run(options)
+    before = json.loads((tmp_path / "eval" / "shards-train.json").read_text())["confidence"]
+    run(replace(options, tune=True))
+    printed = capsys.readouterr().out
+    kept = json.loads((folder / "asrscale_confidence.json").read_text())
+    after = json.loads((tmp_path / "eval" / "shards-train.json").read_text())["confidence"]
+    assert f"temperature {kept['temperature']:g}, kept in {folder}/asrscale_confidence.json" in printed
+    assert before["temperature"] == 1 and after["temperature"] == kept["temperature"] != 1
+    assert after["calibration_error_uncalibrated"] == before["calibration_error"]
+    assert (after["words"], after["right"]) == (before["words"], before["right"])
+    assert "without calibration" in (tmp_path / "page.html").read_text()
+    AutoModelForCTC.from_pretrained(folder)
+
+    loaded = asrscale.load_model(folder)
+    assert loaded.recognizer.temperature == kept["temperature"]
+    of_api = loaded.evaluate(valid, show_progress=False).predictions
+    rows = [json.loads(line) for line in (tmp_path / "eval" / "shards-train.jsonl").read_text().splitlines()]
+    assert [list(one.word_confidences) for one in of_api] == [row["word_confidences"] for row in rows]
+    assert all(len(row["word_confidences"]) == len(row["hypothesis"].split()) for row in rows)
+    (folder / "asrscale_confidence.json").write_text('{"temperature": 0}')
+    with pytest.raises(CliError, match=r"asrscale_confidence\.json is damaged"):
+        asrscale.load_model(folder)
+
+
+def test_the_best_texts_of_evaluation_and_transcription(
+    tone_recognizer: Recognizer, tone_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     tone_recognizer.save(tmp_path / "model")
-    with pytest.raises(CliError, match="give --lm"):
-        run(EvaluateOptions(model=str(tmp_path / "model"), data=(str(tone_shards / "valid"),), tune=True))
+    given = dict(model=str(tmp_path / "model"), decoding=DecodingOptions(nbest=3))
+    run(EvaluateOptions(data=(str(tone_shards / "valid"),), **given))
+    assert "the best of 3 texts: WER 0.00%" in capsys.readouterr().out
+    found = json.loads((tmp_path / "eval" / "shards-valid.json").read_text())
+    assert found["oracle"] == {"nbest": 3, "wer": 0.0, "cer": 0.0}
+    for line in (tmp_path / "eval" / "shards-valid.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        scores = [one["score"] for one in row["alternatives"]]
+        assert row["alternatives"][0]["text"] == row["hypothesis"] and len(scores) == 3
+        assert scores == sorted(scores, reverse=True)
+
+    soundfile.write(tmp_path / "a.wav", speak("big dog", 1), SAMPLE_RATE_HZ)
+    transcribe(TranscribeOptions(audio=(str(tmp_path / "a.wav"),), format="json", **given))
+    row = json.loads(capsys.readouterr().out)
+    assert row["alternatives"][0]["text"] == row["text"] == "big dog" and len(row["alternatives"]) == 3
+    assert [0.9 < word["confidence"] <= 1 for word in row["words"]] == [True, True]
 
 
 @pytest.mark.slow

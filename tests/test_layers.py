@@ -44,7 +44,7 @@ OWNERS = {
     "onnxruntime": {"model.onnx_forward"},
     "matplotlib": {"training.metrics_plot"},
     "peft": {"model.lora"},
-    "rapidfuzz": {"alignment.anchors"},
+    "rapidfuzz": {"alignment.anchors", "decoding.confidence"},
     "pyarrow": {
         "sources.parquet",
         "data.catalog",

@@ -1,6 +1,7 @@
 """JSON of files that a full disk, a power cut or another person may have damaged."""
 
 import json
+import math
 from typing import Any
 
 
@@ -22,3 +23,11 @@ def parse_object(content: str | bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"a JSON {type(value).__name__}, no object")
     return value
+
+
+def positive_number(value: Any) -> float:
+    """Returns a finite number above 0; raises ValueError or TypeError where the value is none."""
+    number = float(value)
+    if not 0 < number < math.inf:
+        raise ValueError(f"{value} is not a finite number above 0")
+    return number

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from asrscale.common.atomic_files import remove_folder, write_json
-from asrscale.decoding.options import TUNED_FILE, write_tuned
-from asrscale.decoding.scoring import Weights
+from asrscale.decoding.options import TUNED_FILE, Tuning, write_tuned
 from asrscale.ngrams.model import NgramModel
 from asrscale.ngrams.storage import DESCRIPTION_FILE, MODEL_FILE, read_description, write_model
 
@@ -13,13 +12,13 @@ from asrscale.ngrams.storage import DESCRIPTION_FILE, MODEL_FILE, read_descripti
 EXPORTED_FOLDER = "asrscale_lm"
 
 
-def export_language_model(model: NgramModel, lm: str, weights: Weights, known: dict[str, Any], folder: Path) -> Path:
-    """Writes a language model with its weights into a model's folder, in place of one that is there.
+def export_language_model(model: NgramModel, lm: str, tuned: Tuning, known: dict[str, Any], folder: Path) -> Path:
+    """Writes a language model with what is tuned for it into a model's folder, in place of one that is there.
 
     Args:
         model: What is written.
         lm: Where it comes from.
-        weights: As tuned for the model.
+        tuned: For the model.
         known: How they were found.
         folder: The model's.
 
@@ -37,7 +36,7 @@ def export_language_model(model: NgramModel, lm: str, weights: Weights, known: d
     description = read_description(Path(lm))
     if description:
         write_json(partial / DESCRIPTION_FILE, description)
-    write_tuned(partial / TUNED_FILE, weights, known)
+    write_tuned(partial / TUNED_FILE, tuned, known)
     remove_folder(exported)
     partial.rename(exported)
     return exported

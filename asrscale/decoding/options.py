@@ -1,4 +1,4 @@
-"""The flags of decoding, and the weights that an earlier run has tuned."""
+"""The flags of decoding, and what an earlier run has tuned."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from asrscale.common import cli
 from asrscale.common.atomic_files import write_json
 from asrscale.common.errors import CliError
-from asrscale.common.json_values import parse_object
+from asrscale.common.json_values import parse_object, positive_number
 from asrscale.decoding.beam_search import Pruning
 from asrscale.decoding.decoder import Decoder
 from asrscale.decoding.hot_word_files import Phrases, read_hot_words
@@ -27,6 +27,14 @@ _BEAM_PRUNING = 20.0
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """What is tuned for a model and a language model: the weights, and the temperature of `Decoder`."""
+
+    weights: Weights
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
 class DecodingOptions:
     """Language model and hot words."""
 
@@ -42,6 +50,7 @@ class DecodingOptions:
     hot_words: str | None = cli.setting(
         None, help="file of likely phrases, such as names: one on a line, perhaps a tab and its weight"
     )
+    nbest: int = cli.setting(0, help="so many of the best texts with their scores, in json and predictions; 0: none")
 
 
 def open_decoder(
@@ -58,34 +67,41 @@ def open_decoder(
         CliError: Options contradict each other, or a file cannot be used.
     """
     _check(options)
-    if options.lm is None and options.hot_words is None:
+    if not is_search(options):
         return None, []
     phrases: Phrases = {}
     notes: list[str] = []
     if options.hot_words is not None:
         phrases, notes = read_hot_words(options.hot_words, rules or NEUTRAL, vocabulary)
     model = open_model(options.lm) if options.lm else None
-    weights = _weights(options) if options.lm else Weights(word_bonus=options.word_bonus or 0.0)
+    tuned = read_tuned(options.lm) if options.lm else Tuning(Weights())
+    weights = _weights(options, tuned.weights)
     scorer, unspelled = build_scorer(vocabulary, model, weights, closed=options.lexicon, hot_phrases=phrases)
     if unspelled:
         notes.append(f"the model has no tokens for {unspelled:,} words of the language model: they are never found")
-    return Decoder(scorer, Pruning(options.beam, _BEAM_PRUNING, _TOKEN_PRUNING)), notes
+    pruning = Pruning(options.beam, _BEAM_PRUNING, _TOKEN_PRUNING)
+    return Decoder(scorer, pruning, tuned.temperature, options.nbest), notes
+
+
+def is_search(options: DecodingOptions) -> bool:
+    """Whether texts are searched for, instead of being read off the best path."""
+    return options.lm is not None or options.hot_words is not None or options.nbest > 0
 
 
 def _check(options: DecodingOptions) -> None:
     """Raises CliError where options contradict each other or are out of range."""
     if options.lm is None and (options.lm_weight is not None or options.lexicon):
         raise CliError("--lm_weight and --lexicon are about a language model: give --lm, too")
-    if options.lm is None and options.hot_words is None and options.word_bonus is not None:
-        raise CliError("--word_bonus is for a search with --lm or --hot_words: give one of them")
+    if not is_search(options) and options.word_bonus is not None:
+        raise CliError("--word_bonus is for a search with --lm, --hot_words or --nbest: give one of them")
+    if options.nbest < 0 or options.nbest > options.beam:
+        raise CliError(f"--nbest {options.nbest}: give a number from 0 to --beam, {options.beam}")
     if options.beam < 1:
         raise CliError(f"--beam {options.beam}: give a number above 0")
 
 
-def _weights(options: DecodingOptions) -> Weights:
-    """Returns the weights by the flags, else as tuned, else the default ones."""
-    assert options.lm is not None
-    tuned = read_tuned(options.lm)
+def _weights(options: DecodingOptions, tuned: Weights) -> Weights:
+    """Returns the weights by the flags, else as tuned."""
     lm_weight = tuned.lm_weight if options.lm_weight is None else options.lm_weight
     word_bonus = tuned.word_bonus if options.word_bonus is None else options.word_bonus
     return Weights(lm_weight, word_bonus)
@@ -97,22 +113,23 @@ def tuned_file(lm: str) -> Path:
     return path / TUNED_FILE if path.is_dir() else path.with_name(f"{path.name}.{TUNED_FILE}")
 
 
-def read_tuned(lm: str) -> Weights:
-    """Returns the tuned weights of a language model, or the default ones where it has none.
+def read_tuned(lm: str) -> Tuning:
+    """Returns what is tuned for a language model, or the default where it has nothing.
 
     Raises:
         CliError: The file is damaged.
     """
     path = tuned_file(lm)
     if not path.is_file():
-        return DEFAULT_WEIGHTS
+        return Tuning(DEFAULT_WEIGHTS)
     try:
         values = parse_object(path.read_text(encoding="utf-8"))
-        return Weights(float(values["lm_weight"]), float(values["word_bonus"]))
+        weights = Weights(float(values["lm_weight"]), float(values["word_bonus"]))
+        return Tuning(weights, positive_number(values.get("temperature", 1.0)))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise CliError(f"{path} is damaged ({error}): delete it, or tune again") from error
 
 
-def write_tuned(path: Path, weights: Weights, known: dict[str, Any]) -> None:
-    """Writes tuned weights with what is known of how they were found."""
-    write_json(path, {**asdict(weights), **known})
+def write_tuned(path: Path, tuned: Tuning, known: dict[str, Any]) -> None:
+    """Writes what is tuned with what is known of how it was found."""
+    write_json(path, {**asdict(tuned.weights), "temperature": tuned.temperature, **known})

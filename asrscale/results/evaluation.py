@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
 from itertools import chain
+from operator import itemgetter
 from typing import IO
 
 import numpy as np
@@ -31,7 +32,7 @@ from asrscale.data.passes import cut_step
 from asrscale.model.forward import count_frames, ctc_losses, forward_logits, has_padded_frames
 from asrscale.model.recognizer import Recognizer
 from asrscale.results.comparison import comparable
-from asrscale.results.frame_texts import TextReader, text_reader
+from asrscale.results.frame_texts import Hypothesis, TextReader, plain_reader
 from asrscale.results.metrics import ErrorCounts, count_errors
 from asrscale.results.totals import Totals
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
@@ -56,13 +57,19 @@ class Evaluation:
 
     def hypotheses(self) -> Iterator[tuple[int, str]]:
         """Yields the text of each utterance after its number in the index, in the order of the index."""
+        return ((utterance, hypothesis.text) for utterance, hypothesis in self.details())
+
+    def details(self) -> Iterator[tuple[int, Hypothesis]]:
+        """Yields what is heard in each utterance after its number in the index, in the order of the index."""
         self.hypotheses_file.seek(0)
-        return map(json.loads, self.hypotheses_file)
+        for line in self.hypotheses_file:
+            utterance, hypothesis = json.loads(line)
+            yield utterance, Hypothesis(*hypothesis)
 
 
 @dataclass(frozen=True)
 class _PassResult:
-    hypotheses: list[tuple[int, str]]  # the text of each utterance after its number in the index
+    hypotheses: list[tuple[int, Hypothesis]]  # of each utterance after its number in the index
     totals: Totals
 
 
@@ -130,7 +137,7 @@ def evaluate(
     shown = world.is_main and title is not None
     with progress(len(index), title or "", "utterances", enabled=shown) as bar, torch.no_grad():
         for first in range(0, len(index), WINDOW):
-            hypotheses: list[tuple[int, str]] = []
+            hypotheses: list[tuple[int, Hypothesis]] = []
             for step in _load_window(source, first):
                 damaged += step.loaded.damaged
                 for found in _transcribe_step(forward, source, step, should_stop):
@@ -165,7 +172,7 @@ def _open_source(
         lengths=lengths,
         frames=recognizer.geometry.num_encoder_frames(lengths),
         recognizer=recognizer,
-        read_texts=read_texts or text_reader(recognizer),
+        read_texts=read_texts or plain_reader(recognizer),
         world=world,
         cap_samples=max(cap_samples, int(lengths.max())),  # a longer utterance is a pass of its own
         threads=threads,
@@ -235,11 +242,10 @@ def _transcribe_pass(forward: nn.Module, source: _Source, batch: Batch) -> _Pass
     num_frames = count_frames(recognizer.model, batch.num_samples)
     losses = _finite_losses(logits, num_frames, batch, on_device.labels, recognizer.vocabulary.blank_id)
     utterances = batch.utterances.tolist()
-    texts = source.read_texts(utterances, logits, num_frames)
+    hypotheses = list(zip(utterances, source.read_texts(utterances, logits, num_frames), strict=True))
     # The errors of a pass, not of a window: jiwer takes 5 kB for each utterance.
-    references, compared = comparable(source.index, zip(utterances, texts, strict=True))
-    errors = count_errors(references, compared)
-    hypotheses = list(zip(utterances, texts, strict=True))
+    texts = [(utterance, hypothesis.text) for utterance, hypothesis in hypotheses]
+    errors = count_errors(*comparable(source.index, texts))
     return _PassResult(hypotheses, Totals(errors, loss=sum(losses), losses=len(losses)))
 
 
@@ -267,7 +273,7 @@ def _raise_if_stopped(should_stop: Callable[[], bool] | None, world: World) -> N
         raise Stopped
 
 
-def _write_hypotheses(file: IO[str], hypotheses: list[tuple[int, str]], world: World) -> None:
+def _write_hypotheses(file: IO[str], hypotheses: list[tuple[int, Hypothesis]], world: World) -> None:
     """Writes the hypotheses of all ranks, in the order of the index, on rank 0; a collective.
 
     Raises:
@@ -276,7 +282,9 @@ def _write_hypotheses(file: IO[str], hypotheses: list[tuple[int, str]], world: W
     gathered = distributed.gather_objects(hypotheses, world)
     if world.is_main:
         with disk_errors_as_cli_errors("TMPDIR", os.environ.get("TMPDIR", "/tmp")):
-            file.writelines(f"{json.dumps(pair)}\n" for pair in sorted(chain.from_iterable(gathered)))
+            file.writelines(
+                f"{json.dumps(pair)}\n" for pair in sorted(chain.from_iterable(gathered), key=itemgetter(0))
+            )
 
 
 def _gather_damaged(damaged: list[Damaged], index: Index, world: World) -> tuple[Damaged, ...]:

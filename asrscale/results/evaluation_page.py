@@ -14,6 +14,7 @@ from asrscale.results.confusions import Confusions, name_of
 from asrscale.results.metrics import METRIC_NAMES, UNITS, Metric, both_metrics
 from asrscale.results.page_data import Hypotheses, PageData, gather
 from asrscale.results.rate_plots import rate_plots
+from asrscale.results.reliability_plot import reliability_blocks
 from asrscale.results.tally import OWN
 from asrscale.results.utterance_table import utterance_table
 
@@ -45,6 +46,7 @@ def write_evaluation_page(
         **{f"Compared with {one['other']}": comparison_blocks(one, data, found) for one in found.get("compared", [])},
         "Length and speed": rate_plots(data, [OWN], found["metric"]),
         "Groups": [_group_bars(name, groups, found["metric"]) for name, groups in found["by"].items()],
+        "Confidence": reliability_blocks(found),
         **{f"Confused {UNITS[one]}s": _confusion_tables(data.confusions[one]) for one in both_metrics(found["metric"])},
         "Utterances": [utterance_table(index, data, sounds, found)],
         "How it was measured": [_method(index, found, data)],

@@ -108,6 +108,17 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorC
     )
 
 
+def right_words(reference: str, hypothesis: str) -> list[bool]:
+    """Returns whether each word of a hypothesis is a word of the reference in its place, both aligned."""
+    words = hypothesis.split()
+    right = [False] * len(words)
+    if words and reference.split():
+        for chunk in jiwer.process_words(reference, hypothesis).alignments[0]:
+            if chunk.type == "equal":
+                right[chunk.hyp_start_idx : chunk.hyp_end_idx] = [True] * (chunk.hyp_end_idx - chunk.hyp_start_idx)
+    return right
+
+
 class Piece(NamedTuple):
     """A piece of two aligned texts: what was expected and what was found, either of which may be empty."""
 

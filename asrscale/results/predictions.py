@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from asrscale.data.index import Index
+from asrscale.decoding.confidence import confidence_of_text
 from asrscale.results.evaluation import Evaluation
+from asrscale.results.frame_texts import Hypothesis
 from asrscale.results.metrics import ErrorCounts, Metric, both_metrics
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 
@@ -25,6 +27,23 @@ def predictions(index: Index, hypotheses: Iterable[tuple[int, str]]) -> Iterator
             "reference": index.texts[utterance].as_py(),
             "hypothesis": text,
         }
+
+
+def predictions_with_confidences(
+    index: Index, hypotheses: Iterable[tuple[int, Hypothesis]]
+) -> Iterator[dict[str, Any]]:
+    """Yields the rows of `predictions` with the confidence of each text, None without words, and of its words.
+
+    And with the best texts and their scores, where the decoder was asked for several.
+    """
+    for utterance, hypothesis in hypotheses:
+        [row] = predictions(index, [(utterance, hypothesis.text)])
+        confidence = confidence_of_text(hypothesis.confidences)
+        row["confidence"] = None if confidence is None else round(confidence, 4)
+        row["word_confidences"] = hypothesis.confidences
+        if hypothesis.alternatives:
+            row["alternatives"] = [{"text": text, "score": score} for text, score in hypothesis.alternatives]
+        yield row
 
 
 @dataclass(frozen=True)

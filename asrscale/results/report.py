@@ -13,16 +13,19 @@ from asrscale.common.distributed import World
 from asrscale.common.errors import CliError
 from asrscale.common.shard_cache import Cache
 from asrscale.data.index import Index
+from asrscale.decoding.decoder import Decoder
 from asrscale.model.recognizer import Recognizer
 from asrscale.results.beside import Beside
 from asrscale.results.breakdown import break_down
 from asrscale.results.breakdown_text import format_breakdown
+from asrscale.results.calibration import format_confidence, summarise
 from asrscale.results.deciding_metric import MetricChoice, choose_metric, describe_choice
 from asrscale.results.evaluation import Evaluation, evaluate
 from asrscale.results.evaluation_page import write_evaluation_page
-from asrscale.results.frame_texts import TextReader
+from asrscale.results.frame_texts import text_reader
 from asrscale.results.metrics import UNITS, Metric
-from asrscale.results.predictions import TOGETHER, Row, predictions, print_damaged, row_of, table
+from asrscale.results.predictions import TOGETHER, Row, predictions_with_confidences, print_damaged, row_of, table
+from asrscale.results.word_checks import check_words, describe_oracle
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def evaluate_data_sets(
     memory_cap_seconds: float,
     threads: int,
     cache: Cache | None,
-    read_texts: TextReader | None = None,
+    decoder: Decoder | None = None,
 ) -> Report:
     """Transcribes data sets, by their folders, and writes the results on rank 0; a collective.
 
@@ -77,7 +80,7 @@ def evaluate_data_sets(
         memory_cap_seconds: As for `evaluate`.
         threads: As for `evaluate`.
         cache: As for `evaluate`.
-        read_texts: As for `evaluate`.
+        decoder: Finds the texts; by default they are those of the best paths.
 
     Returns:
         The results, also where files of theirs could not be written.
@@ -99,19 +102,42 @@ def evaluate_data_sets(
             threads=threads,
             title=f"transcribing {folder}",
             cache=cache,
-            read_texts=read_texts,
+            read_texts=text_reader(recognizer, decoder),
         )
         if world.is_main:
             print_damaged(index, result)
             rows[folder] = row_of(index, result)
             found[folder] = break_down(index, result.hypotheses(), choose_metric(metric, index), beside)
+            found[folder] |= _of_words(index, result, recognizer, decoder)
             unwritten += _write_results(folder, index, result, files, found[folder], beside)
     if not world.is_main:
         return Report()
     breakdowns = [f"{folder}: {format_breakdown(of_folder)}" for folder, of_folder in found.items()]
+    sureness = [f"{folder}: {line}" for folder, of_folder in found.items() for line in _describe_words(of_folder)]
     place = f"predictions and all rates: {files.folder}/*.jsonl and *.json"
-    text = "\n".join([*_tables(rows, found), *_choices(indexes, metric), *breakdowns, place])
+    text = "\n".join([*_tables(rows, found), *_choices(indexes, metric), *breakdowns, *sureness, place])
     return Report(text, tuple(unwritten))
+
+
+def _of_words(
+    index: Index, result: Evaluation, recognizer: Recognizer, decoder: Decoder | None
+) -> dict[str, dict[str, Any]]:
+    """Returns how sure the model was of its words, and, where several texts were asked for, how good the best is."""
+    checks = check_words(index, result.details())
+    temperature = recognizer.temperature if decoder is None else decoder.temperature
+    of_words = {"confidence": summarise(checks.calibrated, checks.uncalibrated, temperature)}
+    of_words["confidence"]["uncounted_utterances"] = checks.uncounted
+    if decoder is not None and decoder.alternatives:
+        of_words["oracle"] = describe_oracle(checks, decoder.alternatives)
+    return of_words
+
+
+def _describe_words(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what `_of_words` found as lines."""
+    yield format_confidence(found["confidence"])
+    if "oracle" in found:
+        oracle = found["oracle"]
+        yield f"the best of {oracle['nbest']} texts: WER {oracle['wer']:.2%}, CER {oracle['cer']:.2%}"
 
 
 def _tables(rows: Mapping[str, Row], found: Mapping[str, dict[str, Any]]) -> list[str]:
@@ -160,7 +186,7 @@ def _write_results(
     damaged = [index.unique_key(one.utterance) for one in result.damaged]
     rates = {"data": folder, "model": files.model, **found, "damaged": damaged}
     try:
-        write_jsonl(predictions_file, predictions(index, result.hypotheses()))
+        write_jsonl(predictions_file, predictions_with_confidences(index, result.details()))
         write_json(rates_file, rates)
     except OSError as error:
         yield f"{error.filename or files.folder}: {error.strerror or error}"

@@ -25,20 +25,22 @@ _CUE_COST_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class TimedWord:
-    """A word and when it is spoken."""
+    """A word, when it is spoken, and how sure it is, if that is known."""
 
     text: str
     start_seconds: float
     end_seconds: float
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
 class Cue:
-    """Lines that are shown together for a while."""
+    """Lines that are shown together for a while, and the mean confidence of their words, if that is known."""
 
     lines: tuple[str, ...]
     start_seconds: float
     end_seconds: float
+    confidence: float | None = None
 
 
 def make_cues(words: Sequence[TimedWord]) -> list[Cue]:
@@ -57,8 +59,14 @@ def make_cues(words: Sequence[TimedWord]) -> list[Cue]:
         own = words[first:end]
         next_start = words[end].start_seconds if end < len(words) else inf
         shown_until = max(own[-1].end_seconds, min(own[0].start_seconds + MIN_CUE_SECONDS, next_start))
-        cues.append(Cue(_break_lines([word.text for word in own]), own[0].start_seconds, shown_until))
+        lines = _break_lines([word.text for word in own])
+        cues.append(Cue(lines, own[0].start_seconds, shown_until, _mean_confidence(own)))
     return cues
+
+
+def _mean_confidence(words: Sequence[TimedWord]) -> float | None:
+    known = [word.confidence for word in words if word.confidence is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _best_cuts(words: Sequence[TimedWord]) -> list[int]:

@@ -21,13 +21,13 @@ def format_transcript(row: dict[str, Any], format: Format, *, by_word: bool) -> 
 
     Args:
         row: `file`, `seconds`, `text`, and `words`, each with `word`, `start_seconds` and `end_seconds`, which are None
-            where nothing of it is spoken, and perhaps `score`.
+            where nothing of it is spoken, and perhaps `confidence`, or the `score` of an alignment.
         format: Which file.
         by_word: Each word is a cue, or a row of a table, of its own, instead of a line of readable length.
     """
     spoken = [one for one in row["words"] if one["start_seconds"] is not None]
-    words = [TimedWord(one["word"], one["start_seconds"], one["end_seconds"]) for one in spoken]
-    cues = [Cue((word.text,), word.start_seconds, word.end_seconds) for word in words] if by_word else make_cues(words)
+    words = [TimedWord(one["word"], one["start_seconds"], one["end_seconds"], one.get("confidence")) for one in spoken]
+    cues = _cue_of_each(words) if by_word else make_cues(words)
     if format == "txt":
         return "".join(f"{' '.join(cue.lines)}\n" for cue in cues) if by_word else f"{row['text']}\n"
     if format == "json":
@@ -37,6 +37,10 @@ def format_transcript(row: dict[str, Any], format: Format, *, by_word: bool) -> 
     if format == "textgrid":
         return _text_grid(words, make_cues(words), row["seconds"])
     return _OF_CUES[format](cues)
+
+
+def _cue_of_each(words: Sequence[TimedWord]) -> list[Cue]:
+    return [Cue((word.text,), word.start_seconds, word.end_seconds, word.confidence) for word in words]
 
 
 def _srt(cues: Sequence[Cue]) -> str:
@@ -59,16 +63,18 @@ def _vtt(cues: Sequence[Cue]) -> str:
 
 
 def _tsv(cues: Sequence[Cue]) -> str:
-    """Returns a table of times in milliseconds and texts, with the columns of Whisper's command."""
-    rows = [["start", "end", "text"]]
+    """Returns a table of times in milliseconds and texts, as Whisper's command, and of confidences if there are any."""
+    has_confidence = any(cue.confidence is not None for cue in cues)
+    rows = [["start", "end", "text", *["confidence"] * has_confidence]]
     for cue in cues:
         start, end = (f"{round(1000 * seconds)}" for seconds in (cue.start_seconds, cue.end_seconds))
-        rows.append([start, end, " ".join(cue.lines)])
+        confidence = "" if cue.confidence is None else f"{cue.confidence:.4f}"
+        rows.append([start, end, " ".join(cue.lines), *[confidence] * has_confidence])
     return "".join("\t".join(row) + "\n" for row in rows)
 
 
 def _ctm(file: str, spoken: Sequence[dict[str, Any]]) -> str:
-    """Returns NIST's time-marked conversation: recording, channel, start, duration, word, and its score if it has one.
+    """Returns NIST's time-marked conversation: recording, channel, start, duration, word, and its score or confidence.
 
     https://github.com/usnistgov/SCTK, doc/infmts.htm. White space divides the fields, so names have none.
     """
@@ -76,7 +82,8 @@ def _ctm(file: str, spoken: Sequence[dict[str, Any]]) -> str:
     lines = []
     for one in spoken:
         duration = one["end_seconds"] - one["start_seconds"]
-        score = f" {one['score']:.4f}" if "score" in one else ""
+        known = one.get("score", one.get("confidence"))
+        score = "" if known is None else f" {known:.4f}"
         lines.append(f"{name} 1 {one['start_seconds']:.3f} {duration:.3f} {one['word']}{score}\n")
     return "".join(lines)
 

@@ -25,9 +25,11 @@ from asrscale.common.progress import Progress
 from asrscale.data.batches import MIN_BATCH_SAMPLES
 from asrscale.data.hashing import Ids
 from asrscale.data.passes import cut_step
-from asrscale.decoding.decoder import Decoder
+from asrscale.decoding.confidence import confidence_of_text, path_confidences
+from asrscale.decoding.decoder import Decoder, Reading
 from asrscale.model.forward import count_frames, forward_logits, has_padded_frames
 from asrscale.model.recognizer import Recognizer
+from asrscale.results.frame_texts import of_tokens
 from asrscale.results.windows import Window, stream_windows
 from asrscale.speech import ctc_text
 from asrscale.speech.decoding import stream_pcm
@@ -39,8 +41,9 @@ from asrscale.speech.vocabulary import Vocabulary
 GROUP_SAMPLES = 1_200 * SAMPLE_RATE_HZ
 
 
-# What is known of frames: (F,) their likeliest tokens, or (F, V) log-probabilities.
+# What is known of frames: (F,) their likeliest tokens with ln of the probabilities of these, or (F, V) of all tokens.
 Frames: TypeAlias = npt.NDArray[Any]
+_LIKELIEST = np.dtype([("token", np.int64), ("ln_probability", np.float32)])
 
 
 @dataclass
@@ -80,7 +83,7 @@ def transcribe_files(
         decoder: Finds the texts; by default those of the best paths.
 
     Yields:
-        `file`, `seconds`, what `words_of_path` returns, and the `language` of the model's training data, if known.
+        `file`, `seconds`, what `words_of` returns, and the `language` of the model's training data, if known.
     """
     done: list[_Recording] = []  # decoded to the end, but not yet all computed
     group: list[tuple[_Recording, Window]] = []
@@ -146,19 +149,23 @@ def _compute(
 def _row(recording: _Recording, recognizer: Recognizer, decoder: Decoder | None) -> dict[str, Any]:
     """Returns what is yielded of a recording that is computed to its end."""
     seconds = recording.num_samples / SAMPLE_RATE_HZ
-    row = {"file": recording.file, "seconds": seconds, **words_of_path(_path(recording.frames, decoder), recognizer)}
+    row = {
+        "file": recording.file,
+        "seconds": seconds,
+        **words_of(_read(recording.frames, recognizer, decoder), recognizer),
+    }
     language = recognizer.text_rules.language if recognizer.text_rules else ""
     return row | ({"language": language} if language else {})
 
 
-def best_paths(
+def read_recordings(
     recordings: Sequence[Pcm],
     recognizer: Recognizer,
     cap_seconds: float,
     bar: Progress,
     decoder: Decoder | None = None,
-) -> list[list[int]]:
-    """Returns the best path of each recording, at least one: a token id for each frame of the whole.
+) -> list[Reading]:
+    """Returns what is heard in each recording, at least one: a token id for each frame of the whole, and confidences.
 
     Args:
         recordings: (T,) samples of each.
@@ -178,14 +185,16 @@ def best_paths(
     frames = _frames_of_windows(windows, recognizer, cap_seconds, bar, decoder)
     for recording, own_frames in zip(recording_of_window, frames, strict=True):
         whole[recording].append(own_frames)
-    return [_path(parts, decoder) for parts in whole]
+    return [_read(parts, recognizer, decoder) for parts in whole]
 
 
-def _path(parts: Sequence[Frames], decoder: Decoder | None) -> list[int]:
-    """Returns the best path of a recording, of what is known of its frames."""
+def _read(parts: Sequence[Frames], recognizer: Recognizer, decoder: Decoder | None) -> Reading:
+    """Returns what is heard in a recording, of what is known of its frames."""
     frames = np.concatenate(parts)
-    path: list[int] = frames.tolist() if decoder is None else decoder.path(frames)
-    return path
+    if decoder is not None:
+        return decoder.read(frames)
+    path: list[int] = frames["token"].tolist()
+    return Reading(path, path_confidences(path, frames["ln_probability"], recognizer.vocabulary))
 
 
 def _frames_of_windows(
@@ -196,10 +205,21 @@ def _frames_of_windows(
     for number, logits in logits_of_windows(windows, recognizer, cap_seconds):
         if windows[number].ends_in_pause:
             _end_word(logits, recognizer.vocabulary)
-        known = logits.argmax(-1) if decoder is None else torch.log_softmax(logits.float(), -1)
-        found[number] = known.cpu().numpy()
+        if decoder is None:
+            found[number] = _likeliest(logits, recognizer.temperature)
+        else:
+            found[number] = torch.log_softmax(logits.float(), -1).cpu().numpy()
         bar.advance(0, f"{len(found):,} of {len(windows):,} windows")
     return [found[number] for number in range(len(windows))]
+
+
+def _likeliest(logits: Tensor, temperature: float) -> Frames:
+    """Returns the likeliest tokens of frames, of logits (F, V), with ln of their probabilities at a temperature."""
+    tokens = logits.argmax(-1)
+    frames = np.empty(len(tokens), _LIKELIEST)
+    frames["token"] = tokens.cpu().numpy()
+    frames["ln_probability"] = of_tokens(logits, tokens, temperature).cpu().numpy()
+    return frames
 
 
 _NEVER_NATS = 100.0
@@ -246,21 +266,32 @@ def _own_logits(windows: Sequence[Window], recognizer: Recognizer) -> list[Tenso
     return [row[:frames][window.own_frames] for window, row, frames in zip(windows, logits, num_frames, strict=True)]
 
 
-def words_of_path(path: list[int], recognizer: Recognizer) -> dict[str, Any]:
-    """Returns the `text` of a path, and its `words`: each its `word`, `start_seconds` and `end_seconds`."""
+def words_of(reading: Reading, recognizer: Recognizer) -> dict[str, Any]:
+    """Returns what is heard as a row.
+
+    Returns:
+        `text`; its `confidence`, None without words; `words`: each its `word`, `start_seconds`, `end_seconds` and
+        `confidence`; and, if the decoder was asked for them, `alternatives`: each its `text` and `score`.
+    """
     geometry = recognizer.geometry
-    words = ctc_text.words_of_path(path, recognizer.vocabulary)
-    return {
+    words = ctc_text.words_of_path(reading.path, recognizer.vocabulary)
+    confidence = confidence_of_text(reading.confidences)
+    row: dict[str, Any] = {
         "text": " ".join(word.text for word in words),
+        "confidence": None if confidence is None else round(confidence, 4),
         "words": [
             {
                 "word": word.text,
                 "start_seconds": start_seconds(word.start_frame, geometry),
                 "end_seconds": start_seconds(word.end_frame, geometry),
+                "confidence": round(confidence, 4),
             }
-            for word in words
+            for word, confidence in zip(words, reading.confidences, strict=True)
         ],
     }
+    if reading.alternatives:
+        row["alternatives"] = [{"text": text, "score": round(score, 3)} for text, score in reading.alternatives]
+    return row
 
 
 def start_seconds(frame: int, geometry: FrameGeometry) -> float:

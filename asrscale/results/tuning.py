@@ -1,4 +1,4 @@
-"""Tunes the weights of a language model and of words on a data set: the model runs once, the search often."""
+"""Tunes a language model's weights and the temperatures of confidences: the model runs once, the search often."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +15,7 @@ from asrscale.results.evaluation import choose_subset, evaluate
 from asrscale.results.frame_texts import keeping_reader
 from asrscale.results.metrics import ErrorCounts, Metric, count_errors
 from asrscale.results.totals import Totals
+from asrscale.results.tuned_confidence import fit_best_paths, fit_search
 
 MOST_UTTERANCES = 500  # as many decide as well as more, and take a minute
 
@@ -31,23 +32,38 @@ class Tuned:
     """What was found.
 
     Attributes:
+        utterances: How many decided.
+        greedy: Errors of the best paths.
+        temperature: Of the confidences of the best paths; None where too few words are right, or wrong.
+        search: What was found of a search with a language model; None without one.
+    """
+
+    utterances: int
+    greedy: ErrorCounts
+    temperature: float | None
+    search: "TunedSearch | None"
+
+
+@dataclass(frozen=True)
+class TunedSearch:
+    """What was found of a search.
+
+    Attributes:
         weights: The best ones.
-        greedy: Errors of the best paths, without a language model.
         before: Errors with the weights at the beginning.
         after: Errors with the best ones.
-        utterances: How many decided.
+        temperature: Of its confidences, as that of the best paths.
     """
 
     weights: Weights
-    greedy: ErrorCounts
     before: ErrorCounts
     after: ErrorCounts
-    utterances: int
+    temperature: float | None = None
 
 
 def tune(
     recognizer: Recognizer,
-    decoder: Decoder,
+    decoder: Decoder | None,
     index: Index,
     metric: Metric,
     world: World,
@@ -58,9 +74,11 @@ def tune(
 ) -> Tuned:
     """Returns the weights with the lowest error rate, found one after the other until neither changes; a collective.
 
+    And the temperatures of confidences.
+
     Args:
         recognizer: Its model is on the device of this rank.
-        decoder: Whose weights are the first to be tried.
+        decoder: Whose weights are the first to be tried; None for the temperature of the best paths alone.
         index: The data set, of which a sample decides where it is large.
         metric: What is to be low.
         world: The ranks.
@@ -81,7 +99,12 @@ def tune(
         cache=cache,
         read_texts=keeping_reader(recognizer, kept),
     )
-    return _search(decoder, sample, kept, metric, world, greedy.errors)
+    temperature = fit_best_paths(recognizer.vocabulary, sample, kept, world)
+    if decoder is None:
+        return Tuned(greedy.errors.utterances, greedy.errors, temperature, search=None)
+    search = _search(decoder, sample, kept, metric, world)
+    search_temperature = fit_search(with_weights(decoder, search.weights), sample, kept, world)
+    return Tuned(greedy.errors.utterances, greedy.errors, temperature, replace(search, temperature=search_temperature))
 
 
 def _most_utterances(recognizer: Recognizer, index: Index) -> int:
@@ -97,8 +120,7 @@ def _search(
     frames: Sequence[tuple[int, LogProbabilities]],
     metric: Metric,
     world: World,
-    greedy: ErrorCounts,
-) -> Tuned:
+) -> TunedSearch:
     """Returns the best weights, of this rank's log-probabilities after the numbers of their utterances."""
     tried: dict[Weights, ErrorCounts] = {}
 
@@ -117,7 +139,7 @@ def _search(
         best = min([best, *of_words], key=rate)
         if best == before:
             break
-    return Tuned(best, greedy, tried[first], tried[best], tried[best].utterances)
+    return TunedSearch(best, tried[first], tried[best])
 
 
 def with_weights(decoder: Decoder, weights: Weights) -> Decoder:

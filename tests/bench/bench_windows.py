@@ -20,7 +20,7 @@ from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer
 from asrscale.results import windows
 from asrscale.results.metrics import count_errors
-from asrscale.results.transcription import best_paths, words_of_path
+from asrscale.results.transcription import read_recordings, words_of
 from asrscale.speech.decoding import decode_payload
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm
 
@@ -66,8 +66,8 @@ def parts(clips: Sequence[Pcm], pause_seconds: float, kind: str, snr_db: float) 
 def heard(recordings: Sequence[Pcm], recognizer: Recognizer) -> tuple[list[str], float]:
     """The texts, and the processor time that they take in seconds."""
     start = sum(os.times()[:2])
-    paths = best_paths(recordings, recognizer, 40.0, BAR)
-    return [words_of_path(path, recognizer)["text"] for path in paths], sum(os.times()[:2]) - start
+    paths = read_recordings(recordings, recognizer, 40.0, BAR)
+    return [words_of(path, recognizer)["text"] for path in paths], sum(os.times()[:2]) - start
 
 
 def main(folder: str, models: Sequence[str]) -> None:

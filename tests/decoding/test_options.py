@@ -7,7 +7,7 @@ from helpers.kneser_ney import random_sentences
 from asrscale.common.errors import CliError
 from asrscale.decoding.exporting import export_language_model
 from asrscale.decoding.hot_word_files import DEFAULT_WEIGHT, read_hot_words
-from asrscale.decoding.options import DecodingOptions, open_decoder, read_tuned, tuned_file, write_tuned
+from asrscale.decoding.options import DecodingOptions, Tuning, open_decoder, read_tuned, tuned_file, write_tuned
 from asrscale.decoding.scoring import Weights
 from asrscale.ngrams.assembling import build_model
 from asrscale.ngrams.corpus import write_corpus
@@ -37,18 +37,24 @@ def test_weights_are_those_of_the_flags_then_as_tuned_then_the_default_ones(mode
         return decoder.scorer.weights
 
     assert weights() == Weights(1.0, 1.0)
-    write_tuned(tuned_file(lm), Weights(0.5, -2.0), {"data": "data/cv/dev"})
+    write_tuned(tuned_file(lm), Tuning(Weights(0.5, -2.0), 2.5), {"data": "data/cv/dev"})
     assert weights() == Weights(0.5, -2.0) and weights(lm_weight=2.0) == Weights(2.0, -2.0)
-    tuned_file(lm).write_text("{}")
-    with pytest.raises(CliError, match="delete it, or tune again"):
-        weights()
+    decoder, _ = open_decoder(DecodingOptions(lm=lm), VOCABULARY, None)
+    assert decoder is not None and decoder.temperature == 2.5
+    tuned_file(lm).write_text('{"lm_weight": 1, "word_bonus": 2}')  # of a version without temperatures
+    assert weights() == Weights(1.0, 2.0) and read_tuned(lm).temperature == 1
+    for damaged in ("{}", '{"lm_weight": 1, "word_bonus": 2, "temperature": NaN}'):
+        tuned_file(lm).write_text(damaged)
+        with pytest.raises(CliError, match="delete it, or tune again"):
+            weights()
 
 
 def test_an_exported_language_model_has_its_weights(model: NgramModel, tmp_path: Path) -> None:
     for weights in (Weights(2.0, 3.0), Weights(0.5, 1.0)):  # the second replaces the first
-        folder = export_language_model(model, str(tmp_path / "lm"), weights, {}, tmp_path)
+        tuning = Tuning(weights, 1.5)
+        folder = export_language_model(model, str(tmp_path / "lm"), tuning, {}, tmp_path)
         decoder, _ = open_decoder(DecodingOptions(lm=str(folder)), VOCABULARY, None)
-        assert decoder is not None and decoder.scorer.weights == weights == read_tuned(str(folder))
+        assert decoder is not None and decoder.scorer.weights == weights and read_tuned(str(folder)) == tuning
 
 
 @pytest.mark.parametrize(
@@ -58,6 +64,8 @@ def test_an_exported_language_model_has_its_weights(model: NgramModel, tmp_path:
         (DecodingOptions(lexicon=True), "give --lm"),
         (DecodingOptions(word_bonus=1.0), "give one of them"),
         (DecodingOptions(hot_words="nowhere", beam=0), "--beam 0"),
+        (DecodingOptions(nbest=40), "--nbest 40: give a number from 0 to --beam, 32"),
+        (DecodingOptions(nbest=-1), "--nbest -1"),
         (DecodingOptions(hot_words="nowhere"), "--hot_words nowhere cannot be read"),
         (DecodingOptions(lm="nowhere"), "--lm nowhere"),
     ],

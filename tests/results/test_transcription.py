@@ -17,12 +17,13 @@ from helpers.training import launch
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from asrscale.common.progress import Progress
+from asrscale.decoding.decoder import Reading
 from asrscale.decoding.options import DecodingOptions, open_decoder
 from asrscale.model.forward import forward_logits
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer
 from asrscale.results import transcription
-from asrscale.results.transcription import best_paths, transcribe_files, words_of_path
+from asrscale.results.transcription import read_recordings, transcribe_files, words_of
 from asrscale.results.windows import WINDOW_SECONDS, Window, stream_windows
 from asrscale.speech.decoding import decode_long
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm, to_pcm16
@@ -39,7 +40,7 @@ def texts_and_pcm(utterances: int, seed: int = 0) -> tuple[list[str], list[Pcm]]
 
 
 def read_alone(pcm: Pcm, recognizer: Recognizer) -> str:
-    return str(words_of_path(best_paths([pcm], recognizer, 40.0, BAR)[0], recognizer)["text"])
+    return str(words_of(read_recordings([pcm], recognizer, 40.0, BAR)[0], recognizer)["text"])
 
 
 def test_the_words_of_a_model_with_an_adapter_are_where_its_frames_are(tone_recognizer: Recognizer) -> None:
@@ -49,10 +50,14 @@ def test_the_words_of_a_model_with_an_adapter_are_where_its_frames_are(tone_reco
     config = Wav2Vec2Config(add_adapter=True, num_adapter_layers=1, adapter_kernel_size=5)
     with torch.device("meta"):
         adapted = replace(tone_recognizer, model=Wav2Vec2ForCTC(config))
-    assert words_of_path(path, adapted)["words"] == [
-        {"word": "big", "start_seconds": 0.42, "end_seconds": 0.54},
-        {"word": "dog", "start_seconds": 0.58, "end_seconds": 0.7},
-    ]
+    assert words_of(Reading(path, [0.25, 0.5]), adapted) == {
+        "text": "big dog",
+        "confidence": 0.375,
+        "words": [
+            {"word": "big", "start_seconds": 0.42, "end_seconds": 0.54, "confidence": 0.25},
+            {"word": "dog", "start_seconds": 0.58, "end_seconds": 0.7, "confidence": 0.5},
+        ],
+    }
 
 
 @pytest.mark.parametrize("cap_seconds", [0.1, 60.0])
@@ -62,8 +67,8 @@ def test_a_long_recording_has_the_text_of_its_utterances(cap_seconds: float, ton
     assert alone == texts  # else the model, not the joining, is at fault
     long, short = np.concatenate(clips), clips[0]
     assert len(long) > 3 * WINDOW_SECONDS * SAMPLE_RATE_HZ
-    paths = best_paths([long, short, np.zeros(100, np.int16)], tone_recognizer, cap_seconds, BAR)
-    assert [words_of_path(path, tone_recognizer)["text"] for path in paths] == [" ".join(texts), texts[0], ""]
+    paths = read_recordings([long, short, np.zeros(100, np.int16)], tone_recognizer, cap_seconds, BAR)
+    assert [words_of(path, tone_recognizer)["text"] for path in paths] == [" ".join(texts), texts[0], ""]
 
 
 @pytest.mark.parametrize("hot_words", ["", "bad dog"])
@@ -82,8 +87,8 @@ def test_windows_that_end_in_pauses_have_the_words_of_their_utterances(
         (tmp_path / "hot.txt").write_text(hot_words)
         options = DecodingOptions(hot_words=str(tmp_path / "hot.txt"))
         decoder, _ = open_decoder(options, tone_recognizer.vocabulary, None)
-    [path] = best_paths([long], tone_recognizer, 40.0, BAR, decoder)
-    words = words_of_path(path, tone_recognizer)["words"]
+    [path] = read_recordings([long], tone_recognizer, 40.0, BAR, decoder)
+    words = words_of(path, tone_recognizer)["words"]
     assert " ".join(word["word"] for word in words) == " ".join(texts)
     starts = np.cumsum([0] + [len(clip) + len(pause) for clip, pause in zip(clips, pauses, strict=True)])
     firsts = np.cumsum([0] + [len(text.split()) for text in texts])
@@ -103,8 +108,8 @@ def test_recordings_are_computed_while_they_are_read(
         soundfile.write(file, recording, SAMPLE_RATE_HZ)
     damaged = tmp_path / "damaged.flac"
     damaged.write_bytes(Path(files[1]).read_bytes()[:-50_000])
-    paths = best_paths(recordings, tone_recognizer, 40.0, BAR)
-    expected = [words_of_path(path, tone_recognizer)["text"] for path in paths]
+    paths = read_recordings(recordings, tone_recognizer, 40.0, BAR)
+    expected = [words_of(path, tone_recognizer)["text"] for path in paths]
 
     computed: list[float] = []
     frames_of_windows = transcription._frames_of_windows
@@ -134,8 +139,8 @@ def test_word_times_are_those_of_the_sound(tone_recognizer: Recognizer) -> None:
             edges = (offset + 800 + 1_280 * place for place in word.span())
             true.append((word[0], *(edge / SAMPLE_RATE_HZ for edge in edges)))
         offset += len(clip)
-    path = best_paths([np.concatenate(clips)], tone_recognizer, 40.0, BAR)[0]
-    words = words_of_path(path, tone_recognizer)["words"]
+    path = read_recordings([np.concatenate(clips)], tone_recognizer, 40.0, BAR)[0]
+    words = words_of(path, tone_recognizer)["words"]
     for found, (word, start, end) in zip(words, true, strict=True):
         assert found["word"] == word
         # Frames are 30 ms long, and a letter of 80 ms is marked somewhere inside.
@@ -203,7 +208,7 @@ def test_forced_alignment_of_the_greedy_text_is_the_greedy_path(tone_recognizer:
         labels = torch.unique_consecutive(greedy)
         labels = labels[labels != blank]
         aligned, _ = functional.forced_align(logits.log_softmax(-1), labels[None], blank=blank)
-        assert aligned[0].tolist() == greedy.tolist() == best_paths([pcm], tone_recognizer, 40.0, BAR)[0]
+        assert aligned[0].tolist() == greedy.tolist() == read_recordings([pcm], tone_recognizer, 40.0, BAR)[0].path
 
 
 def test_every_format_has_the_same_text(tone_recognizer: Recognizer, tmp_path: Path) -> None:
