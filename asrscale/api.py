@@ -299,9 +299,9 @@ def _transcribe(
 ) -> list[Transcript]:
     """Transcripts of recordings at 16 kHz, at least one."""
     is_shown = show_progress and can_show_bar()
-    with progress(len(recordings), "transcribing", "recordings", enabled=is_shown) as bar:
+    total_seconds = round(sum(map(len, recordings)) / SAMPLE_RATE_HZ)
+    with progress(total_seconds, "transcribing", "s", enabled=is_shown) as bar:
         readings = read_recordings(recordings, model.recognizer, memory_cap_seconds, bar, model.decoder)
-        bar.advance(len(recordings))
     return [_transcript(model.recognizer, pcm, one) for pcm, one in zip(recordings, readings, strict=True)]
 
 

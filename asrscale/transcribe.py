@@ -22,7 +22,13 @@ from asrscale.common.progress import progress
 from asrscale.decoding.options import DecodingOptions, open_decoder
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import print_notes
-from asrscale.results.transcript_files import Recordings, check_outputs, find_recordings, write_transcript
+from asrscale.results.transcript_files import (
+    Recordings,
+    check_outputs,
+    find_recordings,
+    probe_lengths,
+    write_transcript,
+)
 from asrscale.results.transcript_formats import format_transcript
 from asrscale.results.transcription import transcribe_files
 
@@ -42,6 +48,9 @@ class TranscribeOptions:
         help="text; subtitles of lines that end in pauses; json; a table in milliseconds; NIST's CTM; Praat's TextGrid",
     )
     by_word: bool = cli.setting(False, help="a subtitle, or a row of a table, for each word")
+    channels: bool = cli.setting(
+        False, help="each channel by itself, as of a call: words and lines get a speaker, and are in the order of times"
+    )
     out: str | None = cli.setting(
         None, help="folder for a file of --format for each recording, with its name; none: they are printed"
     )
@@ -66,14 +75,22 @@ def run(options: TranscribeOptions) -> None:
     recognizer.model.to("cuda" if torch.cuda.is_available() else "cpu")
     output_of = dict(zip(recordings.files, recordings.outputs, strict=True))
     files = recordings.files
+    lengths_seconds = probe_lengths(files)
+    total, unit = (len(files), "recordings") if lengths_seconds is None else (round(sum(lengths_seconds.values())), "s")
     done = 0
     with (
         _open_jsonl(options.jsonl) as jsonl,
-        progress(len(files), "transcribing", "recordings") as bar,
+        progress(total, "transcribing", unit) as bar,
         memory_errors_explained(options.memory_cap_seconds),
     ):
         rows = transcribe_files(
-            files, recognizer, memory_cap_seconds=options.memory_cap_seconds, bar=bar, decoder=decoder
+            files,
+            recognizer,
+            memory_cap_seconds=options.memory_cap_seconds,
+            bar=bar,
+            decoder=decoder,
+            by_channel=options.channels,
+            lengths_seconds=lengths_seconds,
         )
         for row in rows:
             if options.out:
@@ -84,7 +101,8 @@ def run(options: TranscribeOptions) -> None:
             elif len(files) == 1:
                 print(format_transcript(row, options.format, by_word=options.by_word), end="", flush=True)
             else:
-                print(f"{row['file']}\t{row['text']}", flush=True)
+                for line in row["text"].split("\n"):
+                    print(f"{row['file']}\t{line}", flush=True)
             with disk_errors_as_cli_errors("--jsonl", options.jsonl or ""):
                 jsonl.write(json_line(row))
                 jsonl.flush()

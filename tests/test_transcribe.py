@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,43 @@ def test_folders_pipes_and_files_of_each_format(tone_recognizer: Recognizer, tmp
     words = [*start, "-", "--format", "vtt", "--by_word", "true"]
     piped_done = subprocess.run(list(map(str, words)), input=piped, capture_output=True, cwd=tmp_path, check=True)
     assert piped_done.stdout.decode().startswith("WEBVTT\n\n00:00:00.") and piped_done.stdout.endswith(b"\nbee\n")
+
+
+def test_channels_of_a_call_are_speakers(
+    tone_recognizer: Recognizer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tone_recognizer.save(tmp_path / "model")
+    left, right = speak("big dog", 1), speak("bad bee", 2)
+    pause = np.zeros(8_000, np.float32)
+    call = np.stack([np.concatenate([left, pause, 0 * right]), np.concatenate([0 * left, pause, right])], axis=1)
+    soundfile.write(tmp_path / "call.wav", call, SAMPLE_RATE_HZ)
+    soundfile.write(tmp_path / "same.flac", np.stack([left, left], axis=1), SAMPLE_RATE_HZ)
+    soundfile.write(tmp_path / "opposite.flac", np.stack([left, -left], axis=1), SAMPLE_RATE_HZ)
+    soundfile.write(tmp_path / "one.wav", np.stack([0 * left, left], axis=1), SAMPLE_RATE_HZ)
+    files = [str(tmp_path / name) for name in ("call.wav", "same.flac", "opposite.flac", "one.wav")]
+    options = TranscribeOptions(model=str(tmp_path / "model"), audio=tuple(files), channels=True)
+    run(options)
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-5:] == [
+        f"{files[0]}\tspeaker 1: big dog", f"{files[0]}\tspeaker 2: bad bee", f"{files[1]}\tspeaker 1: big dog",
+        f"{files[2]}\tspeaker 1: big dog", f"{files[3]}\tspeaker 2: big dog",
+    ]  # fmt: skip
+    for note in (
+        "same.flac: channel 2 is the same",
+        "opposite.flac: channel 2 is the opp",
+        "one.wav: channel 1 is sil",
+    ):
+        assert note in printed.err
+    assert printed.err.splitlines()[-1].startswith("transcribing: 4/4 s in ")
+
+    run(replace(options, audio=(files[0],), format="json"))
+    row = json.loads(capsys.readouterr().out)
+    assert [(word["word"], word["speaker"][-1]) for word in row["words"]] == [
+        ("big", "1"), ("dog", "1"), ("bad", "2"), ("bee", "2"),
+    ]  # fmt: skip
+    with pytest.raises(CliError, match="1 of 1 recordings"):
+        run(replace(options, audio=(files[2],), channels=False))
+    assert "cancel each other out: give --channels true" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

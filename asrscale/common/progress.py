@@ -23,7 +23,7 @@ class Progress:
         self._total = total
         self._title = title
         self._unit = unit
-        self._done = done
+        self._done: float = done
         self._enabled = enabled
         self._shows_time_left = shows_time_left
 
@@ -45,14 +45,15 @@ class Progress:
                 file=stream_behind(sys.stderr),
             )
 
-    def advance(self, count: int = 1, note: str = "") -> None:
-        """Counts `count` more as done; `note` (such as the loss) is shown beside the bar."""
+    def advance(self, count: float = 1, note: str = "") -> None:
+        """Counts `count` more as done, of which whole ones are shown; `note` (such as the loss) is shown beside."""
+        before = round(self._done)
         self._done += count
         if note:
             self._note = note
         if self._bar is not None:
             self._bar.set_postfix_str(_shown(self._note), refresh=False)
-            self._bar.update(count)
+            self._bar.update(round(self._done) - before)
         elif self._done < self._total and self._seconds_since_line() >= PLAIN_LINE_SECONDS:
             self._print_line()
 
@@ -83,7 +84,7 @@ class Progress:
         if done_since_start and left and self._shows_time_left:
             time_left = f", {elapsed_seconds / done_since_start * left:.0f} s left"
         note = f"  {self._note}" if self._note else ""
-        count = f"{self._done:,}/{self._total:,} {self._unit}"
+        count = f"{round(self._done):,}/{self._total:,} {self._unit}"
         self.write(f"{self._title}: {count} in {elapsed_seconds:.0f} s{time_left}{note}")
 
 

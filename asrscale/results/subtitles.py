@@ -25,22 +25,24 @@ _CUE_COST_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class TimedWord:
-    """A word, when it is spoken, and how sure it is, if that is known."""
+    """A word, when it is spoken, and, if these are known, how sure it is and who says it."""
 
     text: str
     start_seconds: float
     end_seconds: float
     confidence: float | None = None
+    speaker: str = ""
 
 
 @dataclass(frozen=True)
 class Cue:
-    """Lines that are shown together for a while, and the mean confidence of their words, if that is known."""
+    """Lines that are shown together for a while, and, if known, their words' mean confidence and who says them."""
 
     lines: tuple[str, ...]
     start_seconds: float
     end_seconds: float
     confidence: float | None = None
+    speaker: str = ""
 
 
 def make_cues(words: Sequence[TimedWord]) -> list[Cue]:
@@ -51,7 +53,7 @@ def make_cues(words: Sequence[TimedWord]) -> list[Cue]:
     than `MAX_PAUSE_SECONDS`. A short cue stays a little longer, where there is time before the next.
 
     Args:
-        words: In the order of their times.
+        words: Of one speaker, in the order of their times.
     """
     bounds = _best_cuts(words)
     cues = []
@@ -60,7 +62,7 @@ def make_cues(words: Sequence[TimedWord]) -> list[Cue]:
         next_start = words[end].start_seconds if end < len(words) else inf
         shown_until = max(own[-1].end_seconds, min(own[0].start_seconds + MIN_CUE_SECONDS, next_start))
         lines = _break_lines([word.text for word in own])
-        cues.append(Cue(lines, own[0].start_seconds, shown_until, _mean_confidence(own)))
+        cues.append(Cue(lines, own[0].start_seconds, shown_until, _mean_confidence(own), own[0].speaker))
     return cues
 
 

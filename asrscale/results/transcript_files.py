@@ -8,10 +8,11 @@ from typing import Any
 
 from asrscale.common.atomic_files import write_text
 from asrscale.common.cli import STDIN
-from asrscale.common.errors import CliError
+from asrscale.common.errors import AudioError, CliError
 from asrscale.common.output_folder import check_writable, disk_errors_as_cli_errors
 from asrscale.results.transcript_formats import SUFFIXES, Format, format_transcript
 from asrscale.speech.decoding import AUDIO_EXTENSIONS
+from asrscale.speech.parts import probe_seconds
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,23 @@ def _search(folder: Path) -> tuple[list[Path], int]:
     ]
     found = [file for file in files if file.suffix.lower().lstrip(".") in AUDIO_EXTENSIONS]
     return found, len(files) - len(found)
+
+
+_LONGEST_SECONDS = 1e6  # headers may say anything
+
+
+def probe_lengths(files: Sequence[str]) -> dict[str, float] | None:
+    """Returns how long each recording is, in seconds; 0 for one that cannot be read; None where one is a pipe."""
+    lengths: dict[str, float] = {}
+    for file in files:
+        if file == STDIN:
+            return None
+        try:
+            seconds = probe_seconds(file) if os.path.isfile(file) else 0.0
+        except AudioError:  # it is said when it is read
+            seconds = 0.0
+        lengths[file] = min(seconds, _LONGEST_SECONDS)
+    return lengths
 
 
 def check_outputs(folder: str, recordings: Recordings, format: Format) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from asrscale.results.speakers import cues_of_speakers, timed_words, words_by_speaker
 from asrscale.results.subtitles import Cue, TimedWord, make_cues
 
 Format: TypeAlias = Literal["txt", "srt", "vtt", "json", "tsv", "ctm", "textgrid"]
@@ -21,26 +22,32 @@ def format_transcript(row: dict[str, Any], format: Format, *, by_word: bool) -> 
 
     Args:
         row: `file`, `seconds`, `text`, and `words`, each with `word`, `start_seconds` and `end_seconds`, which are None
-            where nothing of it is spoken, and perhaps `confidence`, or the `score` of an alignment.
+            where nothing of it is spoken, and perhaps `confidence`, or the `score` of an alignment, and `speaker`.
         format: Which file.
         by_word: Each word is a cue, or a row of a table, of its own, instead of a line of readable length.
     """
     spoken = [one for one in row["words"] if one["start_seconds"] is not None]
-    words = [TimedWord(one["word"], one["start_seconds"], one["end_seconds"], one.get("confidence")) for one in spoken]
-    cues = _cue_of_each(words) if by_word else make_cues(words)
+    words = timed_words(spoken)
+    cues = _cue_of_each(words) if by_word else cues_of_speakers(words)
     if format == "txt":
-        return "".join(f"{' '.join(cue.lines)}\n" for cue in cues) if by_word else f"{row['text']}\n"
+        return "".join(f"{' '.join(_named(cue))}\n" for cue in cues) if by_word else f"{row['text']}\n"
     if format == "json":
         return json.dumps(row, ensure_ascii=False, indent=2) + "\n"
     if format == "ctm":
         return _ctm(row["file"], spoken)
     if format == "textgrid":
-        return _text_grid(words, make_cues(words), row["seconds"])
+        return _text_grid(words, row["seconds"])
     return _OF_CUES[format](cues)
 
 
 def _cue_of_each(words: Sequence[TimedWord]) -> list[Cue]:
-    return [Cue((word.text,), word.start_seconds, word.end_seconds, word.confidence) for word in words]
+    return [Cue((word.text,), word.start_seconds, word.end_seconds, word.confidence, word.speaker) for word in words]
+
+
+def _named(cue: Cue) -> tuple[str, ...]:
+    """Returns the lines of a cue, the first behind the speaker's name, if there is one."""
+    first, *others = cue.lines
+    return (f"{cue.speaker}: {first}", *others) if cue.speaker else cue.lines
 
 
 def _srt(cues: Sequence[Cue]) -> str:
@@ -48,7 +55,7 @@ def _srt(cues: Sequence[Cue]) -> str:
     blocks = []
     for number, cue in enumerate(cues, start=1):
         times = f"{_clock(cue.start_seconds, ',')} --> {_clock(cue.end_seconds, ',')}"
-        blocks.append("\n".join([str(number), times, *cue.lines, ""]))
+        blocks.append("\n".join([str(number), times, *_named(cue), ""]))
     return "\n".join(blocks)
 
 
@@ -57,19 +64,22 @@ def _vtt(cues: Sequence[Cue]) -> str:
     blocks = ["WEBVTT\n"]
     for cue in cues:
         times = f"{_clock(cue.start_seconds, '.')} --> {_clock(cue.end_seconds, '.')}"
-        lines = [line.translate(_ESCAPED) for line in cue.lines]
-        blocks.append("\n".join([times, *lines, ""]))
+        voice = f"<v {cue.speaker.translate(_ESCAPED)}>" * bool(cue.speaker)
+        text = voice + "\n".join(line.translate(_ESCAPED) for line in cue.lines)
+        blocks.append("\n".join([times, text, ""]))
     return "\n".join(blocks)
 
 
 def _tsv(cues: Sequence[Cue]) -> str:
-    """Returns a table of times in milliseconds and texts, as Whisper's command, and of confidences if there are any."""
+    """Returns a table of times in milliseconds and texts, as Whisper's command; of confidences and speakers if any."""
     has_confidence = any(cue.confidence is not None for cue in cues)
-    rows = [["start", "end", "text", *["confidence"] * has_confidence]]
+    has_speakers = any(cue.speaker for cue in cues)
+    rows = [["start", "end", "text", *["confidence"] * has_confidence, *["speaker"] * has_speakers]]
     for cue in cues:
         start, end = (f"{round(1000 * seconds)}" for seconds in (cue.start_seconds, cue.end_seconds))
         confidence = "" if cue.confidence is None else f"{cue.confidence:.4f}"
-        rows.append([start, end, " ".join(cue.lines), *[confidence] * has_confidence])
+        optional = [*[confidence] * has_confidence, *[cue.speaker] * has_speakers]
+        rows.append([start, end, " ".join(cue.lines), *optional])
     return "".join("\t".join(row) + "\n" for row in rows)
 
 
@@ -84,17 +94,21 @@ def _ctm(file: str, spoken: Sequence[dict[str, Any]]) -> str:
         duration = one["end_seconds"] - one["start_seconds"]
         known = one.get("score", one.get("confidence"))
         score = "" if known is None else f" {known:.4f}"
-        lines.append(f"{name} 1 {one['start_seconds']:.3f} {duration:.3f} {one['word']}{score}\n")
+        channel = one.get("speaker", "1").split()[-1]
+        lines.append(f"{name} {channel} {one['start_seconds']:.3f} {duration:.3f} {one['word']}{score}\n")
     return "".join(lines)
 
 
-def _text_grid(words: Sequence[TimedWord], cues: Sequence[Cue], seconds: float) -> str:
-    """Returns Praat's TextGrid, with a tier of lines and one of words.
+def _text_grid(words: Sequence[TimedWord], seconds: float) -> str:
+    """Returns Praat's TextGrid, with a tier of lines and one of words, for each speaker.
 
     Intervals of a tier follow each other without a gap: what is not spoken has an empty text.
     """
-    lines = [TimedWord(" ".join(cue.lines), cue.start_seconds, cue.end_seconds) for cue in cues]
-    tiers = {"lines": _intervals(lines, seconds), "words": _intervals(words, seconds)}
+    tiers = {}
+    for speaker, own in (words_by_speaker(words) or {"": []}).items():
+        lines = [TimedWord(" ".join(cue.lines), cue.start_seconds, cue.end_seconds) for cue in make_cues(own)]
+        tiers[f"{speaker} lines".strip()] = _intervals(lines, seconds)
+        tiers[f"{speaker} words".strip()] = _intervals(own, seconds)
     text = [
         'File type = "ooTextFile"',
         'Object class = "TextGrid"',

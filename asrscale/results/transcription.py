@@ -8,7 +8,7 @@ Shapes: T samples.
 
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -30,8 +30,11 @@ from asrscale.decoding.decoder import Decoder, Reading
 from asrscale.model.forward import count_frames, forward_logits, has_padded_frames
 from asrscale.model.recognizer import Recognizer
 from asrscale.results.frame_texts import of_tokens
+from asrscale.results.speakers import merge_speakers
 from asrscale.results.windows import Window, stream_windows
 from asrscale.speech import ctc_text
+from asrscale.speech.blocks import Source
+from asrscale.speech.channels import find_channels
 from asrscale.speech.decoding import stream_pcm
 from asrscale.speech.frames import FrameGeometry
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm
@@ -46,19 +49,27 @@ Frames: TypeAlias = npt.NDArray[Any]
 _LIKELIEST = np.dtype([("token", np.int64), ("ln_probability", np.float32)])
 
 
-@dataclass
+@dataclass(eq=False)
 class _Recording:
     """A recording whose windows are computed as they are decoded.
 
     Attributes:
         file: Its path.
+        data: Its bytes, if they came through a pipe.
+        channel: Which one, from 0; None for the mean of all.
+        share: Of the progress of a file, which may be several of these: one for each channel.
         num_samples: How many are decoded so far.
+        heard_seconds: Of how many seconds the frames are known.
         frames: What is known of its frames so far, as `_frames_of_windows` returns it.
         problem: Why it cannot be transcribed; "" where nothing is wrong so far.
     """
 
     file: str
+    data: bytes | None = None
+    channel: int | None = None
+    share: float = 1.0
     num_samples: int = 0
+    heard_seconds: float = 0.0
     frames: list[Frames] = field(default_factory=list)
     problem: str = ""
 
@@ -70,6 +81,8 @@ def transcribe_files(
     memory_cap_seconds: float,
     bar: Progress,
     decoder: Decoder | None = None,
+    by_channel: bool = False,
+    lengths_seconds: Mapping[str, float] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yields a row for each recording that can be read, in their order; a line beside the bar says why for the others.
 
@@ -79,53 +92,90 @@ def transcribe_files(
         files: Different ones.
         recognizer: Transcribes, on the device that its model is on.
         memory_cap_seconds: Padded audio of a pass.
-        bar: Counts the files.
+        bar: Counts the files, or the seconds of all where their lengths are given.
         decoder: Finds the texts; by default those of the best paths.
+        by_channel: Whether each channel with a sound of its own is transcribed by itself, as a speaker.
+        lengths_seconds: Of each file, about.
 
     Yields:
-        `file`, `seconds`, what `words_of` returns, and the `language` of the model's training data, if known.
+        `file`, `seconds`, what `words_of` returns, or `merge_speakers` of channels, and the `language` of the model's
+        training data, if known.
     """
-    done: list[_Recording] = []  # decoded to the end, but not yet all computed
+    done: list[list[_Recording]] = []  # decoded to the end, but not yet all computed
     group: list[tuple[_Recording, Window]] = []
     group_samples = 0
+
+    def compute() -> None:
+        nonlocal group, group_samples
+        _compute(group, recognizer, memory_cap_seconds, bar, decoder, counts_seconds=lengths_seconds is not None)
+        group, group_samples = [], 0
+
+    def finish(parts: Sequence[_Recording]) -> None:
+        if lengths_seconds is None:
+            bar.advance()
+        else:
+            bar.advance(lengths_seconds[parts[0].file] - sum(part.share * part.heard_seconds for part in parts))
+
     for file in files:
-        recording = _Recording(file)
-        for window in _read_windows(recording, recognizer.geometry):
+        parts = _open(file, bar, by_channel=by_channel)
+        for recording, window in _read_windows(parts, recognizer.geometry):
             group.append((recording, window))
             group_samples += len(window.samples)
             if group_samples >= GROUP_SAMPLES:
-                _compute(group, recognizer, memory_cap_seconds, bar, decoder)
-                group, group_samples = [], 0
-        if recording.problem:
-            bar.write(f"{file} is left out: {recording.problem}")
-            group = [(other, window) for other, window in group if other is not recording]
+                compute()
+        problem = next((part.problem for part in parts if part.problem), "")
+        if problem:
+            bar.write(f"{file} is left out: {problem}")
+            group = [(other, window) for other, window in group if other not in parts]
             group_samples = sum(len(window.samples) for _, window in group)
+            finish(parts)
         else:
-            done.append(recording)
+            done.append(parts)
         if file == files[-1]:
-            _compute(group, recognizer, memory_cap_seconds, bar, decoder)
-            group = []
-        while done and not (group and done[0] is group[0][0]):
+            compute()
+        while done and not (group and group[0][0] in done[0]):
+            finish(done[0])
             yield _row(done.pop(0), recognizer, decoder)
-        bar.advance()
 
 
-def _read_windows(recording: _Recording, geometry: FrameGeometry) -> Iterator[Window]:
-    """Yields the windows of a recording; ends where it cannot be read any further, and says so in `problem`."""
-    if recording.file != STDIN and not Path(recording.file).is_file():
-        recording.problem = "missing: no such file"
-        return
+def _open(file: str, bar: Progress, *, by_channel: bool) -> list[_Recording]:
+    """Returns what is transcribed of a file: the mean of its channels, or each channel with a sound of its own."""
+    data = sys.stdin.buffer.read() if file == STDIN else None
+    whole = _Recording(file, data)
+    if data is None and not Path(file).is_file():
+        whole.problem = "missing: no such file"
+    if whole.problem or not by_channel:
+        return [whole]
     try:
-        yield from stream_windows(_counted(recording), geometry)
+        channels = find_channels(_source(whole))
     except AudioError as error:
-        recording.problem = str(error)
+        whole.problem = str(error)
+        return [whole]
+    for note in channels.notes:
+        bar.write(f"{file}: {note}")
+    share = 1 / len(channels.distinct)
+    return [_Recording(file, data, channel, share) for channel in channels.distinct]
+
+
+def _source(recording: _Recording) -> Source:
+    return recording.file if recording.data is None else io.BytesIO(recording.data)
+
+
+def _read_windows(parts: Sequence[_Recording], geometry: FrameGeometry) -> Iterator[tuple[_Recording, Window]]:
+    """Yields windows; ends where a recording cannot be read any further, and says so in its `problem`."""
+    for recording in parts:
+        if recording.problem:
+            return
+        try:
+            for window in stream_windows(_counted(recording), geometry):
+                yield recording, window
+        except AudioError as error:
+            recording.problem = str(error).replace("choose one in a column named channel", "give --channels true")
 
 
 def _counted(recording: _Recording) -> Iterator[Pcm]:
     """Yields the samples of a recording, piece by piece, and counts them."""
-    is_pipe = recording.file == STDIN
-    source = io.BytesIO(sys.stdin.buffer.read()) if is_pipe else recording.file
-    for piece in stream_pcm(source):
+    for piece in stream_pcm(_source(recording), recording.channel):
         recording.num_samples += len(piece)
         yield piece
 
@@ -136,24 +186,26 @@ def _compute(
     cap_seconds: float,
     bar: Progress,
     decoder: Decoder | None,
+    *,
+    counts_seconds: bool,
 ) -> None:
     """Adds the frames of windows to their recordings; there may be none."""
     if not group:
         return
     windows = [window for _, window in group]
-    frames = _frames_of_windows(windows, recognizer, cap_seconds, bar, decoder)
+    shares = [recording.share * counts_seconds for recording, _ in group]
+    frames = _frames_of_windows(windows, recognizer, cap_seconds, bar, decoder, shares)
     for (recording, _), own_frames in zip(group, frames, strict=True):
         recording.frames.append(own_frames)
+        recording.heard_seconds += len(own_frames) * recognizer.geometry.stride_samples / SAMPLE_RATE_HZ
 
 
-def _row(recording: _Recording, recognizer: Recognizer, decoder: Decoder | None) -> dict[str, Any]:
-    """Returns what is yielded of a recording that is computed to its end."""
-    seconds = recording.num_samples / SAMPLE_RATE_HZ
-    row = {
-        "file": recording.file,
-        "seconds": seconds,
-        **words_of(_read(recording.frames, recognizer, decoder), recognizer),
-    }
+def _row(parts: Sequence[_Recording], recognizer: Recognizer, decoder: Decoder | None) -> dict[str, Any]:
+    """Returns what is yielded of a file that is computed to its end."""
+    heard = [words_of(_read(part.frames, recognizer, decoder), recognizer) for part in parts]
+    names = [f"speaker {part.channel + 1}" for part in parts if part.channel is not None]
+    words = merge_speakers(dict(zip(names, heard, strict=True))) if names else heard[0]
+    row = {"file": parts[0].file, "seconds": parts[0].num_samples / SAMPLE_RATE_HZ, **words}
     language = recognizer.text_rules.language if recognizer.text_rules else ""
     return row | ({"language": language} if language else {})
 
@@ -171,7 +223,7 @@ def read_recordings(
         recordings: (T,) samples of each.
         recognizer: As for `transcribe_files`.
         cap_seconds: Padded audio of a pass.
-        bar: Its note counts the windows that are done.
+        bar: Counts the seconds that are done.
         decoder: As for `transcribe_files`; then the path is the likeliest that says the text that it finds.
     """
     windows: list[Window] = []
@@ -182,7 +234,7 @@ def read_recordings(
         recording_of_window += [number] * len(own_windows)
 
     whole: list[list[Frames]] = [[] for _ in recordings]
-    frames = _frames_of_windows(windows, recognizer, cap_seconds, bar, decoder)
+    frames = _frames_of_windows(windows, recognizer, cap_seconds, bar, decoder, [1.0] * len(windows))
     for recording, own_frames in zip(recording_of_window, frames, strict=True):
         whole[recording].append(own_frames)
     return [_read(parts, recognizer, decoder) for parts in whole]
@@ -198,9 +250,18 @@ def _read(parts: Sequence[Frames], recognizer: Recognizer, decoder: Decoder | No
 
 
 def _frames_of_windows(
-    windows: Sequence[Window], recognizer: Recognizer, cap_seconds: float, bar: Progress, decoder: Decoder | None
+    windows: Sequence[Window],
+    recognizer: Recognizer,
+    cap_seconds: float,
+    bar: Progress,
+    decoder: Decoder | None,
+    shares: Sequence[float],
 ) -> list[Frames]:
-    """Returns the likeliest tokens of each window's own frames; for a decoder the log-probabilities of all tokens."""
+    """Returns the likeliest tokens of each window's own frames; for a decoder the log-probabilities of all tokens.
+
+    The bar counts the seconds of these frames, by the share that each window has in them.
+    """
+    frame_seconds = recognizer.geometry.stride_samples / SAMPLE_RATE_HZ
     found: dict[int, Frames] = {}
     for number, logits in logits_of_windows(windows, recognizer, cap_seconds):
         if windows[number].ends_in_pause:
@@ -209,7 +270,7 @@ def _frames_of_windows(
             found[number] = _likeliest(logits, recognizer.temperature)
         else:
             found[number] = torch.log_softmax(logits.float(), -1).cpu().numpy()
-        bar.advance(0, f"{len(found):,} of {len(windows):,} windows")
+        bar.advance(len(logits) * frame_seconds * shares[number], f"{len(found):,} of {len(windows):,} windows")
     return [found[number] for number in range(len(windows))]
 
 

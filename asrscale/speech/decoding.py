@@ -112,16 +112,20 @@ def decode_long(source: Source) -> Pcm:
     return np.concatenate(list(stream_pcm(source)))
 
 
-def stream_pcm(source: Source) -> Iterator[Pcm]:
+def stream_pcm(source: Source, channel: int | None = None) -> Iterator[Pcm]:
     """Yields the 16-bit samples (T,) at 16 kHz of a recording of any length, piece by piece.
 
     They are those of `decode`, `resample` and `to_pcm16`. The bytes of an mp3 may be in memory besides.
+
+    Args:
+        source: In any format that libsndfile or ffmpeg reads.
+        channel: Which of the channels, from 0; None for their mean.
 
     Raises:
         AudioError: As `decode` does, and `non-finite`; it may come behind the last piece.
     """
     stream = None
-    for piece, rate_hz in _read_mono(source, read_blocks(source), 0.0, math.inf, channel=None):
+    for piece, rate_hz in _read_mono(source, read_blocks(source), 0.0, math.inf, channel=channel):
         if not np.isfinite(piece).all():
             raise AudioError("non-finite: holds NaN or infinite samples")
         if rate_hz == SAMPLE_RATE_HZ:

@@ -16,7 +16,7 @@ from conftest import REPOSITORY, WORDS, speak
 from helpers.training import launch
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
-from asrscale.common.progress import Progress
+from asrscale.common.progress import Progress, progress
 from asrscale.decoding.decoder import Reading
 from asrscale.decoding.options import DecodingOptions, open_decoder
 from asrscale.model.forward import forward_logits
@@ -129,6 +129,28 @@ def test_recordings_are_computed_while_they_are_read(
     assert max(computed) < 30 + 2 * WINDOW_SECONDS < sum(computed)
     assert "damaged.flac is left out: truncated" in (printed := capsys.readouterr().err), printed
     assert "missing.wav is left out: missing" in printed
+
+
+def test_the_seconds_of_a_long_recording_are_counted_while_it_is_heard(
+    tone_recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As plain lines where there is no terminal: the time that is left, too; what is left out is not waited for."""
+    monkeypatch.setattr("asrscale.common.progress.PLAIN_LINE_SECONDS", 0.0)
+    _, clips = texts_and_pcm(30)
+    whole = np.concatenate(clips)
+    files = [str(tmp_path / name) for name in ("a.flac", "b.flac", "none.flac")]
+    for file in files[:2]:
+        soundfile.write(file, whole, SAMPLE_RATE_HZ)
+    seconds = len(whole) / SAMPLE_RATE_HZ
+    lengths = dict(zip(files, (seconds, seconds, 50.0), strict=True))
+    total = round(sum(lengths.values()))
+    with progress(total, "transcribing", "s") as bar:
+        rows = transcribe_files(files, tone_recognizer, memory_cap_seconds=20.0, bar=bar, lengths_seconds=lengths)
+        assert len(list(rows)) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("transcribing: ")]
+    counts = [int(line.split()[1].split("/")[0]) for line in lines]
+    assert counts == sorted(counts) and len(set(counts)) > 4 and counts[-1] == total
+    assert all("s left" in line for line in lines[:-1] if line.split()[1][0] != "0") and "windows" in lines[1]
 
 
 def test_word_times_are_those_of_the_sound(tone_recognizer: Recognizer) -> None:
