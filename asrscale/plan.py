@@ -21,8 +21,9 @@ from asrscale.data.mixing import read_mix
 from asrscale.data.plan_summary import summarise_plan
 from asrscale.data.run_plan import RunPlan
 from asrscale.memory import plan_page, plan_text
+from asrscale.memory.calibration import read_calibration
 from asrscale.memory.choices import Choice
-from asrscale.memory.gpus import GPUS, Gpu, find_gpu
+from asrscale.memory.gpus import GPUS, PUBLISHED, Gpu, find_gpu
 from asrscale.model.building import build_meta_recognizer
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 from asrscale.training.config import TrainConfig, to_dict, train_config
@@ -35,7 +36,7 @@ LENGTHS_SECONDS = (5.0, 10.0, 20.0)  # shown; without data, the last is the long
 BUDGETS = 33  # points on the curve of time over memory
 
 # The planner's own flags; all others are those of a run.
-OWN_FLAGS = ("gpu", "gpus", "hours", "json", "html")
+OWN_FLAGS = ("gpu", "gpus", "hours", "calibration", "json", "html")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class PlanOptions:
     gpu: str = cli.setting("all", help=f"GiB, or one of {', '.join(GPUS)}; all: a line each")
     gpus: int = cli.setting(1, help="how many GPUs")
     hours: float = cli.setting(100.0, help="hours of training data, where --train names none yet")
+    calibration: str | None = cli.setting(None, help="file that make gpu-check has written on such a card")
     json: bool = cli.setting(False, help="print everything as JSON")
     html: str | None = cli.setting(None, help="file for a page of the same, with plots of a step's memory and time")
     run: TrainConfig = field(default_factory=TrainConfig)
@@ -111,10 +113,11 @@ def plan(options: PlanOptions) -> None:
 
 
 def _gpus(options: PlanOptions) -> list[Gpu]:
-    """Returns the requested kinds of GPU, with --memory_gib if it is given."""
+    """Returns the requested kinds of GPU, with --memory_gib and the speed of --calibration if these are given."""
     gpus = list(GPUS.values()) if options.gpu == "all" else [find_gpu(options.gpu)]
     memory_gib = options.run.memory.memory_gib
-    return [replace(gpu, memory_gib=memory_gib or gpu.memory_gib) for gpu in gpus]
+    slowdown = read_calibration(options.calibration) if options.calibration else PUBLISHED
+    return [replace(gpu, memory_gib=memory_gib or gpu.memory_gib, slowdown=slowdown) for gpu in gpus]
 
 
 def _choose_settings(options: PlanOptions) -> tuple[PlanOptions, RunPlan | None, Chosen]:
@@ -179,8 +182,9 @@ def _planned_run(options: PlanOptions, run_plan: RunPlan | None, chosen: Chosen,
     if run_plan is not None and best.cap_seconds:
         cap_samples = int(best.cap_seconds * SAMPLE_RATE_HZ)
         summary = summarise_plan(run_plan, world_size=best.gpus, cap_samples=cap_samples)
-    hours = best.run_seconds(steps, config.optimisation.freeze_steps) / 3600 if best.cap_seconds else None
-    return PlannedRun(_command(options, best), config, chosen, steps, steps_per_epoch, hours, summary)
+    duration = best.duration(steps, config.optimisation.freeze_steps) if best.cap_seconds else None
+    source = best.gpu.slowdown.source
+    return PlannedRun(_command(options, best), config, chosen, steps, steps_per_epoch, duration, source, summary)
 
 
 def _print_table(report: _Report) -> None:

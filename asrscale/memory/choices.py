@@ -33,6 +33,15 @@ class Setup:
     layerdrop: float = 0.0  # share of layers that are dropped
 
 
+@dataclass(frozen=True)
+class Duration:
+    """An estimated time, and between what it may be."""
+
+    least_seconds: float
+    likely_seconds: float
+    most_seconds: float
+
+
 @dataclass(frozen=True, eq=False)
 class Choice:
     """A way to run, and what comes of it."""
@@ -58,10 +67,16 @@ class Choice:
         checkpointing = f"--activation_checkpointing {self.activation_checkpointing}"
         return f"--config {shlex.quote(self.config)} {checkpointing} --memory_cap_seconds {self.cap_seconds}"
 
-    def run_seconds(self, steps: int, freeze_steps: int) -> float:
+    def duration(self, steps: int, freeze_steps: int) -> Duration:
         """Returns how long a run of so many steps takes, the first `freeze_steps` of which train the head only."""
         head_steps = min(steps, freeze_steps)
-        return head_steps * self.head_step_seconds + (steps - head_steps) * self.step_seconds
+        seconds = head_steps * self.head_step_seconds + (steps - head_steps) * self.step_seconds
+        slowdown = self.gpu.slowdown
+        return Duration(
+            least_seconds=seconds * slowdown.least / slowdown.likely,
+            likely_seconds=seconds,
+            most_seconds=seconds * slowdown.most / slowdown.likely,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns what the JSON of the planner holds of it."""

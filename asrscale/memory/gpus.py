@@ -11,6 +11,33 @@ MAX_GIB = 1024  # more is a number of megabytes, or a slip
 
 
 @dataclass(frozen=True)
+class Slowdown:
+    """How many times as long as the bound by arithmetic, memory and launches a step takes.
+
+    Attributes:
+        least: Of the fastest runs.
+        likely: What estimated times are multiplied by.
+        most: Of the slowest runs.
+        source: Where these are from, in words.
+    """
+
+    least: float
+    likely: float
+    most: float
+    source: str
+
+
+# `tests/bench/bench_memory.py times` compares the bound with runs that others have published: 2.8 to 7.4 times as long
+# where training alone was timed, up to 16 with small batches and evaluations. docs/memory-model.md has the table.
+PUBLISHED = Slowdown(
+    least=2.5,
+    likely=6.0,
+    most=12.0,
+    source="by what others have published; make gpu-check measures a card, and --calibration FILE uses that",
+)
+
+
+@dataclass(frozen=True)
 class Gpu:
     """What a GPU can hold and do, in round figures; docs/memory-model.md says how far to trust them."""
 
@@ -19,6 +46,7 @@ class Gpu:
     teraflops: float  # dense 16-bit tensor cores that add in fp32
     memory_gb_per_second: float
     link_gb_per_second: float  # to another GPU of the node, one direction: NVLink, or PCIe
+    slowdown: Slowdown = PUBLISHED
 
 
 _KNOWN = (

@@ -19,9 +19,6 @@ LAUNCH_SECONDS = 6e-6  # the least that a kernel takes
 FLOPS_SHARE = 0.7  # what matrix units reach of their peak
 BANDWIDTH_SHARE = 0.8  # what memory reaches of its peak
 
-# How much slower real training is than the bound by the three above: measured by others for wav2vec2-base on an A100.
-SLOWDOWN = 6.0
-
 HOST_BYTES_PER_SECOND = 12e9  # PCIe 3.0 ×16, and about what AdamW on the host reads and writes
 
 # fp32 values that AdamW touches for a weight: it reads weight, gradient and both moments, and writes all but the
@@ -37,7 +34,7 @@ def operation_seconds(cost: PassCost, utterances: int, gpu: Gpu) -> NDArray[np.f
     computing_seconds = flops / (gpu.teraflops * 1e12 * FLOPS_SHARE)
     moving_seconds = moved_bytes / _memory_bytes_per_second(gpu)
     bound_seconds = np.maximum(computing_seconds, moving_seconds)
-    seconds = np.maximum(bound_seconds, LAUNCH_SECONDS) * SLOWDOWN
+    seconds = np.maximum(bound_seconds, LAUNCH_SECONDS) * gpu.slowdown.likely
     return np.where(moved_bytes == 0, 0.0, seconds)  # what moves nothing, such as a view, launches no kernel
 
 

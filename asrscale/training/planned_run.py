@@ -10,7 +10,7 @@ from asrscale.common import html
 from asrscale.common.html import Block, Number
 from asrscale.common.html_chart import histogram
 from asrscale.data.plan_summary import PlanSummary, format_summary
-from asrscale.memory.choices import Choice
+from asrscale.memory.choices import Choice, Duration
 from asrscale.memory.gpus import GIB
 from asrscale.memory.plan_text import checkpointing_text
 from asrscale.training.config import TrainConfig
@@ -29,7 +29,8 @@ class PlannedRun:
         chosen: Which of these the recipe has chosen.
         steps: How many it takes.
         steps_per_epoch: How many of these are an epoch.
-        hours: How long it takes; None where it does not fit.
+        duration: How long it takes; None where it does not fit.
+        duration_source: What that is known by, in words.
         summary: Of its data; None without data.
     """
 
@@ -38,16 +39,35 @@ class PlannedRun:
     chosen: Chosen
     steps: int
     steps_per_epoch: float
-    hours: float | None
+    duration: Duration | None
+    duration_source: str
     summary: PlanSummary | None
 
     @property
     def text(self) -> str:
         """The command, what the run does, how long it takes, and what its batches look like."""
         parts = [self.command, "", describe_recipe(self.config, self.chosen, self.steps, self.steps_per_epoch)]
-        parts += [f"about {self.hours:,.1f} h of training"] if self.hours is not None else []
+        if self.duration is not None:
+            parts.append(f"about {self.likely_time} of training, {self.range_of_time}: {self.duration_source}")
         parts += [format_summary(self.summary)] if self.summary is not None else []
         return "\n".join(parts)
+
+    @property
+    def likely_time(self) -> str:
+        """How long it takes if it fits."""
+        assert self.duration is not None, "it fits"
+        return time_text(self.duration.likely_seconds)
+
+    @property
+    def range_of_time(self) -> str:
+        """Between what the likely time may be."""
+        assert self.duration is not None, "it fits"
+        return f"from {time_text(self.duration.least_seconds)} to {time_text(self.duration.most_seconds)}"
+
+
+def time_text(seconds: float) -> str:
+    """Returns a time in hours, or in minutes where it is shorter than that."""
+    return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds / 60:,.0f} min"
 
 
 def opening_blocks(run: PlannedRun, best: Choice, problem: str) -> Iterator[Block]:
@@ -85,15 +105,13 @@ def _headline(run: PlannedRun, best: Choice) -> Iterator[Number]:
     """Yields the numbers that decide whether one starts a run."""
     step_seconds = run.config.batching.step_seconds
     peak_gib = sum(best.peak_bytes.values()) / GIB
-    assert run.hours is not None, "it fits"
-    hours = f"{run.hours:,.1f} h" if run.hours >= 1 else f"{60 * run.hours:,.0f} min"
     epochs = run.steps / run.steps_per_epoch
-    yield Number("Time of training", f"about {hours}", f"{best.step_seconds:.2f} s a step")
+    yield Number("Time of training", f"about {run.likely_time}", run.range_of_time)
     yield Number("Steps", f"{run.steps:,}", f"of {step_seconds:,g} s of audio; {epochs:,.1f} epochs")
     yield Number("Memory of a GPU", f"{peak_gib:.1f} GiB", f"at its peak, of {best.gpu.memory_gib:g} GiB")
     host_gib = sum(best.host_bytes.values()) / GIB
     yield Number("Memory beside the GPU", f"{host_gib:.1f} GiB", "at most, of the first rank")
-    yield Number("Speed", f"{best.audio_seconds_per_second:,.0f} ×", "real time, of all GPUs together")
+    yield Number("Speed", f"{best.audio_seconds_per_second:,.0f} ×", f"real time; {best.step_seconds:.2f} s a step")
 
 
 def _sentences(run: PlannedRun, best: Choice) -> Iterator[str]:
@@ -111,6 +129,7 @@ def _sentences(run: PlannedRun, best: Choice) -> Iterator[str]:
         f"A GPU holds {best.cap_seconds:,} s of padded audio at once, {best.utterances[longest_seconds]:,} utterances "
         f"of {longest_seconds:.3g} s. A step of {step_seconds:,g} s is dealt to the GPUs in passes of at most that."
     )
+    yield f"The time of training is known {run.duration_source}."
     if run.summary is None:
         yield f"The hours of training data, {run.chosen.hours:,g}, are assumed: with --train they are read."
     else:

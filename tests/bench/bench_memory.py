@@ -3,6 +3,7 @@
 python tests/bench/bench_memory.py passes     # predicted against measured bytes of passes on the CPU
 python tests/bench/bench_memory.py ranks      # against real DeepSpeed ranks, ZeRO 0 to 3
 python tests/bench/bench_memory.py published  # against what others measured on a GPU
+python tests/bench/bench_memory.py times      # estimated times against what others measured
 python tests/bench/bench_memory.py cards      # what fits on which card, and what saves how much
 python tests/bench/bench_memory.py heads      # what of it are logits and loss
 python tests/bench/bench_memory.py savers     # what saves how much on this CPU, and its price in time
@@ -22,6 +23,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.memory_published import published
 from bench.memory_ranks import ranks
+from bench.time_published import published_times
 from helpers.models import FAMILIES
 from helpers.passes import (
     SHORT_SLICE_SAMPLES,
@@ -257,6 +259,7 @@ PARTS = {
     "passes": passes,
     "ranks": ranks,
     "published": published,
+    "times": published_times,
     "cards": cards,
     "heads": heads,
     "savers": savers,
@@ -267,5 +270,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.manual_seed(0)
     set_slices(SHORT_SLICE_SAMPLES, SHORT_SLICE_SAMPLES)
-    for part in sys.argv[1:2] or ("published", "cards"):
+    for part in sys.argv[1:2] or ("published", "times", "cards"):
         PARTS[part]()

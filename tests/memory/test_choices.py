@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -5,8 +6,8 @@ import pytest
 import torch
 from helpers.planned import architecture_file, choice, cost_of
 
-from asrscale.memory.choices import CHECKPOINTING, Choice, cap_of, choose
-from asrscale.memory.gpus import GPUS, find_gpu
+from asrscale.memory.choices import CHECKPOINTING, Choice, Duration, cap_of, choose
+from asrscale.memory.gpus import GPUS, Slowdown, find_gpu
 from asrscale.memory.workload import Workload
 from asrscale.plan import plan_options
 from asrscale.training.memory_plan import search, zero_sections
@@ -116,4 +117,11 @@ def test_steps_of_the_head_take_a_forward_pass() -> None:
     of_head_alone, _ = step_seconds(2, 0.0, head_only=True)
     assert of_head_alone == pytest.approx(head, rel=0.1)
     way = choice(step_seconds=3.0, head_step_seconds=1.0)
-    assert [way.run_seconds(10, freeze_steps) for freeze_steps in (0, 4, 10, 99)] == [30, 22, 10, 10]
+    assert [way.duration(10, freeze_steps).likely_seconds for freeze_steps in (0, 4, 10, 99)] == [30, 22, 10, 10]
+
+
+def test_a_run_may_be_as_fast_or_as_slow_as_its_card_was_seen_to_be() -> None:
+    measured = Slowdown(least=2.0, likely=3.0, most=4.5, source="as measured")
+    way = choice(step_seconds=3.0)
+    way = replace(way, gpu=replace(way.gpu, slowdown=measured))
+    assert way.duration(10, 0) == Duration(least_seconds=20.0, likely_seconds=30.0, most_seconds=45.0)

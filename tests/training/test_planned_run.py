@@ -7,6 +7,7 @@ from dataclasses import replace
 from helpers.planned import choice
 
 from asrscale.common import html
+from asrscale.memory.choices import Duration
 from asrscale.training.config import train_config
 from asrscale.training.planned_run import PlannedRun, _on_lines, data_blocks, opening_blocks
 from asrscale.training.recipe_settings import Chosen
@@ -14,9 +15,18 @@ from asrscale.training.recipe_settings import Chosen
 CHOSEN = Chosen(hours=100, start="a new head", names=("max_steps", "learning_rate"))
 
 
-def planned(hours: float | None = 12.34) -> PlannedRun:
+def planned(hours: float = 12.34) -> PlannedRun:
     config = train_config(train=(), valid=(), model="facebook/<b>", max_steps=2_500, learning_rate=1e-4)
-    return PlannedRun("deepspeed launch/train.py --model 'facebook/<b>'", config, CHOSEN, 2_500, 500.0, hours, None)
+    return PlannedRun(
+        command="deepspeed launch/train.py --model 'facebook/<b>'",
+        config=config,
+        chosen=CHOSEN,
+        steps=2_500,
+        steps_per_epoch=500.0,
+        duration=Duration(hours * 1_800, hours * 3_600, hours * 7_200),
+        duration_source="by a dream",
+        summary=None,
+    )
 
 
 def text_of(run: PlannedRun, problem: str = "") -> str:
@@ -30,7 +40,10 @@ def text_of(run: PlannedRun, problem: str = "") -> str:
 def test_the_opening_is_in_sentences() -> None:
     text = text_of(planned())
     best = choice()
-    assert "Time of training about 12.3 h" in text and "Steps 2,500 of" in text and "5.0 epochs" in text
+    assert "Time of training about 12.3 h from 6.2 h to 24.7 h" in text
+    assert "The time of training is known by a dream." in text
+    assert "about 12.3 h of training, from 6.2 h to 24.7 h: by a dream" in planned().text
+    assert "Steps 2,500 of" in text and "5.0 epochs" in text
     assert "&lt;b&gt; is trained on 2 × t4-16 with DeepSpeed" in text
     assert f"A GPU holds {best.cap_seconds:,} s of padded audio at once" in text
     assert "The hours of training data, 100, are assumed" in text
@@ -39,7 +52,7 @@ def test_the_opening_is_in_sentences() -> None:
 
 
 def test_what_does_not_fit_is_said_first() -> None:
-    text = text_of(replace(planned(), hours=None), "an utterance of 20 s fits in no way")
+    text = text_of(replace(planned(), duration=None), "an utterance of 20 s fits in no way")
     assert "It does not fit An utterance of 20 s fits in no way." in text and "Time of training" not in text
 
 
