@@ -72,7 +72,7 @@ bench: .venv/installed  ## run the benchmarks one after another
 bench-step: .venv/installed  ## the training loop beside the bare step of the model: BENCH="--data DIR --models tiny,2.7m"
 	python tests/bench/bench_loop.py $(BENCH)
 
-gpu-check: .venv/installed  ## on a machine with GPUs: fp16, NCCL, attention kernels, predicted and measured memory
+gpu-check: .venv/installed  ## on a machine with GPUs, ten minutes: losses, speed, memory, rescue, NCCL; writes build/gpu-check
 	python tests/gpu_check.py
 
 lock: build/tools/installed  ## write requirements/ anew after pyproject.toml has changed; UPGRADE=--upgrade renews all versions

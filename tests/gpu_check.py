@@ -1,215 +1,118 @@
-"""Measures on a machine with GPUs what was only predicted without one, and prints a page of results.
+"""Measures on a machine with GPUs what was only predicted without one; writes a page, its figures and the card's speed.
 
-make gpu-check                  # or: python tests/gpu_check.py
-python tests/gpu_check.py cpu   # tries the script itself where there is no GPU: its figures mean nothing
+make gpu-check                  # or: python tests/gpu_check.py [MINUTES]
+python tests/gpu_check.py cpu   # tries every part where there is no GPU: its figures mean nothing
+
+Each part runs in a process of its own, the most telling first, until the time (10 minutes) is over; what a part has
+found by then is kept. Written to build/gpu-check: page.html, results.json, and calibration.json for
+`python -m asrscale.plan --calibration`.
 """
 
+import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+if "cpu" in sys.argv:
+    os.environ["GPU_CHECK_ON_CPU"] = "1"
 
 import torch
-from helpers.deepspeed_ranks import predicted_bytes, run_backward
-from helpers.passes import CpuSemantics, masked, padded_pass, save_memory, sketched, weighted
-from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from gpu.kernels import kernels
+from gpu.losses import losses
+from gpu.machine import ON_CPU, Finding, card_name, print_findings
+from gpu.memory import memory
+from gpu.ranks import ranks
+from gpu.runs import runs
+from gpu.speed import speed
 
-from asrscale.common import distributed
-from asrscale.common.distributed import World
-from asrscale.data.batches import Batch
-from asrscale.memory.cuda_kernels import CudaSemantics
-from asrscale.memory.gpu_memory import CUBLAS_BYTES
-from asrscale.memory.pass_cost import run_pass, trace_pass
-from asrscale.memory.tape import Tape
-from asrscale.model.forward import count_frames, forward_logits
-from asrscale.model.recognizer import Recognizer
-from asrscale.model.regularisation import prepare_pass
-from asrscale.training import ds_config
-from asrscale.training import engine as ds
-from asrscale.training.schedule import LearningRates
+from asrscale.common import html
 
-ON_CPU = "cpu" in sys.argv
-DEVICE = torch.device("cpu" if ON_CPU else "cuda")
-SETTINGS: dict[str, Any] = dict(vocab_size=32, num_hidden_layers=2 if ON_CPU else 12)  # else wav2vec2-base
-UTTERANCES = 2 if ON_CPU else 8
-SECONDS = 2.0 if ON_CPU else 10.0
-REDUCED_GIB = 0.01 if ON_CPU else 0.5
-STEPS = 3 if ON_CPU else 15  # fp16 skips some while it looks for its loss scale
-DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+OUT = Path(__file__).parents[1] / "build/gpu-check"
+MINUTES = 10.0
+
+# The most telling first. The seconds are the most that a part may take of them.
+PARTS: dict[str, tuple[Callable[[], Iterator[Finding]], float]] = {
+    "kernels": (kernels, 60),
+    "speed": (speed, 180),
+    "losses": (losses, 150),
+    "memory": (memory, 90),
+    "runs": (runs, 180),
+    "ranks": (ranks, 180),
+}
 
 
-def precisions() -> list[str]:
-    if ON_CPU:
-        return ["fp32"]
-    return ["fp16", "bf16"] if torch.cuda.is_bf16_supported(including_emulation=False) else ["fp16"]
-
-
-def peak_bytes() -> int:
-    """The most that torch's allocator has held since the last call."""
-    if ON_CPU:
-        return 0
-    torch.cuda.synchronize()
-    peak = torch.cuda.max_memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    return peak
-
-
-def beside(predicted: float, measured: float) -> str:
-    """A prediction in words, and on a GPU what was measured."""
-    text = f"predicted {predicted / 2**20:,.0f} MiB"
-    if ON_CPU:
-        return text
-    return f"{text}, measured {measured / 2**20:,.0f} MiB: {predicted / measured - 1:+.1%}"
-
-
-def a_pass() -> Batch:
-    return padded_pass(UTTERANCES, SECONDS).to(DEVICE)
-
-
-def pair(attention: str, precision: str, every: int) -> tuple[Recognizer, Recognizer, float]:
-    """A model with weights, its sketch, and the predicted peak above the weights."""
-    sketch = sketched(SETTINGS, attention, DTYPES[precision])
-    real = weighted(sketch, attention, DTYPES[precision])
-    for one in (real, sketch):
-        save_memory(one, frozen=True, every=every)
-    semantics = CpuSemantics() if ON_CPU else CudaSemantics()
-    cost = trace_pass(sketch, SECONDS, masked(sketch, 0.0), semantics)
-    return real, sketch, float(cost.timeline_bytes(UTTERANCES).max())
-
-
-def passes() -> Iterator[str]:
-    """Predicted and measured peak of passes without an engine, and the kernels' agreement."""
-    batch = a_pass()
-    logits = {}
-    for precision in precisions():
-        for attention in ("eager", "sdpa"):
-            for every in (0, 2, 1):
-                torch.manual_seed(0)
-                real, _, predicted = pair(attention, precision, every)
-                real.model.to(DEVICE)
-                measured = measured_pass_bytes(real, batch)
-                yield f"pass, {precision}, {attention}, checkpointing {every}: {beside(predicted, measured)}"
-            with torch.no_grad():
-                logits[attention] = forward_logits(real.model.eval(), real, batch.waveforms, batch.num_samples).float()
-        num_frames = count_frames(real.model, batch.num_samples)
-        worst = largest_difference(logits["eager"], logits["sdpa"], num_frames)
-        yield f"logits, {precision}: eager and sdpa differ by {worst:.1e} at most"
-
-
-def measured_pass_bytes(real: Recognizer, batch: Batch) -> int:
-    """The peak of a pass above the weights."""
-    prepare_pass(masked(real, 0.0), real.model, batch, seed=0, step=0)
-    weights_bytes = sum(parameter.numel() * parameter.element_size() for parameter in real.model.parameters())
-    run_pass(real, batch, Tape(DEVICE.type, {}))  # what libraries allocate once
-    peak_bytes()
-    run_pass(real, batch, Tape(DEVICE.type, {}))
-    return peak_bytes() - weights_bytes - (0 if ON_CPU else CUBLAS_BYTES)
-
-
-def largest_difference(one: Tensor, other: Tensor, num_frames: Tensor) -> float:
-    """Between the logits of real frames."""
-    rows = zip(one - other, num_frames.tolist(), strict=True)
-    return max(float(row[:frames].abs().max()) for row, frames in rows)
-
-
-def kernels() -> Iterator[str]:
-    """Which of torch's attention kernels run here, with the mask that padding makes and without."""
-    dtype = DTYPES[precisions()[-1]]
-    query = torch.randn(2, 12, 64, 64, device=DEVICE, dtype=dtype, requires_grad=True)
-    mask = torch.zeros(2, 1, 64, 64, device=DEVICE, dtype=dtype)
-    for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION):
-        without_mask = attention_runs(backend, query, None)
-        with_mask = attention_runs(backend, query, mask)
-        yield f"attention, {backend.name.lower()}, {dtype}, without mask: {without_mask}; with mask: {with_mask}"
-
-
-def attention_runs(backend: SDPBackend, query: Tensor, mask: Tensor | None) -> str:
-    """Whether a kernel runs forward and backward, and if not, why."""
-    try:
-        with sdpa_kernel(backend):
-            torch.nn.functional.scaled_dot_product_attention(query, query, query, mask).sum().backward()
-    except RuntimeError as error:
-        return f"no ({str(error).splitlines()[0][:60]})"
-    return "runs"
-
-
-def training(world: World, stage: int, precision: ds_config.Precision) -> str:
-    """Steps of DeepSpeed: what the loss does, what the peak was, how long a step took."""
-    torch.manual_seed(0)
-    real, sketch, activations_bytes = pair("sdpa", precision, 1)
-    config = ds_config.resolve_ds_config(
-        ds_config.read_ds_config(f"ds_configs/zero{stage}.json"),
-        precision=precision,
-        max_gradient_norm=1.0,
-        device=world.device,
-    )
-    predicted = predicted_bytes(config, sketch, activations_bytes, world) + CUBLAS_BYTES
-    engine = ds.initialize(real.model.float().to(world.device), config, weight_decay=0.01, adam_beta2=0.98)
-    batch = a_pass()
-    prepare_pass(masked(real, 0.0), real.model, batch, seed=0, step=0)
-    losses: list[float] = []
-    began = norm = 0.0
-    for step in range(STEPS):
-        if step == 1:  # the first makes the optimizer's states
-            peak_bytes()
-            began = time.perf_counter()
-        losses.append(run_backward(engine, real, batch, world))
-        norm = ds.take_step(engine, LearningRates(1e-5, 1e-5))
-    measured = peak_bytes()
-    seconds = (time.perf_counter() - began) / (STEPS - 1)
-    engine.destroy()
-    where = f"ZeRO-{stage}, {precision}, {world.world_size} × {DEVICE.type}"
-    steps = f"{STEPS} steps of {seconds:.2f} s, last gradient norm {norm:.2g}"
-    return f"{where}: loss {losses[0]:.3f} to {losses[-1]:.3f} in {steps}; {beside(predicted, measured)}"
-
-
-def collectives(world: World) -> str:
-    """Whether a sum over the ranks is right, and how many bytes a second a large one takes."""
-    expected = world.world_size * (world.world_size + 1) / 2
-    right = distributed.all_reduce_sum([world.rank + 1], world) == [expected]
-    tensor = torch.ones(int(REDUCED_GIB * 2**30) // 4, device=world.device)
-    torch.distributed.all_reduce(tensor)
-    float(tensor[0])  # waits for it
-    began = time.perf_counter()
-    torch.distributed.all_reduce(tensor)
-    float(tensor[0])
-    gb_per_second = tensor.nbytes / (time.perf_counter() - began) / 1e9
-    ranks = f"{torch.distributed.get_backend()}, {world.world_size} ranks"
-    return f"{ranks}: sums {'right' if right else 'WRONG'}, {gb_per_second:.1f} GB/s of {REDUCED_GIB} GiB"
-
-
-def rank() -> None:
-    """What torchrun starts on every GPU."""
-    with ds.joined_ranks() as world:
-        lines = [collectives(world)]
-        for precision in precisions():
-            for stage in (2, 3):
-                lines.append(training(world, stage, precision))  # type: ignore[arg-type]
-        if world.is_main:
-            print("\n".join(lines), flush=True)
-
-
-def main() -> None:
+def main(words: list[str]) -> int:
+    """Runs all parts; returns the exit code: 1 where something is outside its bounds or did not come to its end."""
     if not ON_CPU and not torch.cuda.is_available():
         print("gpu-check: torch finds no GPU on this machine, so nothing was checked")
+        return 0
+    minutes = [float(word) for word in words if word.replace(".", "").isdigit()]
+    end_seconds = time.monotonic() + 60 * (minutes[0] if minutes else MINUTES)
+    count = 2 if ON_CPU else torch.cuda.device_count()
+    print(f"{count} x {card_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}\n")
+    found: dict[str, list[Finding]] = {}
+    for name, (_, most_seconds) in PARTS.items():
+        left_seconds = end_seconds - time.monotonic()
+        found[name] = list(run_part(name, min(most_seconds * (10 if ON_CPU else 1), left_seconds)))
+        for finding in found[name]:
+            print(f"{'WRONG  ' if finding.is_wrong else ''}{finding.name}: {finding.text}", flush=True)
+        write_results(found)  # after each part: time may run out
+    return int(any(finding.is_wrong for findings in found.values() for finding in findings))
+
+
+def run_part(name: str, limit_seconds: float) -> Iterator[Finding]:
+    """Yields what a part finds in a process of its own within a time."""
+    if limit_seconds < 5:
+        yield Finding(name, "was not begun: the time is over")
         return
-    if ON_CPU:
-        count = 2
-        machine = "a CPU"
-    else:
-        count = torch.cuda.device_count()
-        seen_gib = torch.cuda.mem_get_info()[1] / 2**30
-        machine = f"{torch.cuda.get_device_name()}, {seen_gib:.2f} GiB seen, CUDA {torch.version.cuda}"
-    print(f"{count} × {machine}, torch {torch.__version__}\n")
-    for line in (*kernels(), *passes()):
-        print(line, flush=True)
-    command = ["torchrun", "--standalone", "--nproc_per_node", str(count), __file__, "rank", *sys.argv[1:]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    print(done.stdout if done.returncode == 0 else f"ranks: exit code {done.returncode}\n{done.stderr[-3000:]}")
-    sys.exit(done.returncode)
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen([sys.executable, __file__, "part", name], stdout=output, stderr=errors)
+        try:
+            code = process.wait(limit_seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = 0
+            yield Finding(name, f"did not come to its end within {limit_seconds:.0f} s")
+        output.seek(0)
+        for line in output:
+            if line.startswith('{"name": '):  # libraries print, too
+                yield Finding(**json.loads(line))
+        if code:
+            errors.seek(0)
+            yield Finding(name, f"exit code {code}: {errors.read()[-1_500:]}", is_wrong=True)
+
+
+def write_results(found: dict[str, list[Finding]]) -> None:
+    """Writes the page, the figures, and the speed of the card."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    content = {name: [asdict(finding) for finding in findings] for name, findings in found.items()}
+    about = {"card": card_name(), "torch": torch.__version__, "cuda": torch.version.cuda, "time": time.time()}
+    (OUT / "results.json").write_text(json.dumps(about | {"parts": content}, indent=2))
+    slowdowns = sorted(
+        finding.numbers["slowdown"] for finding in found.get("speed", []) if "slowdown" in finding.numbers
+    )
+    if slowdowns:
+        likely = slowdowns[len(slowdowns) // 2]
+        times = {"least": slowdowns[0], "likely": likely, "most": slowdowns[-1]}
+        (OUT / "calibration.json").write_text(json.dumps({"card": card_name(), "slowdown": times}))
+    sections = {name.capitalize(): [table_of(findings)] for name, findings in found.items()}
+    html.write_page(str(OUT / "page.html"), "gpu-check", f"{card_name()}, torch {torch.__version__}", sections)
+
+
+def table_of(findings: list[Finding]) -> html.Block:
+    """The findings of a part."""
+    rows = [(one.name, f"WRONG: {one.text}" if one.is_wrong else one.text) for one in findings]
+    return html.table("", ["what", "found"], rows)
 
 
 if __name__ == "__main__":
-    rank() if "rank" in sys.argv else main()
+    if "part" in sys.argv:
+        work, _ = PARTS[sys.argv[-1]]
+        print_findings(work())
+        sys.exit(0)
+    sys.exit(main(sys.argv[1:]))
