@@ -21,7 +21,7 @@ from asrscale.data.mixing import read_mix
 from asrscale.data.plan_summary import summarise_plan
 from asrscale.data.run_plan import RunPlan
 from asrscale.memory import plan_page, plan_text
-from asrscale.memory.calibration import read_calibration
+from asrscale.memory.card_speed import read_calibration
 from asrscale.memory.choices import Choice
 from asrscale.memory.gpus import GPUS, PUBLISHED, Gpu, find_gpu
 from asrscale.model.building import build_meta_recognizer

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-from asrscale.memory.calibration import read_calibration
+from asrscale.memory.card_speed import read_calibration
 
 PARTS = ("kernels", "speed", "losses", "memory", "runs", "ranks")
 

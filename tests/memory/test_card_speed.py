@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from asrscale.common.errors import CliError
-from asrscale.memory.calibration import read_calibration
+from asrscale.memory.card_speed import read_calibration
 from asrscale.memory.gpus import Slowdown
 
 TIMES = {"least": 2, "likely": 2.5, "most": 3.0}
