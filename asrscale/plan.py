@@ -65,19 +65,24 @@ def plan_options(**given: Any) -> PlanOptions:
     return PlanOptions(**own, run=train_config(**without_data | given), given=tuple(given))
 
 
+def _first_that_fits(ways: Sequence[Choice]) -> Choice:
+    """Returns the first way to run that fits, of none the first: of several GPUs the smallest may be too small."""
+    return next((way for way in ways if way.cap_seconds), ways[0])
+
+
 @dataclass(frozen=True)
 class _Report:
     """What the planner has found."""
 
     title: str
     lengths_seconds: Collection[float]  # of utterances, of which it is shown how many fit
-    ways: Sequence[Choice]  # the fastest that fits first
-    run: PlannedRun  # by the first way
+    ways: Sequence[Choice]  # of one GPU the fastest that fits first; of several the best of each
+    run: PlannedRun  # by the best way
 
     @property
     def best(self) -> Choice:
-        """The first way, which fits if any does."""
-        return self.ways[0]
+        """The first way that fits, if any does."""
+        return _first_that_fits(self.ways)
 
 
 def plan(options: PlanOptions) -> None:
@@ -156,7 +161,7 @@ def _report(
         title=f"{options.run.model.model} on {hardware}, {utterances}",
         lengths_seconds=lengths_seconds,
         ways=ways,
-        run=_planned_run(options, run_plan, chosen, ways[0]),
+        run=_planned_run(options, run_plan, chosen, _first_that_fits(ways)),
     )
 
 
@@ -229,12 +234,14 @@ def _write_page(path: str, report: _Report, ways_by_budget: Sequence[Sequence[Ch
     best = report.best
     header = plan_text.header(report.lengths_seconds)
     rows = [plan_text.row(way) for way in report.ways]
+    others = len({way.gpu.name for way in report.ways}) - 1
+    order = "each GPU at its fastest configuration" if others else "the fastest first"
     note = (
-        "Estimated, the fastest first. Cap: seconds of padded audio that a GPU holds at once. Columns of lengths: how "
+        f"Estimated, {order}. Cap: seconds of padded audio that a GPU holds at once. Columns of lengths: how "
         "many utterances of that length it holds. Peak: memory of a GPU. Step: time of an optimizer step."
     )
     sections = {
-        "What will run": opening_blocks(report.run, best, problem),
+        "What will run": opening_blocks(report.run, best, problem, others),
         "What fits": [html.table("Ways to run it", header, rows, note=note)],
         "Memory": plan_page.memory_blocks(best),
         "Memory against time": plan_page.frontier_blocks(best, ways_by_budget),

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.planned import architecture_file
+from helpers.planned import architecture_file, choice
 
 from asrscale.common.cli import parse
 from asrscale.common.errors import CliError
 from asrscale.memory.gpus import GPUS
-from asrscale.plan import plan, plan_options
+from asrscale.plan import _first_that_fits, plan, plan_options
 from asrscale.training.config import TrainConfig, train_config
 from asrscale.training.memory_plan import SEARCHED
 
@@ -163,3 +163,9 @@ def test_without_a_gpu_all_known_ones_are_compared(capsys: pytest.CaptureFixture
 def test_the_title_of_a_comparison_says_each_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     plan(plan_options(model="tiny", gpus=2))
     assert capsys.readouterr().out.startswith("tiny on 2 × each GPU, utterances of 20 s and less\n")
+
+
+def test_of_several_gpus_the_plan_is_for_the_first_that_suffices() -> None:
+    small, large = choice(cap_seconds=0), choice()
+    assert _first_that_fits([small, large]) is large
+    assert _first_that_fits([small, small]) is small

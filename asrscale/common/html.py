@@ -142,7 +142,8 @@ def table(
     """
     listed = [list(row) for row in rows]
     has_sound = any(_is_sound(cell) for row in listed for cell in row)
-    is_number = [all(map(_is_number, column)) for column in zip(*listed, strict=True)] or [False] * len(header)
+    columns = list(zip(*listed, strict=True)) or [()] * len(header)
+    is_number = [place > 0 and bool(cells) and all(map(_is_number, cells)) for place, cells in enumerate(columns)]
     return {
         "kind": "table",
         "caption": caption,
@@ -208,33 +209,16 @@ def bars(caption: str, values: Mapping[str, float | Bar], *, unit: str = "", by_
         unit: Of the values, as it stands at the axis.
         by_size: Whether the largest comes first; otherwise they are in the order given.
     """
-    return grouped_bars(caption, {"": values}, unit=unit, by_size=by_size)
-
-
-def grouped_bars(
-    caption: str, series: Mapping[str, Mapping[str, float | Bar]], *, unit: str = "", by_size: bool = True
-) -> Block:
-    """Returns bars of several series below each other for each name; otherwise as `bars`.
-
-    Args:
-        caption: Above the bars.
-        series: For each series the values by their names; those of the first decide which names there are.
-        unit: Of the values.
-        by_size: Whether names with the largest value of the first series come first.
-    """
-    drawn = {name: {key: _bar(value) for key, value in values.items()} for name, values in series.items()}
-    first = next(iter(drawn.values()), {})
-    order = sorted(first, key=lambda key: _order(first[key].value)) if by_size else list(first)
-    all_bars = [bar for values in drawn.values() for bar in values.values()]
-    ends = [end for bar in all_bars for end in (bar.value, bar.high) if end is not None and math.isfinite(end)]
+    drawn = {name: _bar(value) for name, value in values.items()}
+    order = sorted(drawn, key=lambda name: _order(drawn[name].value)) if by_size else list(drawn)
+    ends = [end for bar in drawn.values() for end in (bar.value, bar.high) if end is not None and math.isfinite(end)]
     largest = max([end for end in ends if end > 0], default=1.0)
-    rows = [(name, [values[name].shares(largest) for values in drawn.values() if name in values]) for name in order]
+    rows = [(name, drawn[name].with_places(largest)) for name in order]
     return {
-        "kind": "bars" if first else "",
+        "kind": "bars" if rows else "",
         "caption": caption,
         "unit": unit,
-        "series": [name for name in drawn if name],
-        "has_intervals": any(bar.low is not None for bar in all_bars),
+        "has_intervals": any(bar.low is not None for bar in drawn.values()),
         "rows": rows[:BARS],
         "others": rows[BARS : BARS + MORE_BARS],
         "more": len(rows) - BARS - MORE_BARS,
@@ -251,7 +235,7 @@ class _DrawnBar(NamedTuple):
     low_at: float = 0.0
     high_at: float = 0.0
 
-    def shares(self, largest: float) -> "_DrawnBar":
+    def with_places(self, largest: float) -> "_DrawnBar":
         """Returns it with its places."""
         places = [_place(end, largest) for end in (self.value, self.low, self.high)]
         return self._replace(length=places[0], low_at=places[1], high_at=places[2])

@@ -114,6 +114,7 @@ def _group_bars(name: str, groups: dict[str, Any], metric: Metric) -> Block:
 def _confusion_tables(confusions: Confusions) -> Iterator[Block]:
     """Yields a table for each kind of error: the most frequent ones."""
     inexact = "" if confusions.is_exact else "Rare ones were dropped while counting: counts may be a little too low."
+    unit = UNITS[confusions.metric]
     substituted, deleted, inserted = confusions.totals
     substitutions = [
         (name_of(expected), name_of(recognised), count, f"{count / substituted:.1%}")
@@ -122,15 +123,15 @@ def _confusion_tables(confusions: Confusions) -> Iterator[Block]:
     if substitutions:
         note = _note(len(substitutions), len(confusions.substitutions), substituted, "substitution", inexact)
         header = ["said", "recognised", "times", "share"]
-        yield html.table("Taken for another", header, substitutions, note=note)
+        yield html.table(f"{unit.capitalize()}s taken for others", header, substitutions, note=note)
     for caption, kind, counter, total in (
-        ("Not recognised", "deletion", confusions.deletions, deleted),
-        ("Recognised, but not said", "insertion", confusions.insertions, inserted),
+        (f"{unit.capitalize()}s not recognised", "deletion", confusions.deletions, deleted),
+        (f"{unit.capitalize()}s recognised, but not said", "insertion", confusions.insertions, inserted),
     ):
         rows = [(name_of(one), count, f"{count / total:.1%}") for one, count in counter.most_common(CONFUSIONS_SHOWN)]
         if rows:
             note = _note(len(rows), len(counter), total, kind, inexact)
-            yield html.table(caption, [UNITS[confusions.metric], "times", "share"], rows, note=note)
+            yield html.table(caption, [unit, "times", "share"], rows, note=note)
 
 
 def _note(shown: int, different: int, total: int, kind: str, inexact: str) -> str:

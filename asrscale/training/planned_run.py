@@ -70,18 +70,20 @@ def time_text(seconds: float) -> str:
     return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds / 60:,.0f} min"
 
 
-def opening_blocks(run: PlannedRun, best: Choice, problem: str) -> Iterator[Block]:
+def opening_blocks(run: PlannedRun, best: Choice, problem: str, others: int) -> Iterator[Block]:
     """Yields what will run: in numbers, in sentences, and as a table of settings.
 
     Args:
         run: The run.
         best: The way to run it.
         problem: What to change where it fits in no way.
+        others: How many more kinds of GPU the page is about.
     """
     if problem:
         yield html.prose("It does not fit", [f"{problem[0].upper()}{problem[1:]}."])
     else:
-        yield html.numbers("", _headline(run, best))
+        of_many = f"On {best.gpu.name}; {html.counted(others, 'other GPU')} below" if others else ""
+        yield html.numbers(of_many, _headline(run, best))
         yield html.prose("In words", _sentences(run, best), command=_on_lines(run.command))
     rows = [
         (text, "\n".join(flag_texts(run.chosen, names)))

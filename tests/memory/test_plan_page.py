@@ -35,7 +35,7 @@ def test_the_timeline_shows_the_pass_and_the_step_after_it() -> None:
 
 
 def values(block: Block) -> dict[str, float]:
-    return {name: bar.value for name, [bar] in block["rows"]}
+    return {name: bar.value for name, bar in block["rows"]}
 
 
 def test_bars_show_what_the_memory_is_made_of_in_gib() -> None:

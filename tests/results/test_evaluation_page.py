@@ -98,7 +98,7 @@ def test_confusions_are_counted(valid: Index, page_of: Callable[..., str]) -> No
     hypotheses = [(number, text.replace(texts[0].split()[0], "wrongword")) for number, text in enumerate(texts)]
     page = page_of(hypotheses)
     times = sum(text.split().count(texts[0].split()[0]) for text in texts)
-    cells = re.findall(r"<td[^>]*>([^<]*)</td>", page[page.index("Taken for another") :])
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", page[page.index("Words taken for others") :])
     assert [cell.strip() for cell in cells[:4]] == [texts[0].split()[0], "wrongword", str(times), "100.0%"]
     assert f"{times} substitutions, 1 different one." in text_of(page)
     assert "Confused characters" in page
@@ -173,7 +173,7 @@ def test_a_reference_without_words(valid: Index, page_of: Callable[..., str]) ->
     index = replace(valid, texts=pa.array([""] * len(valid), pa.large_string()))
     page = page_of([(0, "one two"), (1, "")], index=index)
     text = text_of(page)
-    assert "Insertions 2" in text and "nan" not in text and "Recognised, but not said" in text
+    assert "Insertions 2" in text and "nan" not in text and "Words recognised, but not said" in text
 
 
 def test_a_page_that_cannot_be_written(valid: Index, tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ def planned(hours: float = 12.34) -> PlannedRun:
     )
 
 
-def text_of(run: PlannedRun, problem: str = "") -> str:
-    sections = {"a": opening_blocks(run, choice(), problem), "b": data_blocks(run)}
+def text_of(run: PlannedRun, problem: str = "", others: int = 0) -> str:
+    sections = {"a": opening_blocks(run, choice(), problem, others), "b": data_blocks(run)}
     page = html.page("t", "s", sections)
     assert "<b>" not in re.sub("<b>[0-9]", "", page)
     shown = re.sub("<style>.*?</style>", "", page, flags=re.DOTALL)
@@ -49,6 +49,7 @@ def test_the_opening_is_in_sentences() -> None:
     assert "The hours of training data, 100, are assumed" in text
     assert "--learning_rate --schedule (given)" in text and "Settings for 100 h and a new head" in text
     assert "about 45 min" in text_of(planned(0.75))
+    assert "other GPU" not in text and "On t4-16; 2 other GPUs below" in text_of(planned(), others=2)
 
 
 def test_what_does_not_fit_is_said_first() -> None:
