@@ -64,7 +64,7 @@ def test_an_exported_language_model_has_its_weights(model: NgramModel, tmp_path:
         (DecodingOptions(lexicon=True), "give --lm"),
         (DecodingOptions(word_bonus=1.0), "give one of them"),
         (DecodingOptions(hot_words="nowhere", beam=0), "--beam 0"),
-        (DecodingOptions(nbest=40), "--nbest 40: give a number from 0 to --beam, 32"),
+        (DecodingOptions(nbest=70), "--nbest 70: give a number from 0 to --beam, 64"),
         (DecodingOptions(nbest=-1), "--nbest -1"),
         (DecodingOptions(hot_words="nowhere"), "--hot_words nowhere cannot be read"),
         (DecodingOptions(lm="nowhere"), "--lm nowhere"),
