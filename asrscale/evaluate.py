@@ -64,7 +64,7 @@ class EvaluateOptions:
     memory_cap_seconds: float = cli.setting(40.0, help="padded audio that one GPU holds at once")
     threads: int = cli.setting(2, help="threads of each rank that read and decode")
     html: str | None = cli.setting(
-        None, help="file for a page of one data set's rates, with its worst utterances to listen to"
+        None, help="file for a page of one data set: rates, what is confused, and utterances to read and listen to"
     )
     cache_dir: str | None = cli.setting(None, help="folder on the node's own disk for copies of shards")
     cache_bytes: int = cli.setting(100_000_000_000, help="most that --cache_dir may hold")
