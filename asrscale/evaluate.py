@@ -19,6 +19,7 @@ from asrscale.common.shard_cache import Cache
 from asrscale.data.index import Index, read_index
 from asrscale.decoding.decoder import Decoder
 from asrscale.decoding.options import DecodingOptions, is_search, open_decoder
+from asrscale.memory.inference import CPU_CAP_SECONDS, cap_of_device
 from asrscale.model.model_folders import find_model
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer, print_notes
@@ -61,10 +62,12 @@ class EvaluateOptions:
     revision: str | None = cli.setting(None, help="branch, tag or commit of a Hugging Face id; none: its main branch")
     language: str | None = cli.setting(None, help="which language of a model of many, such as MMS, as tr or tur")
     out: str | None = cli.setting(None, help="folder for predictions and rates; default: eval beside the model folder")
-    memory_cap_seconds: float = cli.setting(40.0, help="padded audio that one GPU holds at once")
+    memory_cap_seconds: float = cli.setting(
+        0.0, help="padded audio that one GPU holds at once; 0: what fits, and on a CPU 40"
+    )
     threads: int = cli.setting(2, help="threads of each rank that read and decode")
     html: str | None = cli.setting(
-        None, help="file for a page of one data set: rates, what is confused, and utterances to read and listen to"
+        None, help="file for a page of one data set's rates, with its worst utterances to listen to"
     )
     cache_dir: str | None = cli.setting(None, help="folder on the node's own disk for copies of shards")
     cache_bytes: int = cli.setting(100_000_000_000, help="most that --cache_dir may hold")
@@ -90,28 +93,26 @@ def run(options: EvaluateOptions) -> None:
     beside = _read_beside(options, indexes)
     recognizer = load_recognizer(at_revision(options.model, options.revision), options.language or "")
     decoder, notes = open_decoder(options.decoding, recognizer.vocabulary, recognizer.text_rules)
-    with (
-        distributed.joined_ranks() as world,
-        distributed.lost_ranks_explained(),
-        memory_errors_explained(options.memory_cap_seconds),
-    ):
+    with distributed.joined_ranks() as world, distributed.lost_ranks_explained():
         if world.is_main:
             print_notes(recognizer)
             print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
-        if options.tune:
-            recognizer, decoder = tune_for(options, recognizer, decoder, indexes[options.data[0]], world)
-        report = evaluate_data_sets(
-            recognizer,
-            indexes,
-            world,
-            files,
-            metric=options.metric,
-            beside=beside,
-            memory_cap_seconds=options.memory_cap_seconds,
-            threads=options.threads,
-            cache=cache_of(options),
-            decoder=decoder,
-        )
+        options = _with_memory_cap(options, recognizer, world)
+        with memory_errors_explained(options.memory_cap_seconds):
+            if options.tune:
+                recognizer, decoder = tune_for(options, recognizer, decoder, indexes[options.data[0]], world)
+            report = evaluate_data_sets(
+                recognizer,
+                indexes,
+                world,
+                files,
+                metric=options.metric,
+                beside=beside,
+                memory_cap_seconds=options.memory_cap_seconds,
+                threads=options.threads,
+                cache=cache_of(options),
+                decoder=decoder,
+            )
     if world.is_main:
         for folder, index in indexes.items():
             for note in [*index.notes, *_other_rules(recognizer, folder, index)]:
@@ -119,6 +120,14 @@ def run(options: EvaluateOptions) -> None:
         print(report.text, flush=True)
         if report.unwritten:
             raise CliError("; ".join(report.unwritten))
+
+
+def _with_memory_cap(options: EvaluateOptions, recognizer: Recognizer, world: World) -> EvaluateOptions:
+    """Returns options with a cap that fits all ranks, to whose devices the model has moved; a collective."""
+    with memory_errors_explained(options.memory_cap_seconds or CPU_CAP_SECONDS):
+        recognizer.model.to(world.device)
+    own_seconds = cap_of_device(recognizer, options.memory_cap_seconds)
+    return replace(options, memory_cap_seconds=min(distributed.gather_objects(own_seconds, world)))
 
 
 def _places(options: EvaluateOptions, folders: Iterable[str]) -> ReportFiles:
@@ -148,7 +157,6 @@ def tune_for(
 ) -> tuple[Recognizer, Decoder | None]:
     """Returns recognizer and decoder as tuned, which is written and printed on rank 0; a collective."""
     metric = choose_metric(options.metric, index)
-    recognizer.model.to(world.device)
     tuned = tune(
         recognizer,
         decoder,
@@ -201,8 +209,10 @@ def _other_rules(recognizer: Recognizer, folder: str, index: Index) -> list[str]
 
 def _check(options: EvaluateOptions, folders: Iterable[str]) -> None:
     """Raises CliError where options are out of range or contradict each other; `folders` are the different ones."""
-    if min(options.memory_cap_seconds, options.threads, options.cache_bytes) <= 0:
-        raise CliError("--memory_cap_seconds, --threads and --cache_bytes must be above 0")
+    if min(options.threads, options.cache_bytes) <= 0:
+        raise CliError("--threads and --cache_bytes must be above 0")
+    if options.memory_cap_seconds < 0:
+        raise CliError("--memory_cap_seconds must be 0 or more")
     file_names = {data_set_name(folder) for folder in folders}
     if len(file_names) < len(options.data):
         raise CliError("--data: two folders would write their predictions to one file: evaluate them one at a time")

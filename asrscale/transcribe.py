@@ -20,8 +20,9 @@ from asrscale.common.out_of_memory import memory_errors_explained
 from asrscale.common.output_folder import disk_errors_as_cli_errors
 from asrscale.common.progress import progress
 from asrscale.decoding.options import DecodingOptions, open_decoder
+from asrscale.memory.inference import CPU_CAP_SECONDS, cap_of_device
 from asrscale.model.pretrained import load_recognizer
-from asrscale.model.recognizer import print_notes
+from asrscale.model.recognizer import Recognizer, print_notes
 from asrscale.results.transcript_files import (
     Recordings,
     check_outputs,
@@ -55,7 +56,9 @@ class TranscribeOptions:
         None, help="folder for a file of --format for each recording, with its name; none: they are printed"
     )
     jsonl: str | None = cli.setting(None, help="file for one JSON object a recording, with the times of its words")
-    memory_cap_seconds: float = cli.setting(40.0, help="padded audio that the GPU holds at once")
+    memory_cap_seconds: float = cli.setting(
+        0.0, help="padded audio that the GPU holds at once; 0: what fits, and on a CPU 40"
+    )
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
 
 
@@ -72,7 +75,7 @@ def run(options: TranscribeOptions) -> None:
     decoder, of_decoder = open_decoder(options.decoding, recognizer.vocabulary, recognizer.text_rules)
     notes = [*recordings.notes, *of_decoder]
     print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
-    recognizer.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    memory_cap_seconds = _to_device(recognizer, options)
     output_of = dict(zip(recordings.files, recordings.outputs, strict=True))
     files = recordings.files
     lengths_seconds = probe_lengths(files)
@@ -81,12 +84,12 @@ def run(options: TranscribeOptions) -> None:
     with (
         _open_jsonl(options.jsonl) as jsonl,
         progress(total, "transcribing", unit) as bar,
-        memory_errors_explained(options.memory_cap_seconds),
+        memory_errors_explained(memory_cap_seconds),
     ):
         rows = transcribe_files(
             files,
             recognizer,
-            memory_cap_seconds=options.memory_cap_seconds,
+            memory_cap_seconds=memory_cap_seconds,
             bar=bar,
             decoder=decoder,
             by_channel=options.channels,
@@ -111,8 +114,17 @@ def run(options: TranscribeOptions) -> None:
         raise CliError(f"{len(files) - done:,} of {len(files):,} recordings could not be transcribed")
 
 
+def _to_device(recognizer: Recognizer, options: TranscribeOptions) -> float:
+    """Moves the model to where it computes; returns how much padded audio a pass has there."""
+    with memory_errors_explained(options.memory_cap_seconds or CPU_CAP_SECONDS):
+        recognizer.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return cap_of_device(recognizer, options.memory_cap_seconds)
+
+
 def _check(options: TranscribeOptions, recordings: Recordings) -> None:
     """Raises CliError where transcripts cannot be printed or written as it is wanted."""
+    if options.memory_cap_seconds < 0:
+        raise CliError("--memory_cap_seconds must be 0 or more")
     if options.out:
         check_outputs(options.out, recordings, options.format)
     elif len(recordings.files) > 1 and (options.format != "txt" or options.by_word):

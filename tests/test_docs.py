@@ -10,7 +10,6 @@ from conftest import REPOSITORY
 sys.path.insert(0, str(REPOSITORY / "docs"))
 
 import make_reference
-import make_screenshots
 
 README_LINES = 150
 
@@ -96,11 +95,3 @@ def test_each_page_has_a_small_picture(name: str) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size < 200_000
     documents = "".join(path.read_text("utf-8") for path in (REPOSITORY / "docs" / "guide").glob("*.md"))
     assert f"(../images/{name}.png)" in documents
-
-
-def test_screenshots_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "chromium").touch(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert make_screenshots.main(tmp_path) == "data/demo/shards/test is missing: run make demo"
-    (tmp_path / "chromium").unlink()
-    assert make_screenshots.main(tmp_path).startswith("no Chromium is here: apt-get install chromium")

@@ -10,7 +10,6 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -61,7 +60,9 @@ def page(title: str, summary: str, sections: Mapping[str, Iterable[Block]]) -> s
     shown = {name: of_section for name, of_section in blocks.items() if of_section}
     has_script = any(block.get("has_script") for of_section in shown.values() for block in of_section)
     script = SCRIPT.read_text("utf-8") if has_script else ""
-    return _template().render(
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_clean)
+    template = environment.from_string(TEMPLATE.read_text("utf-8"))
+    return template.render(
         title=title,
         summary=summary,
         sections=shown,
@@ -72,13 +73,6 @@ def page(title: str, summary: str, sections: Mapping[str, Iterable[Block]]) -> s
         script=Markup(script),
         script_source=_source_of(script),
     )
-
-
-@cache
-def _template() -> jinja2.Template:
-    """Returns the template, which takes a while to compile."""
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_clean)
-    return environment.from_string(TEMPLATE.read_text("utf-8"))
 
 
 def _source_of(script: str) -> Markup:

@@ -171,7 +171,7 @@ def _trace(
     semantics: CudaSemantics,
 ) -> _Trace:
     """Runs a pass on meta tensors; the arguments are those of `trace_pass`."""
-    batch = _meta_batch(utterances, seconds)
+    batch = meta_batch(utterances, int(seconds * SAMPLE_RATE_HZ))
     T = batch.waveforms.shape[1]
     F = int(count_encoder_frames(recognizer.model, torch.tensor(T)))
     most = most_frames(recognizer.model, T)
@@ -180,9 +180,16 @@ def _trace(
     draw_keys(dropout, batch.utterances, most, torch.device("meta"), seed=0, step=0)
     tape = Tape("meta", semantics.scratch)
     tape.hold([dropout.frame_keys, dropout.feature_keys])
-    with _no_garbage_collection(), _stock_linear(), semantics:
+    with undisturbed(), semantics:
         forward_rows = run_pass(recognizer, batch, tape)
     return _Trace(utterances=utterances, rows=tape.rows, forward_rows=forward_rows)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Lets nothing but the pass inside run operations, and those be torch's own."""
+    with _no_garbage_collection(), _stock_linear():
+        yield
 
 
 @contextmanager
@@ -216,10 +223,9 @@ def _line(few: _Trace, many: _Trace, cost_of: Callable[[Row], float]) -> LinearC
     return LinearCost(base=few_costs - few.utterances * slope, slope=slope)
 
 
-def _meta_batch(utterances: int, seconds: float) -> Batch:
+def meta_batch(utterances: int, T: int) -> Batch:
     """Returns a batch without content, of utterances of one length with as many labels as fast speech has."""
-    T = int(seconds * SAMPLE_RATE_HZ)
-    L = max(1, int(seconds * LABELS_PER_SECOND))
+    L = max(1, T * LABELS_PER_SECOND // SAMPLE_RATE_HZ)
     labels = torch.empty(utterances, L, dtype=torch.int64, device="meta")
     lengths = labels[:, 0]  # a view: two numbers an utterance are not worth storages of their own
     return Batch(

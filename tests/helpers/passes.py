@@ -112,7 +112,8 @@ def _cpu_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | Non
         return by_products
     numbers = None
     if mask is not None:
-        numbers = torch.where(mask, *torch.empty(2, dtype=query.dtype, device="meta"))
+        is_bias = mask.dtype != torch.bool
+        numbers = mask if is_bias else torch.where(mask, *torch.empty(2, dtype=query.dtype, device="meta"))
     attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     attended: Tensor = attend(query, key, value, attn_mask=numbers, scale=scale)[0]
     return attended
