@@ -167,3 +167,15 @@ def test_no_page_is_wider_than_the_window(opened: browser.Page, file: Path, widt
 def test_a_page_is_printed(page: browser.Page, tmp_path: Path) -> None:
     page.print_pdf(tmp_path / "page.pdf")
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("width", [390, 1200, 1600])
+def test_small_tables_beside_each_other_show_all_their_columns(
+    opened: browser.Page, tmp_path: Path, width: int
+) -> None:
+    rows = [("bathroom", "garageieateo", 1_234, "100.0%"), ("the", "theheater", 2, "3.7%")]
+    tables = [html.table(f"table {number}", ["said", "recognised", "times", "share"], rows) for number in range(3)]
+    html.write_page(str(tmp_path / "page.html"), "t", "s", {"section": tables})
+    opened.show(tmp_path / "page.html", width=width)
+    boxes = "[...document.querySelectorAll('.scroll')]"
+    assert opened.run(f"{boxes}.map((box) => box.scrollWidth <= box.clientWidth)") == [True] * 3
