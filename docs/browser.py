@@ -55,7 +55,11 @@ class Page:
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
-        self._call("Page.navigate", url=file.absolute().as_uri())
+        self.navigate(file.absolute().as_uri())
+
+    def navigate(self, address: str) -> None:
+        """Opens an address, and waits until all of it is there."""
+        self._call("Page.navigate", url=address)
         self._wait_for("Page.loadEventFired")
 
     def run(self, script: str) -> Any:

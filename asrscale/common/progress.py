@@ -78,7 +78,7 @@ class Progress:
         self._last_line_seconds = time.monotonic()
         elapsed_seconds = self._last_line_seconds - self._started_seconds
         done_since_start = self._done - self._done_before
-        left = self._total - self._done
+        left = self._total - round(self._done)
 
         time_left = ""
         if done_since_start and left and self._shows_time_left:

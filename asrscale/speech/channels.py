@@ -13,8 +13,8 @@ from asrscale.common.errors import AudioError
 from asrscale.speech.blocks import Source
 from asrscale.speech.parts import read_blocks
 
-# What is left of a channel where another is taken from it, or added, as a share of the power of both: 40 dB below is
-# what lossy codecs leave of channels that were equal.
+# What is left of a channel's power where another, at the level that fits best, is taken from it: 40 dB below is what
+# lossy codecs leave of channels that were equal.
 _SAME_POWER = 1e-4
 
 _SILENT_POWER = 2.0**-30  # of samples that are one step of 16 bits
@@ -53,16 +53,17 @@ def find_channels(source: Source) -> Channels:
         else:
             other, how = same
             notes.append(f"channel {channel + 1} is {how} channel {other + 1}: it is transcribed once")
-    return Channels(tuple(distinct or [0]), tuple(notes))
+    if not distinct:
+        return Channels((0,), ("all of it is silent",))
+    return Channels(tuple(distinct), tuple(notes))
 
 
 def _same_as(channel: int, others: list[int], products: npt.NDArray[np.float64]) -> Iterator[tuple[int, str]]:
-    """Yields which of other channels has the same sound, and in which way."""
+    """Yields which of other channels has the same sound, at any level, and in which way."""
     for other in others:
-        both = products[channel, channel] + products[other, other]
-        for sign, how in ((-1, "the same as"), (1, "the opposite of")):
-            if both + 2 * sign * products[channel, other] <= _SAME_POWER * both:
-                yield other, how
+        correlation = products[channel, other] / np.sqrt(products[channel, channel] * products[other, other])
+        if 1 - correlation**2 <= _SAME_POWER:
+            yield other, "the same as" if correlation > 0 else "the opposite of"
 
 
 def _products(source: Source) -> npt.NDArray[np.float64]:
