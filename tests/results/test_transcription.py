@@ -75,7 +75,7 @@ def test_a_long_recording_has_the_text_of_its_utterances(cap_seconds: float, ton
 def test_windows_that_end_in_pauses_have_the_words_of_their_utterances(
     hot_words: str, tone_recognizer: Recognizer, tmp_path: Path
 ) -> None:
-    """No word of one goes on in the next, though none of them has learned to end with a delimiter."""
+    """And the times of them in the whole."""
     texts, clips = texts_and_pcm(40)
     rng = np.random.default_rng(0)
     pauses = [(100 * rng.standard_normal(4_000)).astype(np.int16) for _ in clips]
@@ -94,6 +94,30 @@ def test_windows_that_end_in_pauses_have_the_words_of_their_utterances(
     firsts = np.cumsum([0] + [len(text.split()) for text in texts])
     for start, first in zip(starts[:-1], firsts[:-1], strict=True):
         assert 0 < words[first]["start_seconds"] - start / SAMPLE_RATE_HZ < 0.13
+
+
+@pytest.mark.parametrize("is_searched", [False, True])
+def test_a_word_ends_with_a_window_that_ends_in_a_pause(
+    is_searched: bool, tone_recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the model says no delimiter there; a letter that it says stays, and so does all in overlapping windows."""
+    vocabulary = tone_recognizer.vocabulary
+    path = vocabulary.encode("bad") + [vocabulary.blank_id] * 3
+    decoder = open_decoder(DecodingOptions(nbest=1), vocabulary, None)[0] if is_searched else None
+
+    def text(paths: list[list[int]], *, ends_in_pause: bool) -> str:
+        computed = [
+            8.0 * torch.nn.functional.one_hot(torch.tensor(one), len(vocabulary.tokens)).float() for one in paths
+        ]
+        monkeypatch.setattr(transcription, "logits_of_windows", lambda *_: list(enumerate(computed)))
+        windows = [Window(np.zeros(0, np.int16), slice(None), ends_in_pause) for _ in paths]
+        shares = [0.0] * len(paths)
+        frames = transcription._frames_of_windows(windows, tone_recognizer, 40.0, BAR, decoder, shares)
+        return str(words_of(transcription._read(frames, tone_recognizer, decoder), tone_recognizer)["text"])
+
+    assert text([path, path], ends_in_pause=True) == "bad bad"
+    assert text([path, path], ends_in_pause=False) == "badbad"
+    assert text([path[:2], path[2:]], ends_in_pause=True) == "bad"
 
 
 def test_recordings_are_computed_while_they_are_read(
