@@ -7,20 +7,19 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-
-from asrscale.alignment.recordings import align_recording
 from asrscale.common import cli
 from asrscale.common.checkpoint_files import at_revision
 from asrscale.common.errors import AudioError, CliError
 from asrscale.common.out_of_memory import memory_errors_explained
 from asrscale.common.progress import Progress, progress
-from asrscale.model.pretrained import load_recognizer
-from asrscale.model.recognizer import Recognizer, print_notes
+from asrscale.common.quick_imports import quick_imports
 from asrscale.results.transcript_files import Recordings, check_outputs, find_recordings, write_transcript
 from asrscale.results.transcript_formats import format_transcript
+
+if TYPE_CHECKING:
+    from asrscale.model.recognizer import Recognizer
 
 LISTED_WORDS = 5  # of those that were hardly said
 
@@ -56,6 +55,12 @@ def run(options: AlignOptions) -> None:
     recordings = find_recordings(options.audio)
     texts = _read_texts(options, recordings.files)
     _check(options, recordings)
+    with quick_imports():  # of seconds, which neither --help nor a mistyped flag waits for
+        import torch
+
+        from asrscale.model.pretrained import load_recognizer
+        from asrscale.model.recognizer import print_notes
+
     recognizer = load_recognizer(at_revision(options.model, options.revision), options.language or "")
     print_notes(recognizer)
     recognizer.model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -110,8 +115,10 @@ def _check(options: AlignOptions, recordings: Recordings) -> None:
         raise CliError("several recordings make a file each: give --out FOLDER")
 
 
-def _align(file: str, text: str, recognizer: Recognizer, cap_seconds: float, bar: Progress) -> dict[str, Any] | None:
+def _align(file: str, text: str, recognizer: "Recognizer", cap_seconds: float, bar: Progress) -> dict[str, Any] | None:
     """Returns the alignment of a recording; None where there is none, after a line that says why."""
+    from asrscale.alignment.recordings import align_recording
+
     try:
         return align_recording(file, text, recognizer, memory_cap_seconds=cap_seconds, bar=bar)
     except AudioError as error:

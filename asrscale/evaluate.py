@@ -7,30 +7,29 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from asrscale.common import cli, distributed
+from asrscale.common import cli
 from asrscale.common.checkpoint_files import at_revision
-from asrscale.common.distributed import World
 from asrscale.common.errors import CliError
 from asrscale.common.out_of_memory import memory_errors_explained
 from asrscale.common.output_folder import check_writable
+from asrscale.common.quick_imports import quick_imports
 from asrscale.common.shard_cache import Cache
 from asrscale.data.index import Index, read_index
 from asrscale.decoding.decoder import Decoder
 from asrscale.decoding.options import DecodingOptions, is_search, open_decoder
-from asrscale.memory.inference import CPU_CAP_SECONDS, cap_of_device
 from asrscale.model.model_folders import find_model
-from asrscale.model.pretrained import load_recognizer
-from asrscale.model.recognizer import Recognizer, print_notes
 from asrscale.results.beside import Beside
 from asrscale.results.deciding_metric import choose_metric
 from asrscale.results.english import check_english, english_normalizer
 from asrscale.results.other_evaluation import read_others
-from asrscale.results.report import ReportFiles, data_set_name, evaluate_data_sets
-from asrscale.results.tuned_files import keep_search, keep_temperature
-from asrscale.results.tuning import tune, with_weights
 from asrscale.speech.normalisation import name_rules
+
+if TYPE_CHECKING:
+    from asrscale.common.distributed import World
+    from asrscale.model.recognizer import Recognizer
+    from asrscale.results.report import ReportFiles
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,14 @@ def run(options: EvaluateOptions) -> None:
         OneRankError: Memory ran out.
         TransientError: Another rank has ended.
     """
+    _check(options)
     indexes = {folder: read_index([folder]) for folder in options.data}
-    _check(options, indexes)
+    with quick_imports():  # of seconds, which neither --help nor a mistyped flag waits for
+        from asrscale.common import distributed
+        from asrscale.model.pretrained import load_recognizer
+        from asrscale.model.recognizer import print_notes
+        from asrscale.results.report import evaluate_data_sets
+
     files = _places(options, indexes)
     beside = _read_beside(options, indexes)
     recognizer = load_recognizer(at_revision(options.model, options.revision), options.language or "")
@@ -122,20 +127,28 @@ def run(options: EvaluateOptions) -> None:
             raise CliError("; ".join(report.unwritten))
 
 
-def _with_memory_cap(options: EvaluateOptions, recognizer: Recognizer, world: World) -> EvaluateOptions:
+def _with_memory_cap(options: EvaluateOptions, recognizer: "Recognizer", world: "World") -> EvaluateOptions:
     """Returns options with a cap that fits all ranks, to whose devices the model has moved; a collective."""
+    from asrscale.common import distributed
+    from asrscale.memory.inference import CPU_CAP_SECONDS, cap_of_device
+
     with memory_errors_explained(options.memory_cap_seconds or CPU_CAP_SECONDS):
         recognizer.model.to(world.device)
     own_seconds = cap_of_device(recognizer, options.memory_cap_seconds)
     return replace(options, memory_cap_seconds=min(distributed.gather_objects(own_seconds, world)))
 
 
-def _places(options: EvaluateOptions, folders: Iterable[str]) -> ReportFiles:
-    """Returns where results are written.
+def _places(options: EvaluateOptions, folders: Iterable[str]) -> "ReportFiles":
+    """Returns where results of the different folders of --data are written.
 
     Raises:
         CliError: There they cannot be written.
     """
+    from asrscale.results.report import ReportFiles, data_set_name
+
+    file_names = {data_set_name(folder) for folder in folders}
+    if len(file_names) < len(options.data):
+        raise CliError("--data: two folders would write their predictions to one file: evaluate them one at a time")
     beside_model = Path(find_model(options.model).settings).absolute().parent / "eval"
     out = Path(options.out) if options.out else beside_model
     files = ReportFiles(model=options.model, folder=out, page=options.html)
@@ -153,9 +166,12 @@ def cache_of(options: EvaluateOptions) -> Cache | None:
 
 
 def tune_for(
-    options: EvaluateOptions, recognizer: Recognizer, decoder: Decoder | None, index: Index, world: World
-) -> tuple[Recognizer, Decoder | None]:
+    options: EvaluateOptions, recognizer: "Recognizer", decoder: Decoder | None, index: Index, world: "World"
+) -> "tuple[Recognizer, Decoder | None]":
     """Returns recognizer and decoder as tuned, which is written and printed on rank 0; a collective."""
+    from asrscale.results.tuned_files import keep_search, keep_temperature
+    from asrscale.results.tuning import tune, with_weights
+
     metric = choose_metric(options.metric, index)
     tuned = tune(
         recognizer,
@@ -195,7 +211,7 @@ def _read_beside(options: EvaluateOptions, indexes: Mapping[str, Index]) -> Besi
     )
 
 
-def _other_rules(recognizer: Recognizer, folder: str, index: Index) -> list[str]:
+def _other_rules(recognizer: "Recognizer", folder: str, index: Index) -> list[str]:
     """Returns a line where the model was trained on transcripts that were normalised in another way than these."""
     trained_on = recognizer.text_rules
     if trained_on is None or set(index.text_rules) == {trained_on}:
@@ -207,15 +223,12 @@ def _other_rules(recognizer: Recognizer, folder: str, index: Index) -> list[str]
     ]
 
 
-def _check(options: EvaluateOptions, folders: Iterable[str]) -> None:
-    """Raises CliError where options are out of range or contradict each other; `folders` are the different ones."""
+def _check(options: EvaluateOptions) -> None:
+    """Raises CliError where options are out of range or contradict each other."""
     if min(options.threads, options.cache_bytes) <= 0:
         raise CliError("--threads and --cache_bytes must be above 0")
     if options.memory_cap_seconds < 0:
         raise CliError("--memory_cap_seconds must be 0 or more")
-    file_names = {data_set_name(folder) for folder in folders}
-    if len(file_names) < len(options.data):
-        raise CliError("--data: two folders would write their predictions to one file: evaluate them one at a time")
     if options.tune and len(options.data) > 1:
         raise CliError("--tune takes one data set, of validation: give one --data")
     if options.tune and options.decoding.lm is None and is_search(options.decoding):

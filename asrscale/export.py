@@ -6,22 +6,22 @@ python -m asrscale.export --model runs/cv/model --int8 --data data/cv/dev
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from asrscale.common import cli
 from asrscale.common.checkpoint_files import at_revision
-from asrscale.common.distributed import World, joined_ranks
 from asrscale.common.errors import CliError
+from asrscale.common.quick_imports import quick_imports
 from asrscale.data.index import Index, read_index
 from asrscale.model.model_folders import find_model
-from asrscale.model.onnx_export import OnnxFiles, check_packages, describe_files, export_onnx
-from asrscale.model.onnx_forward import OnnxForward
-from asrscale.model.pretrained import load_recognizer
-from asrscale.model.recognizer import Recognizer, print_notes
 from asrscale.results.deciding_metric import choose_metric
-from asrscale.results.evaluation import evaluate
-from asrscale.results.predictions import Row, print_damaged, row_of, table
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from asrscale.common.distributed import World
+    from asrscale.model.onnx_export import OnnxFiles
+    from asrscale.model.recognizer import Recognizer
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,12 @@ def run(options: ExportOptions) -> None:
     Raises:
         CliError: The model or the data set cannot be used, the files cannot be written, or compute something else.
     """
+    with quick_imports():  # of seconds, which neither --help nor a mistyped flag waits for
+        from asrscale.common.distributed import joined_ranks
+        from asrscale.model.onnx_export import check_packages, describe_files, export_onnx
+        from asrscale.model.pretrained import load_recognizer
+        from asrscale.model.recognizer import print_notes
+
     check_packages()
     if options.memory_cap_seconds <= 0:
         raise CliError("--memory_cap_seconds must be above 0")
@@ -74,8 +80,13 @@ def _folder_for(options: ExportOptions) -> Path:
     return Path(find_model(options.model).settings) / "onnx"
 
 
-def _rates(recognizer: Recognizer, written: OnnxFiles, index: Index, world: World, memory_cap_seconds: float) -> str:
+def _rates(
+    recognizer: "Recognizer", written: "OnnxFiles", index: Index, world: "World", memory_cap_seconds: float
+) -> str:
     """Returns the error rates of the model, and of each file, as a table."""
+    from asrscale.results.evaluation import evaluate
+    from asrscale.results.predictions import Row, print_damaged, row_of, table
+
     results: dict[str, Row] = {}
     for name, forward in _contenders(recognizer, written):
         result = evaluate(
@@ -92,7 +103,9 @@ def _rates(recognizer: Recognizer, written: OnnxFiles, index: Index, world: Worl
     return table(results, choose_metric("auto", index))
 
 
-def _contenders(recognizer: Recognizer, written: OnnxFiles) -> Iterator[tuple[str, nn.Module]]:
+def _contenders(recognizer: "Recognizer", written: "OnnxFiles") -> "Iterator[tuple[str, nn.Module]]":
+    from asrscale.model.onnx_forward import OnnxForward
+
     yield "torch", recognizer.model
     for file in written.files:
         yield file, OnnxForward(written.folder / file)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from asrscale.common import cli
+from asrscale.common.quick_imports import quick_imports
 from asrscale.training.config import TrainConfig, train_config
 from asrscale.training.stopping import watching
 
@@ -23,7 +24,8 @@ def run(config: TrainConfig) -> int:
     """Trains under a watch for requests to stop; returns the exit code."""
     with watching(Path(config.general.run)) as watch:
         # Takes seconds to import: a mistyped flag is reported before, and a signal is already noticed.
-        from asrscale.training.run import train
+        with quick_imports():
+            from asrscale.training.run import train
 
         return train(config, watch)
 

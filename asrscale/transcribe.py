@@ -10,8 +10,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, Literal
 
-import torch
-
 from asrscale.common import cli
 from asrscale.common.atomic_files import json_line
 from asrscale.common.checkpoint_files import at_revision
@@ -19,10 +17,8 @@ from asrscale.common.errors import CliError
 from asrscale.common.out_of_memory import memory_errors_explained
 from asrscale.common.output_folder import disk_errors_as_cli_errors
 from asrscale.common.progress import progress
+from asrscale.common.quick_imports import quick_imports
 from asrscale.decoding.options import DecodingOptions, open_decoder
-from asrscale.memory.inference import CPU_CAP_SECONDS, cap_of_device
-from asrscale.model.pretrained import load_recognizer
-from asrscale.model.recognizer import Recognizer, print_notes
 from asrscale.results.transcript_files import (
     Recordings,
     check_outputs,
@@ -31,7 +27,6 @@ from asrscale.results.transcript_files import (
     write_transcript,
 )
 from asrscale.results.transcript_formats import format_transcript
-from asrscale.results.transcription import transcribe_files
 
 
 @dataclass(frozen=True)
@@ -70,6 +65,13 @@ def run(options: TranscribeOptions) -> None:
     """
     recordings = find_recordings(options.audio)
     _check(options, recordings)
+    with quick_imports():  # of seconds, which neither --help nor a mistyped flag waits for
+        import torch
+
+        from asrscale.model.pretrained import load_recognizer
+        from asrscale.model.recognizer import print_notes
+        from asrscale.results.transcription import transcribe_files
+
     recognizer = load_recognizer(at_revision(options.model, options.revision), options.language or "")
     print_notes(recognizer)
     decoder, of_decoder = open_decoder(options.decoding, recognizer.vocabulary, recognizer.text_rules)
