@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import IO, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from asrscale.common import cli
 from asrscale.common.atomic_files import json_line
@@ -27,6 +27,9 @@ from asrscale.results.transcript_files import (
     write_transcript,
 )
 from asrscale.results.transcript_formats import format_transcript
+
+if TYPE_CHECKING:
+    from asrscale.model.recognizer import Recognizer
 
 
 @dataclass(frozen=True)
@@ -65,15 +68,9 @@ def run(options: TranscribeOptions) -> None:
     """
     recordings = find_recordings(options.audio)
     _check(options, recordings)
-    with quick_imports():  # of seconds, which neither --help nor a mistyped flag waits for
-        import torch
+    recognizer = _load(options)
+    from asrscale.results.transcription import transcribe_files
 
-        from asrscale.model.pretrained import load_recognizer
-        from asrscale.model.recognizer import print_notes
-        from asrscale.results.transcription import transcribe_files
-
-    recognizer = load_recognizer(at_revision(options.model, options.revision), options.language or "")
-    print_notes(recognizer)
     decoder, of_decoder = open_decoder(options.decoding, recognizer.vocabulary, recognizer.text_rules)
     notes = [*recordings.notes, *of_decoder]
     print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
@@ -116,8 +113,23 @@ def run(options: TranscribeOptions) -> None:
         raise CliError(f"{len(files) - done:,} of {len(files):,} recordings could not be transcribed")
 
 
-def _to_device(recognizer: Recognizer, options: TranscribeOptions) -> float:
+def _load(options: TranscribeOptions) -> "Recognizer":
+    """Returns the recognizer, after what there is to say about it."""
+    with quick_imports():  # of seconds, which neither --help nor a mistyped flag waits for
+        from asrscale.model.pretrained import load_recognizer
+        from asrscale.model.recognizer import print_notes
+
+    recognizer = load_recognizer(at_revision(options.model, options.revision), options.language or "")
+    print_notes(recognizer)
+    return recognizer
+
+
+def _to_device(recognizer: "Recognizer", options: TranscribeOptions) -> float:
     """Moves the model to where it computes; returns how much padded audio a pass has there."""
+    import torch
+
+    from asrscale.memory.inference import CPU_CAP_SECONDS, cap_of_device
+
     with memory_errors_explained(options.memory_cap_seconds or CPU_CAP_SECONDS):
         recognizer.model.to("cuda" if torch.cuda.is_available() else "cpu")
     return cap_of_device(recognizer, options.memory_cap_seconds)
