@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from asrscale.common import cli
 from asrscale.common.atomic_files import json_line
@@ -95,22 +95,25 @@ def run(options: TranscribeOptions) -> None:
             lengths_seconds=lengths_seconds,
         )
         for row in rows:
-            if options.out:
-                path = write_transcript(
-                    options.out, output_of[row["file"]], row, options.format, by_word=options.by_word
-                )
-                print(path, flush=True)
-            elif len(files) == 1:
-                print(format_transcript(row, options.format, by_word=options.by_word), end="", flush=True)
-            else:
-                for line in row["text"].split("\n"):
-                    print(f"{row['file']}\t{line}", flush=True)
+            _print(row, output_of[row["file"]], options, is_only=len(files) == 1)
             with disk_errors_as_cli_errors("--jsonl", options.jsonl or ""):
                 jsonl.write(json_line(row))
                 jsonl.flush()
             done += 1
     if done < len(files):
         raise CliError(f"{len(files) - done:,} of {len(files):,} recordings could not be transcribed")
+
+
+def _print(row: dict[str, Any], output: str, options: TranscribeOptions, *, is_only: bool) -> None:
+    """Prints the transcript of a recording, or writes it as --out says and prints where."""
+    if options.out:
+        path = write_transcript(options.out, output, row, options.format, by_word=options.by_word)
+        print(path, flush=True)
+    elif is_only:
+        print(format_transcript(row, options.format, by_word=options.by_word), end="", flush=True)
+    else:
+        for line in row["text"].split("\n"):
+            print(f"{row['file']}\t{line}", flush=True)
 
 
 def _load(options: TranscribeOptions) -> "Recognizer":
