@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from asrscale.common import cli
@@ -104,7 +105,7 @@ def run(options: TranscribeOptions) -> None:
         raise CliError(f"{len(files) - done:,} of {len(files):,} recordings could not be transcribed")
 
 
-def _print(row: dict[str, Any], output: str, options: TranscribeOptions, *, is_only: bool) -> None:
+def _print(row: dict[str, Any], output: Path, options: TranscribeOptions, *, is_only: bool) -> None:
     """Prints the transcript of a recording, or writes it as --out says and prints where."""
     if options.out:
         path = write_transcript(options.out, output, row, options.format, by_word=options.by_word)
