@@ -21,7 +21,11 @@ def reliability_blocks(found: dict[str, Any]) -> list[Block]:
         of_model = [(100 * mean, 100 * right) for mean, right, _ in confidence["reliability_uncalibrated"]]
         lines["without calibration"] = of_model
     plot = chart(
-        format_confidence(confidence), lines, x_label="confidence of words, %", y_label="of these are right, %"
+        "How many words are right, by their confidence",
+        lines,
+        x_label="confidence of words, %",
+        y_label="of these are right, %",
+        note=format_confidence(confidence),
     )
     header = ["confidence %", "right %", "words"]
     rows = [
