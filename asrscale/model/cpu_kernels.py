@@ -16,7 +16,7 @@ FEW_CHANNELS = 128
 def suitable_kernels(model: CtcModel) -> Iterator[None]:
     """Inside, convolutions are computed by the kernels that are the faster ones for the passes of a model on a CPU.
 
-    oneDNN compiles its kernels for each new shape, and hardly two passes of training have the same number of samples.
+    oneDNN compiles its kernels for each new shape, and hardly two passes have the same number of samples.
     In a small model that takes a third of a pass; in one of base's width oneDNN makes it up, as its kernels are a fifth
     faster (docs/experiments/training-speed.md).
     """

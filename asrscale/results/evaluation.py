@@ -29,6 +29,7 @@ from asrscale.data.hashing import Ids, hash_keys
 from asrscale.data.index import Index
 from asrscale.data.loader import Damaged, LoadedStep, load_steps
 from asrscale.data.passes import cut_step
+from asrscale.model.cpu_kernels import suitable_kernels
 from asrscale.model.forward import count_frames, ctc_losses, forward_logits, has_padded_frames
 from asrscale.model.recognizer import Recognizer
 from asrscale.results.comparison import comparable
@@ -236,7 +237,10 @@ def _transcribe_pass(forward: nn.Module, source: _Source, batch: Batch) -> _Pass
     recognizer = source.recognizer
     has_padding = has_padded_frames(recognizer, batch.num_samples, batch.waveforms.shape[1])
     on_device = batch.to(source.world.device)
-    logits = forward_logits(forward, recognizer, on_device.waveforms, on_device.num_samples, has_padding=has_padding)
+    with suitable_kernels(recognizer.model):  # those of the run that trained it: its predictions to the last digit
+        logits = forward_logits(
+            forward, recognizer, on_device.waveforms, on_device.num_samples, has_padding=has_padding
+        )
     if not len(batch.utterances):
         return _PassResult([], Totals())
     num_frames = count_frames(recognizer.model, batch.num_samples)

@@ -27,6 +27,7 @@ from asrscale.data.hashing import Ids
 from asrscale.data.passes import cut_step
 from asrscale.decoding.confidence import confidence_of_text, path_confidences
 from asrscale.decoding.decoder import Decoder, Reading
+from asrscale.model.cpu_kernels import suitable_kernels
 from asrscale.model.forward import count_frames, forward_logits, has_padded_frames
 from asrscale.model.recognizer import Recognizer
 from asrscale.results.frame_texts import of_tokens
@@ -322,7 +323,7 @@ def _own_logits(windows: Sequence[Window], recognizer: Recognizer) -> list[Tenso
     num_frames = count_frames(model, num_samples).tolist()
     has_padding = has_padded_frames(recognizer, num_samples, waveforms.shape[1])
     on_device = waveforms.to(model.device), num_samples.to(model.device)
-    with torch.no_grad():
+    with torch.no_grad(), suitable_kernels(model):
         logits = forward_logits(model, recognizer, *on_device, has_padding=has_padding)
     return [row[:frames][window.own_frames] for window, row, frames in zip(windows, logits, num_frames, strict=True)]
 
