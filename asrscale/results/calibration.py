@@ -26,7 +26,7 @@ FEWEST = 10  # right and wrong words; of fewer no temperature is fitted
 _LEAST_PROBABILITY = 1e-4  # one word that is wrong at 0 or 1 does not decide alone
 
 # The logarithm of a temperature is looked for between these, in steps of 5 %.
-_LN_TEMPERATURES = np.arange(math.log(0.25), math.log(16.0), 0.05)
+_LN_TEMPERATURES = np.arange(math.log(0.25), math.log(64.0), 0.05)
 
 
 @dataclass
