@@ -31,8 +31,9 @@ from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer
 from asrscale.results.by_data_set import rates_by_data_set, rows_by_data_set
 from asrscale.results.evaluation import Evaluation, evaluate
+from asrscale.results.frame_texts import text_reader
 from asrscale.results.metrics import ErrorCounts, Metric, both_metrics
-from asrscale.results.predictions import TOGETHER, Row, predictions, print_damaged, row_of, table
+from asrscale.results.predictions import TOGETHER, Row, predictions_with_confidences, print_damaged, row_of, table
 from asrscale.training import checkpoint
 from asrscale.training.candidates import Candidate, averages_are_those_of, find_candidates, load_candidate
 from asrscale.training.card_facts import card_facts
@@ -177,7 +178,7 @@ def export_and_evaluate(context: RunContext, state: RunState) -> FinalModel:
         if context.world.is_main:
             result = results[exported]
             print_damaged(context.valid, result)
-            write_jsonl(path, predictions(context.valid, result.hypotheses()))
+            write_jsonl(path, predictions_with_confidences(context.valid, result.details()))
             by_data_set = rows_by_data_set(context.valid, result)
     return FinalModel(exported, results, by_data_set)
 
@@ -202,6 +203,7 @@ def _export_and_evaluate(
         title="transcribing all validation data",
         cache=context.cache,
         should_stop=reports_evaluating(context.watch),
+        read_texts=text_reader(exported),
     )
 
 
