@@ -10,6 +10,7 @@ from helpers.contexts import make_context
 
 from asrscale.model.model_card import UNKNOWN_LICENSE
 from asrscale.results.evaluation import Evaluation
+from asrscale.results.frame_texts import Hypothesis
 from asrscale.results.metrics import count_errors
 from asrscale.training.card_facts import card_facts
 from asrscale.training.checkpoint import RunState
@@ -22,7 +23,8 @@ def result_of(context: RunContext, *, first: str) -> Evaluation:
     references = [text.as_py() for text in context.valid.texts]
     texts = [first, *references[1:]]
     file = tempfile.TemporaryFile("w+")  # noqa: SIM115 — read by the test
-    file.writelines(f"{json.dumps(pair)}\n" for pair in enumerate(texts))
+    hypotheses = enumerate(map(Hypothesis, texts))
+    file.writelines(f"{json.dumps(pair)}\n" for pair in hypotheses)
     return Evaluation(count_errors(references, texts), loss=None, hypotheses_file=file)
 
 
