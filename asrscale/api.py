@@ -161,10 +161,11 @@ class Model:
             hot_words=os.fspath(hot_words) if hot_words is not None else None,
             nbest=nbest,
         )
-        decoder, notes = open_decoder(options, self.recognizer.vocabulary, self.recognizer.text_rules)
+        of_model = self.recognizer
+        decoder, notes = open_decoder(options, of_model.vocabulary, of_model.text_rules, of_model.search_temperature)
         for note in notes:
             warnings.warn(note, stacklevel=2)
-        return Model(self.recognizer, decoder)
+        return Model(of_model, decoder)
 
     def transcribe(
         self,

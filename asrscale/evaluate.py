@@ -18,7 +18,7 @@ from asrscale.common.quick_imports import quick_imports
 from asrscale.common.shard_cache import Cache
 from asrscale.data.index import Index, read_index
 from asrscale.decoding.decoder import Decoder
-from asrscale.decoding.options import DecodingOptions, is_search, open_decoder
+from asrscale.decoding.options import DecodingOptions, open_decoder
 from asrscale.model.model_folders import find_model
 from asrscale.results.beside import Beside
 from asrscale.results.deciding_metric import choose_metric
@@ -72,8 +72,8 @@ class EvaluateOptions:
     cache_bytes: int = cli.setting(100_000_000_000, help="most that --cache_dir may hold")
     tune: bool = cli.setting(
         False,
-        help="calibrate confidences on --data, and with --lm find the best --lm_weight and --word_bonus; kept with the "
-        "model and beside --lm",
+        help="calibrate confidences on --data, of best paths and of the search that is asked for, and with --lm find "
+        "the best --lm_weight and --word_bonus; kept with the model and beside --lm",
     )
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
 
@@ -97,7 +97,9 @@ def run(options: EvaluateOptions) -> None:
     files = _places(options, indexes)
     beside = _read_beside(options, indexes)
     recognizer = load_recognizer(at_revision(options.model, options.revision), options.language or "")
-    decoder, notes = open_decoder(options.decoding, recognizer.vocabulary, recognizer.text_rules)
+    decoder, notes = open_decoder(
+        options.decoding, recognizer.vocabulary, recognizer.text_rules, recognizer.search_temperature
+    )
     with distributed.joined_ranks() as world, distributed.lost_ranks_explained():
         if world.is_main:
             print_notes(recognizer)
@@ -169,7 +171,7 @@ def tune_for(
     options: EvaluateOptions, recognizer: "Recognizer", decoder: Decoder | None, index: Index, world: "World"
 ) -> "tuple[Recognizer, Decoder | None]":
     """Returns recognizer and decoder as tuned, which is written and printed on rank 0; a collective."""
-    from asrscale.results.tuned_files import keep_search, keep_temperature
+    from asrscale.results.tuned_files import keep_search, keep_temperatures
     from asrscale.results.tuning import tune, with_weights
 
     metric = choose_metric(options.metric, index)
@@ -184,9 +186,10 @@ def tune_for(
         cache=cache_of(options),
     )
     if world.is_main:
-        lines = [*keep_temperature(options.model, options.data[0], tuned)]
-        if decoder is not None and options.decoding.lm is not None:
-            lines += keep_search(options.model, options.data[0], options.decoding.lm, decoder, tuned, metric)
+        lm, data = options.decoding.lm, options.data[0]
+        lines = keep_temperatures(options.model, data, tuned, has_language_model=lm is not None)
+        if decoder is not None and lm is not None:
+            lines += keep_search(options.model, data, lm, decoder, tuned, metric)
         print(*lines, sep="\n", flush=True)
     calibrated = replace(recognizer, temperature=tuned.temperature or 1.0)
     if decoder is None or tuned.search is None:
@@ -231,8 +234,6 @@ def _check(options: EvaluateOptions) -> None:
         raise CliError("--memory_cap_seconds must be 0 or more")
     if options.tune and len(options.data) > 1:
         raise CliError("--tune takes one data set, of validation: give one --data")
-    if options.tune and options.decoding.lm is None and is_search(options.decoding):
-        raise CliError("--tune of a search finds the weights of a language model: give --lm, too")
     if options.html and len(options.data) > 1:
         raise CliError("--html is a page of one data set: give one --data")
     if (options.compare or options.seeds) and len(options.data) > 1:

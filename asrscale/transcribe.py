@@ -19,6 +19,7 @@ from asrscale.common.out_of_memory import memory_errors_explained
 from asrscale.common.output_folder import disk_errors_as_cli_errors
 from asrscale.common.progress import progress
 from asrscale.common.quick_imports import quick_imports
+from asrscale.decoding.decoder import Decoder
 from asrscale.decoding.options import DecodingOptions, open_decoder
 from asrscale.results.transcript_files import (
     Recordings,
@@ -31,6 +32,8 @@ from asrscale.results.transcript_formats import format_transcript
 
 if TYPE_CHECKING:
     from asrscale.model.recognizer import Recognizer
+
+WITH_CONFIDENCES = ("json", "tsv", "ctm")  # formats
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,10 @@ def run(options: TranscribeOptions) -> None:
     recognizer = _load(options)
     from asrscale.results.transcription import transcribe_files
 
-    decoder, of_decoder = open_decoder(options.decoding, recognizer.vocabulary, recognizer.text_rules)
-    notes = [*recordings.notes, *of_decoder]
+    decoder, of_decoder = open_decoder(
+        options.decoding, recognizer.vocabulary, recognizer.text_rules, recognizer.search_temperature
+    )
+    notes = [*recordings.notes, *of_decoder, *_of_confidences(options, recognizer, decoder)]
     print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
     memory_cap_seconds = _to_device(recognizer, options)
     output_of = dict(zip(recordings.files, recordings.outputs, strict=True))
@@ -103,6 +108,17 @@ def run(options: TranscribeOptions) -> None:
             done += 1
     if done < len(files):
         raise CliError(f"{len(files) - done:,} of {len(files):,} recordings could not be transcribed")
+
+
+def _of_confidences(options: TranscribeOptions, recognizer: "Recognizer", decoder: Decoder | None) -> list[str]:
+    """Returns a line where confidences are written that were never calibrated."""
+    is_written = options.format in WITH_CONFIDENCES or options.jsonl is not None
+    temperature = recognizer.temperature if decoder is None else decoder.temperature
+    if not is_written or temperature != 1:
+        return []
+    return [
+        "confidences are not calibrated: asrscale.evaluate --tune does it, with the same --lm, --hot_words, --nbest"
+    ]
 
 
 def _print(row: dict[str, Any], output: Path, options: TranscribeOptions, *, is_only: bool) -> None:

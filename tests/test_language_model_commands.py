@@ -1,9 +1,11 @@
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -31,6 +33,17 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def lm(tone_shards: Path, tmp_path: Path) -> str:
     build_lm(LmOptions(out=str(tmp_path / "lm"), data=(str(tone_shards / "train"),), order=2))
     return str(tmp_path / "lm")
+
+
+def disturb(recognizer: Recognizer, folder: Path, amount: float = 0.75) -> None:
+    """Writes a model with disturbed weights, so that it has some words wrong, into a folder."""
+    recognizer.save(folder)
+    disturbed = load_recognizer(str(folder))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weights in disturbed.model.parameters():
+            weights += amount * weights.abs().mean() * torch.randn(weights.shape, generator=generator)
+    disturbed.save(folder)
 
 
 def test_weights_are_tuned_and_kept_with_the_model(
@@ -62,21 +75,17 @@ def test_tuning_without_a_language_model_calibrates_the_model(
 ) -> None:
     """One whose weights are disturbed, so that there are wrong words; a stock folder all the same."""
     folder, valid = tmp_path / "model", str(tone_shards / "train")
-    tone_recognizer.save(folder)
-    disturbed = load_recognizer(str(folder))
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weights in disturbed.model.parameters():
-            weights += 0.75 * weights.abs().mean() * torch.randn(weights.shape, generator=generator)
-    disturbed.save(folder)
+    disturb(tone_recognizer, folder)
     options = EvaluateOptions(model=str(folder), data=(valid,), html=str(tmp_path / "page.html"))
     run(options)
+    printed_before = capsys.readouterr().out
     before = json.loads((tmp_path / "eval" / "shards-train.json").read_text())["confidence"]
     run(replace(options, tune=True))
     printed = capsys.readouterr().out
     kept = json.loads((folder / "asrscale_confidence.json").read_text())
     after = json.loads((tmp_path / "eval" / "shards-train.json").read_text())["confidence"]
-    assert f"temperature {kept['temperature']:g}, kept in {folder}/asrscale_confidence.json" in printed
+    assert f"temperature {kept['temperature']:g} of the best paths; kept in {folder}/asrscale_conf" in printed
+    assert "not calibrated" not in printed and "not calibrated by --tune" in printed_before
     assert before["temperature"] == 1 and after["temperature"] == kept["temperature"] != 1
     assert after["calibration_error_uncalibrated"] == before["calibration_error"]
     assert (after["words"], after["right"]) == (before["words"], before["right"])
@@ -116,14 +125,63 @@ def test_the_best_texts_of_evaluation_and_transcription(
     assert [0.9 < word["confidence"] <= 1 for word in row["words"]] == [True, True]
 
 
+@pytest.mark.parametrize("flags", [{"nbest": 2}, pytest.param({"hot_words": "names.txt"}, marks=pytest.mark.slow)])
+def test_a_search_without_a_language_model_is_calibrated_by_its_own_temperature(
+    flags: dict[str, Any],
+    tone_recognizer: Recognizer,
+    tone_shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("names.txt").write_text("big dog\n")
+    disturb(tone_recognizer, Path("model"))
+    data = str(tone_shards / "train")
+    run(EvaluateOptions(model="model", data=(data,), tune=True, decoding=DecodingOptions(**flags)))
+    printed = capsys.readouterr().out
+    kept = json.loads(Path("model/asrscale_confidence.json").read_text())
+    of_search = kept["search"]["temperature"]
+    assert of_search not in (1, kept["temperature"])
+    assert f"{kept['temperature']:g} of the best paths, temperature {of_search:g} of a search without a l" in printed
+    found = json.loads(Path("eval/shards-train.json").read_text())["confidence"]
+    assert found["temperature"] == of_search
+    assert found["calibration_error"] < found["calibration_error_uncalibrated"]
+
+    loaded = asrscale.load_model("model").with_language_model(**flags)
+    assert loaded.decoder is not None and loaded.decoder.temperature == of_search
+    soundfile.write("a.wav", speak("big dog", 1), SAMPLE_RATE_HZ)
+    transcribe(TranscribeOptions("model", ("a.wav",), format="json", decoding=DecodingOptions(**flags)))
+    assert "calibrated" not in capsys.readouterr().err
+    Path("model/asrscale_confidence.json").unlink()
+    transcribe(TranscribeOptions("model", ("a.wav",), format="json"))
+    assert "confidences are not calibrated: asrscale.evaluate --tune" in capsys.readouterr().err
+    transcribe(TranscribeOptions("model", ("a.wav",)))
+    assert "calibrated" not in capsys.readouterr().err
+
+
 @pytest.mark.slow
-def test_two_ranks_find_what_one_finds(
+def test_two_ranks_tune_to_what_one_finds(
     lm: str, tone_recognizer: Recognizer, tone_shards: Path, tmp_path: Path, run_command: Run
 ) -> None:
-    tone_recognizer.save(tmp_path / "model")
-    words = ["-m", "asrscale.evaluate", "--model", tmp_path / "model", "--data", tone_shards / "valid", "--lm", lm]
-    for start, out in (([sys.executable], "one"), (["torchrun", "--standalone", "--nproc_per_node", 2], "two")):
-        done = run_command(*start, *words, "--out", tmp_path / out, "--tune")
+    """All files and all that is printed, of a model that is wrong often enough to have temperatures."""
+    disturb(tone_recognizer, tmp_path / "model", amount=1.1)
+    found = {}
+    for ranks, start in ((1, [sys.executable]), (2, ["torchrun", "--standalone", "--nproc_per_node", 2])):
+        folder = tmp_path / f"{ranks}"
+        shutil.copytree(lm, folder / "lm")
+        shutil.copytree(tmp_path / "model", folder / "model")
+        places = ["--model", folder / "model", "--lm", folder / "lm", "--html", folder / "page.html"]
+        command = ["-m", "asrscale.evaluate", *places, "--data", tone_shards / "train", "--tune"]
+        done = run_command(*start, *command)
         assert done.returncode == 0, done.stderr
-    one, two = ((tmp_path / out / "shards-valid.jsonl").read_text() for out in ("one", "two"))
-    assert one == two
+        files = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        named = str(folder).encode()
+        found[ranks] = {path: content.replace(named, b"") for path, content in files.items()}
+        found[ranks][Path("stdout")] = done.stdout.encode().replace(named, b"")
+    assert found[1].keys() == found[2].keys()
+    assert [path for path in found[1] if found[1][path] != found[2][path]] == []
+    kept = {"eval/shards-train.jsonl", "model/asrscale_confidence.json", "model/asrscale_lm/decoding.json", "page.html"}
+    assert kept < {str(path) for path in found[1]}
+    tuned = json.loads(found[1][Path("lm/decoding.json")])
+    assert tuned["temperature"] != 1 and 0 < tuned["tuned"] < tuned["greedy"] < 0.9

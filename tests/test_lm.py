@@ -3,8 +3,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
+from conftest import Disk
 
 from asrscale.common.errors import CliError
 from asrscale.data.index import read_index
@@ -14,6 +16,8 @@ from asrscale.ngrams.storage import open_model, read_description
 from asrscale.speech.normalisation import TextRules
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+WORDS = [f"{first}{last}" for first in "abcdefgh" for last in "stuvwxyz"]
 
 
 def test_the_command_makes_a_model_without_sentences_of_evaluation_sets(
@@ -75,3 +79,17 @@ def test_what_cannot_be_followed_is_said_at_once(flags: dict[str, object], messa
     with pytest.raises(CliError, match=message):
         run(LmOptions(**{**flags, "out": out}))
     assert not (tmp_path / "lm").exists()
+
+
+def test_a_full_disk_is_one_line_wherever_it_fills_up(disk: Disk, run_command: Run) -> None:
+    """Sizes at which different files are the first without room: of counts, of probabilities, of the model."""
+    random = Random(1)
+    sentences = [" ".join(random.choices(WORDS, k=10)) for _ in range(8_000)]
+    (disk.folder / "text.txt").write_text("\n".join(sentences))
+    words = ["--text", disk.folder / "text.txt", "--order", 4, "--out", disk.folder / "lm"]
+    for megabytes in (3, 9, 13):
+        subprocess.run(["mount", "-o", f"remount,size={megabytes}m", disk.folder], check=True)
+        done = run_command(sys.executable, "-m", "asrscale.lm", *words)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, (megabytes, done.stderr)
+        assert "No space left on device: free some room and run it again" in done.stderr
+        assert [path.name for path in disk.folder.iterdir()] == ["text.txt"]

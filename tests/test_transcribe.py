@@ -32,7 +32,8 @@ def test_the_command_leaves_out_what_it_cannot_read(
     done = run_command(sys.executable, *words, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == "a,b.wav\tbig dog\n1e5.wav\tbad bee\n"
-    *reasons, _, last = done.stderr.splitlines()
+    uncalibrated, *reasons, _, last = done.stderr.splitlines()
+    assert uncalibrated.startswith("confidences are not calibrated: asrscale.evaluate --tune")
     assert [reason.split(": ")[0] for reason in reasons] == [
         "noise.ogg is left out", "gone.wav is left out", "nan.wav is left out",
     ]  # fmt: skip

@@ -55,7 +55,7 @@ class DecodingOptions:
 
 
 def open_decoder(
-    options: DecodingOptions, vocabulary: Vocabulary, rules: TextRules | None
+    options: DecodingOptions, vocabulary: Vocabulary, rules: TextRules | None, search_temperature: float = 1.0
 ) -> tuple[Decoder | None, list[str]]:
     """Returns the decoder that options ask for, and lines about what it leaves out; None where they ask for none.
 
@@ -63,6 +63,7 @@ def open_decoder(
         options: The flags.
         vocabulary: Of the model.
         rules: How the transcripts of its training are normalised; None where it does not say.
+        search_temperature: Of the model's confidences in a search without a language model.
 
     Raises:
         CliError: Options contradict each other, or a file cannot be used.
@@ -75,7 +76,7 @@ def open_decoder(
     if options.hot_words is not None:
         phrases, notes = read_hot_words(options.hot_words, rules or NEUTRAL, vocabulary)
     model = open_model(options.lm) if options.lm else None
-    tuned = read_tuned(options.lm) if options.lm else Tuning(Weights())
+    tuned = read_tuned(options.lm) if options.lm else Tuning(Weights(), search_temperature)
     weights = _weights(options, tuned.weights)
     scorer, unspelled = build_scorer(vocabulary, model, weights, closed=options.lexicon, hot_phrases=phrases)
     if unspelled:

@@ -10,7 +10,7 @@ from asrscale.model.language_adapters import Languages
 from asrscale.model.padding import make_padding_invariant
 from asrscale.model.processors import check_fits_head, load_processor, read_own_vocabulary
 from asrscale.model.recognizer import Recognizer
-from asrscale.model.temperature import read_temperature
+from asrscale.model.temperature import read_temperatures
 from asrscale.model.weights import load_weights
 
 
@@ -41,6 +41,7 @@ def load_recognizer(name: str, language: str = "") -> Recognizer:
     model = make_padding_invariant(loaded.model).eval()
     check_finite(model, name)
     freeze_feature_encoder(model)  # a frozen stem computes in slices, which takes less memory
+    temperatures = read_temperatures(checkpoint.source.settings)
     return Recognizer(
         model,
         processor,
@@ -48,7 +49,8 @@ def load_recognizer(name: str, language: str = "") -> Recognizer:
         languages,
         checkpoint.source.notes,
         transcribes=True,
-        temperature=read_temperature(checkpoint.source.settings),
+        temperature=temperatures.best_paths,
+        search_temperature=temperatures.search,
     )
 
 

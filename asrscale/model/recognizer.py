@@ -32,8 +32,9 @@ class Recognizer:
         languages: Which language a model of many is set to; None for one that names no languages.
         notes: What was taken in place of what was asked for, or drawn at random: a line each, for people.
         transcribes: Whether every row of its head was trained for its token, before the run that it starts, if any.
-        temperature: What logits are divided by for confidences, as found on validation data; 1 where it was not looked
-            for.
+        temperature: What logits are divided by for confidences of best paths, as found on validation data; 1 where it
+            was not looked for.
+        search_temperature: That of a search without a language model, as `temperature`.
     """
 
     model: CtcModel
@@ -43,6 +44,7 @@ class Recognizer:
     notes: tuple[str, ...] = ()
     transcribes: bool = False
     temperature: float = 1.0
+    search_temperature: float = 1.0
 
     @property
     def geometry(self) -> FrameGeometry:

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from asrscale.common.errors import CliError
+from asrscale.ngrams.array_files import Keys
 from asrscale.ngrams.model import EMPTY, Logs, NgramModel, word_bits
-from asrscale.ngrams.sorting import Keys
 from asrscale.ngrams.tokens import SPECIAL_WORDS
 
 _LINES = 1 << 18  # that are in memory at once

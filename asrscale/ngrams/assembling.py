@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from asrscale.ngrams.array_files import Keys, new_array
 from asrscale.ngrams.corpus import Corpus
 from asrscale.ngrams.counting import Order, chunks, count_orders
 from asrscale.ngrams.kneser_ney import Discounts, Estimate, estimate_orders
 from asrscale.ngrams.model import EMPTY, NgramModel, word_bits
-from asrscale.ngrams.sorting import Keys
 
 LOG10_OF_ZERO = -99.0  # of the mark of a sentence's beginning, as in ARPA files
 
@@ -33,15 +33,15 @@ def build_model(
     model = NgramModel(
         words=corpus.words,
         sizes=sizes,
-        keys=np.memmap(folder / "model_keys", np.int64, "w+", shape=(max(1, sum(sizes[1:])),))[: sum(sizes[1:])],
-        log10_probabilities=np.memmap(folder / "model_probabilities", np.float32, "w+", shape=(states,)),
-        log10_backoffs=np.memmap(folder / "model_backoffs", np.float32, "w+", shape=(contexts,)),
-        suffixes=np.memmap(folder / "model_suffixes", np.int64, "w+", shape=(contexts,)),
+        keys=new_array(folder / "model_keys", sum(sizes[1:]), np.int64),
+        log10_probabilities=new_array(folder / "model_probabilities", states, np.float32),
+        log10_backoffs=new_array(folder / "model_backoffs", contexts, np.float32),
+        suffixes=new_array(folder / "model_suffixes", contexts, np.int64),
     )
     first_state = 1
     states_below: Keys | None = None
     for n, (counted, estimate) in enumerate(zip(orders, estimates, strict=True), 1):
-        own_states = np.memmap(folder / f"states-{n}", np.int64, "w+", shape=(max(1, len(counted)),))
+        own_states = new_array(folder / f"states-{n}", len(counted), np.int64)
         _fill(model, counted, estimate, first_state, states_below, own_states)
         first_state += sizes[n - 1]
         states_below = own_states

@@ -88,7 +88,10 @@ def build(text: Text, *, order: int, prune: Sequence[int], out: Path, arpa: bool
             model, discounts = build_model(corpus, order, prune, Path(scratch))
             perplexities = {folder: measure(model, sentences_of_data_sets([folder])) for folder in text.evaluation}
             built = _describe(model, corpus, leaks, discounts, perplexities)
-            _write_folder(model, built, text, out, arpa=arpa)
+            finished = Path(scratch, "finished")
+            _write_folder(model, built, text, finished, arpa=arpa)
+            remove_folder(out)
+            finished.rename(out)
     return built
 
 
@@ -116,18 +119,14 @@ def _describe(
     return Built(model.sizes, corpus.sentences, corpus.running_words, leaks.left_out, discounts, perplexities)
 
 
-def _write_folder(model: NgramModel, built: Built, text: Text, out: Path, *, arpa: bool) -> None:
-    """Writes the folder of a model beside its place, and then moves it there."""
-    partial = out.with_name(f"{out.name}.partial")
-    remove_folder(partial)
-    partial.mkdir()
-    write_model(model, partial / MODEL_FILE)
+def _write_folder(model: NgramModel, built: Built, text: Text, folder: Path, *, arpa: bool) -> None:
+    """Writes the folder of a model, which is new."""
+    folder.mkdir()
+    write_model(model, folder / MODEL_FILE)
     if arpa:
-        with gzip.open(partial / ARPA_FILE, "wb", compresslevel=3) as file:
+        with gzip.open(folder / ARPA_FILE, "wb", compresslevel=3) as file:
             write_arpa(model, cast(BinaryIO, file))
-    write_json(partial / DESCRIPTION_FILE, _description(built, text))
-    remove_folder(out)
-    partial.rename(out)
+    write_json(folder / DESCRIPTION_FILE, _description(built, text))
 
 
 def _description(built: Built, text: Text) -> dict[str, Any]:

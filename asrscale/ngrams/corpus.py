@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from asrscale.common.errors import CliError
-from asrscale.ngrams.sorting import Keys, map_file
+from asrscale.ngrams.array_files import Keys, map_file, write_array
 from asrscale.ngrams.tokens import SENTENCE_END, SENTENCE_START, SPECIAL_WORDS
 
 _BUFFERED_WORDS = 1 << 20
@@ -52,9 +52,9 @@ def write_corpus(sentences: Iterable[list[str]], path: Path) -> Corpus:
             buffer.append(SENTENCE_END)
             count += 1
             if len(buffer) >= _BUFFERED_WORDS:
-                np.array(buffer, np.int64).tofile(file)
+                write_array(np.array(buffer, np.int64), file)
                 buffer.clear()
-        np.array(buffer, np.int64).tofile(file)
+        write_array(np.array(buffer, np.int64), file)
     if not count:
         raise CliError("the text has no sentence left, so there is nothing to count: give more --data or --text")
     return Corpus(list(id_of_word), map_file(path), count)

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from asrscale.ngrams.array_files import Keys, map_file, write_array
 from asrscale.ngrams.corpus import Corpus
 from asrscale.ngrams.model import word_bits
-from asrscale.ngrams.sorting import CountedKeys, Keys, count_keys, map_file
+from asrscale.ngrams.sorting import CountedKeys, count_keys
 from asrscale.ngrams.tokens import SENTENCE_START
 
 CHUNK = 1 << 22  # words or n-grams that are in memory at once: 32 MB each of their keys, rows and counts
@@ -52,7 +53,10 @@ def chunks(length: int) -> Iterator[slice]:
 
 
 def count_orders(corpus: Corpus, order: int, folder: Path) -> list[Order]:
-    """Counts the n-grams of a corpus, of the orders from 1 to `order`, with files in `folder`."""
+    """Counts the n-grams of a corpus, of the orders from 1 to `order`, with files in `folder`.
+
+    Files that are read no more are deleted on the way: of large texts they are a third of all.
+    """
     bits = word_bits(len(corpus.words))
     words = _count_words(corpus)
     orders = [words]
@@ -65,6 +69,8 @@ def count_orders(corpus: Corpus, order: int, folder: Path) -> list[Order]:
         orders.append(_describe(table, below, orders[-1], path, bits))
         if n < order:
             rows = _write_rows(table, rows, corpus.ids, path.with_suffix(".rows"), bits)
+        for ending in ("keys", "rows"):
+            (folder / f"order-{n - 1}.{ending}").unlink(missing_ok=True)
     return orders
 
 
@@ -108,7 +114,7 @@ def _write_rows(table: CountedKeys, rows: Keys, words: Keys, path: Path, bits: i
             keys = _keys_of_part(rows, words, part, bits)
             has_ngram = keys != NO_ROW
             keys[has_ngram] = table.rows_of(keys[has_ngram])
-            keys.tofile(file)
+            write_array(keys, file)
     return map_file(path)
 
 
@@ -131,9 +137,9 @@ def _describe(table: CountedKeys, below: CountedKeys | None, order_below: Order,
             suffixes = last_words
             if below is not None:
                 suffixes = below.rows_of(order_below.suffixes[prefixes] << bits | last_words)
-            prefixes.tofile(prefix_file)
-            last_words.tofile(word_file)
-            suffixes.tofile(suffix_file)
+            write_array(prefixes, prefix_file)
+            write_array(last_words, word_file)
+            write_array(suffixes, suffix_file)
     prefixes, last_words, suffixes = map(map_file, files)
     start = order_below.own_start
     first, end = np.searchsorted(prefixes, [start.start, start.stop])

@@ -10,13 +10,13 @@ Shapes: G n-grams of an order.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from asrscale.ngrams.array_files import Keys, new_array
 from asrscale.ngrams.counting import Order, chunks
-from asrscale.ngrams.sorting import Keys
 from asrscale.ngrams.tokens import SENTENCE_START
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -65,22 +65,23 @@ def estimate_orders(orders: Sequence[Order], prune: Sequence[int], folder: Path)
     estimates: list[Estimate] = []
     for n, order in enumerate(orders, 1):
         above = orders[n] if n < len(orders) else None
-        counts = _adjusted_counts(order, above, _array(folder / f"adjusted-{n}", len(order), np.int64))
-        is_kept = _array(folder / f"kept-{n}", len(order), np.bool_)
+        counts = _adjusted_counts(order, above, new_array(folder / f"adjusted-{n}", len(order), np.int64))
+        is_kept = new_array(folder / f"kept-{n}", len(order), np.bool_)
         for part in chunks(len(order)):
             is_kept[part] = order.counts[part] > prune[n - 1] if n > 1 else True
         if n == 1:
             counts[SENTENCE_START] = 0  # it follows no word
         discounts = discounts_of(_counts_of_counts(counts))
-        probabilities = _array(folder / f"probabilities-{n}", len(order), np.float64)
+        probabilities = new_array(folder / f"probabilities-{n}", len(order), np.float64)
         if n == 1:
             _estimate_words(counts, discounts, probabilities)
         else:
             _estimate_order(order, counts, is_kept, discounts, estimates[-1], probabilities, folder)
-        backoffs = _array(folder / f"backoffs-{n}", len(order), np.float64)
+        backoffs = new_array(folder / f"backoffs-{n}", len(order), np.float64)
         for part in chunks(len(order)):
             backoffs[part] = 1.0
         estimates.append(Estimate(discounts, probabilities, backoffs, is_kept))
+        (folder / f"adjusted-{n}").unlink()  # read no more
     return estimates
 
 
@@ -143,7 +144,7 @@ def _estimate_order(
     folder: Path,
 ) -> None:
     """Fills the probabilities of an order, and the weights of backing off from the order below to that below it."""
-    totals = _array(folder / "totals", len(below.probabilities), np.float64)
+    totals = new_array(folder / "totals", len(below.probabilities), np.float64)
     for part in chunks(len(totals)):
         totals[part] = 0.0
         below.backoffs[part] = 0.0
@@ -164,8 +165,3 @@ def _add_by_row(sums: Floats, rows: Keys, values: Keys | Floats) -> None:
     """Adds values to the sums of their rows, which are in ascending order."""
     starts = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]]))
     sums[rows[starts]] += np.add.reduceat(values, starts)
-
-
-def _array(path: Path, length: int, dtype: type[np.generic]) -> npt.NDArray[Any]:
-    """Returns an array of zeros in a file, of which only the part that is used takes memory."""
-    return np.memmap(path, dtype, mode="w+", shape=(max(1, length),))[:length]

@@ -8,12 +8,11 @@ Shapes: K keys of a batch or table, R runs.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO
 
 import numpy as np
-import numpy.typing as npt
 
-Keys: TypeAlias = npt.NDArray[np.int64]
+from asrscale.ngrams.array_files import Keys, map_file, write_array
 
 MERGED_KEYS = 1 << 22  # of all runs that are in memory at once while they are merged: 64 MB with their counts
 _SMALLEST_BLOCK = 1 << 10
@@ -46,8 +45,8 @@ def count_keys(batches: Iterable[Keys], path: Path) -> CountedKeys:
     with runs.open("wb") as key_file, run_counts.open("wb") as count_file:
         for batch in batches:
             keys, counts = np.unique(batch, return_counts=True)
-            keys.tofile(key_file)
-            counts.astype(np.int64).tofile(count_file)
+            write_array(keys, key_file)
+            write_array(counts.astype(np.int64), count_file)
             ends.append(ends[-1] + len(keys))
     if len(ends) > 2:
         spilled = CountedKeys(map_file(runs), map_file(run_counts))
@@ -61,17 +60,10 @@ def count_keys(batches: Iterable[Keys], path: Path) -> CountedKeys:
     return CountedKeys(map_file(path.with_suffix(".keys")), map_file(path.with_suffix(".counts")))
 
 
-def map_file(path: Path) -> Keys:
-    """Returns the whole numbers of a file, of which only those that are used take memory."""
-    if not path.stat().st_size:
-        return np.zeros(0, np.int64)
-    return np.memmap(path, np.int64, mode="r")
-
-
 def _write_merged(runs: CountedKeys, ends: Keys, key_file: IO[bytes], count_file: IO[bytes]) -> None:
     for keys, counts in _merge(runs, ends):
-        keys.tofile(key_file)
-        counts.tofile(count_file)
+        write_array(keys, key_file)
+        write_array(counts, count_file)
 
 
 def _merge(runs: CountedKeys, ends: Keys) -> Iterator[tuple[Keys, Keys]]:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from asrscale.common.errors import CliError
 from asrscale.common.json_values import parse_object
 from asrscale.ngrams.arpa import is_arpa, read_arpa
+from asrscale.ngrams.array_files import write_array
 from asrscale.ngrams.model import NgramModel
 from asrscale.ngrams.tokens import SPECIAL_WORDS
 
@@ -47,7 +48,7 @@ def write_model(model: NgramModel, path: Path) -> None:
         file.write(struct.pack("<Q", len(header)) + header)
         for array in arrays.values():
             for start in range(0, len(array), _CHUNK):
-                array[start : start + _CHUNK].tofile(file)
+                write_array(array[start : start + _CHUNK], file)
 
 
 def _header(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:

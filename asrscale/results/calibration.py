@@ -99,10 +99,13 @@ def format_confidence(found: dict[str, Any]) -> str:
     if not found["words"]:
         return "confidence: no word to count"
     area = "" if found["area"] is None else f"; a right word has more than a wrong one in {found['area']:.1%} of pairs"
-    without = f" (without calibration {found['calibration_error_uncalibrated']:.2%})" * (found["temperature"] != 1)
+    if found["temperature"] == 1:  # none that is fitted is exactly 1
+        calibration = ", not calibrated by --tune"
+    else:
+        calibration = f" (without calibration {found['calibration_error_uncalibrated']:.2%})"
     return (
         f"confidence: {found['mean']:.1%} in the mean, {found['right']:.1%} of {found['words']:,} words are right; "
-        f"expected calibration error {found['calibration_error']:.2%}{without}{area}"
+        f"expected calibration error {found['calibration_error']:.2%}{calibration}{area}"
     )
 
 

@@ -7,31 +7,43 @@ from asrscale.decoding.decoder import Decoder
 from asrscale.decoding.exporting import export_language_model
 from asrscale.decoding.options import Tuning, tuned_file, write_tuned
 from asrscale.model.model_folders import find_model
-from asrscale.model.temperature import write_temperature
+from asrscale.model.temperature import write_temperatures
 from asrscale.results.calibration import FEWEST
 from asrscale.results.metrics import Metric
 from asrscale.results.tuning import Tuned
 
 
-def keep_temperature(model: str, data: str, tuned: Tuned) -> list[str]:
-    """Writes the temperature of the best paths into a model's folder; returns lines about it.
+def keep_temperatures(model: str, data: str, tuned: Tuned, *, has_language_model: bool) -> list[str]:
+    """Writes the temperatures of the best paths, and of a search, into a model's folder; returns lines about them.
 
     Args:
         model: What `--model` names.
-        data: What it was tuned on.
+        data: What they were tuned on.
         tuned: What was found.
+        has_language_model: Whether the search has one, beside whose weights its temperature is kept.
     """
-    if tuned.temperature is None:
-        return [f"confidences are not calibrated: fewer than {FEWEST} words are right, or wrong"]
-    line = f"calibrated on {tuned.utterances:,} utterances of {data}: temperature {tuned.temperature:g}"
+    fitted = {"of the best paths": tuned.temperature}
+    of_search = None
+    if tuned.search is not None and not has_language_model:
+        of_search = tuned.search.temperature
+        fitted["of a search without a language model"] = of_search
+    lines = [_not_calibrated(what) for what, temperature in fitted.items() if temperature is None]
+    found = [f"temperature {temperature:g} {what}" for what, temperature in fitted.items() if temperature is not None]
+    if not found:
+        return lines
+    line = f"confidences calibrated on {tuned.utterances:,} utterances of {data}: {', '.join(found)}"
     folder = Path(find_model(model).settings)
     if not folder.is_dir():
-        return [f"{line}; {model} is no folder, so it is not kept"]
+        return [*lines, f"{line}; {model} is no folder, so this is not kept"]
     try:
-        path = write_temperature(folder, tuned.temperature, {"data": data, "utterances": tuned.utterances})
+        path = write_temperatures(folder, tuned.temperature, of_search, {"data": data, "utterances": tuned.utterances})
     except OSError as error:
-        return [line, _unwritten(error)]
-    return [f"{line}, kept in {path}"]
+        return [*lines, line, _unwritten(error)]
+    return [*lines, f"{line}; kept in {path}"]
+
+
+def _not_calibrated(what: str) -> str:
+    return f"confidences {what} are not calibrated: fewer than {FEWEST} words are right, or wrong"
 
 
 def keep_search(model: str, data: str, lm: str, decoder: Decoder, tuned: Tuned, metric: Metric) -> list[str]:
@@ -55,6 +67,8 @@ def keep_search(model: str, data: str, lm: str, decoder: Decoder, tuned: Tuned, 
         f"word_bonus {weights.word_bonus:g}, temperature {kept.temperature:g}; {metric.upper()} {rates['tuned']:.2%}, "
         f"without a language model {rates['greedy']:.2%}"
     ]
+    if tuned.search.temperature is None:
+        lines.append(_not_calibrated("with the language model"))
     folder = Path(find_model(model).settings)
     try:
         write_tuned(tuned_file(lm), kept, known)

@@ -35,7 +35,7 @@ class Tuned:
         utterances: How many decided.
         greedy: Errors of the best paths.
         temperature: Of the confidences of the best paths; None where too few words are right, or wrong.
-        search: What was found of a search with a language model; None without one.
+        search: What was found of a search; None without one.
     """
 
     utterances: int
@@ -49,7 +49,7 @@ class TunedSearch:
     """What was found of a search.
 
     Attributes:
-        weights: The best ones.
+        weights: The best ones; without a language model there are none to be found.
         before: Errors with the weights at the beginning.
         after: Errors with the best ones.
         temperature: Of its confidences, as that of the best paths.
@@ -121,7 +121,10 @@ def _search(
     metric: Metric,
     world: World,
 ) -> TunedSearch:
-    """Returns the best weights, of this rank's log-probabilities after the numbers of their utterances."""
+    """Returns the best weights, of this rank's log-probabilities after the numbers of their utterances.
+
+    A search without a language model keeps its own.
+    """
     tried: dict[Weights, ErrorCounts] = {}
 
     def rate(weights: Weights) -> float:
@@ -131,7 +134,8 @@ def _search(
 
     first = best = decoder.scorer.weights
     rate(first)
-    for _ in range(_MOST_ROUNDS):
+    rounds = _MOST_ROUNDS if decoder.scorer.model is not None else 0
+    for _ in range(rounds):
         before = best
         of_model = [replace(best, lm_weight=weight) for weight in LM_WEIGHTS]
         best = min([best, *of_model], key=rate)
