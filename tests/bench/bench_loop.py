@@ -15,12 +15,10 @@ those of the clock, which say something on a quiet machine only: then against as
 
 import json
 import os
-import resource
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -30,6 +28,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from turns import Turns, take_turn, wait
 
 from asrscale.common import cli
 
@@ -215,65 +214,7 @@ def start(settings: Path, kind: str, environment: dict[str, str]) -> "subprocess
     )  # fmt: skip
 
 
-def take_turn(processes: list["subprocess.Popen[str]"]) -> list[dict[str, float]]:
-    """Lets processes take a block of steps, all at once; returns what each reports."""
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    return wait(processes)
-
-
-def wait(processes: list["subprocess.Popen[str]"]) -> list[dict[str, float]]:
-    """Returns the reports of a block."""
-    reports = []
-    for process in processes:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, f"a process has ended: see the logs beside {process.args[-1]}"  # type: ignore[index]
-        reports.append(json.loads(line))
-    return reports
-
-
 # --- the children ---------------------------------------------------------------------------------------------------
-
-
-class Turns:
-    """Reports blocks of steps and waits for the parent in between."""
-
-    def __init__(self, case: Case) -> None:
-        self.steps, self.audio, self.case = 0, 0, case
-        self.report = os.fdopen(os.dup(1), "w")
-        os.dup2(2, 1)  # what a run prints is no report
-
-    def step_done(self, audio_samples: int) -> None:
-        """Counts a step; at the end of a block it reports and waits."""
-        self.steps += 1
-        self.audio += audio_samples
-        done = self.steps - WARM_UP_STEPS
-        if done == 0 or (done > 0 and done % self.case.block_steps == 0):
-            self._report(first=done == 0)
-
-    def _report(self, *, first: bool) -> None:
-        seconds = dict.fromkeys(self._used(), 0.0) if first else self._since_turn()
-        print(json.dumps(seconds | {"audio": self.audio}), file=self.report, flush=True)
-        at_report = self._used()
-        sys.stdin.readline()
-        # What runs while this process waits, such as reading ahead, belongs to its steps, too.
-        self.before = self._used() if first else at_report | {"clock": time.perf_counter()}
-        self.audio = 0
-
-    def _since_turn(self) -> dict[str, float]:
-        return {name: now - self.before[name] for name, now in self._used().items()}
-
-    def _used(self) -> dict[str, float]:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        return {
-            "cpu": usage.ru_utime + usage.ru_stime,
-            "system": usage.ru_stime,
-            "faults": usage.ru_minflt,
-            "clock": time.perf_counter(),
-        }
 
 
 def config_of(case: Case) -> Any:
@@ -294,7 +235,7 @@ def config_of(case: Case) -> Any:
 
 def run_loop(case: Case) -> None:
     """Trains as launch/train.py does, in blocks."""
-    turns = Turns(case)
+    turns = Turns(case.block_steps, WARM_UP_STEPS)
 
     from asrscale.training import loop
     from asrscale.training.run import train
@@ -322,7 +263,7 @@ def run_loop(case: Case) -> None:
 
 def run_bare(case: Case, kind: str) -> None:
     """Takes the same steps with nothing but the model."""
-    turns = Turns(case)
+    turns = Turns(case.block_steps, WARM_UP_STEPS)
 
     import torch
     from torch import nn
