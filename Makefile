@@ -30,7 +30,7 @@ export UV_CUSTOM_COMPILE_COMMAND := make lock
 LOCK = $(TOOLS)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate $(UPGRADE)
 IS_TORCH := /^[^ \#]/ { is_torch = /^(cuda-|nvidia-|torch==|torchaudio==|triton==)/ }
 
-.PHONY: demo test slow torture check reference screenshots docs bench bench-step gpu-check lock audit licences clean help
+.PHONY: demo test slow torture check reference screenshots docs bench bench-step bench-peers gpu-check lock audit licences clean help
 
 demo: private export PYTHONSAFEPATH := 1
 demo: .venv/installed  ## speak a corpus, pack it, train on it, measure the word error rate
@@ -71,6 +71,10 @@ bench: .venv/installed  ## run the benchmarks one after another
 
 bench-step: .venv/installed  ## the training loop beside the bare step of the model: BENCH="--data DIR --models tiny,2.7m"
 	python tests/bench/bench_loop.py $(BENCH)
+
+bench-peers: .venv/installed  ## asrscale beside the notebook, Trainer, lhotse and SpeechBrain: BENCH="--data digits=DIR --parts speed,equal-time"
+	$(INSTALL) --quiet -r requirements/bench.txt
+	python tests/bench/bench_peers.py $(BENCH)
 
 gpu-check: .venv/installed  ## on a machine with GPUs, ten minutes: losses, speed, memory, rescue, NCCL; writes build/gpu-check
 	python tests/gpu_check.py

@@ -31,8 +31,7 @@ Row: TypeAlias = dict[str, Any]
 
 REPOSITORY = Path(__file__).parents[2]
 OURS, NOTEBOOK = "asrscale", "notebook"
-WAYS = (OURS, NOTEBOOK, "trainer grouped", "trainer rebalanced", "lhotse", "speechbrain")
-SPEED_WAYS = (*WAYS, "asrscale, one unit a step", "asrscale, ZeRO-0")
+WAYS = (OURS, NOTEBOOK, "trainer-grouped", "trainer-rebalanced", "lhotse", "speechbrain")
 
 # Settings of an architecture of random weights, whether its stem is frozen, and the audio of a turn in seconds.
 MODELS: dict[str, tuple[Row, bool, int]] = {
@@ -48,7 +47,7 @@ class Options:
     data: tuple[str, ...] = cli.setting((), help="NAME=DIR of each data set; by default tones")
     parts: tuple[str, ...] = cli.setting(("speed",), help="of speed, equal-time, tripled and equal-steps, in order")
     models: tuple[str, ...] = cli.setting(("2.7m",), help="of 2.7m and base-4; WER is measured with the first")
-    ways: tuple[str, ...] = cli.setting(WAYS, help="whose WER is measured")
+    ways: tuple[str, ...] = cli.setting(WAYS, help="what is compared; also asrscale-one-unit and asrscale-zero0")
     seeds: tuple[int, ...] = cli.setting((1, 2, 3), help="of weights and order")
     blocks: int = cli.setting(5, help="turns that each way takes where speed is measured")
     seconds: float = cli.setting(90.0, help="of the processor, of a run of equal-time")
@@ -144,7 +143,7 @@ def measure_speed(options: Options, corpus: Corpus) -> None:
         steps = warm_up_steps + options.blocks * block_steps + 1
         length = dict(steps=steps, block_steps=block_steps, warm_up_steps=warm_up_steps)
         running = {}
-        for way in SPEED_WAYS:
+        for way in options.ways:
             running[way] = start_way(options, corpus, way, model, options.seeds[0], "speed", **length)
         turns = []
         for _ in range(options.blocks):
@@ -226,7 +225,7 @@ def start_way(
     from peers_ways import Case
     from turns import wait
 
-    out = corpus.scratch / part / model / f"{way}-{seed}".replace(" ", "-")
+    out = corpus.scratch / part / model / f"{way}-{seed}"
     out.mkdir(parents=True)
     fit = corpus.fits.get(way, {})
     case = Case(

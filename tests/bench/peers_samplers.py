@@ -19,6 +19,7 @@ Epoch: TypeAlias = list[list[int]]  # the utterances of each batch
 Epochs: TypeAlias = Callable[[int], Epoch]  # those of an epoch of this number
 
 ROUNDS = 6  # of the search for the bound
+NEAR = 0.02  # what is near enough; small data in many buckets never come there
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def endless(epochs: Epochs) -> Iterator[list[int]]:
 def best_fit(name: str, seconds: Seconds, step_seconds: float) -> Fit:
     """Returns the settings of a sampler of `SAMPLERS` with the least padding at `step_seconds` of audio a batch."""
     fits = [_fit(name, seconds, step_seconds, num_buckets) for num_buckets in NUM_BUCKETS[name]]
-    return min(fits, key=lambda fit: fit.padding)
+    near = [fit for fit in fits if abs(fit.batch_seconds / step_seconds - 1) < NEAR]
+    return min(near or fits, key=lambda fit: fit.padding)
 
 
 def _fit(name: str, seconds: Seconds, step_seconds: float, num_buckets: int) -> Fit:

@@ -20,7 +20,7 @@ SAMPLE_RATE_HZ = 16_000
 WEIGHT_DECAY, BETA2, CLIP = 0.01, 0.98, 1.0
 NOTEBOOK_SAMPLES = 10 * SAMPLE_RATE_HZ  # what the notebook pads each of its 2 utterances to
 NOTEBOOK_BATCH = 2
-ONE_UNIT = "asrscale, one unit a step"  # and not two, of mixed lengths
+ONE_UNIT = "asrscale-one-unit"  # and not two, of mixed lengths
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def read_audio(folder: str) -> list[dict[str, Any]]:
 
     def rows(name: str) -> list[Any]:
         ends = np.load(Path(folder, f"{name}-lengths.npy")).cumsum()
-        return np.split(np.load(Path(folder, f"{name}.npy")), ends[:-1])
+        return np.split(np.load(Path(folder, f"{name}.npy"), mmap_mode="c"), ends[:-1])  # processes share its memory
 
     pairs = zip(rows("audio"), rows("labels"), strict=True)
     return [{"input_values": audio, "labels": labels} for audio, labels in pairs]
@@ -179,8 +179,8 @@ def trainer_settings(way: str, step_utterances: int) -> dict[str, Any]:
     """
     passes, strategy = {
         "notebook": (max(1, round(step_utterances / NOTEBOOK_BATCH)), "random"),
-        "trainer grouped": (1, "group_by_length"),
-        "trainer rebalanced": (2, "batch_rebalance"),
+        "trainer-grouped": (1, "group_by_length"),
+        "trainer-rebalanced": (2, "batch_rebalance"),
     }[way]
     return dict(
         per_device_train_batch_size=max(1, round(step_utterances / passes)),
@@ -272,7 +272,7 @@ def train_with_asrscale(case: Case, turns: Turns) -> None:
     loop.take_steps, loop.Meter.add = told, add_samples  # type: ignore[method-assign]
     units = 1 if case.way == ONE_UNIT else 2
     config = train_config(
-        config="zero0" if case.way.endswith("ZeRO-0") else "zero2", run=case.out, model=case.model, seed=case.seed,
+        config="zero0" if case.way.endswith("zero0") else "zero2", run=case.out, model=case.model, seed=case.seed,
         train=(f"{case.data}/train",), valid=(f"{case.data}/{case.dev}",),
         max_steps=case.steps, schedule="linear", learning_rate=case.learning_rate, warmup_steps=case.rising_steps,
         weight_decay=WEIGHT_DECAY, adam_beta2=BETA2, max_gradient_norm=CLIP,
