@@ -47,7 +47,9 @@ class Options:
     data: tuple[str, ...] = cli.setting((), help="NAME=DIR of each data set; by default tones")
     parts: tuple[str, ...] = cli.setting(("speed",), help="of speed, equal-time, tripled and equal-steps, in order")
     models: tuple[str, ...] = cli.setting(("2.7m",), help="of 2.7m and base-4; WER is measured with the first")
-    ways: tuple[str, ...] = cli.setting(WAYS, help="what is compared; also asrscale-one-unit and asrscale-zero0")
+    ways: tuple[str, ...] = cli.setting(
+        WAYS, help="what is compared; also asrscale-one-unit, asrscale-zero0 and asrscale-one-unit-zero0"
+    )
     seeds: tuple[int, ...] = cli.setting((1, 2, 3), help="of weights and order")
     blocks: int = cli.setting(5, help="turns that each way takes where speed is measured")
     seconds: float = cli.setting(90.0, help="of the processor, of a run of equal-time")

@@ -20,7 +20,7 @@ SAMPLE_RATE_HZ = 16_000
 WEIGHT_DECAY, BETA2, CLIP = 0.01, 0.98, 1.0
 NOTEBOOK_SAMPLES = 10 * SAMPLE_RATE_HZ  # what the notebook pads each of its 2 utterances to
 NOTEBOOK_BATCH = 2
-ONE_UNIT = "asrscale-one-unit"  # and not two, of mixed lengths
+ONE_UNIT, ZERO0 = "one-unit", "zero0"  # in the name of a way of asrscale: not two units a step; not ZeRO-2
 
 
 @dataclass(frozen=True)
@@ -270,9 +270,9 @@ def train_with_asrscale(case: Case, turns: Turns) -> None:
             yield reached
 
     loop.take_steps, loop.Meter.add = told, add_samples  # type: ignore[method-assign]
-    units = 1 if case.way == ONE_UNIT else 2
+    units = 1 if ONE_UNIT in case.way else 2
     config = train_config(
-        config="zero0" if case.way.endswith("zero0") else "zero2", run=case.out, model=case.model, seed=case.seed,
+        config="zero0" if ZERO0 in case.way else "zero2", run=case.out, model=case.model, seed=case.seed,
         train=(f"{case.data}/train",), valid=(f"{case.data}/{case.dev}",),
         max_steps=case.steps, schedule="linear", learning_rate=case.learning_rate, warmup_steps=case.rising_steps,
         weight_decay=WEIGHT_DECAY, adam_beta2=BETA2, max_gradient_norm=CLIP,
