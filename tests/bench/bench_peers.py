@@ -36,7 +36,7 @@ WAYS = (OURS, NOTEBOOK, "trainer-grouped", "trainer-rebalanced", "lhotse", "spee
 # Settings of an architecture of random weights, whether its stem is frozen, and the audio of a turn in seconds.
 MODELS: dict[str, tuple[Row, bool, int]] = {
     "2.7m": (dict(hidden_size=256, num_hidden_layers=3, intermediate_size=1024), False, 240),
-    "base-4": (dict(num_hidden_layers=4), True, 48),
+    "base-4": (dict(num_hidden_layers=4), True, 24),
 }
 
 
