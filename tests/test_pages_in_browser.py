@@ -41,6 +41,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         LONG[:300]: [html.numbers(LONG, [html.Number(LONG, LONG, LONG)] * 3)],
         "table": [html.table("utterances", ["name", "sound", "errors", "text"], rows, is_searchable=True)],
         "others": [
+            html.differences(
+                LONG, {LONG: html.Bar(-2, -3, 1), "b": html.Bar(1, 0, 2)}, unit=LONG, below=LONG, above="a"
+            ),
             html.bars(LONG, {LONG: html.Bar(2, 1, 3), "b": html.Bar(1, 0, 2)}, unit=LONG),
             html_chart.chart(LONG, lines, x_label=LONG, y_label=LONG),
             html.table(LONG, [LONG, "b", "c", "d", "e", "f"], [[LONG, 1, 2, 3, LONG, 1e300]]),

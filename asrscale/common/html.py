@@ -209,45 +209,105 @@ def bars(caption: str, values: Mapping[str, float | Bar], *, unit: str = "", by_
         unit: Of the values, as it stands at the axis.
         by_size: Whether the largest comes first; otherwise they are in the order given.
     """
-    drawn = {name: _bar(value) for name, value in values.items()}
-    order = sorted(drawn, key=lambda name: _order(drawn[name].value)) if by_size else list(drawn)
-    ends = [end for bar in drawn.values() for end in (bar.value, bar.high) if end is not None and math.isfinite(end)]
+    given = {name: value if isinstance(value, Bar) else Bar(value) for name, value in values.items()}
+    ends = [end for bar in given.values() for end in (bar.value, bar.high) if end is not None and math.isfinite(end)]
     largest = max([end for end in ends if end > 0], default=1.0)
-    rows = [(name, drawn[name].with_places(largest)) for name in order]
+    drawn = {name: _from_left(bar, largest) for name, bar in given.items()}
+    return _bars(caption, given, drawn, unit=unit, by_size=by_size)
+
+
+def differences(
+    caption: str, values: Mapping[str, Bar], *, unit: str, below: str, above: str, by_size: bool = True
+) -> Block:
+    """Returns a bar from 0 on for each of some differences, pale where its interval holds 0; as wide as the page.
+
+    Args:
+        caption: Above the bars.
+        values: By their names.
+        unit: Of the values, as it stands at the axis.
+        below: What a difference below 0 says, whose bar goes to the left.
+        above: What one above 0 says.
+        by_size: Whether the largest comes first; otherwise they are in the order given.
+    """
+    ends = [end for bar in values.values() for end in _finite(bar)]
+    left, right = min([0.0, *ends]), max([0.0, *ends])
+    drawn = {name: _from_zero(bar, left, (right - left) or 1.0) for name, bar in values.items()}
+    block = _bars(caption, values, drawn, unit=unit, by_size=by_size)
+    return block | {"meanings": [below, above], "zero_at": _percent(0.0, left, right - left or 1.0), "is_wide": True}
+
+
+class _DrawnBar(NamedTuple):
+    """A bar as the template draws it: its places in percent of the axis, its number and interval as they stand there.
+
+    `fill` is a colour of page.css.
+    """
+
+    value: float | str
+    interval: tuple[float | str, float | str] | None
+    start: float
+    length: float
+    low_at: float
+    high_at: float
+    fill: int = 0
+    is_pale: bool = False
+
+
+def _bars(
+    caption: str, values: Mapping[str, Bar], drawn: Mapping[str, _DrawnBar], *, unit: str, by_size: bool
+) -> Block:
+    order = sorted(values, key=lambda name: _order(values[name].value)) if by_size else list(values)
+    rows = [(name, drawn[name]) for name in order]
     return {
         "kind": "bars" if rows else "",
         "caption": caption,
         "unit": unit,
-        "has_intervals": any(bar.low is not None for bar in drawn.values()),
+        "has_intervals": any(bar.low is not None for bar in values.values()),
         "rows": rows[:BARS],
         "others": rows[BARS : BARS + MORE_BARS],
         "more": len(rows) - BARS - MORE_BARS,
+        "meanings": [],
+        "zero_at": None,
     }
 
 
-class _DrawnBar(NamedTuple):
-    """A bar with its places in percent of the longest end."""
-
-    value: float
-    low: float | None
-    high: float | None
-    length: float = 0.0
-    low_at: float = 0.0
-    high_at: float = 0.0
-
-    def with_places(self, largest: float) -> "_DrawnBar":
-        """Returns it with its places."""
-        places = [_place(end, largest) for end in (self.value, self.low, self.high)]
-        return self._replace(length=places[0], low_at=places[1], high_at=places[2])
+def _from_left(bar: Bar, largest: float) -> _DrawnBar:
+    """Returns a bar from 0 at the left; nothing is drawn of what is no number, or below 0."""
+    length, low_at, high_at = (100 * max(0.0, end) / largest for end in _finite(bar))
+    interval = None if bar.low is None or bar.high is None else (bar.low, bar.high)
+    return _DrawnBar(bar.value, interval, 0.0, length, low_at, high_at)
 
 
-def _bar(value: float | Bar) -> _DrawnBar:
-    return _DrawnBar(*value) if isinstance(value, Bar) else _DrawnBar(value, None, None)
+def _from_zero(bar: Bar, left: float, span: float) -> _DrawnBar:
+    """Returns a bar from 0 on, on an axis of some span; nothing is drawn of what is no number."""
+    end, low_at, high_at = (_percent(value, left, span) for value in _finite(bar))
+    zero_at = _percent(0.0, left, span)
+    interval = None if bar.low is None or bar.high is None else (_signed(bar.low), _signed(bar.high))
+    holds_zero = bar.low is not None and bar.high is not None and bar.low <= 0 <= bar.high
+    return _DrawnBar(
+        value=_signed(bar.value),
+        interval=interval,
+        start=min(zero_at, end),
+        length=abs(end - zero_at),
+        low_at=low_at,
+        high_at=high_at,
+        fill=0 if bar.value < 0 else 1,
+        is_pale=holds_zero,
+    )
 
 
-def _place(value: float | None, largest: float) -> float:
-    """Returns a value in percent of the largest; 0 of what is no number, or below 0."""
-    return 100 * max(0.0, value) / largest if value is not None and math.isfinite(value) else 0.0
+def _finite(bar: Bar) -> list[float]:
+    """Returns value and ends of a bar, 0 in place of what is no number."""
+    return [end if end is not None and math.isfinite(end) else 0.0 for end in bar]
+
+
+def _percent(value: float, left: float, span: float) -> float:
+    return 100 * (value - left) / span
+
+
+def _signed(value: float) -> str:
+    if not math.isfinite(value):
+        return "\N{EN DASH}"
+    return f"{value:+,.2f}" if abs(value) >= 0.005 else "0.00"
 
 
 def _order(value: float) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from asrscale.common import html
-from asrscale.common.html import Block, Number
+from asrscale.common.html import Bar, Block, Number
 from asrscale.results.beside_text import format_english, format_seeds
 from asrscale.results.intervals import rates_by_speaker
 from asrscale.results.metrics import METRIC_NAMES, UNITS, Metric, both_metrics
@@ -34,6 +34,7 @@ def comparison_blocks(compared: dict[str, Any], data: PageData, found: dict[str,
     yield _rates_table(compared, data, metric)
     yield from rate_plots(data, [OWN, compared["other"]], metric, [THIS, OTHER])
     for name, groups in compared["by"].items():
+        yield _group_differences(name, groups, metric)
         yield _group_table(name, groups, metric)
     yield _changed_table(compared, metric)
 
@@ -68,6 +69,22 @@ def _rates_table(compared: dict[str, Any], data: PageData, metric: Metric) -> Bl
 
 def _rate(rates: dict[str, Any], name: Metric) -> str:
     return f"{rates[name]:.2%} ({rates[f'{name}_low']:.2%} to {rates[f'{name}_high']:.2%})"
+
+
+def _group_differences(name: str, groups: dict[str, Any], metric: Metric) -> Block:
+    """Returns a bar for the difference of each group, with its interval."""
+    shown = {
+        value.strip(): Bar(*(100 * one[f"{metric}_difference{end}"] for end in ("", "_low", "_high")))
+        for value, one in groups.items()
+    }
+    return html.differences(
+        f"Difference by {name.replace('_', ' ')}",
+        shown,
+        unit=f"{metric.upper()} of {THIS} less that of {OTHER}, in points",
+        below=f"{THIS} is better",
+        above=f"{OTHER} is better",
+        by_size=name != "duration",
+    )
 
 
 def _group_table(name: str, groups: dict[str, Any], metric: Metric) -> Block:

@@ -139,6 +139,23 @@ def test_bars_of_what_is_no_number_are_empty() -> None:
     assert sorted(re.findall(r'fill0" width="([\d.]+)"', shown)) == ["0.00", "0.00", "0.00", "100.00"]
 
 
+def test_differences_go_from_zero_to_both_sides() -> None:
+    values = {"worse": html.Bar(6, 2, 10), "better": html.Bar(-4, -5, 1), "same": html.Bar(0, -2, 2)}
+    block = html.differences("c", {**values, "none": html.Bar(math.nan, None, None)}, unit="u", below="b", above="a")
+    shown = rendered(block)
+    rectangles = re.findall(r'<rect class="([^"]*)"(?: x="([\d.]+)")? width="([\d.]+)"', shown)
+    left, span = -5, 15  # of the axis, to the ends of the intervals
+    zero_at = 100 * -left / span
+    expected = [("fill1", zero_at, 40.0), ("fill1 pale", zero_at, 0.0), ("fill0 pale", zero_at - 80 / 3, 80 / 3)]
+    drawn = [(name, float(x), float(width)) for name, x, width in rectangles]
+    for found, (name, x, width) in zip(drawn[:3], expected, strict=True):
+        assert found == (name, pytest.approx(x, abs=0.01), pytest.approx(width, abs=0.01))
+    assert drawn[3][2] == 0 and shown.count(f'd="M{zero_at:.2f} -3v16"') == 4
+    text = " ".join(Outline(shown).text.split())
+    assert "worse +6.00 +2.00 to +10.00 same 0.00 -2.00 to +2.00 better -4.00 -5.00 to +1.00 none \N{EN DASH}" in text
+    assert "u, with 95 % intervals; pale: the interval holds 0" in text
+
+
 def test_columns_of_numbers_are_to_the_right() -> None:
     block = html.table("c", ["a", "b", "c", "d"], [["x", 1, "12.5%", "text"], ["y", None, "-3", "7"]])
     assert block["is_number"] == [False, True, True, False]
