@@ -50,11 +50,13 @@ class Page:
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self._call("Page.enable")
 
-    def show(self, file: Path, *, width: int, height: int = 1_000, is_dark: bool = False) -> None:
-        """Opens a file in a window of so many pixels."""
+    def show(
+        self, file: Path, *, width: int, height: int = 1_000, is_dark: bool = False, is_printed: bool = False
+    ) -> None:
+        """Opens a file in a window of so many pixels, or laid out as on paper of that width."""
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
-        self._call("Emulation.setEmulatedMedia", features=[scheme])
+        self._call("Emulation.setEmulatedMedia", media="print" if is_printed else "", features=[scheme])
         self.navigate(file.absolute().as_uri())
 
     def navigate(self, address: str) -> None:

@@ -167,6 +167,35 @@ def test_no_page_is_wider_than_the_window(opened: browser.Page, file: Path, widt
     assert len(backgrounds) == 2
 
 
+A4_PIXELS = 718  # between its margins of 1 cm
+
+
+def test_on_paper_nothing_is_cut_dark_or_left_out_in_silence(opened: browser.Page, file: Path, tmp_path: Path) -> None:
+    opened.show(file, width=A4_PIXELS, is_dark=True, is_printed=True)
+    assert opened.run("document.documentElement.scrollWidth") <= A4_PIXELS
+    assert opened.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    columns = ["name of a column"] * 12
+    many = {f"bar {number}": 1.0 for number in range(html.BARS + 3)}
+    sections = {
+        "a": [html.table("wide", columns, [["value of it"] + ["1,234.56 (1,200.00 to 1,300.00)"] * 11] * 150)],
+        "b": [html.bars("many", many)],
+        "c": [html.table("long", ["a", "b"], [[f"row {number}", 1] for number in range(120)], is_searchable=True)],
+    }
+    html.write_page(str(tmp_path / "page.html"), "t", "s", sections)
+    opened.show(tmp_path / "page.html", width=A4_PIXELS, is_printed=True)
+    assert opened.run("document.documentElement.scrollWidth") <= A4_PIXELS
+    rights = "[...document.querySelectorAll('td, th')].map((cell) => cell.getBoundingClientRect().right)"
+    assert opened.run(f"Math.max(...{rights})") <= A4_PIXELS
+    shown = opened.run("document.body.innerText")
+    assert "3 more are printed once they are opened." in shown and "bar 21" not in shown
+    assert "Printed are the first 100 of 120 rows." in shown and "row 99" in shown and "row 100" not in shown
+    opened.run("document.querySelector('details').open = true")
+    shown = opened.run("document.body.innerText")
+    assert "bar 21" in shown and "more are printed" not in shown
+    opened.show(tmp_path / "page.html", width=A4_PIXELS)
+    assert "printed" not in opened.run("document.body.innerText").lower()
+
+
 def test_a_page_is_printed(page: browser.Page, tmp_path: Path) -> None:
     page.print_pdf(tmp_path / "page.pdf")
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")

@@ -25,7 +25,8 @@ def utterance_table(index: Index, data: PageData, sounds: Mapping[int, Block], f
     metric: Metric = found["metric"]
     others = [one["other"] for one in found.get("compared", [])]
     unit = UNITS[metric]
-    header = ["utterance", "sound", "seconds", f"{unit} errors", f"{metric.upper()} %", "said and recognised"]
+    of_sound = ["sound"] * bool(sounds)
+    header = ["utterance", *of_sound, "seconds", f"{unit} errors", f"{metric.upper()} %", "said and recognised"]
     for number, _ in enumerate(others, start=1):
         which = "the other model" if len(others) == 1 else f"model {number}"
         header += [f"{unit} errors there", which]
@@ -58,7 +59,8 @@ def _cells(
     amounts = compared.amounts[OWN]
     size = amounts.words if metric == "wer" else amounts.characters
     yield index.unique_key(one.number)
-    yield sounds.get(one.number)
+    if sounds:
+        yield sounds.get(one.number)
     yield float(index.num_samples[one.number] / SAMPLE_RATE_HZ)
     yield amounts.edits(metric)
     yield 100 * amounts.edits(metric) / size if size else float("nan")
