@@ -184,4 +184,4 @@ def test_two_ranks_tune_to_what_one_finds(
     kept = {"eval/shards-train.jsonl", "model/asrscale_confidence.json", "model/asrscale_lm/decoding.json", "page.html"}
     assert kept < {str(path) for path in found[1]}
     tuned = json.loads(found[1][Path("lm/decoding.json")])
-    assert tuned["temperature"] != 1 and 0 < tuned["tuned"] < tuned["greedy"] < 0.9
+    assert tuned["temperature"] != 1 and 0 < tuned["tuned"] < tuned["greedy"]

@@ -55,13 +55,6 @@ def test_all_ngrams_are_as_their_formulas_say(
             assert 10**log10_backoff == pytest.approx(expected.backoff(ngram), rel=1e-5), ngram
 
 
-def test_probabilities_of_all_words_add_up_to_one_in_every_state(tmp_path: Path) -> None:
-    model = model_of(random_sentences(Random(4), 100), 3, [0, 0, 1], tmp_path)
-    for state in range(len(model.log10_backoffs)):
-        total = sum(10 ** model.advance(state, word)[0] for word in range(len(model.words)))
-        assert total == pytest.approx(1, abs=1e-5)
-
-
 @pytest.mark.parametrize(("name", "order", "prune"), [("plain", 3, [0, 0, 0]), ("pruned", 4, [0, 0, 1, 1])])
 def test_a_model_is_that_of_lmplz(name: str, order: int, prune: list[int], tmp_path: Path) -> None:
     # lmplz --discount_fallback of KenLM 0.3.0; `pruned` with --prune 0 0 1
