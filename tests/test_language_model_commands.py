@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import soundfile
-import torch
 from conftest import speak
+from helpers.disturbed import disturb
 from transformers import AutoModelForCTC
 
 import asrscale
@@ -19,7 +19,6 @@ from asrscale.decoding.options import DecodingOptions
 from asrscale.evaluate import EvaluateOptions, run
 from asrscale.lm import LmOptions
 from asrscale.lm import run as build_lm
-from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer
 from asrscale.results import tuning
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
@@ -33,17 +32,6 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def lm(tone_shards: Path, tmp_path: Path) -> str:
     build_lm(LmOptions(out=str(tmp_path / "lm"), data=(str(tone_shards / "train"),), order=2))
     return str(tmp_path / "lm")
-
-
-def disturb(recognizer: Recognizer, folder: Path, amount: float = 0.75) -> None:
-    """Writes a model with disturbed weights, so that it has some words wrong, into a folder."""
-    recognizer.save(folder)
-    disturbed = load_recognizer(str(folder))
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weights in disturbed.model.parameters():
-            weights += amount * weights.abs().mean() * torch.randn(weights.shape, generator=generator)
-    disturbed.save(folder)
 
 
 def test_weights_are_tuned_and_kept_with_the_model(

@@ -38,7 +38,7 @@ def keep_temperatures(model: str, data: str, tuned: Tuned, *, has_language_model
     try:
         path = write_temperatures(folder, tuned.temperature, of_search, {"data": data, "utterances": tuned.utterances})
     except OSError as error:
-        return [*lines, line, _unwritten(error)]
+        return [*lines, line, _unwritten(error, folder)]
     return [*lines, f"{line}; kept in {path}"]
 
 
@@ -77,9 +77,10 @@ def keep_search(model: str, data: str, lm: str, decoder: Decoder, tuned: Tuned, 
             exported = export_language_model(decoder.scorer.model, lm, kept, known, folder)
             lines.append(f"the language model lies beside the weights, for --lm {exported}")
     except OSError as error:
-        lines.append(_unwritten(error))
+        lines.append(_unwritten(error, Path(lm)))
     return lines
 
 
-def _unwritten(error: OSError) -> str:
-    return f"warning: {error.filename} cannot be written: {error.strerror}"
+def _unwritten(error: OSError, place: Path) -> str:
+    """Returns a line about what could not be written; an error of a full disk names no file."""
+    return f"warning: {error.filename or place} cannot be written: {error.strerror or error}"
