@@ -307,7 +307,7 @@ def _transcribe(
 
 
 def _transcript(recognizer: Recognizer, pcm: Pcm, reading: Reading) -> Transcript:
-    """The transcript of a recording, of what is heard in it."""
+    """The transcript of a recording, of what is recognised in it."""
     row = words_of(reading, recognizer)
     words = [Word(one["word"], one["start_seconds"], one["end_seconds"], one["confidence"]) for one in row["words"]]
     return Transcript(row["text"], tuple(words), len(pcm) / SAMPLE_RATE_HZ, row["confidence"], reading.alternatives)

@@ -11,7 +11,7 @@ from itertools import chain, pairwise
 import torch
 from torch import Tensor
 
-from asrscale.alignment.anchors import HeardWord, Piece, cut_pieces
+from asrscale.alignment.anchors import Piece, RecognisedWord, cut_pieces
 from asrscale.alignment.script import ScriptWord
 from asrscale.common.errors import AudioError
 from asrscale.speech.ctc_text import words_of_path
@@ -55,12 +55,12 @@ def align_words(
     """
     spoken = [word for word in script if word.labels]
     path = log_probabilities.argmax(-1).tolist()
-    heard = [
-        HeardWord(tuple(vocabulary.encode(word.text)), word.start_frame, word.end_frame)
+    recognised = [
+        RecognisedWord(tuple(vocabulary.encode(word.text)), word.start_frame, word.end_frame)
         for word in words_of_path(path, vocabulary)
     ]
     labels = [word.labels for word in spoken]
-    pieces = cut_pieces(labels, heard, len(log_probabilities), piece_frames=piece_frames)
+    pieces = cut_pieces(labels, recognised, len(log_probabilities), piece_frames=piece_frames)
     found = chain.from_iterable(_align_piece(spoken, piece, log_probabilities, vocabulary) for piece in pieces)
     return [next(found) if word.labels else AlignedWord(word, None, ()) for word in script]
 
@@ -109,7 +109,9 @@ def _check_size(words: Sequence[ScriptWord], labels: Sequence[int], num_frames: 
     if len(labels) + repeats > num_frames:
         raise AudioError(f"too much text: {len(labels):,} letters in {num_frames:,} frames, {place}")
     if num_frames * (2 * len(labels) + 1) > MOST_BYTES:
-        raise AudioError(f"other text: {len(words):,} words, {place}, of which no two in a row are heard as written")
+        raise AudioError(
+            f"other text: {len(words):,} words, {place}, of which no two in a row are recognised as written"
+        )
 
 
 def _spans_of_labels(path: Sequence[int], shortfall: Sequence[float], blank_id: int, first_frame: int) -> list[Span]:

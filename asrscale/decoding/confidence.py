@@ -1,4 +1,4 @@
-"""How sure a model is of each word that it hears.
+"""How sure a model is of each word that it recognises.
 
 docs/decisions/confidence.md says why these measures and not others.
 

@@ -23,7 +23,7 @@ PIECE_FRAMES = 1_500
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What is heard in a recording.
+    """What is recognised in a recording.
 
     Attributes:
         path: (F,) a token for each frame.
@@ -77,7 +77,7 @@ class Decoder:
         return self.read(log_probabilities).path
 
     def read(self, log_probabilities: LogProbabilities) -> Reading:
-        """Returns what is heard in (F, V) frames, of any number: the likeliest path that says the best text."""
+        """Returns what is recognised in (F, V) frames, of any number: the likeliest path that says the best text."""
         path: list[int] = []
         starts: list[int] = []  # of each word of a piece
         confidences: list[float] = []

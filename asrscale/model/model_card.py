@@ -85,7 +85,7 @@ print(texts)
 """
 
 _USE_ALONE = """One recording at a time, `batch_size` 1 as it is by default: in a batch, transformers lets the padding
-behind the shorter recordings change what this model hears. asrscale evaluates it without that.
+behind the shorter recordings change what this model recognises. asrscale evaluates it without that.
 """
 
 _USE_ADAPTER = """This is the adapter, the head and the vocabulary of one language; all other weights are those of

@@ -61,7 +61,7 @@ class Evaluation:
         return ((utterance, hypothesis.text) for utterance, hypothesis in self.details())
 
     def details(self) -> Iterator[tuple[int, Hypothesis]]:
-        """Yields what is heard in each utterance after its number in the index, in the order of the index."""
+        """Yields what is recognised in each utterance after its number in the index, in the order of the index."""
         self.hypotheses_file.seek(0)
         for line in self.hypotheses_file:
             utterance, hypothesis = json.loads(line)

@@ -18,7 +18,7 @@ from asrscale.speech.ctc_text import text_of_path
 
 
 class Hypothesis(NamedTuple):
-    """What is heard in an utterance; it is written to a file as a list.
+    """What is recognised in an utterance; it is written to a file as a list.
 
     Attributes:
         text: The best text.
@@ -33,7 +33,7 @@ class Hypothesis(NamedTuple):
     alternatives: Sequence[tuple[str, float]] = ()
 
 
-# What is heard, of utterances' numbers in the index, logits (B, F, V) and (B,) true frames.
+# What is recognised, of utterances' numbers in the index, logits (B, F, V) and (B,) true frames.
 TextReader: TypeAlias = Callable[[list[int], Tensor, Tensor], list[Hypothesis]]
 
 

@@ -1,4 +1,4 @@
-"""What is heard in each channel of a recording as one row: words in the order of their times, with their speakers."""
+"""What is recognised in each channel of a recording as one row: words in the order of their times, with their speakers."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
