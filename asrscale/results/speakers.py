@@ -1,4 +1,4 @@
-"""What is recognised in each channel of a recording as one row: words in the order of their times, with their speakers."""
+"""The transcripts of the channels of a recording as one row: words in the order of times, with their speakers."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby

@@ -54,7 +54,7 @@ def test_a_hot_word_that_the_model_never_saw_wins_where_it_may_have_been_said(mo
     assert text_of(clear, model, {"kat": 12.0}, closed=closed) == "the dog sat"
 
 
-def test_a_name_can_be_heard_without_being_hot_but_not_with_a_lexicon(model: NgramModel) -> None:
+def test_a_name_can_be_found_without_being_hot_but_not_with_a_lexicon(model: NgramModel) -> None:
     frames = frames_of("the zebra sat", {})
     assert text_of(frames, model, {}) == "the zebra sat"
     assert "zebra" not in text_of(frames, model, {}, closed=True)

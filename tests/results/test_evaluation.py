@@ -171,7 +171,7 @@ def test_damaged_utterances_are_listed_and_in_no_rate(
 
 @pytest.mark.parametrize("cap_seconds", [0.1, 40.0])
 @pytest.mark.parametrize("empty", [[0], [0, 1, 2, 3], None])
-def test_utterances_without_text_have_no_loss_and_what_is_heard_in_them_are_insertions(
+def test_utterances_without_text_have_no_loss_and_what_is_recognised_in_them_are_insertions(
     empty: list[int] | None, cap_seconds: float, recognizer: Recognizer, tone_shards: Path, world: World
 ) -> None:
     """Also where a pass, or the whole of the data, has no text."""
