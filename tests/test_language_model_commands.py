@@ -113,7 +113,9 @@ def test_the_best_texts_of_evaluation_and_transcription(
     assert [0.9 < word["confidence"] <= 1 for word in row["words"]] == [True, True]
 
 
-@pytest.mark.parametrize("flags", [{"nbest": 2}, pytest.param({"hot_words": "names.txt"}, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "flags", [{"nbest": 2, "beam": 4}, pytest.param({"hot_words": "names.txt"}, marks=pytest.mark.slow)]
+)
 def test_a_search_without_a_language_model_is_calibrated_by_its_own_temperature(
     flags: dict[str, Any],
     tone_recognizer: Recognizer,
