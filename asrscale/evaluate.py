@@ -191,10 +191,13 @@ def tune_for(
         if decoder is not None and lm is not None:
             lines += keep_search(options.model, data, lm, decoder, tuned, metric)
         print(*lines, sep="\n", flush=True)
-    calibrated = replace(recognizer, temperature=tuned.temperature or 1.0)
+    # Where none could be fitted, that of the model's folder stays; of other weights than before there is none.
+    calibrated = replace(recognizer, temperature=tuned.temperature or recognizer.temperature)
     if decoder is None or tuned.search is None:
         return calibrated, None
-    return calibrated, replace(with_weights(decoder, tuned.search.weights), temperature=tuned.search.temperature or 1.0)
+    known = decoder.temperature if options.decoding.lm is None else 1.0
+    weighted = with_weights(decoder, tuned.search.weights)
+    return calibrated, replace(weighted, temperature=tuned.search.temperature or known)
 
 
 def _read_beside(options: EvaluateOptions, indexes: Mapping[str, Index]) -> Beside:

@@ -27,7 +27,7 @@ def keep_temperatures(model: str, data: str, tuned: Tuned, *, has_language_model
     if tuned.search is not None and not has_language_model:
         of_search = tuned.search.temperature
         fitted["of a search without a language model"] = of_search
-    lines = [_not_calibrated(what) for what, temperature in fitted.items() if temperature is None]
+    lines = [_not_calibrated(what, data) for what, temperature in fitted.items() if temperature is None]
     found = [f"temperature {temperature:g} {what}" for what, temperature in fitted.items() if temperature is not None]
     if not found:
         return lines
@@ -42,8 +42,8 @@ def keep_temperatures(model: str, data: str, tuned: Tuned, *, has_language_model
     return [*lines, f"{line}; kept in {path}"]
 
 
-def _not_calibrated(what: str) -> str:
-    return f"confidences {what} are not calibrated: fewer than {FEWEST} words are right, or wrong"
+def _not_calibrated(what: str, data: str) -> str:
+    return f"confidences {what} cannot be calibrated on {data}: fewer than {FEWEST} words are right, or wrong"
 
 
 def keep_search(model: str, data: str, lm: str, decoder: Decoder, tuned: Tuned, metric: Metric) -> list[str]:
@@ -68,7 +68,7 @@ def keep_search(model: str, data: str, lm: str, decoder: Decoder, tuned: Tuned, 
         f"without a language model {rates['greedy']:.2%}"
     ]
     if tuned.search.temperature is None:
-        lines.append(_not_calibrated("with the language model"))
+        lines.append(_not_calibrated("with the language model", data))
     folder = Path(find_model(model).settings)
     try:
         write_tuned(tuned_file(lm), kept, known)

@@ -36,18 +36,19 @@ def folder(tone_recognizer: Recognizer, tmp_path: Path) -> str:
 def test_what_is_fitted_is_kept_and_what_is_not_is_said(folder: str) -> None:
     lines = keep_temperatures(folder, "dev", tuned(1.5, None), has_language_model=False)
     assert lines == [
-        "confidences of a search without a language model are not calibrated: fewer than 10 words are right, or wrong",
+        "confidences of a search without a language model cannot be calibrated on dev: fewer than 10 words are right, "
+        "or wrong",
         f"confidences calibrated on 100 utterances of dev: temperature 1.5 of the best paths; kept in {folder}/"
         "asrscale_confidence.json",
     ]
     assert read_temperatures(folder) == Temperatures(1.5, 1.0)
     [line, _] = keep_temperatures(folder, "dev", tuned(None, 2.5), has_language_model=False)
-    assert line.startswith("confidences of the best paths are not calibrated")
+    assert line.startswith("confidences of the best paths cannot be calibrated on dev")
     assert read_temperatures(folder) == Temperatures(1.5, 2.5)
     [line] = keep_temperatures(folder, "dev", tuned(3.0, 9.0), has_language_model=True)  # which keeps its own
     assert "search" not in line and read_temperatures(folder) == Temperatures(3.0, 2.5)
     [line] = keep_temperatures(folder, "dev", tuned(None, 9.0), has_language_model=True)
-    assert "not calibrated" in line and read_temperatures(folder) == Temperatures(3.0, 2.5)
+    assert "cannot be calibrated" in line and read_temperatures(folder) == Temperatures(3.0, 2.5)
 
 
 @pytest.mark.parametrize("of_search", [4.0, None])
@@ -63,7 +64,7 @@ def test_weights_lie_beside_the_language_model_and_in_the_models_folder(
     lines = keep_search(folder, "dev", str(lm), decoder, tuned(1.5, of_search), "wer")
     assert "lm_weight 0.5, word_bonus 2" in lines[0] and "WER 25.00%, without a language model 50.00%" in lines[0]
     assert (lines[1] == f"kept in {lm}/decoding.json") == (of_search is not None)
-    assert any("with the language model are not calibrated" in line for line in lines) == (of_search is None)
+    assert any("with the language model cannot be calibrated" in line for line in lines) == (of_search is None)
     for place in (lm, Path(folder, "asrscale_lm")):
         assert read_tuned(str(place)).weights == Weights(0.5, 2.0)
         assert read_tuned(str(place)).temperature == (of_search or 1.0)
