@@ -15,15 +15,16 @@ from helpers.processes import background_commands, ranks_of, wait_for
 from helpers.training import (
     HELD,
     STEPS,
+    ZERO_2,
     assert_same_run,
     hold,
     is_held,
     launch,
     metric,
-    partitioned_zero3,
     release,
     short,
     visited,
+    zero_file,
 )
 from safetensors.torch import load_file
 
@@ -59,7 +60,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
 ) -> None:
     run_folder = tmp_path / "run"
     subprocess.run(["cp", "-r", killed, run_folder], check=True)
-    config = partitioned_zero3(tmp_path) if stage == 3 else f"ds_configs/zero{stage}.json"
+    config = zero_file(stage, tmp_path)
     done = run_command(*launch(ranks, tone_shards, run_folder, *short(config)))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "going on from step" in done.stderr
@@ -126,10 +127,10 @@ def test_a_run_goes_on_from_2_to_1_to_4_to_3_ranks_and_zero_1_to_3_to_0_to_2(
     flags += ["--save_steps", 5, "--eval_steps", 10, "--ledger", "true", "--ema", 0.9, "--average", 3]
     flags += ["--freeze_steps", 12]
     expected, found = tmp_path / "expected", tmp_path / "found"
-    done = run_command(*launch(2, tone_shards, expected, *flags))
+    done = run_command(*launch(2, tone_shards, expected, *flags, "--config", ZERO_2))
     assert done.returncode == 0, done.stdout + done.stderr
     for (ranks, stage), until in steps.items():
-        config = partitioned_zero3(tmp_path) if stage == 3 else f"ds_configs/zero{stage}.json"
+        config = zero_file(stage, tmp_path)
         with background_commands() as start:
             words = launch(ranks, tone_shards, found, *flags, "--config", config, script=HELD)
             attempt = tmp_path / f"until-{until}"
@@ -171,7 +172,7 @@ def test_a_killed_run_with_changed_sound_goes_on_to_the_same_weights(
         4,
     ]
     expected, found = tmp_path / "expected", tmp_path / "found"
-    done = run_command(*launch(2, tone_shards, expected, *flags))
+    done = run_command(*launch(2, tone_shards, expected, *flags, "--config", ZERO_2))
     assert done.returncode == 0, done.stdout + done.stderr
     for step in (5, 9):
         kill_in_a_step(step, found, launch(2, tone_shards, found, *flags, script=HELD))

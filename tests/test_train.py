@@ -15,8 +15,8 @@ from helpers.training import (
     STEPS,
     launch,
     metric,
-    partitioned_zero3,
     short,
+    zero_file,
 )
 from safetensors.torch import load_file
 from transformers import AutoModelForCTC, AutoProcessor
@@ -171,7 +171,7 @@ def test_a_checkpoint_is_fine_tuned_with_its_stem_untouched(
     flags = ["--model", learned / "model", "--max_steps", 8, "--warmup_steps", 2, "--batch_seconds", 4]
     flags += ["--freeze_feature_encoder", "true", "--mask_time_prob", 0.65, "--units_per_step", 4]
     words = [word for word in launch(2, tone_shards, tmp_path / "run") if word not in ("--model", "tiny")]
-    flags += ["--config", partitioned_zero3(tmp_path) if stage == 3 else f"ds_configs/zero{stage}.json"]
+    flags += ["--config", zero_file(stage, tmp_path)]
     done = run_command(*words, *flags, "--precision", precision, "--log_steps", 1, "--dropout", "0.1")
     assert done.returncode == 0, done.stdout + done.stderr
     settings = json.loads((tmp_path / "run" / "config.json").read_text())

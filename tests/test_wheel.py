@@ -87,7 +87,8 @@ def test_training_works_under_every_launcher(
     assert done.returncode == 0, done.stdout + done.stderr
     assert (folder / "model" / "model.safetensors").is_file()
     assert json.loads((folder / "config.json").read_text())["config"] == "zero1"
-    assert json.loads((folder / "ds_config.json").read_text())["zero_optimization"]["stage"] == 1
+    assert "ZeRO stage 0 in place of 1: " in done.stderr  # as the file that came with the wheel says
+    assert json.loads((folder / "ds_config.json").read_text())["zero_optimization"]["stage"] == 0
 
 
 def test_a_wrong_flag_is_refused_in_one_line(run_installed: Run) -> None:

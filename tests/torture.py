@@ -26,7 +26,7 @@ from typing import Literal
 from conftest import REPOSITORY, write_corpus
 from helpers.attempts import Attempt, Bench, Launcher, start
 from helpers.processes import caught_signals
-from helpers.training import partitioned_zero3, short, visited
+from helpers.training import short, visited, zero_file
 from safetensors.torch import load_file
 
 from asrscale.common import cli
@@ -424,7 +424,7 @@ def main(options: Options) -> int:
         words = ["--csv", corpus, "--out", folder / "shards", "--shard_utterances", "30"]
         subprocess.run([sys.executable, "-m", "asrscale.shard", *words], cwd=REPOSITORY, check=True)
         every = faults()
-        configs = {2: "ds_configs/zero2.json", 3: partitioned_zero3(folder)}
+        configs = {stage: zero_file(stage, folder) for stage in (2, 3)}
         tallies = {}
         tries = range(options.tries)
         for stage, config in configs.items():

@@ -17,6 +17,7 @@ from asrscale.common.errors import AudioError
 from asrscale.common.shard_cache import Cache, Shard, read_ranges_cached
 from asrscale.common.storage import Range, read_ranges
 from asrscale.data.batches import Batch, collate
+from asrscale.data.decoded import Decoded
 from asrscale.data.hashing import NO_IDS, Ids
 from asrscale.data.index import Index
 from asrscale.data.run_plan import ORIGINAL_SPEED_TENTHS
@@ -57,6 +58,15 @@ class Sound:
     speeds_tenths: Ids | None = None  # (N,) at how many tenths of its speed each is played; None: all as recorded
     change: ChangeSound | None = None  # what is done to them at that speed; None: nothing
     keys: NDArray[np.uint64] | None = None  # (N,) the key that `change` gets for each
+
+    def speed_tenths(self, utterance: int) -> int:
+        """Returns at how many tenths of its speed an utterance is played."""
+        return ORIGINAL_SPEED_TENTHS if self.speeds_tenths is None else int(self.speeds_tenths[utterance])
+
+    def keeps(self, utterance: int) -> bool:
+        """Returns whether an utterance is played as it was recorded."""
+        is_changed = self.change is not None and self.keys is not None
+        return not is_changed and self.speed_tenths(utterance) == ORIGINAL_SPEED_TENTHS
 
 
 AS_RECORDED = Sound()
@@ -128,6 +138,7 @@ def load_step(
     pin: bool = False,
     sound: Sound | None = None,
     cache: Cache | None = None,
+    decoded: Decoded | None = None,
 ) -> LoadedStep:
     """Loads the batches of one step.
 
@@ -139,12 +150,13 @@ def load_step(
         pin: Whether to page-lock the batches, for a GPU.
         sound: How the utterances are played; None: all as recorded.
         cache: Whole shards are read through it, where there is one.
+        decoded: What is read once is kept there, where there is one.
 
     Raises:
         DataError: A shard is gone, or cannot be read at all.
     """
     utterances = np.concatenate([NO_IDS, *passes])
-    waveforms, damaged, unaugmented = _read_played(index, utterances, decoders, sound or AS_RECORDED, cache)
+    waveforms, damaged, unaugmented = _read_played(index, utterances, decoders, sound or AS_RECORDED, cache, decoded)
     batches = []
     for own in passes:
         good = np.array([utterance for utterance in own if int(utterance) in waveforms], np.int64)
@@ -174,28 +186,41 @@ def read_utterances(
     Raises:
         DataError: A shard is gone, or cannot be read at all; names shard and range.
     """
-    waveforms, damaged, _ = _read_played(index, utterances, decoders, AS_RECORDED, cache)
+    waveforms, damaged, _ = _read_played(index, utterances, decoders, AS_RECORDED, cache, None)
     return waveforms, damaged
 
 
 def _read_played(
-    index: Index, utterances: Ids, decoders: Executor, sound: Sound, cache: Cache | None
+    index: Index, utterances: Ids, decoders: Executor, sound: Sound, cache: Cache | None, decoded: Decoded | None
 ) -> tuple[dict[int, Pcm], tuple[Damaged, ...], tuple[Unaugmented, ...]]:
     """Returns what `read_utterances` does, of utterances played as `sound` says; and what of that was left out."""
+    kept = _find_kept(index, utterances, decoded)
+    missing = np.array([utterance for utterance in utterances if int(utterance) not in kept], np.int64)
+    as_recorded = {utterance: samples for utterance, samples in kept.items() if sound.keeps(utterance)}
     futures: dict[int, Future[tuple[Pcm, tuple[str, ...]]]] = {}
-    for utterance, payload in _read_payloads(index, utterances, cache):
-        futures[utterance] = decoders.submit(_play_checked, index, utterance, payload, sound)
-    waveforms: dict[int, Pcm] = {}
+    for utterance in kept.keys() - as_recorded.keys():
+        futures[utterance] = decoders.submit(_play, utterance, kept[utterance], sound)
+    for utterance, payload in _read_payloads(index, missing, cache):
+        futures[utterance] = decoders.submit(_play_checked, index, utterance, payload, sound, decoded)
+    waveforms = as_recorded
     damaged: list[Damaged] = []
     unaugmented: list[Unaugmented] = []
-    for utterance, future in futures.items():
+    for utterance in sorted(futures):
         try:
-            waveforms[utterance], left_out = future.result()
+            waveforms[utterance], left_out = futures[utterance].result()
         except AudioError as error:
             damaged.append(Damaged(utterance, str(error)))
             continue
         unaugmented += [Unaugmented(utterance, reason) for reason in left_out]
     return waveforms, tuple(damaged), tuple(unaugmented)
+
+
+def _find_kept(index: Index, utterances: Ids, decoded: Decoded | None) -> dict[int, Pcm]:
+    """Returns the samples (T,) of those utterances that were read before and kept."""
+    if decoded is None:
+        return {}
+    found = {int(utterance): decoded.find(index, int(utterance)) for utterance in utterances}
+    return {utterance: samples for utterance, samples in found.items() if samples is not None}
 
 
 def _read_payloads(index: Index, utterances: Ids, cache: Cache | None) -> Iterator[tuple[int, bytes | Exception]]:
@@ -245,15 +270,22 @@ def _read_groups(index: Index, groups: Sequence[Ids], cache: Cache | None) -> li
 
 
 def _play_checked(
-    index: Index, utterance: int, payload: bytes | Exception, sound: Sound
+    index: Index, utterance: int, payload: bytes | Exception, sound: Sound, decoded: Decoded | None
 ) -> tuple[Pcm, tuple[str, ...]]:
-    """Decodes a payload and plays it as `sound` says; raises AudioError as `_decode_checked`.
+    """Decodes a payload, keeps it and plays it as `_play` does; raises AudioError as `_decode_checked`."""
+    waveform = _decode_checked(index, utterance, payload)
+    if decoded is not None:
+        decoded.keep(index, utterance, waveform)
+    return _play(utterance, waveform, sound)
+
+
+def _play(utterance: int, waveform: Pcm, sound: Sound) -> tuple[Pcm, tuple[str, ...]]:
+    """Plays the samples (T,) of an utterance as `sound` says.
 
     Returns:
         (T,) its samples; and what was to be done to them and was left out, each with the reason.
     """
-    waveform = _decode_checked(index, utterance, payload)
-    tenths = ORIGINAL_SPEED_TENTHS if sound.speeds_tenths is None else int(sound.speeds_tenths[utterance])
+    tenths = sound.speed_tenths(utterance)
     if tenths != ORIGINAL_SPEED_TENTHS:
         waveform = change_speed(waveform, tenths)
     if sound.change is None or sound.keys is None:

@@ -7,6 +7,7 @@ from itertools import chain
 
 from asrscale.common.shard_cache import Cache
 from asrscale.data.batches import Batch
+from asrscale.data.decoded import Decoded, decoded_of
 from asrscale.data.epoch_plan import find_step
 from asrscale.data.index import Index
 from asrscale.data.loader import ChangeSound, Damaged, Sound, Unaugmented, load_step, prefetch_one
@@ -76,13 +77,14 @@ def steps_from(
             cache=cache,
             change=change,
             decoders=decoders,
+            decoded=decoded_of(plan.catalog),
         )
         yield from prefetch_one(_read_steps(share, numbers, planner))
 
 
 @dataclass(frozen=True, eq=False)
 class _Share:
-    """What one rank reads of each step, and by which means; the fields are the arguments of `steps_from`."""
+    """What one rank reads of each step, and by which means; most fields are the arguments of `steps_from`."""
 
     plan: RunPlan
     rank: int
@@ -92,6 +94,7 @@ class _Share:
     cache: Cache | None
     change: ChangeSound | None
     decoders: Executor
+    decoded: Decoded | None  # samples of steps before
 
 
 def _read_steps(share: _Share, numbers: range, planner: Executor) -> Iterator[Step]:
@@ -140,6 +143,7 @@ def _load(share: _Share, visit: Visit, number: int, offset: int) -> Step:
         pin=share.pin,
         sound=Sound(visit.speeds_tenths, share.change, visit.sound_keys),
         cache=share.cache,
+        decoded=share.decoded,
     )
     return Step(
         number=number,

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from asrscale.data.decoded import KEPT_BYTES
 from asrscale.memory.deepspeed_states import FP32_BYTES, OPTIMIZER_BYTES
 from asrscale.memory.gpus import GIB
 
@@ -48,6 +49,7 @@ def host_bytes(
         "a checkpoint as it is written": state_bytes * trained,
         "optimizer on the host": offloaded_bytes,
         "read ahead, pinned": LOADER_BYTES_PER_SECOND * share_seconds,
+        "a small corpus, decoded": KEPT_BYTES,
     }
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from asrscale.model.adapter import set_adapter_lengths
 from asrscale.model.attention_modules import masks_made_unseen
-from asrscale.model.families import CtcModel, geometry_of_model, stem_of
+from asrscale.model.families import CtcModel, adapter_layers_of, geometry_of_model, stem_of
 from asrscale.model.log_mel import log_mel_features
 from asrscale.model.padding import standardise
 from asrscale.model.recognizer import Recognizer
@@ -83,7 +83,8 @@ def logits_of_samples(
     stem = stem_of(recognizer.model)
     assert stem is not None, "a model that takes waveforms"
     stem.num_samples = num_samples
-    _announce_lengths(recognizer.model, num_samples)
+    if adapter_layers_of(recognizer.model):
+        _announce_lengths(recognizer.model, num_samples)
     is_real = _is_real(samples, num_samples)
     # Utterances of equally many frames may still have more and fewer samples.
     if recognizer.processor.feature_extractor.do_normalize:

@@ -141,7 +141,7 @@ def _draw_masks(regulariser: Regulariser, model: CtcModel, batch: Batch, *, seed
     rows = len(batch.num_samples)
     geometry = geometry_of_model(model)
     padded_frames = geometry.num_encoder_frames(batch.waveforms.shape[1])
-    num_frames = [geometry.num_encoder_frames(length) for length in batch.num_samples.tolist()]
+    num_frames = geometry.num_encoder_frames(batch.num_samples.numpy()).tolist()
     time_mask = np.zeros((rows, padded_frames), np.bool_)
     feature_mask = np.zeros((rows, config.hidden_size), np.bool_)
     for row, utterance in enumerate(batch.utterances):
@@ -150,7 +150,8 @@ def _draw_masks(regulariser: Regulariser, model: CtcModel, batch: Batch, *, seed
         length = num_frames[row]
         if length >= config.mask_time_length:
             time_mask[row, :length] = _draw_time_mask(length, regulariser.mask_time_prob, config)
-        feature_mask[row] = _draw_feature_mask(regulariser.mask_feature_prob, config)
+        if regulariser.mask_feature_prob:
+            feature_mask[row] = _draw_feature_mask(regulariser.mask_feature_prob, config)
     regulariser.time_mask = torch.from_numpy(time_mask).to(model.device) if regulariser.mask_time_prob else None
     regulariser.feature_mask = (
         torch.from_numpy(feature_mask).to(model.device) if regulariser.mask_feature_prob else None

@@ -18,6 +18,9 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 _IN_WHEEL = Path(__file__).parents[1] / "ds_configs"
 SHIPPED_FOLDER = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).parents[2] / "ds_configs"
 
+# What DeepSpeed does not get, and its one member.
+_OWN_SECTION, _STAGE_0_UP_TO = "asrscale", "stage_0_up_to_parameters"
+
 BF16_CAPABILITY = (8, 0)  # CUDA's compute capability of Ampere, the first GPUs that compute in bf16
 
 # Keys of a DeepSpeed configuration that asrscale sets itself, and what to use instead.
@@ -90,7 +93,17 @@ def read_ds_config(path: str) -> dict[str, Any]:
     zero = config.get("zero_optimization", {})
     if not isinstance(zero, dict) or zero.get("stage", 0) not in (0, 1, 2, 3):
         raise CliError(f'--config {path}: "zero_optimization" needs a "stage" of 0, 1, 2 or 3')
+    _check_own_section(path, config)
     return config
+
+
+def _check_own_section(path: str, config: dict[str, Any]) -> None:
+    """CliError where the section that DeepSpeed does not get holds anything but what is known."""
+    section = config.get(_OWN_SECTION, {})
+    is_known = isinstance(section, dict) and section.keys() <= {_STAGE_0_UP_TO}
+    limit = section.get(_STAGE_0_UP_TO, 0) if is_known else None
+    if type(limit) is not int or limit < 0:
+        raise CliError(f'--config {path}: "{_OWN_SECTION}" may hold "{_STAGE_0_UP_TO}" alone, a number of parameters')
 
 
 def _texts(name: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -139,7 +152,7 @@ def resolve_ds_config(
     if zero.get("overlap_comm", "auto") == "auto":
         # Overlap needs a GPU's streams; with steps of our own DeepSpeed allows it from stage 2 on.
         zero["overlap_comm"] = device.type == "cuda" and zero["stage"] >= 2
-    from_file = {key: value for key, value in config.items() if key not in _OWNED_KEYS}
+    from_file = {key: value for key, value in config.items() if key not in _OWNED_KEYS and key != _OWN_SECTION}
     return from_file | {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
@@ -153,3 +166,27 @@ def resolve_ds_config(
         "data_types": {"grad_accum_dtype": "fp32"},
         "communication_data_type": "fp32",
     }
+
+
+def keep_small_model_whole(
+    resolved: dict[str, Any], from_file: dict[str, Any], *, parameters: int, device: torch.device
+) -> dict[str, Any]:
+    """Returns a configuration with ZeRO stage 0 in place of 1 and 2, for a small model in fp32 on CPUs.
+
+    The weights come out the same. What the higher stages spare of memory is little then (12 bytes a parameter), and
+    their bookkeeping takes up to a third of the time of a step: docs/decisions/small-models.md.
+
+    Args:
+        resolved: From `resolve_ds_config`.
+        from_file: From `read_ds_config`; its "asrscale" section says up to how many parameters. Without one nothing
+            changes.
+        parameters: Of the model.
+        device: What the model is trained on.
+    """
+    zero = resolved["zero_optimization"]
+    is_fp32 = not (resolved["bf16"]["enabled"] or resolved["fp16"]["enabled"])
+    is_partitioned = zero["stage"] in (1, 2) and not zero.get("offload_optimizer")
+    is_small = parameters <= from_file.get(_OWN_SECTION, {}).get(_STAGE_0_UP_TO, 0)
+    if is_small and is_partitioned and is_fp32 and device.type == "cpu":
+        return resolved | {"zero_optimization": {"stage": 0, "overlap_comm": False}}
+    return resolved

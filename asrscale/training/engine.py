@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias
@@ -85,13 +85,17 @@ def initialize(model: nn.Module, ds_config: dict[str, Any], *, weight_decay: flo
     _import_muon()
     engine = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)[0]
     if not _is_partitioned(engine):
-        engine.clip_fp32_gradients = partial(_clip_or_drop, engine)
+        parameters = [parameter for _, parameter in trainable_parameters(engine.module)]
+        engine.clip_fp32_gradients = partial(_clip_or_drop, engine, parameters)
+        engine.enable_backward_allreduce = torch.distributed.get_world_size() > 1  # it copies all gradients twice
     return engine
 
 
-def _clip_or_drop(engine: Engine) -> None:
+def _clip_or_drop(engine: Engine, parameters: Sequence[nn.Parameter]) -> None:
     """What stage 0 does between reducing and stepping: as at the other stages, no step where the norm is not finite."""
-    parameters = [parameter for _, parameter in trainable_parameters(engine.module)]
+    for parameter in parameters:
+        if parameter.grad is None:  # as where gradients of several ranks are added up
+            parameter.grad = torch.zeros_like(parameter)
     norm = nn.utils.clip_grad_norm_(parameters, engine.gradient_clipping())
     engine.optimizer._global_grad_norm = norm  # where DeepSpeed looks for it
     if not norm.isfinite():

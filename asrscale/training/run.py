@@ -34,7 +34,12 @@ from asrscale.training.checkpoint import RunState
 from asrscale.training.config import PLACES_OF_DATA, TrainConfig, replace_settings, to_dict
 from asrscale.training.data_checks import check_data
 from asrscale.training.disk_errors import disk_errors_explained
-from asrscale.training.ds_config import read_ds_config, resolve_ds_config, resolve_precision
+from asrscale.training.ds_config import (
+    keep_small_model_whole,
+    read_ds_config,
+    resolve_ds_config,
+    resolve_precision,
+)
 from asrscale.training.final_model import (
     FinalModel,
     end_together,
@@ -133,8 +138,12 @@ class _Prepared:
 def _prepare(config: TrainConfig, ds_config: dict[str, Any], data: _Data, world: World) -> _Prepared:
     """Resolves all settings, and makes the model and the plan of its data. A collective."""
     config = _complete(config, data.valid, world)
-    ds_config = _resolve_ds_config(ds_config, config, world)
+    gradient_norm = config.optimisation.max_gradient_norm
+    resolved = resolve_ds_config(
+        ds_config, precision=config.memory.precision, max_gradient_norm=gradient_norm, device=world.device
+    )
     recognizer = new_recognizer(config, data.catalog)
+    ds_config = _keep_small_model_whole(resolved, ds_config, recognizer, world)
     fingerprint = data.augmentation.fingerprint if data.augmentation else ""
     with suitable_kernels(recognizer.model):  # --max_minutes measures how fast they are
         config, plan, chosen = choose_settings(
@@ -208,14 +217,16 @@ def _hash_augmentation(augmentation: Augmentation | None) -> dict[str, str]:
     return {"augment": augmentation.description, "augment_content": augmentation.fingerprint}
 
 
-def _resolve_ds_config(ds_config: dict[str, Any], config: TrainConfig, world: World) -> dict[str, Any]:
-    """The configuration that DeepSpeed gets."""
-    return resolve_ds_config(
-        ds_config,
-        precision=config.memory.precision,
-        max_gradient_norm=config.optimisation.max_gradient_norm,
-        device=world.device,
-    )
+def _keep_small_model_whole(
+    resolved: dict[str, Any], from_file: dict[str, Any], recognizer: Recognizer, world: World
+) -> dict[str, Any]:
+    """The configuration that DeepSpeed gets for this model; prints where its stage is not the file's."""
+    parameters = sum(parameter.numel() for parameter in recognizer.model.parameters())
+    ds_config = keep_small_model_whole(resolved, from_file, parameters=parameters, device=world.device)
+    if ds_config is not resolved:
+        stage = resolved["zero_optimization"]["stage"]
+        print_on_main(world, f"ZeRO stage 0 in place of {stage}: the same, and faster for so small a model on CPUs")
+    return ds_config
 
 
 def _prepare_model(config: TrainConfig, recognizer: Recognizer) -> Regulariser:

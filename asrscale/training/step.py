@@ -14,7 +14,7 @@ from asrscale.common.errors import CliError
 from asrscale.common.out_of_memory import is_out_of_memory
 from asrscale.data.batches import Batch, labels_of_speech, silence
 from asrscale.data.step_reader import Step
-from asrscale.model.forward import count_frames, ctc_losses, forward_logits, has_padded_frames
+from asrscale.model.forward import ctc_losses, forward_logits, has_padded_frames
 from asrscale.model.freezing import held_below_head
 from asrscale.model.recognizer import Recognizer
 from asrscale.model.regularisation import prepare_pass
@@ -189,7 +189,7 @@ def loss_sum(engine: Engine, recognizer: Recognizer, batch: Batch) -> Tensor:
     is_silence = not len(batch.utterances)
     has_padding = is_silence or has_padded_frames(recognizer, batch.num_samples, batch.waveforms.shape[1])
     logits = forward_logits(engine, recognizer, on_device.waveforms, on_device.num_samples, has_padding=has_padding)
-    num_frames = count_frames(recognizer.model, batch.num_samples)
+    num_frames = torch.from_numpy(recognizer.geometry.num_frames(batch.num_samples.numpy()))
     blank = recognizer.vocabulary.blank_id
     losses = ctc_losses(logits, num_frames, on_device.labels, batch.num_labels, blank=blank)
     return losses.sum() * (0.0 if is_silence else 1.0)

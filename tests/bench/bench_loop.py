@@ -59,6 +59,7 @@ class Options:
     step_seconds: tuple[int, ...] = cli.setting((12, 24, 160), help="audio of a step, on all ranks together")
     stages: tuple[int, ...] = cli.setting((2,), help="ZeRO's")
     ranks: tuple[int, ...] = cli.setting((1, 2), help="processes of the loop")
+    epochs_before: int = cli.setting(1, help="before the first turn; in the first epoch the loop decodes what it keeps")
     blocks: int = cli.setting(8, help="turns that each takes")
     block_seconds: int = cli.setting(480, help="audio of a turn; at least a step")
     inner: str | None = cli.setting(None, help="inner use: one process, with the settings in this file")
@@ -75,11 +76,12 @@ class Case:
     data: str
     blocks: int
     block_steps: int
+    steps_before: int  # the first turn
     folder: str  # of this case
 
     @property
     def steps(self) -> int:
-        return WARM_UP_STEPS + self.blocks * self.block_steps
+        return self.steps_before + self.blocks * self.block_steps
 
 
 def main(options: Options) -> None:
@@ -106,7 +108,8 @@ def main(options: Options) -> None:
                 scratch = Path(folder, model, "-".join(map(str, given)))
                 scratch.mkdir()
                 steps = max(1, options.block_seconds // seconds)
-                compare(Case(model, seconds, stage, ranks, data, options.blocks, steps, str(scratch)))
+                before = WARM_UP_STEPS + round(options.epochs_before * seconds_of(data) / seconds)
+                compare(Case(model, seconds, stage, ranks, data, options.blocks, steps, before, str(scratch)))
     return None
 
 
@@ -121,6 +124,13 @@ def build_tones(folder: Path) -> str:
     corpus = write_corpus(folder / "corpus", utterances=UTTERANCES)
     build(ShardOptions(csv=(f"train={corpus}", f"dev={corpus}"), out=str(folder / "shards")))
     return str(folder / "shards")
+
+
+def seconds_of(data: str) -> float:
+    """The audio of an epoch."""
+    from asrscale.data.catalog import read_catalog
+
+    return read_catalog([f"{data}/train"]).hours * 3600
 
 
 def write_initial(name: str, data: str, folder: Path) -> None:
@@ -235,7 +245,7 @@ def config_of(case: Case) -> Any:
 
 def run_loop(case: Case) -> None:
     """Trains as launch/train.py does, in blocks."""
-    turns = Turns(case.block_steps, WARM_UP_STEPS)
+    turns = Turns(case.block_steps, case.steps_before)
 
     from asrscale.training import loop
     from asrscale.training.run import train
@@ -262,7 +272,7 @@ def run_loop(case: Case) -> None:
 
 
 def run_bare(case: Case, kind: str) -> None:
-    """Takes the same steps with nothing but the model."""
+    """Takes the same steps with nothing but the model, those long before the first turn left out."""
     turns = Turns(case.block_steps, WARM_UP_STEPS)
 
     import torch
@@ -337,7 +347,8 @@ def bare_steps(config: Any, case: Case, catalog: Any, recognizer: Any) -> Iterat
         batch_seconds=config.batching.batch_seconds, units_per_step=config.batching.units_per_step,
     )  # fmt: skip
     shared: dict[str, Any] = dict(world_size=case.ranks, cap_samples=CAP_SECONDS * 16_000, threads=1)
-    of_ranks = [steps_from(plan, range(case.steps), rank=rank, **shared) for rank in range(case.ranks)]
+    numbers = range(case.steps_before - WARM_UP_STEPS, case.steps)
+    of_ranks = [steps_from(plan, numbers, rank=rank, **shared) for rank in range(case.ranks)]
     ready = []
     for steps in zip(*of_ranks, strict=True):
         batches = [batch for step in steps for batch in step.batches if len(batch.utterances)]

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,6 +34,10 @@ def written(folder: Path, content: object) -> str:
         ({"fp16": True}, '"fp16" must be an object'),
         ({"zero_optimization": {"stage": 4}}, '"zero_optimization" needs a "stage" of 0, 1, 2 or 3'),
         ({"zero_optimization": 2}, '"zero_optimization" needs a "stage"'),
+        ({"asrscale": 5}, '"asrscale" may hold "stage_0_up_to_parameters" alone'),
+        ({"asrscale": {"stage_0": 5}}, '"asrscale" may hold "stage_0_up_to_parameters" alone'),
+        ({"asrscale": {"stage_0_up_to_parameters": "5"}}, "a number of parameters"),
+        ({"asrscale": {"stage_0_up_to_parameters": -5}}, "a number of parameters"),
         ("[" * 100_000, "is not valid JSON: brackets nested too deep"),
         ({"comet": {"api_key": "s3cret"}}, '"api_key" is secret'),
         ({"wandb": {"hosts": ["https://ann:s3cret@host"]}}, '"hosts" is secret'),
@@ -54,6 +59,31 @@ def test_the_shipped_configurations_resolve_without_auto(stage: int) -> None:
         assert resolved["zero_optimization"]["stage"] == stage and resolved["gradient_clipping"] == 0.5
         overlaps = resolved["zero_optimization"]["overlap_comm"]
         assert overlaps == (device == GPU and stage >= 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "stage"),
+    [
+        ("zero1", {}, 0),
+        ("zero2", {}, 0),
+        ("zero2", {"parameters": 20_000_001}, 2),
+        ("zero2", {"precision": "bf16"}, 2),
+        ("zero2", {"device": GPU}, 2),
+        ("zero2_offload", {}, 2),
+        ("zero3", {}, 3),
+    ],
+)
+def test_a_small_model_in_fp32_is_whole_on_each_rank_of_a_cpu(name: str, changes: dict[str, Any], stage: int) -> None:
+    given = {"parameters": 20_000_000, "precision": "fp32", "device": CPU} | changes
+    from_file = ds_config.read_ds_config(name)
+    resolved = ds_config.resolve_ds_config(
+        from_file, precision=given["precision"], max_gradient_norm=1.0, device=given["device"]
+    )
+    kept = ds_config.keep_small_model_whole(resolved, from_file, parameters=given["parameters"], device=given["device"])
+    assert "asrscale" not in kept and kept["zero_optimization"]["stage"] == stage
+    assert (kept == resolved) == (stage > 0)
+    of_user = {"zero_optimization": {"stage": 2}}  # without the section nothing is changed
+    assert ds_config.keep_small_model_whole(resolved, of_user, parameters=5, device=CPU) == resolved
 
 
 def test_16_bit_sums_gradients_in_fp32_or_is_refused() -> None:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from helpers.training import STEPS, free_port, launch, metric, partitioned_zero3, short, weight_difference
+from helpers.training import STEPS, ZERO_2, free_port, launch, metric, short, weight_difference, zero_file
 
 from asrscale.common.errors import EXIT_STOPPED, EXIT_USAGE, CliError
 from asrscale.training.memory_rescue import MAX_RESCUES, RESCUES_FILE, PassCap, open_pass_cap
@@ -70,7 +70,7 @@ def test_ranks_that_wait_for_each_other_start_again_with_shorter_passes(
     launcher: str, undisturbed: Path, tone_shards: Path, tmp_path: Path, run_command: Run
 ) -> None:
     folder = tmp_path / "run"
-    command = short_of_memory(2, tone_shards, folder, "ds_configs/zero2.json", "--restarts", 1)
+    command = short_of_memory(2, tone_shards, folder, ZERO_2, "--restarts", 1)
     if launcher == "torchrun":
         start = ["torchrun", "--nproc-per-node", "2", "--master-port", str(free_port()), "--"]
         command = start + command[command.index("tests/ranks/short_of_memory.py") :]
@@ -97,7 +97,7 @@ def undisturbed_at(
     @cache
     def run(ranks: int, stage: int, first: int = 0, cap_seconds: float = 9.0, *, again: bool = False) -> Path:
         folder = tmp_path_factory.mktemp("undisturbed") / "run"
-        config = partitioned_zero3(folder.parent) if stage == 3 else f"ds_configs/zero{stage}.json"
+        config = zero_file(stage, folder.parent)
         if again:  # begins before that step, as one that is started there does
             shutil.copytree(run(ranks, stage), folder)
             for newer in range(first + 3, STEPS + 1, 4):
@@ -123,7 +123,7 @@ def test_a_step_is_taken_again_in_place(
     run_command: Run,
 ) -> None:  # fmt: skip
     folder = tmp_path / "run"
-    command = short_of_memory(ranks, tone_shards, folder, f"ds_configs/zero{stage}.json")
+    command = short_of_memory(ranks, tone_shards, folder, zero_file(stage, tmp_path))
     done = run_command(*command, OOM=f"{place} {ranks - 1} 7 1.7")
     assert done.returncode == 0, done.stderr
     assert metric(folder, "run/rescues")[STEPS] == 1 and metric(folder, "run/restarts")[STEPS] == 0
@@ -139,7 +139,7 @@ def test_ranks_that_wait_for_each_other_exit_to_be_started_again(
     ranks: int, stage: int, place: str, undisturbed_at: Callable[..., Path], tone_shards: Path, tmp_path: Path,
     run_command: Run,
 ) -> None:  # fmt: skip
-    folder, config = tmp_path / "run", "ds_configs/zero2.json" if stage == 2 else partitioned_zero3(tmp_path)
+    folder, config = tmp_path / "run", zero_file(stage, tmp_path)
     command = short_of_memory(ranks, tone_shards, folder, config)
     fault = {"OOM": f"{place} 0 7 1.7"}
     stopped = run_command(*command, **fault)
@@ -158,7 +158,7 @@ def test_ranks_that_wait_for_each_other_exit_to_be_started_again(
 def test_what_cannot_fit_fails_before_the_first_step_with_what_may(
     tone_shards: Path, tmp_path: Path, run_command: Run
 ) -> None:
-    command = short_of_memory(1, tone_shards, tmp_path / "run", "ds_configs/zero2.json", "--memory_gib", 4)
+    command = short_of_memory(1, tone_shards, tmp_path / "run", ZERO_2, "--memory_gib", 4)
     for _ in range(2):  # the second start need not try
         done = run_command(*command, OOM="forward 50 0 0 1.0")
         assert done.returncode == EXIT_USAGE and "Traceback" not in done.stderr
@@ -186,7 +186,7 @@ def test_what_cannot_fit_fails_before_the_first_step_with_what_may(
 def test_a_rank_that_runs_out_of_memory_elsewhere_reports_it_in_one_line_and_ends_the_run(
     where: str, doing: str, tone_shards: Path, tmp_path: Path, run_command: Run
 ) -> None:
-    command = short_of_memory(2, tone_shards, tmp_path / "run", "ds_configs/zero2.json")
+    command = short_of_memory(2, tone_shards, tmp_path / "run", ZERO_2)
     command[command.index("--eval_steps") + 1] = "4"
     done = run_command(*command, "--memory_gib", 4, OOM=where)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
