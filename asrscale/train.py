@@ -10,6 +10,7 @@ from typing import NoReturn
 from asrscale.common import cli
 from asrscale.common.quick_imports import quick_imports
 from asrscale.training.config import TrainConfig, train_config
+from asrscale.training.run_data import read_run_data
 from asrscale.training.stopping import watching
 
 
@@ -23,11 +24,12 @@ def main() -> NoReturn:
 def run(config: TrainConfig) -> int:
     """Trains under a watch for requests to stop; returns the exit code."""
     with watching(Path(config.general.run)) as watch:
-        # Takes seconds to import: a mistyped flag is reported before, and a signal is already noticed.
+        data = read_run_data(config)
+        # Takes seconds to import: wrong flags and folders are reported before, and a signal is already noticed.
         with quick_imports():
             from asrscale.training.run import train
 
-        return train(config, watch)
+        return train(config, watch, data)
 
 
 if __name__ == "__main__":

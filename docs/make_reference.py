@@ -19,9 +19,9 @@ from asrscale.demo import DemoOptions
 from asrscale.evaluate import EvaluateOptions
 from asrscale.export import ExportOptions
 from asrscale.lm import LmOptions
-from asrscale.plan import PlanOptions
 from asrscale.shard import VERBS
 from asrscale.training.config import TrainConfig
+from asrscale.training.plan_options import PlanOptions
 from asrscale.transcribe import TranscribeOptions
 
 PAGE = Path(__file__).with_name("reference.md")

@@ -33,8 +33,9 @@ from asrscale.model.building import build_recognizer
 from asrscale.model.language_adapters import adapter_weights
 from asrscale.model.model_folders import find_model
 from asrscale.model.pretrained import load_recognizer
-from asrscale.plan import plan, plan_options
+from asrscale.plan import plan
 from asrscale.training.config import train_config
+from asrscale.training.plan_options import plan_options
 from asrscale.training.run import train
 from asrscale.training.watch import Watch
 from asrscale.transcribe import TranscribeOptions

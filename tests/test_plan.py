@@ -15,9 +15,11 @@ from helpers.planned import architecture_file, choice
 from asrscale.common.cli import parse
 from asrscale.common.errors import CliError
 from asrscale.memory.gpus import GPUS
-from asrscale.plan import _first_that_fits, plan, plan_options
+from asrscale.plan import plan
 from asrscale.training.config import TrainConfig, train_config
 from asrscale.training.memory_plan import SEARCHED
+from asrscale.training.plan_options import plan_options
+from asrscale.training.planning import _first_that_fits
 
 
 def test_the_command_prints_a_plan_and_writes_a_page(

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from asrscale import __version__
-from asrscale.augmentation.augment import Augmentation, describe_augmentation, notes_of, open_augmentation
+from asrscale.augmentation.augment import Augmentation, describe_augmentation, notes_of
 from asrscale.common import distributed
 from asrscale.common.distributed import World, print_on_main
 from asrscale.common.errors import EXIT_COMPLETE, EXIT_STOPPED, EXIT_USAGE, CliError, Stopped
 from asrscale.common.out_of_memory import is_out_of_memory
 from asrscale.common.shard_cache import Cache
-from asrscale.data.catalog import Catalog, read_catalog
+from asrscale.data.catalog import read_catalog
 from asrscale.data.content import hash_content
-from asrscale.data.index import Index, read_index
-from asrscale.data.mixing import read_mix
+from asrscale.data.index import Index
 from asrscale.data.plan_summary import describe_plan
 from asrscale.data.run_plan import RunPlan
 from asrscale.model.configuring import choose_masks
@@ -58,6 +57,7 @@ from asrscale.training.recipe_choice import choose_settings
 from asrscale.training.recipe_settings import Chosen, count_steps, describe_recipe
 from asrscale.training.resume import choose_start
 from asrscale.training.run_context import RunContext
+from asrscale.training.run_data import RunData, read_run_data
 from asrscale.training.run_folder import describe_environment, locked_run_folder, write_settings
 from asrscale.training.settings import DEMO_DATA
 from asrscale.training.stopping import PREEMPTED_FILE, mark_preempted, unmark_preempted
@@ -66,12 +66,13 @@ from asrscale.training.tracking import Tracker, check_trackers, open_tracker
 from asrscale.training.watch import Watch
 
 
-def train(config: TrainConfig, watch: Watch) -> int:
+def train(config: TrainConfig, watch: Watch, data: RunData | None = None) -> int:
     """Runs a training to its end, or goes on with one that was interrupted.
 
     Args:
         config: The settings of the run.
         watch: Requests to stop, and where progress is reported.
+        data: From `read_run_data`; read now if None.
 
     Returns:
         The exit code: EXIT_COMPLETE, or EXIT_STOPPED after a request to stop.
@@ -83,11 +84,7 @@ def train(config: TrainConfig, watch: Watch) -> int:
     watch.hang_seconds = config.general.hang_seconds
     watch.restarts = config.memory.restarts
     _check_extras(config)
-    data = _Data(
-        catalog=read_mix(config.data.train, config.data.mix_temperature),
-        valid=read_index(config.data.valid),
-        augmentation=open_augmentation(config.data.augment),
-    )
+    data = data or read_run_data(config)
     ds_config = read_ds_config(config.memory.config)
     with ds.joined_ranks() as world:
         watch.beat()
@@ -115,15 +112,6 @@ def train(config: TrainConfig, watch: Watch) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class _Data:
-    """What a run is given."""
-
-    catalog: Catalog  # the training data
-    valid: Index
-    augmentation: Augmentation | None  # what is done to the sound of training
-
-
-@dataclass(frozen=True, eq=False)
 class _Prepared:
     """A run before it has its folder."""
 
@@ -135,7 +123,7 @@ class _Prepared:
     predicted_bytes: float | None
 
 
-def _prepare(config: TrainConfig, ds_config: dict[str, Any], data: _Data, world: World) -> _Prepared:
+def _prepare(config: TrainConfig, ds_config: dict[str, Any], data: RunData, world: World) -> _Prepared:
     """Resolves all settings, and makes the model and the plan of its data. A collective."""
     config = _complete(config, data.valid, world)
     gradient_norm = config.optimisation.max_gradient_norm
@@ -154,7 +142,9 @@ def _prepare(config: TrainConfig, ds_config: dict[str, Any], data: _Data, world:
     return _Prepared(config, ds_config, recognizer, plan, chosen, predicted_bytes)
 
 
-def _make_context(prepared: _Prepared, data: _Data, content: dict[str, str], world: World, watch: Watch) -> RunContext:
+def _make_context(
+    prepared: _Prepared, data: RunData, content: dict[str, str], world: World, watch: Watch
+) -> RunContext:
     """Puts together what stays the same from the first step to the last."""
     config, plan = prepared.config, prepared.plan
     return RunContext(
@@ -178,7 +168,7 @@ def _make_context(prepared: _Prepared, data: _Data, content: dict[str, str], wor
     )
 
 
-def _announce_data(config: TrainConfig, data: _Data, world: World) -> None:
+def _announce_data(config: TrainConfig, data: RunData, world: World) -> None:
     """Prints what there is to say about the data: each note once, and whether nobody has chosen them."""
     notes = [*data.catalog.notes, *data.valid.notes, *notes_of(data.augmentation)]
     for note in dict.fromkeys(notes):
@@ -198,7 +188,7 @@ def _complete(config: TrainConfig, valid: Index, world: World) -> TrainConfig:
     )
 
 
-def _hash_data(config: TrainConfig, data: _Data, world: World) -> dict[str, str]:
+def _hash_data(config: TrainConfig, data: RunData, world: World) -> dict[str, str]:
     """Hashes of what is in the data and in what is added to them, by the names of their flags. A collective.
 
     The main rank reads the indexes; that the other ranks have the same data follows from the plan of the run.

@@ -9,8 +9,8 @@ from helpers.planned import architecture_file, choice, cost_of
 from asrscale.memory.choices import CHECKPOINTING, Choice, Duration, cap_of, choose
 from asrscale.memory.gpus import GPUS, Slowdown, find_gpu
 from asrscale.memory.workload import Workload
-from asrscale.plan import plan_options
 from asrscale.training.memory_plan import search, zero_sections
+from asrscale.training.plan_options import plan_options
 
 
 @pytest.mark.parametrize(("architecture", "gpu"), [("large-960h", "6"), ("XLS-R 1B", "24")])
