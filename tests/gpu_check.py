@@ -22,6 +22,7 @@ if "cpu" in sys.argv:
     os.environ["GPU_CHECK_ON_CPU"] = "1"
 
 import torch
+from gpu.compiling import compiling
 from gpu.kernels import kernels
 from gpu.losses import losses
 from gpu.machine import ON_CPU, Finding, card_name, print_findings
@@ -42,6 +43,7 @@ PARTS: dict[str, tuple[Callable[[], Iterator[Finding]], float]] = {
     "losses": (losses, 150),
     "memory": (memory, 90),
     "runs": (runs, 180),
+    "compiling": (compiling, 90),
     "ranks": (ranks, 180),
 }
 

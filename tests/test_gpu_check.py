@@ -10,7 +10,7 @@ from conftest import REPOSITORY
 
 from asrscale.memory.card_speed import read_calibration
 
-PARTS = ("kernels", "speed", "losses", "memory", "runs", "ranks")
+PARTS = ("kernels", "speed", "losses", "memory", "runs", "compiling", "ranks")
 
 
 @pytest.mark.slow

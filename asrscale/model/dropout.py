@@ -10,8 +10,8 @@ the sum over frames of weight × value, each frame dropped with a probability of
 """
 
 import re
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,24 +36,81 @@ class Dropout:
     """The dropout of a model in training; `draw_keys` sets the keys of each pass."""
 
     features: int  # H at most
-    places: int = 0  # S of the model
+    modules: list[Any] = field(default_factory=list)  # what drops: a place of the model each, S in all
     frame_keys: Tensor | None = None  # (S, B, F) odd int32: a hash of seed, step, utterance, place and frame
     feature_keys: Tensor | None = None  # (H,) int32: a hash of the feature
 
-    def keep(self, x: Tensor, place: int, probability: float) -> Tensor:
-        """Returns (B, F, H, …) with each (b, f, h) zero with a probability, and all others scaled up by as much."""
+    @property
+    def places(self) -> int:
+        """S."""
+        return len(self.modules)
+
+
+def keep(x: Tensor, frame_keys: Tensor, feature_keys: Tensor, probability: float) -> Tensor:
+    """Returns (B, F, H, …) with each (b, f, h) zero with a probability, and all others scaled up by as much.
+
+    Args:
+        x: (B, F, H, …).
+        frame_keys: (B, F or more) of this place.
+        feature_keys: (H or more,).
+        probability: From 0 to below 1.
+    """
+    _, F, H = x.shape[:3]
+    frame_keys = frame_keys[:, :F, None]
+    threshold = round(probability * 2**32) - 2**31  # the product of two keys is uniform over all int32
+    is_kept = torch.empty(x.shape[:3], dtype=torch.bool, device=x.device)
+    for first in range(0, H, SLICE_FEATURES):
+        features = slice(first, first + SLICE_FEATURES)
+        hashes = frame_keys * feature_keys[:H][features]
+        torch.ge(hashes, threshold, out=is_kept[..., features])
+    is_kept = is_kept.view(*x.shape[:3], *[1] * (x.ndim - 3))
+    kept: Tensor = _KeepSome.apply(x, is_kept, 1 / (1 - probability))
+    return kept
+
+
+class _Drops(nn.Module):
+    """What `attach_dropout` puts before a module's own class, whose output it drops some of in training.
+
+    All that it needs are the module's own attributes, keys among them, so that layers which differ in nothing else
+    share what torch.compile makes of them; a hook would not.
+    """
+
+    dropped_probability: float
+    frame_keys: Tensor | None = None  # of this place, as Dropout has them
+    feature_keys: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns what the module makes of (B, …)."""
+        output: Tensor = super().forward(x)  # of the module's own class
+        return self._drop(output) if self.training else output
+
+    def _drop(self, output: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _keep(self, x: Tensor) -> Tensor:
         assert self.frame_keys is not None and self.feature_keys is not None, "no keys were drawn for this pass"
-        _, F, H = x.shape[:3]
-        frame_keys = self.frame_keys[place, :, :F, None]
-        threshold = round(probability * 2**32) - 2**31  # the product of two keys is uniform over all int32
-        is_kept = torch.empty(x.shape[:3], dtype=torch.bool, device=x.device)
-        for first in range(0, H, SLICE_FEATURES):
-            features = slice(first, first + SLICE_FEATURES)
-            hashes = frame_keys * self.feature_keys[:H][features]
-            torch.ge(hashes, threshold, out=is_kept[..., features])
-        is_kept = is_kept.view(*x.shape[:3], *[1] * (x.ndim - 3))
-        kept: Tensor = _KeepSome.apply(x, is_kept, 1 / (1 - probability))
-        return kept
+        return keep(x, self.frame_keys, self.feature_keys, self.dropped_probability)
+
+
+class _DropsFeatures(_Drops):
+    """Drops features of frames."""
+
+    is_channels_first: bool
+
+    def _drop(self, output: Tensor) -> Tensor:
+        if self.is_channels_first:
+            return self._keep(output.transpose(1, 2)).transpose(1, 2)
+        return self._keep(output)
+
+
+class _DropsValues(_Drops):
+    """Drops values of attention, of all queries and of a head's features alike."""
+
+    dropped_heads: int
+
+    def _drop(self, output: Tensor) -> Tensor:
+        by_head = output.view(*output.shape[:2], self.dropped_heads, -1)
+        return self._keep(by_head).view(output.shape)
 
 
 class _KeepSome(torch.autograd.Function):
@@ -77,43 +134,39 @@ def _scale_kept(x: Tensor, is_kept: Tensor, scale: float) -> Tensor:
 
 
 def attach_dropout(model: CtcModel) -> Dropout:
-    """Replaces a model's own dropout, which is off from now on, by hooks; its configuration keeps the probabilities."""
+    """Replaces a model's own dropout, which is off from now on; its configuration keeps the probabilities."""
     config = model.config
     of_adapter = getattr(config, "output_hidden_size", 0)  # which may have features of another number
     dropout = Dropout(features=max(config.hidden_size, config.intermediate_size, of_adapter))
 
-    def drop_features(
-        place: int, probability: float, is_channels_first: bool, module: nn.Module, _: Any, output: Tensor
-    ) -> Tensor:
-        if not module.training:
-            return output
-        if is_channels_first:
-            return dropout.keep(output.transpose(1, 2), place, probability).transpose(1, 2)
-        return dropout.keep(output, place, probability)
-
-    def drop_values(
-        place: int, probability: float, num_heads: int, module: nn.Module, _: Any, output: Tensor
-    ) -> Tensor:
-        if not module.training:
-            return output
-        by_head = output.view(*output.shape[:2], num_heads, -1)
-        return dropout.keep(by_head, place, probability).view(output.shape)
-
     family = family_of(config)
     attentions = set(attentions_of(model))
-    for name, module in model.named_modules():
+    modules: list[tuple[str, Any]] = list(model.named_modules())
+    for name, module in modules:
         if module in attentions:
             probability = _take_probability(module)
             if probability:
                 values = module.get_submodule(family.value_projection)
-                values.register_forward_hook(partial(drop_values, dropout.places, probability, module.num_heads))
-                dropout.places += 1
+                _change(dropout, values, _DropsValues, probability).dropped_heads = module.num_heads
         elif isinstance(module, nn.Dropout) and module.p:
-            is_channels_first = bool(re.fullmatch(family.channels_first_dropout or "", name))
-            module.register_forward_hook(partial(drop_features, dropout.places, module.p, is_channels_first))
-            module.p = 0.0
-            dropout.places += 1
+            changed = _change(dropout, module, _DropsFeatures, module.p)
+            changed.is_channels_first = bool(re.fullmatch(family.channels_first_dropout or "", name))
+            changed.p = 0.0
     return dropout
+
+
+def _change(dropout: Dropout, module: Any, drops: type[_Drops], probability: float) -> Any:
+    """Makes a module drop some of its output, with the keys of the next place; returns the same module."""
+    module.__class__ = _with_dropout(drops, type(module))  # type: ignore[arg-type]  # mypy: no class is hashable
+    module.dropped_probability = probability
+    dropout.modules.append(module)
+    return module
+
+
+@cache
+def _with_dropout(drops: type[_Drops], own: type[nn.Module]) -> type[nn.Module]:
+    """Returns a class for modules of class `own`: one for all, which torch.compile takes for the same."""
+    return type(f"{own.__name__}WithDropout", (drops, own), {})
 
 
 def _take_probability(attention: Any) -> float:
@@ -151,6 +204,8 @@ def draw_keys(
     if dropout.feature_keys is None or dropout.feature_keys.device != device:
         feature_keys = hash_keys(dropout.features, _SALT).astype(np.uint32).view(np.int32)
         dropout.feature_keys = torch.from_numpy(feature_keys).to(device)
+    for module, frame_keys in zip(dropout.modules, dropout.frame_keys, strict=True):
+        module.frame_keys, module.feature_keys = frame_keys, dropout.feature_keys
 
 
 def _mix(hashes: Tensor) -> Tensor:

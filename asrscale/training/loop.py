@@ -12,6 +12,7 @@ from asrscale.augmentation.augment import augment
 from asrscale.common.errors import OutOfTime, Stopped
 from asrscale.common.progress import progress
 from asrscale.data.step_reader import Step, steps_from
+from asrscale.model.compiling import compile_errors_explained
 from asrscale.training import engine as ds
 from asrscale.training.checkpoint import RunState, restore_engine
 from asrscale.training.engine import Engine
@@ -124,7 +125,8 @@ def _start_engine(context: RunContext, resumed: Path | None) -> Engine:
         weight_decay=context.config.optimisation.weight_decay,
         adam_beta2=context.config.optimisation.adam_beta2,
     )
-    rehearse(engine, context)
+    with compile_errors_explained(context.recognizer.model.config.model_type):
+        rehearse(engine, context)
     if context.config.optimisation.ema:
         ds.start_average(engine)
     if resumed is not None:

@@ -25,6 +25,7 @@ from asrscale.training.config import to_dict
 from asrscale.training.memory_plan import SEARCHED, search, trains_head_only
 from asrscale.training.plan_options import PlanOptions
 from asrscale.training.planned_run import PlannedRun, data_blocks, opening_blocks
+from asrscale.training.prepared_model import UNPLANNED
 from asrscale.training.recipe_choice import settings_before_a_run
 from asrscale.training.recipe_settings import Chosen, count_steps
 
@@ -165,6 +166,8 @@ def _print_best(report: _Report) -> None:
     print("\n" + plan_text.memory_table("peak of the first line", peak_bytes))
     print("\n" + plan_text.memory_table("beside the GPU, at most, for rank 0", best.host_bytes))
     print(f"\n{report.run.text}")
+    if report.run.config.model.compile_layers:
+        print(UNPLANNED)
 
 
 def _nothing_fits(options: PlanOptions, longest_seconds: float, run_plan: RunPlan | None) -> str:

@@ -19,13 +19,10 @@ from asrscale.data.content import hash_content
 from asrscale.data.index import Index
 from asrscale.data.plan_summary import describe_plan
 from asrscale.data.run_plan import RunPlan
-from asrscale.model.configuring import choose_masks
 from asrscale.model.cpu_kernels import suitable_kernels
-from asrscale.model.freezing import checkpoint_activations, freeze_feature_encoder
 from asrscale.model.hub import check_login
 from asrscale.model.onnx_export import check_packages
 from asrscale.model.recognizer import Recognizer, describe
-from asrscale.model.regularisation import Regulariser, attach_regulariser
 from asrscale.results.deciding_metric import choose_metric, describe_choice
 from asrscale.results.evaluation import choose_subset
 from asrscale.training import engine as ds
@@ -52,6 +49,7 @@ from asrscale.training.final_model import (
 from asrscale.training.loop import fit
 from asrscale.training.memory_plan import advise, plan_memory
 from asrscale.training.memory_rescue import RESCUES_FILE, MemoryExhausted, PassCap, open_pass_cap
+from asrscale.training.prepared_model import check_compiling, prepare_model
 from asrscale.training.published import tracked_config
 from asrscale.training.recipe_choice import choose_settings
 from asrscale.training.recipe_settings import Chosen, count_steps, describe_recipe
@@ -132,6 +130,7 @@ def _prepare(config: TrainConfig, ds_config: dict[str, Any], data: RunData, worl
     )
     recognizer = new_recognizer(config, data.catalog)
     ds_config = _keep_small_model_whole(resolved, ds_config, recognizer, world)
+    check_compiling(config, ds_config, world)
     fingerprint = data.augmentation.fingerprint if data.augmentation else ""
     with suitable_kernels(recognizer.model):  # --max_minutes measures how fast they are
         config, plan, chosen = choose_settings(
@@ -153,7 +152,7 @@ def _make_context(
         world=world,
         folder=Path(config.general.run),
         recognizer=prepared.recognizer,
-        regulariser=_prepare_model(config, prepared.recognizer),
+        regulariser=prepare_model(config, prepared.recognizer),
         plan=plan,
         content=content,
         valid=data.valid,
@@ -217,21 +216,6 @@ def _keep_small_model_whole(
         stage = resolved["zero_optimization"]["stage"]
         print_on_main(world, f"ZeRO stage 0 in place of {stage}: the same, and faster for so small a model on CPUs")
     return ds_config
-
-
-def _prepare_model(config: TrainConfig, recognizer: Recognizer) -> Regulariser:
-    """Freezes, checkpoints and regularises the model as the settings say; returns its regulariser."""
-    model = recognizer.model
-    choose_masks(model, config.model.mask_time_prob, config.model.mask_feature_prob)
-    if config.model.freeze_feature_encoder:
-        freeze_feature_encoder(model)
-    checkpoint_activations(model, config.memory.activation_checkpointing)
-    return attach_regulariser(
-        model,
-        mask_time_prob=config.model.mask_time_prob,
-        mask_feature_prob=config.model.mask_feature_prob,
-        layerdrop=config.model.layerdrop,
-    )
 
 
 def _open_cap(config: TrainConfig, plan: RunPlan, watch: Watch, world: World) -> PassCap:

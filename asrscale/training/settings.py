@@ -135,6 +135,9 @@ class ModelSettings:
     attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = setting(
         "auto", help="auto: as transformers does"
     )
+    compile_layers: bool = setting(
+        False, help="compile the transformer's layers by torch.compile: not at ZeRO stage 3; not yet measured on a GPU"
+    )
     freeze_feature_encoder: bool = setting(
         True, help="keep the convolutional stem as it is", default_text="true; false for small models"
     )

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from asrscale.memory.cuda_kernels import CudaSemantics
 from asrscale.memory.tape import Tape
-from asrscale.model.dropout import Dropout, draw_keys
+from asrscale.model.dropout import Dropout, draw_keys, keep
 
 
 def alive(make: object) -> int:
@@ -20,9 +20,11 @@ def alive(make: object) -> int:
 
 def test_dropout_keeps_its_result_and_a_byte_an_element() -> None:
     x = torch.empty(2, 5, 10, device="meta", requires_grad=True)
-    dropout = Dropout(features=10, places=1)
+    dropout = Dropout(features=10, modules=[nn.Identity()])
     draw_keys(dropout, np.array([3, 4]), 5, x.device, seed=1, step=2)
-    assert alive(lambda: dropout.keep(x, 0, 0.1)) == 100 * (4 + 1) + 4 * (2 * 5 + 10)  # and the keys
+    assert alive(lambda: keep(x, dropout.frame_keys[0], dropout.feature_keys, 0.1)) == 100 * (4 + 1) + 4 * (
+        2 * 5 + 10
+    )  # and the keys
 
 
 def test_the_mask_of_attention_becomes_numbers_in_rows_padded_to_16() -> None:

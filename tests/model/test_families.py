@@ -2,20 +2,22 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
 from helpers.models import KINDS, ONE_OF_EACH, noise, stock_model
-from torch import nn
+from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModelForCTC
 
 from asrscale.common.errors import CliError
 from asrscale.data.batches import Batch
+from asrscale.model import dropout
 from asrscale.model.attention import implementations
 from asrscale.model.building import build_meta_recognizer, build_recognizer
-from asrscale.model.dropout import Dropout, attach_dropout, draw_keys
+from asrscale.model.dropout import attach_dropout, draw_keys
 from asrscale.model.families import (
     FAMILIES,
     attentions_of,
@@ -111,8 +113,14 @@ def test_what_is_random_is_a_function_of_seed_step_and_utterance(
     assert not any(module.p for module in model.modules() if isinstance(module, nn.Dropout))
     checkpoint_activations(model, checkpointing)
     places: Counter[int] = Counter()
-    keep = Dropout.keep
-    monkeypatch.setattr(Dropout, "keep", lambda self, x, place, p: (places.update([place]), keep(self, x, place, p))[1])
+    keep = dropout.keep
+    numbers = {id(module): number for number, module in enumerate(regulariser.dropout.modules)}
+
+    def counted(module: Any, x: Tensor) -> Tensor:
+        places.update([numbers[id(module)]])
+        return keep(x, module.frame_keys, module.feature_keys, module.dropped_probability)
+
+    monkeypatch.setattr(dropout._Drops, "_keep", counted)
     regulariser.layerdrop = 0.0
     logits(recognizer, regulariser, 7)
     assert places == dict.fromkeys(range(regulariser.dropout.places), 1), "each place is one at which something drops"
@@ -143,8 +151,7 @@ def test_dropped_attention_is_that_of_stock_transformers_in_mean_and_spread(kind
     positions = {"relative_position_embeddings": embed(x)} if embed else {}
     with torch.no_grad():
         expected = attentions_of(stock)[0].train()(x, **positions)[0]
-        dropout = attach_dropout(ours)
-        draw_keys(dropout, np.arange(rows), frames, torch.device("cpu"), seed=1, step=2)
+        draw_keys(attach_dropout(ours), np.arange(rows), frames, torch.device("cpu"), seed=1, step=2)
         found = attentions_of(ours)[0](x, **positions)[0]
     deviation = expected.std(0)
     assert torch.allclose(found.std(0), deviation, rtol=0.1)
