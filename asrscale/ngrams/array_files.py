@@ -33,10 +33,6 @@ def new_array(path: Path, length: int, dtype: type[np.generic]) -> npt.NDArray[A
         OSError: The disk has no room for all of it.
     """
     size = max(1, length)  # an empty file cannot be mapped
-    size_bytes = size * np.dtype(dtype).itemsize
     with path.open("wb") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size_bytes)
-        else:  # macOS
-            file.truncate(size_bytes)
+        os.posix_fallocate(file.fileno(), 0, size * np.dtype(dtype).itemsize)
     return np.memmap(path, dtype, mode="r+", shape=(size,))[:length]
