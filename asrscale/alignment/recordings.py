@@ -13,7 +13,7 @@ from asrscale.alignment.script import read_script
 from asrscale.common.errors import AudioError
 from asrscale.common.progress import Progress
 from asrscale.model.recognizer import Recognizer
-from asrscale.results.transcription import logits_of_windows, start_seconds
+from asrscale.results.transcription import end_word, logits_of_windows, start_seconds
 from asrscale.results.windows import Window, stream_windows
 from asrscale.speech.decoding import stream_pcm
 from asrscale.speech.frames import FrameGeometry
@@ -86,6 +86,9 @@ def _of_windows(windows: list[Window], recognizer: Recognizer, cap_seconds: floa
     """Returns the log-probabilities (F, V) of the own frames of each window."""
     found: dict[int, Tensor] = {}
     for number, logits in logits_of_windows(windows, recognizer, cap_seconds):
+        if windows[number].ends_in_pause:
+            # So the words on both sides are anchors. But blank stays possible: a text need not have a word between.
+            end_word(logits, recognizer.vocabulary, blank_less_nats=1.0)
         found[number] = torch.log_softmax(logits.float(), -1).cpu()
     return [found[number] for number in range(len(windows))]
 

@@ -266,7 +266,7 @@ def _frames_of_windows(
     found: dict[int, Frames] = {}
     for number, logits in logits_of_windows(windows, recognizer, cap_seconds):
         if windows[number].ends_in_pause:
-            _end_word(logits, recognizer.vocabulary)
+            end_word(logits, recognizer.vocabulary)
         if decoder is None:
             found[number] = _likeliest(logits, recognizer.temperature)
         else:
@@ -284,22 +284,33 @@ def _likeliest(logits: Tensor, temperature: float) -> Frames:
     return frames
 
 
-_NEVER_NATS = 100.0
+# How much less likely than what is said something else is: about as models have letters in silence. A search adds
+# nothing up that is worth so much, and an alignment puts words there that nobody says.
+_HARDLY_NATS = 15.0
 
 
-def _end_word(logits: Tensor, vocabulary: Vocabulary) -> None:
-    """Has the last of (F, V) frames say the delimiter where it said blank: no word goes on in the next window."""
+def end_word(logits: Tensor, vocabulary: Vocabulary, blank_less_nats: float = _HARDLY_NATS) -> None:
+    """Has the last of (F, V) frames say the delimiter where it said blank: no word goes on in the next window.
+
+    Args:
+        logits: Are changed.
+        vocabulary: Of the tokens.
+        blank_less_nats: How much less likely than the delimiter blank is then.
+    """
     if vocabulary.delimiter_id is None:
         return
     last = logits[-1]
     last[vocabulary.delimiter_id] = last[[vocabulary.delimiter_id, vocabulary.blank_id]].logsumexp(0)
-    last[vocabulary.blank_id] -= _NEVER_NATS
+    last[vocabulary.blank_id] = last[vocabulary.delimiter_id] - blank_less_nats
 
 
 def logits_of_windows(
     windows: Sequence[Window], recognizer: Recognizer, cap_seconds: float
 ) -> Iterator[tuple[int, Tensor]]:
-    """Yields the number of each window and the logits (F, V) of its own frames, on the model's device, in any order."""
+    """Yields the number of each window and the logits (F, V) of its own and silent frames, on the model's device.
+
+    Windows come in any order.
+    """
     for numbers in _cut_passes(windows, cap_seconds):
         own_logits = _own_logits([windows[number] for number in numbers], recognizer)
         yield from zip(numbers.tolist(), own_logits, strict=True)
@@ -314,7 +325,7 @@ def _cut_passes(windows: Sequence[Window], cap_seconds: float) -> list[Ids]:
 
 
 def _own_logits(windows: Sequence[Window], recognizer: Recognizer) -> list[Tensor]:
-    """Returns the logits (F, V) of each window's own frames; the windows are computed as one pass."""
+    """Returns the logits (F, V) of each window's own and silent frames; the windows are computed as one pass."""
     model = recognizer.model
     clips = [torch.from_numpy(window.samples) for window in windows]
     shortest_batch = torch.zeros(MIN_BATCH_SAMPLES, dtype=torch.int16)  # padded with the others, then dropped
@@ -325,7 +336,20 @@ def _own_logits(windows: Sequence[Window], recognizer: Recognizer) -> list[Tenso
     on_device = waveforms.to(model.device), num_samples.to(model.device)
     with torch.no_grad(), suitable_kernels(model):
         logits = forward_logits(model, recognizer, *on_device, has_padding=has_padding)
-    return [row[:frames][window.own_frames] for window, row, frames in zip(windows, logits, num_frames, strict=True)]
+    blank = recognizer.vocabulary.blank_id
+    return [
+        _with_silence(row[:frames][window.own_frames], window, blank)
+        for window, row, frames in zip(windows, logits, num_frames, strict=True)
+    ]
+
+
+def _with_silence(logits: Tensor, window: Window, blank: int) -> Tensor:
+    """Returns logits (F, V) of a window's own frames between those of its silent ones, which say blank."""
+    first, end = window.silent_before, window.silent_before + len(logits)
+    whole = logits.new_full((end + window.silent_after, logits.shape[-1]), -_HARDLY_NATS)
+    whole[:, blank] = 0.0
+    whole[first:end] = logits
+    return whole
 
 
 def words_of(reading: Reading, recognizer: Recognizer) -> dict[str, Any]:

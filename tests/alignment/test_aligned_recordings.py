@@ -19,8 +19,8 @@ BAR = Progress(0, "", "", 0, enabled=False)
 LETTER_SECONDS = 0.08
 
 
-def write_recording(path: Path, utterances: int) -> list[tuple[str, float, float]]:
-    """Writes a recording; returns its words, and where each begins and ends in seconds."""
+def write_recording(path: Path, utterances: int, pause_seconds: float = 0.0) -> list[tuple[str, float, float]]:
+    """Writes a recording with pauses; returns its words, and where each begins and ends in seconds."""
     rng = np.random.default_rng(0)
     sounds, words, offset = [], [], 0
     for number in range(utterances):
@@ -29,8 +29,9 @@ def write_recording(path: Path, utterances: int) -> list[tuple[str, float, float
         for word in re.finditer(r"\S+", text):
             start, end = (offset + 800 + 1_280 * place for place in word.span())
             words.append((word[0], start / SAMPLE_RATE_HZ, end / SAMPLE_RATE_HZ))
-        sounds.append(sound)
-        offset += len(sound)
+        pause = 1e-4 * rng.standard_normal(int(pause_seconds * SAMPLE_RATE_HZ)).astype(np.float32)
+        sounds += [sound, pause]
+        offset += len(sound) + len(pause)
     soundfile.write(path, np.concatenate(sounds), SAMPLE_RATE_HZ)
     return words
 
@@ -69,6 +70,23 @@ def test_a_word_that_is_not_said_has_a_low_score_and_the_others_stay(
     said = [word for place, word in enumerate(after) if place not in planted]
     moved = [abs(a["start_seconds"] - b["start_seconds"]) for a, b in zip(before, said, strict=True)]
     assert np.median(moved) == 0
+
+
+def test_words_beside_long_pauses_stay_where_they_are_whatever_the_text_has_there(
+    tone_recognizer: Recognizer, tmp_path: Path
+) -> None:
+    """Silence is not computed, but words that nobody says have their place in it."""
+    true = write_recording(tmp_path / "a.wav", 20, pause_seconds=3.0)
+    words = [word for word, *_ in true]
+    starts = np.array([start for _, start, _ in true])
+    place = 1 + int(np.flatnonzero(np.diff(starts) > 3.0)[9])  # behind ten pauses
+    assert (words[place - 1], words[place]) == ("big", "bee")
+    planted = ["dad", "odd"]  # no letter of these
+    found = align(tmp_path / "a.wav", " ".join(words[:place] + planted + words[place:]), tone_recognizer)
+    for word, (text, start, end) in zip(found[:place] + found[place + 2 :], true, strict=True):
+        assert word["word"] == text and word["score"] > 0.5
+        assert abs(word["start_seconds"] - start) < LETTER_SECONDS and abs(word["end_seconds"] - end) < LETTER_SECONDS
+    assert all(word["score"] < 0.1 for word in found[place : place + 2])
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
     python tests/bench/bench_windows.py DATA_SET_FOLDER RUN/model RUN2/model ...
 
 Up to 200 utterances of the data set are joined as they are, with pauses, and with noise or music all through. Each row
-is the WER of the utterances by themselves (of the same sound), of the whole in overlapping windows alone, and of the
-whole in windows cut in pauses; then how many windows end in a pause, and the processor time of both.
+is the WER of the utterances as they are, of the utterances by themselves (of the same sound as the whole, so with the
+pause at their ends), of the whole in overlapping windows alone, and of the whole in windows cut in pauses; then how
+many windows end in a pause, and the processor time of the two whole ones.
 """
 
 import os
@@ -22,6 +23,7 @@ from asrscale.results import windows
 from asrscale.results.metrics import count_errors
 from asrscale.results.transcription import read_recordings, words_of
 from asrscale.speech.decoding import decode_payload
+from asrscale.speech.pauses import NO_QUIET
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm
 
 BAR = Progress(0, "", "", 0, enabled=False)
@@ -76,6 +78,7 @@ def main(folder: str, models: Sequence[str]) -> None:
     print(f"{len(clips)} utterances, {sum(map(len, clips)) / SAMPLE_RATE_HZ:.0f} s")
     kinds = [
         (0.0, "", 0.0),
+        (0.3, "", 0.0),
         (0.5, "", 0.0),
         (1.0, "", 0.0),
         (0.3, "pink", 20.0),
@@ -84,15 +87,17 @@ def main(folder: str, models: Sequence[str]) -> None:
     ]
     for model in models:
         recognizer = load_recognizer(model, "")
+        plain, _ = heard(clips, recognizer)
         for pause_seconds, kind, snr_db in kinds:
             own = parts(clips, pause_seconds, kind, snr_db)
             whole = np.concatenate(own)
             alone, _ = heard(own, recognizer)
-            with mock.patch.object(windows, "find_pauses", return_value=[]):
+            with mock.patch.object(windows, "find_quiet", return_value=NO_QUIET):
                 [overlapping], overlapping_seconds = heard([whole], recognizer)
             [cut], cut_seconds = heard([whole], recognizer)
             found = list(windows.stream_windows([whole], recognizer.geometry))
             rates = [
+                count_errors(texts, plain).wer,
                 count_errors(texts, alone).wer,
                 *(count_errors([" ".join(texts)], [text]).wer for text in (overlapping, cut)),
             ]

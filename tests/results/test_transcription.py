@@ -100,17 +100,19 @@ def test_windows_that_end_in_pauses_have_the_words_of_their_utterances(
 def test_a_word_ends_with_a_window_that_ends_in_a_pause(
     is_searched: bool, tone_recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Though the model says no delimiter there; a letter that it says stays, and so does all in overlapping windows."""
+    """Though the model says no delimiter there, or a letter; all in overlapping windows stays."""
     vocabulary = tone_recognizer.vocabulary
     path = vocabulary.encode("bad") + [vocabulary.blank_id] * 3
     decoder = open_decoder(DecodingOptions(nbest=1), vocabulary, None)[0] if is_searched else None
 
-    def text(paths: list[list[int]], *, ends_in_pause: bool) -> str:
+    def text(paths: list[list[int]], *, ends_in_pause: bool, silent: int = 0) -> str:
+        one_hot = [8.0 * torch.nn.functional.one_hot(torch.tensor(one), len(vocabulary.tokens)) for one in paths]
+        windows = [Window(np.zeros(0, np.int16), slice(None), ends_in_pause, 0, silent) for _ in paths]
         computed = [
-            8.0 * torch.nn.functional.one_hot(torch.tensor(one), len(vocabulary.tokens)).float() for one in paths
+            transcription._with_silence(logits.float(), window, vocabulary.blank_id)
+            for logits, window in zip(one_hot, windows, strict=True)
         ]
         monkeypatch.setattr(transcription, "logits_of_windows", lambda *_: list(enumerate(computed)))
-        windows = [Window(np.zeros(0, np.int16), slice(None), ends_in_pause) for _ in paths]
         shares = [0.0] * len(paths)
         frames = transcription._frames_of_windows(windows, tone_recognizer, 40.0, BAR, decoder, shares)
         return str(words_of(transcription._read(frames, tone_recognizer, decoder), tone_recognizer)["text"])
@@ -118,6 +120,43 @@ def test_a_word_ends_with_a_window_that_ends_in_a_pause(
     assert text([path, path], ends_in_pause=True) == "bad bad"
     assert text([path, path], ends_in_pause=False) == "badbad"
     assert text([path[:2], path[2:]], ends_in_pause=True) == "bad"
+    assert text([path[:3], path[:3]], ends_in_pause=True, silent=1) == "bad bad"
+    assert text([path[:3], path[:3]], ends_in_pause=True, silent=50) == "bad bad"
+    assert text([path[:3], path[:3]], ends_in_pause=False, silent=50) == "badbad"
+
+
+def test_silent_frames_say_blank_and_are_where_they_are_in_the_whole(tone_recognizer: Recognizer) -> None:
+    """And finite, so that a search and an alignment can add them up."""
+    vocabulary = tone_recognizer.vocabulary
+    logits = torch.randn(4, len(vocabulary.tokens), generator=torch.Generator().manual_seed(0))
+    window = Window(np.zeros(0, np.int16), slice(None), silent_before=3, silent_after=2)
+    ln_probabilities = transcription._with_silence(logits, window, vocabulary.blank_id).log_softmax(-1)
+    assert torch.equal(ln_probabilities[3:7], logits.log_softmax(-1))
+    silent = ln_probabilities[[0, 1, 2, 7, 8]]
+    assert (silent[:, vocabulary.blank_id] > -1e-4).all() and silent.isfinite().all()
+    assert (silent.sort().values[:, :-1] < -10).all()
+
+
+@pytest.mark.parametrize("background", [3, 100])
+def test_utterances_that_are_joined_with_long_pauses_have_the_words_that_they_have_alone(
+    background: float, tone_recognizer: Recognizer
+) -> None:
+    """Though their model makes words of so much silence where it hears it beside them."""
+    texts, clips = texts_and_pcm(12, seed=4)
+    rng = np.random.default_rng(1)
+    parts = [(background * rng.standard_normal(seconds * SAMPLE_RATE_HZ)).astype(np.int16) for seconds in (7, 45, 3)]
+    pauses = [*[parts[0]] * 4, *[parts[1]] * 2, *[parts[2]] * 7]
+    long = np.concatenate([pauses[0], *(part for pair in zip(clips, pauses[1:], strict=True) for part in pair)])
+    [reading] = read_recordings([long], tone_recognizer, 40.0, BAR)
+    words = words_of(reading, tone_recognizer)["words"]
+    assert " ".join(word["word"] for word in words) == " ".join(texts)
+    assert len(reading.path) == tone_recognizer.geometry.num_frames(len(long))
+    starts = np.cumsum(
+        [len(pauses[0])] + [len(clip) + len(pause) for clip, pause in zip(clips, pauses[1:], strict=True)]
+    )
+    firsts = np.cumsum([0] + [len(text.split()) for text in texts])
+    for start, first in zip(starts[:-1], firsts[:-1], strict=True):
+        assert 0 < words[first]["start_seconds"] - start / SAMPLE_RATE_HZ < 0.13
 
 
 def test_recordings_are_computed_while_they_are_read(

@@ -1,11 +1,15 @@
 import numpy as np
 import pytest
 
-from asrscale.speech.pauses import LEVEL_SAMPLES, Pause, find_pauses
+from asrscale.speech.pauses import LEVEL_SAMPLES, Pause, find_quiet
 from asrscale.speech.pcm import SAMPLE_RATE_HZ, Pcm
 
 RNG = np.random.default_rng(0)
 PAUSES_SECONDS = [(2.0, 2.6), (5.0, 5.25), (8.0, 9.5)]
+
+
+def find_pauses(samples: Pcm) -> list[Pause]:
+    return find_quiet(samples).pauses
 
 
 def noise(seconds: float, level: float) -> np.ndarray:
@@ -29,7 +33,8 @@ def test_pauses_are_found_whatever_the_background(background: float) -> None:
         # The syllables beside it begin and end quietly.
         assert start - 0.07 < pause.start / SAMPLE_RATE_HZ < start + 0.03
         assert end - 0.03 < pause.end / SAMPLE_RATE_HZ < end + 0.07
-        assert abs(pause.middle / SAMPLE_RATE_HZ - (start + end) / 2) < 0.05
+        assert pause.start <= pause.silence_start < (start + 0.05) * SAMPLE_RATE_HZ
+        assert abs((pause.silence_start + pause.silence_end) / 2 / SAMPLE_RATE_HZ - (start + end) / 2) < 0.05
 
 
 def test_nothing_is_a_pause_where_nothing_stands_out() -> None:
@@ -45,4 +50,32 @@ def test_the_loudest_samples_are_measured_without_overflow() -> None:
     loud[SAMPLE_RATE_HZ:] = 0
     [pause] = find_pauses(loud)
     assert abs(pause.start - SAMPLE_RATE_HZ) <= 2 * LEVEL_SAMPLES and pause.end == 2 * SAMPLE_RATE_HZ
-    assert Pause(16_000, 24_000).seconds == 0.5
+    assert Pause(16_000, 24_000, 20_000, 20_000).seconds == 0.5
+
+
+def test_somebody_far_away_is_quiet_but_not_silent() -> None:
+    """45 dB below the loudest is silence at most, here 38 dB; and less is, where a noise hides it anyway."""
+    sound = np.concatenate([noise(4, 5_000), noise(1, 3), noise(0.5, 60), noise(0.4, 3), noise(4, 5_000)])
+    [pause] = find_pauses(sound.astype(np.int16))
+    assert abs(pause.seconds - 1.9) < 0.05
+    assert abs(pause.silence_start / SAMPLE_RATE_HZ - 4) < 0.05 and abs(pause.silence_end / SAMPLE_RATE_HZ - 5) < 0.05
+    [pause] = find_pauses((sound[: 5 * SAMPLE_RATE_HZ] + noise(5, 300)).astype(np.int16))
+    assert abs(pause.silence_end - pause.end) <= 2 * LEVEL_SAMPLES and pause.silence_end == 5 * SAMPLE_RATE_HZ
+
+
+def test_a_pause_without_silence_has_an_empty_one_where_it_is_quietest() -> None:
+    far = np.concatenate([noise(0.7, 60), noise(0.05, 40), noise(0.3, 60)])
+    sound = np.concatenate([noise(4, 5_000), far, noise(4, 5_000), noise(0.5, 3)]).astype(np.int16)
+    far_pause, silent_pause = find_pauses(sound)
+    assert far_pause.silence_start == far_pause.silence_end
+    assert abs(far_pause.silence_start / SAMPLE_RATE_HZ - 4.725) < 0.03
+    assert silent_pause.silence_end == silent_pause.end == len(sound)
+
+
+def test_silence_that_goes_on_is_known_by_the_speech_before_it() -> None:
+    quiet = find_quiet(np.concatenate([noise(3, 5_000), noise(3, 3)]).astype(np.int16))
+    after = noise(20, 3).astype(np.int16)
+    assert find_pauses(after) == []
+    [pause] = find_quiet(after, quiet.silent_db).pauses
+    assert (pause.start, pause.end) == (pause.silence_start, pause.silence_end) == (0, len(after))
+    assert find_quiet(noise(20, 60).astype(np.int16), quiet.silent_db).pauses == []
