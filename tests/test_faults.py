@@ -24,8 +24,8 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
     "group norm over the padding": (
         "model/padding", "if self.num_frames is None:", "if True:", f"{PADDING}[wav2vec2]"),
     "waveform normalised over the padding": (
-        "model/forward", "standardise(samples, num_samples[:, None],",
-        "standardise(samples, torch.full_like(num_samples, samples.shape[1])[:, None],",
+        "model/forward", "standardise_samples(samples, num_samples, is_real)",
+        "standardise_samples(samples, torch.full_like(num_samples, samples.shape[1]), is_real)",
         "model/test_forward.py::test_a_waveform_is_normalised_over_its_own_samples"),
     "padding seen by attention and the positional convolution": (
         "model/forward", "attention_mask=is_real.long() if is_needed else None",
@@ -35,7 +35,7 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "model/padding", "self.num_samples[rows]", "self.num_samples[: len(input_values[rows])]",
         "model/test_padding.py::test_a_frozen_stem_in_slices_changes_no_logit[wav2vec2]"),
     "waveform normalised in bf16": (
-        "model/forward", "samples = waveforms.float() / PCM_SCALE",
+        "model/forward", "samples = waveforms.float().div_(PCM_SCALE)",
         "samples = (waveforms / PCM_SCALE).to(recognizer.model.dtype)",
         "model/test_forward.py::test_in_bf16_the_waveform_is_normalised_in_fp32"),
     "norm statistics in bf16": (

@@ -309,7 +309,7 @@ def speed_cells(row: Row, ours: Any) -> str:
     ratios = [mine / its for mine, its in zip(speeds_of(ours()), speeds_of(row), strict=True)]
     cells = [
         row["data"], row["model"], row["way"], f"{total(row, 'audio') / 16_000 / steps:.1f}",
-        f"{total(row, 'cpu') / steps * 1000:.0f}", f"{speed(row):.0f}", f"{speed(ours()) / speed(row):.2f}",
+        f"{total(row, 'cpu') / steps * 1000:.0f}", f"{speed(row):.3g}", f"{speed(ours()) / speed(row):.2f}",
         f"{min(ratios):.2f}, {max(ratios):.2f}",
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"

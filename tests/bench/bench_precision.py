@@ -25,8 +25,9 @@ FAMILIES = {
 standardise = padding.standardise
 
 
-def in_bf16(x: Tensor, count: Tensor, epsilon: float) -> Tensor:
-    return standardise(x.bfloat16(), count, epsilon).to(x.dtype)
+def waveforms_in_bf16(samples: Tensor, num_samples: Tensor, is_real: Tensor) -> Tensor:
+    in_bf16 = standardise(samples.bfloat16(), num_samples[:, None], forward.WAVEFORM_EPSILON)
+    return in_bf16.to(samples.dtype) * is_real
 
 
 def statistics_in_bf16(self: MaskedGroupNorm, x: Tensor) -> Tensor:
@@ -61,7 +62,8 @@ def main() -> None:
                     own = Recognizer(make_padding_invariant(deepcopy(exact)), processor.processor, processor.vocabulary)
                     reference = forward_logits(own.model, own, waves, lengths)
                     own.model.bfloat16()
-                    with patch.object(forward, "standardise", in_bf16 if fault == "waveform" else standardise):
+                    own_way = waveforms_in_bf16 if fault == "waveform" else forward.standardise_samples
+                    with patch.object(forward, "standardise_samples", own_way):
                         if fault == "statistics":
                             with patch.object(MaskedGroupNorm, "forward", statistics_in_bf16):
                                 logits = forward_logits(own.model, own, waves, lengths)

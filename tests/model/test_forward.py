@@ -8,8 +8,16 @@ from torch import Tensor, nn
 
 from asrscale.model.building import build_recognizer
 from asrscale.model.families import attentions_of, encoder_of
-from asrscale.model.forward import count_frames, ctc_losses, forward_logits, greedy_texts, has_padded_frames
-from asrscale.model.padding import make_padding_invariant
+from asrscale.model.forward import (
+    WAVEFORM_EPSILON,
+    count_frames,
+    ctc_losses,
+    forward_logits,
+    greedy_texts,
+    has_padded_frames,
+    standardise_samples,
+)
+from asrscale.model.padding import make_padding_invariant, standardise
 from asrscale.model.processors import new_processor
 from asrscale.model.recognizer import Recognizer
 
@@ -43,6 +51,16 @@ def test_a_waveform_is_normalised_over_its_own_samples(tiny: Recognizer) -> None
         alone = tiny.processor(waveforms[row, :length].numpy() / 32_768, sampling_rate=16_000, return_tensors="pt")
         assert torch.allclose(samples[row, :length], alone.input_values[0].float(), atol=1e-4)
         assert not samples[row, length:].any()
+
+
+def test_in_place_a_waveform_is_standardised_to_the_same_bits() -> None:
+    waveforms, lengths = noise(48_000, 16_000, 9_000)
+    samples = (waveforms + 1_000).float() / 32_768  # what is behind the ends counts nowhere
+    before = samples.clone()
+    is_real = torch.arange(48_000) < lengths[:, None]
+    expected = standardise(samples, lengths[:, None], WAVEFORM_EPSILON) * is_real
+    assert torch.equal(standardise_samples(samples, lengths, is_real), expected)
+    assert torch.equal(samples, before)
 
 
 def test_in_bf16_the_waveform_is_normalised_in_fp32() -> None:
