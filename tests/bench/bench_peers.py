@@ -12,7 +12,8 @@ while it trains: start-up, saving and evaluation are left out. Parts:
 run of that length; WER on all of dev. `equal-steps`: as many steps as asrscale takes in that time. `tripled`: the
 notebook in three times that time. They need the results of `speed`.
 
-Each result is a line of `results` as soon as it is there; what has one is not run again. The tables are those of all.
+Each result is a line of `results` as soon as it is there; what has one, of a data set of the same name and with the
+same settings, is not run again. The tables are those of all.
 """
 
 import json
@@ -256,12 +257,19 @@ def read_results(options: Options) -> list[Row]:
 
 
 def find(options: Options, **key: object) -> list[Row]:
-    """Returns the results that have these values."""
+    """Returns the results that have these values, of runs with the same settings."""
+    key |= same_settings(options)
     return [row for row in read_results(options) if all(row.get(name) == value for name, value in key.items())]
+
+
+def same_settings(options: Options) -> Row:
+    """The settings that a result depends on beside its own."""
+    return {name: getattr(options, name) for name in ("seconds", "step_seconds", "learning_rate")}
 
 
 def keep(options: Options, **row: Any) -> Row:
     """Writes a result."""
+    row |= same_settings(options)
     with Path(options.results).open("a") as file:
         file.write(json.dumps(row) + "\n")
     return row
@@ -292,8 +300,8 @@ def speeds_of(row: Row) -> list[float]:
 
 def speed_of_ours(speeds: list[Row], row: Row) -> Row:
     """The row of asrscale in the same comparison."""
-    same = ("data", "model")
-    return next(one for one in speeds if one["way"] == OURS and all(one[name] == row[name] for name in same))
+    same = ("data", "model", "seconds", "step_seconds", "learning_rate")
+    return next(one for one in speeds if one["way"] == OURS and all(one.get(name) == row.get(name) for name in same))
 
 
 def speed_cells(row: Row, ours: Any) -> str:
