@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models import ONE_OF_EACH, noise, stock_model, untrained_recognizer
-from helpers.stand_in import DEVICE, OnDevice, StandIn, send, stand_in
+from helpers.stand_in import CUDA, OnDevice, StandIn, send, stand_in
 
 from asrscale.data.batches import Batch
 from asrscale.model.forward import count_frames, forward_logits, greedy_texts
@@ -29,7 +29,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
 
 def batch_of(lengths: tuple[int, ...]) -> Batch:
     waveforms, num_samples = noise(*lengths)
-    return Batch(np.arange(3), waveforms, num_samples, torch.ones(3, 5, dtype=torch.int64), torch.tensor([5, 4, 3]))
+    return Batch(np.arange(3), waveforms, num_samples, torch.ones(3, 4, dtype=torch.int64), torch.tensor([4, 3, 2]))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -66,7 +66,7 @@ def test_of_a_pass_that_is_transcribed_the_host_reads_the_paths_alone(device: St
     num_frames = count_frames(ours.model, batch.num_samples)
     expected = greedy_texts(ours, forward_logits(ours.model, ours, batch.waveforms, batch.num_samples), num_frames)
     send(ours.model)
-    there = batch.to(DEVICE)
+    there = batch.to(CUDA)
     logits = forward_logits(ours.model, ours, there.waveforms, there.num_samples)
     assert device.reads == []
     assert greedy_texts(ours, logits, num_frames) == expected
@@ -74,7 +74,7 @@ def test_of_a_pass_that_is_transcribed_the_host_reads_the_paths_alone(device: St
 
 
 def test_the_stand_in_notices_what_it_is_for(device: StandIn) -> None:
-    there, here = torch.ones(3).to(DEVICE), torch.ones(3)
+    there, here = torch.ones(3).to(CUDA), torch.ones(3)
     with pytest.raises(AssertionError, match="a tensor on the host"):
         there + here
     for read in (lambda: bool(there.all()), lambda: there[0].item(), lambda: there.nonzero(), there.cpu):

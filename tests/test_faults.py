@@ -86,8 +86,15 @@ FAULTS: dict[str, tuple[str, str, str, str]] = {
         "time_mask[row] = _draw_time_mask(padded_frames,",
         "model/test_regularisation.py::test_no_mask_reaches_into_the_padding_or_an_empty_pass"),
     "masks left where the batch is read": (
-        "model/regularisation", "torch.from_numpy(time_mask).to(model.device)", "torch.from_numpy(time_mask)",
+        "model/regularisation", "torch.from_numpy(mask).to(model.device, non_blocking=True)", "torch.from_numpy(mask)",
         "model/test_regularisation.py::test_masks_are_where_the_model_is"),
+    "masks that the host waits to send": (
+        "model/regularisation", "to(model.device, non_blocking=True)", "to(model.device)",
+        "test_device_steps.py::test_a_step_asks_for_its_norm_alone_twice_where_memory_ran_out[never]"),
+    "a loss that the host asks for in each pass": (
+        "training/step", "        return share.detach()\n",
+        "        return share.detach() * float(share.detach().isfinite())\n",
+        "test_device_steps.py::test_a_step_asks_for_its_norm_alone_twice_where_memory_ran_out[never]"),
     "dropout that depends on the place in the batch": (
         "model/dropout", "hash_keys(dropout.places, seed, step, int(utterance), _SALT) for utterance in utterances",
         "hash_keys(dropout.places, seed, step, row, _SALT) for row in range(len(utterances))",

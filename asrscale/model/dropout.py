@@ -197,13 +197,13 @@ def draw_keys(
     if not dropout.places:
         return
     rows = [hash_keys(dropout.places, seed, step, int(utterance), _SALT) for utterance in utterances]
-    row_keys = torch.from_numpy(np.stack(rows, axis=1).astype(np.uint32).astype(np.int64)).to(device)
+    row_keys = torch.from_numpy(np.stack(rows, axis=1).astype(np.uint32).astype(np.int64)).to(device, non_blocking=True)
     counters = torch.arange(frames, device=device) * _GOLDEN_RATIO
     hashes = _mix((row_keys[:, :, None] + counters) & _MASK_32_BITS)
     dropout.frame_keys = (hashes | 1).to(torch.int32)
     if dropout.feature_keys is None or dropout.feature_keys.device != device:
         feature_keys = hash_keys(dropout.features, _SALT).astype(np.uint32).view(np.int32)
-        dropout.feature_keys = torch.from_numpy(feature_keys).to(device)
+        dropout.feature_keys = torch.from_numpy(feature_keys).to(device, non_blocking=True)
     for module, frame_keys in zip(dropout.modules, dropout.frame_keys, strict=True):
         module.frame_keys, module.feature_keys = frame_keys, dropout.feature_keys
 

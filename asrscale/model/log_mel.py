@@ -38,8 +38,8 @@ def log_mel_features(waveforms: Tensor, num_samples: Tensor, extractor: Seamless
 
 def _log_mel(waveforms: Tensor, extractor: SeamlessM4TFeatureExtractor) -> Tensor:
     """Returns the logarithm (B, W, M) of the energies of waveforms (B, T), samples from -32768 to 32767."""
-    window = torch.as_tensor(extractor.window, device=waveforms.device)
-    filters = torch.as_tensor(extractor.mel_filters, device=waveforms.device)
+    window = torch.as_tensor(extractor.window).to(waveforms.device, non_blocking=True)
+    filters = torch.as_tensor(extractor.mel_filters).to(waveforms.device, non_blocking=True)
     frames = waveforms.unfold(-1, LOG_MEL_WINDOW.kernel, LOG_MEL_WINDOW.stride)
     frames = frames - frames.mean(-1, keepdim=True)
     # The first sample has no sample before it: it counts as its own, as in Kaldi.

@@ -152,10 +152,13 @@ def _draw_masks(regulariser: Regulariser, model: CtcModel, batch: Batch, *, seed
             time_mask[row, :length] = _draw_time_mask(length, regulariser.mask_time_prob, config)
         if regulariser.mask_feature_prob:
             feature_mask[row] = _draw_feature_mask(regulariser.mask_feature_prob, config)
-    regulariser.time_mask = torch.from_numpy(time_mask).to(model.device) if regulariser.mask_time_prob else None
-    regulariser.feature_mask = (
-        torch.from_numpy(feature_mask).to(model.device) if regulariser.mask_feature_prob else None
-    )
+    regulariser.time_mask = _sent(time_mask, model) if regulariser.mask_time_prob else None
+    regulariser.feature_mask = _sent(feature_mask, model) if regulariser.mask_feature_prob else None
+
+
+def _sent(mask: NDArray[np.bool_], model: CtcModel) -> Tensor:
+    """Returns a mask on the model's device, for which the host does not wait until that has done all before."""
+    return torch.from_numpy(mask).to(model.device, non_blocking=True)
 
 
 def _draw_time_mask(frames: int, probability: float, config: PreTrainedConfig) -> NDArray[np.bool_]:

@@ -262,7 +262,7 @@ def _finite_losses(logits: Tensor, num_frames: Tensor, batch: Batch, labels: Ten
     if not len(rows):  # torch computes no loss of nothing
         return []
     if len(rows) < len(labels):
-        own = rows.to(labels.device)
+        own = rows.to(labels.device, non_blocking=True)
         logits, labels = logits[own], labels[own]
     losses = ctc_losses(logits, num_frames[rows], labels, batch.num_labels[rows], blank=blank_id)
     return [loss for loss in losses.tolist() if math.isfinite(loss)]

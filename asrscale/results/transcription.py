@@ -300,7 +300,8 @@ def end_word(logits: Tensor, vocabulary: Vocabulary, blank_less_nats: float = _H
     if vocabulary.delimiter_id is None:
         return
     last = logits[-1]
-    last[vocabulary.delimiter_id] = last[[vocabulary.delimiter_id, vocabulary.blank_id]].logsumexp(0)
+    # A list of both as the index would be sent to the device, which the host would wait for.
+    last[vocabulary.delimiter_id] = torch.logaddexp(last[vocabulary.delimiter_id], last[vocabulary.blank_id])
     last[vocabulary.blank_id] = last[vocabulary.delimiter_id] - blank_less_nats
 
 
@@ -333,7 +334,7 @@ def _own_logits(windows: Sequence[Window], recognizer: Recognizer) -> list[Tenso
     num_samples = torch.tensor([len(clip) for clip in clips])
     num_frames = count_frames(model, num_samples).tolist()
     has_padding = has_padded_frames(recognizer, num_samples, waveforms.shape[1])
-    on_device = waveforms.to(model.device), num_samples.to(model.device)
+    on_device = [tensor.to(model.device, non_blocking=True) for tensor in (waveforms, num_samples)]
     with torch.no_grad(), suitable_kernels(model):
         logits = forward_logits(model, recognizer, *on_device, has_padding=has_padding)
     blank = recognizer.vocabulary.blank_id

@@ -67,6 +67,8 @@ ONE_OF_EACH = [
     "sew",
     "bert",
 ]
+# And what a family computes in another way.
+VARIANTS = [*ONE_OF_EACH, "conformer rotary", "hubert batch", "wavlm layer", "sew layer", "adapter", "bert adapter"]
 
 
 def stock_model(kind: str, **settings: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
-from helpers.models import KINDS, ONE_OF_EACH, noise, stock_model
+from helpers.models import KINDS, VARIANTS, noise, stock_model
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModelForCTC
 
@@ -36,7 +36,6 @@ from asrscale.model.recognizer import Recognizer
 from asrscale.model.regularisation import Regulariser, attach_regulariser, prepare_pass
 from asrscale.speech.frames import geometry_of
 
-VARIANTS = [*ONE_OF_EACH, "conformer rotary", "hubert batch", "wavlm layer", "sew layer", "adapter", "bert adapter"]
 STEP = 7  # one in which a layer is dropped
 SECONDS = {7: 1.0, 3: 0.73, 11: 0.41}  # by utterance
 

@@ -1,7 +1,5 @@
 """One optimizer step, in a world of one; tests/test_train.py starts real ranks."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +10,7 @@ import pytest
 import torch
 from conftest import flip_bit
 from helpers.contexts import make_context, step_of, train_index, zero_config
-from ranks.short_of_memory import Allocator
+from helpers.failing_passes import failing_once
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from asrscale.common.distributed import World
@@ -25,7 +23,6 @@ from asrscale.model.families import encoder_of
 from asrscale.model.freezing import checkpoint_activations
 from asrscale.model.regularisation import attach_regulariser
 from asrscale.training import engine as ds
-from asrscale.training import step as step_module
 from asrscale.training.ds_config import Precision
 from asrscale.training.meter import Meter
 from asrscale.training.run_context import RunContext
@@ -285,26 +282,6 @@ def test_the_rehearsal_leaves_no_trace(tone_shards: Path, tmp_path: Path, world:
             found.append(after_a_step(own, own.ds_config, [], step))
         assert own.cap.rescues == fails
     assert all(found[0][name].equal(other[name]) for other in found[1:] for name in found[0])
-
-
-@contextmanager
-def failing_once(where: str, operation: int, call: int) -> Iterator[None]:
-    """Memory runs out at one operation of the first, second … forward or backward of a pass; at none with call 0."""
-    name, calls = {"forward": "loss_sum", "backward": "backward"}[where], 0
-    owner = step_module if where == "forward" else ds
-    original = getattr(owner, name)
-
-    def wrapped(*given: object) -> object:
-        nonlocal calls
-        calls += 1
-        with Allocator(operation if calls == call else 0):
-            return original(*given)
-
-    setattr(owner, name, wrapped)
-    try:
-        yield
-    finally:
-        setattr(owner, name, original)
 
 
 FEW = [("forward", 1), ("forward", 99), ("backward", 2), ("backward", 80), ("backward", 180)]
