@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.planned import architecture_file, choice
+from helpers.planned import architecture_file
 
 from asrscale.common.cli import parse
 from asrscale.common.errors import CliError
@@ -19,7 +19,6 @@ from asrscale.plan import plan
 from asrscale.training.config import TrainConfig, train_config
 from asrscale.training.memory_plan import SEARCHED
 from asrscale.training.plan_options import plan_options
-from asrscale.training.planning import _first_that_fits
 
 
 def test_the_command_prints_a_plan_and_writes_a_page(
@@ -165,9 +164,3 @@ def test_without_a_gpu_all_known_ones_are_compared(capsys: pytest.CaptureFixture
 def test_the_title_of_a_comparison_says_each_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     plan(plan_options(model="tiny", gpus=2))
     assert capsys.readouterr().out.startswith("tiny on 2 × each GPU, utterances of 20 s and less\n")
-
-
-def test_of_several_gpus_the_plan_is_for_the_first_that_suffices() -> None:
-    small, large = choice(cap_seconds=0), choice()
-    assert _first_that_fits([small, large]) is large
-    assert _first_that_fits([small, small]) is small

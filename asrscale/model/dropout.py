@@ -79,14 +79,6 @@ class _Drops(nn.Module):
     frame_keys: Tensor | None = None  # of this place, as Dropout has them
     feature_keys: Tensor | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns what the module makes of (B, …)."""
-        output: Tensor = super().forward(x)  # of the module's own class
-        return self._drop(output) if self.training else output
-
-    def _drop(self, output: Tensor) -> Tensor:
-        raise NotImplementedError
-
     def _keep(self, x: Tensor) -> Tensor:
         assert self.frame_keys is not None and self.feature_keys is not None, "no keys were drawn for this pass"
         return keep(x, self.frame_keys, self.feature_keys, self.dropped_probability)
@@ -97,7 +89,11 @@ class _DropsFeatures(_Drops):
 
     is_channels_first: bool
 
-    def _drop(self, output: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns what the module makes of (B, …), with some of it dropped in training."""
+        output: Tensor = super().forward(x)  # of the module's own class
+        if not self.training:
+            return output
         if self.is_channels_first:
             return self._keep(output.transpose(1, 2)).transpose(1, 2)
         return self._keep(output)
@@ -108,7 +104,11 @@ class _DropsValues(_Drops):
 
     dropped_heads: int
 
-    def _drop(self, output: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns what the module makes of (B, …), with some of it dropped in training."""
+        output: Tensor = super().forward(x)  # of the module's own class
+        if not self.training:
+            return output
         by_head = output.view(*output.shape[:2], self.dropped_heads, -1)
         return self._keep(by_head).view(output.shape)
 
