@@ -32,6 +32,15 @@ def fresh() -> Iterator[None]:
     torch._dynamo.reset()
 
 
+@pytest.fixture(scope="session")
+def compiler() -> None:
+    """Skips where torch finds no compiler for C++, or not what it needs beside it."""
+    try:
+        torch.compile(lambda x: x + 1)(torch.ones(3))
+    except torch._dynamo.exc.BackendCompilerFailed as error:
+        pytest.skip(f"torch.compile does not work on this machine: {str(error).splitlines()[0]}")
+
+
 def gradients(model: Path, *, compiled: bool, every: int, lora_rank: int) -> Tensor:
     """What a model with dropout learns in passes of several shapes."""
     recognizer = build_recognizer(str(model), "abc", seed=3, dropout=0.2)
@@ -56,6 +65,7 @@ def gradients(model: Path, *, compiled: bool, every: int, lora_rank: int) -> Ten
         *(pytest.param(kind, 0, 0, marks=pytest.mark.slow) for kind in VARIANTS[1:]),
     ],
 )
+@pytest.mark.usefixtures("compiler")
 def test_compiled_layers_learn_the_same_from_one_graph(kind: str, every: int, lora_rank: int, tmp_path: Path) -> None:
     stock_model(kind).base_model.save_pretrained(tmp_path)
     eager, compiled = (
