@@ -172,7 +172,7 @@ def test_a_killed_run_with_changed_sound_goes_on_to_the_same_weights(
         4,
     ]
     expected, found = tmp_path / "expected", tmp_path / "found"
-    done = run_command(*launch(2, tone_shards, expected, *flags, "--config", ZERO_2))
+    done = run_command(*launch(2, tone_shards, expected, *flags))
     assert done.returncode == 0, done.stdout + done.stderr
     for step in (5, 9):
         kill_in_a_step(step, found, launch(2, tone_shards, found, *flags, script=HELD))
