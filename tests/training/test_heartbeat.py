@@ -27,11 +27,13 @@ def test_a_stopped_rank_is_found_by_the_others_and_named(start: Start, tone_shar
     folder = tmp_path / "run"
     process = start(launch(2, tone_shards, folder, *short(saves=10_000, steps=100_000), "--hang_seconds", 8))
     wait_for((folder / "metrics.jsonl").is_file, process)  # a step is behind them
+    path = folder / "heartbeat" / "rank-00001.json"
+    wait_for(path.is_file, process)  # which may come later than quick steps
     victim = next(pid for pid in ranks_of(folder) if environment_of(pid)["RANK"] == "1")
 
     def is_stopped_in_a_step() -> bool:  # the heartbeat that it has then is what the other rank will read
         os.kill(victim, signal.SIGSTOP)
-        heartbeat = json.loads((folder / "heartbeat" / "rank-00001.json").read_text())
+        heartbeat = json.loads(path.read_text())
         stays = bool(heartbeat["doing"] == "training" and heartbeat["busy_seconds"] > 0)
         if not stays:
             os.kill(victim, signal.SIGCONT)
