@@ -203,9 +203,9 @@ def _compute(
 
 def _row(parts: Sequence[_Recording], recognizer: Recognizer, decoder: Decoder | None) -> dict[str, Any]:
     """Returns what is yielded of a file that is computed to its end."""
-    heard = [words_of(_read(part.frames, recognizer, decoder), recognizer) for part in parts]
+    found = [words_of(_read(part.frames, recognizer, decoder), recognizer) for part in parts]
     names = [f"speaker {part.channel + 1}" for part in parts if part.channel is not None]
-    words = merge_speakers(dict(zip(names, heard, strict=True))) if names else heard[0]
+    words = merge_speakers(dict(zip(names, found, strict=True))) if names else found[0]
     row = {"file": parts[0].file, "seconds": parts[0].num_samples / SAMPLE_RATE_HZ, **words}
     language = recognizer.text_rules.language if recognizer.text_rules else ""
     return row | ({"language": language} if language else {})
@@ -218,7 +218,7 @@ def read_recordings(
     bar: Progress,
     decoder: Decoder | None = None,
 ) -> list[Reading]:
-    """Returns what is heard in each recording, at least one: a token id for each frame of the whole, and confidences.
+    """Returns what is recognised in each recording, at least one: a token id for each frame, and confidences.
 
     Args:
         recordings: (T,) samples of each.
@@ -242,7 +242,7 @@ def read_recordings(
 
 
 def _read(parts: Sequence[Frames], recognizer: Recognizer, decoder: Decoder | None) -> Reading:
-    """Returns what is heard in a recording, of what is known of its frames."""
+    """Returns what is recognised in a recording, of what is known of its frames."""
     frames = np.concatenate(parts)
     if decoder is not None:
         return decoder.read(frames)
@@ -354,7 +354,7 @@ def _with_silence(logits: Tensor, window: Window, blank: int) -> Tensor:
 
 
 def words_of(reading: Reading, recognizer: Recognizer) -> dict[str, Any]:
-    """Returns what is heard as a row.
+    """Returns what is recognised as a row.
 
     Returns:
         `text`; its `confidence`, None without words; `words`: each its `word`, `start_seconds`, `end_seconds` and

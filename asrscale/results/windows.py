@@ -114,7 +114,7 @@ def _fill(left: list[Pcm], pieces: Iterator[Pcm], enough: int) -> Pcm:
 
 
 def _frames_to_skip(pauses: list[Pause], geometry: FrameGeometry) -> int:
-    """Returns how many frames of silence are in front of the margin of what is heard first."""
+    """Returns how many frames of silence are in front of the margin of the first sound."""
     if not pauses or pauses[0].silence_start > 0:
         return 0
     margin_samples = max(_MARGIN_SAMPLES, geometry.reach_samples)  # no fewer than a frame is made of
@@ -146,8 +146,8 @@ def _cut(
         # A silent frame between this window and the next keeps their words apart, whatever they say at their ends.
         num_silent = int((own_end + 1) * stride <= pause.end)
         step = (own_end + num_silent) * stride
-        heard = samples[: max(end, step)].copy()
-        return Window(heard, slice(first_own, own_end), ends_in_pause=True, silent_after=num_silent), step
+        own_samples = samples[: max(end, step)].copy()
+        return Window(own_samples, slice(first_own, own_end), ends_in_pause=True, silent_after=num_silent), step
     if not is_last:
         context_frames = _context_frames(geometry)
         own_end = _window_samples(geometry) // stride - context_frames
@@ -180,7 +180,7 @@ def _choose(pauses: list[Pause], first_sample: int) -> Pause | None:
 
 
 def _end_of_speech(pause: Pause) -> int:
-    """Returns where the margin of what is heard in front of a silence ends: in its middle, if it is short."""
+    """Returns where the margin of the sound in front of a silence ends: in its middle, if it is short."""
     # Behind speech it dies away within the margin; what takes longer is a sound of its own, with a margin of its own.
     dies_away = pause.silence_start <= pause.start + _MARGIN_SAMPLES
     end = pause.start if dies_away else pause.silence_start
@@ -189,6 +189,6 @@ def _end_of_speech(pause: Pause) -> int:
 
 
 def _start_of_speech(pause: Pause, margin_samples: int) -> int:
-    """Returns where the margin of what is heard behind a silence starts."""
+    """Returns where the margin of the sound behind a silence starts."""
     rises = pause.silence_end >= pause.end - margin_samples
     return (pause.end if rises else pause.silence_end) - margin_samples
