@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from asrscale.common.distributed import World
 from asrscale.data.hashing import NO_IDS
 from asrscale.training import engine as ds
+from asrscale.training.flat_gradients import add_up_and_clip, attach_flat_gradients, clear
 from asrscale.training.meter import Meter
 from asrscale.training.optimizer import build_optimizer
 from asrscale.training.run_context import RunContext
 from asrscale.training.step import rehearse, train_step
 
 PASSES = [np.array([4, 7, 9]), np.array([11, 30]), NO_IDS]  # the last is an empty pass
-# What `take_step` and `_clip_or_drop` ask: whether the norm of the gradient is a finite number.
-READS_OF_A_STEP = ["_local_scalar_dense"] * 2
+READS_OF_A_STEP = ["_local_scalar_dense"]  # the norm of the gradient
 
 
 class StageZero(nn.Module):
@@ -37,20 +37,18 @@ class StageZero(nn.Module):
         self.optimizer = self.basic_optimizer = build_optimizer(model, weight_decay=0.1, adam_beta2=0.98)
         self.forward = model.forward
         self.device = next(model.parameters()).device
+        self.gradients = attach_flat_gradients(one for one in model.parameters() if one.requires_grad)
 
     def backward(self, loss: Tensor, *, scale_wrt_gas: bool) -> None:
         loss.backward()
 
     def step(self) -> None:
-        ds._clip_or_drop(self, [parameter for parameter in self.module.parameters() if parameter.requires_grad])
+        self.norm = add_up_and_clip(self.gradients, 1.0, world_size=1)
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        clear(self.gradients)
 
-    def gradient_clipping(self) -> float:
-        return 1.0
-
-    def get_global_grad_norm(self) -> Tensor:
-        return self.optimizer._global_grad_norm
+    def get_global_grad_norm(self) -> float:
+        return self.norm
 
     def zero_optimization_stage(self) -> int:
         return 0

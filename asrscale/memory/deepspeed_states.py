@@ -149,7 +149,8 @@ def _bucket_bytes(sizes: _Sizes, zero: Mapping[str, Any]) -> int:
 def _stage_0(sizes: _Sizes) -> States:
     """Returns what every rank keeps where nothing is shared; in fp32, the only precision in which it is allowed.
 
-    The optimizer updates the model's own weights, so that only both moments are added.
+    The optimizer updates the model's own weights, so that only both moments are added; gradients are added up over the
+    ranks, and scaled, where they are (`asrscale.training.flat_gradients`).
     """
     fp32_bytes = FP32_BYTES * sizes.trained
     return States(
@@ -158,7 +159,7 @@ def _stage_0(sizes: _Sizes) -> States:
         optimizer=2 * fp32_bytes,
         buckets=0,
         backward_bytes=0,
-        step_bytes=fp32_bytes,
+        step_bytes=0,
     )
 
 

@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from asrscale.common import distributed
 from asrscale.common.distributed import World
+from asrscale.training.flat_gradients import FlatGradients, add_up_and_clip, attach_flat_gradients, clear
 from asrscale.training.optimizer import build_optimizer, set_learning_rates, trainable_parameters
 from asrscale.training.schedule import LearningRates
 
@@ -85,27 +86,29 @@ def initialize(model: nn.Module, ds_config: dict[str, Any], *, weight_decay: flo
     _import_muon()
     engine = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)[0]
     if not _is_partitioned(engine):
-        parameters = [parameter for _, parameter in trainable_parameters(engine.module)]
-        engine.clip_fp32_gradients = partial(_clip_or_drop, engine, parameters)
-        engine.enable_backward_allreduce = torch.distributed.get_world_size() > 1  # it copies all gradients twice
+        _flatten_gradients(engine)
     return engine
 
 
-def _clip_or_drop(engine: Engine, parameters: Sequence[nn.Parameter]) -> None:
-    """What stage 0 does between reducing and stepping: as at the other stages, no step where the norm is not finite."""
-    for parameter in parameters:
-        if parameter.grad is None:  # as where gradients of several ranks are added up
-            parameter.grad = torch.zeros_like(parameter)
-    norm = nn.utils.clip_grad_norm_(parameters, engine.gradient_clipping())
+def _flatten_gradients(engine: Engine) -> None:
+    """Lets a step at stage 0 work on all gradients at once; DeepSpeed would copy each to and from a buffer."""
+    gradients = attach_flat_gradients(parameter for _, parameter in trainable_parameters(engine.module))
+    engine.enable_backward_allreduce = False
+    engine.clip_fp32_gradients = partial(_add_up_and_clip, engine, gradients)
+    engine.zero_grad = partial(clear, gradients)
+
+
+def _add_up_and_clip(engine: Engine, gradients: FlatGradients) -> None:
+    """What stage 0 does before the optimizer's step; as at other stages, there is none if the norm is not finite."""
+    world_size = torch.distributed.get_world_size()
+    norm = add_up_and_clip(gradients, engine.gradient_clipping(), world_size)
     engine.optimizer._global_grad_norm = norm  # where DeepSpeed looks for it
-    if not norm.isfinite():
-        for parameter in parameters:
-            parameter.grad = None  # AdamW leaves these, and their moments, as they are
 
 
 def backward(engine: Engine, loss: Tensor, world: World) -> None:
-    """Adds the gradient of this pass's share of the step's loss; DeepSpeed averages over the ranks, we sum."""
-    engine.backward(loss * world.world_size, scale_wrt_gas=False)
+    """Adds the gradient of this pass's share of the step's loss to that of the ranks' sum."""
+    averaged_over = world.world_size if _is_partitioned(engine) else 1  # DeepSpeed divides by it, stage 0 does not
+    engine.backward(loss * averaged_over, scale_wrt_gas=False)
 
 
 def take_step(engine: Engine, rates: LearningRates) -> float:

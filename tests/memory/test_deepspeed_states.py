@@ -73,7 +73,7 @@ def test_the_formulas_in_16_bits_are_those_of_the_documentation(zero: dict[str, 
 @pytest.mark.parametrize(
     ("zero", "expected"),
     [
-        ({"stage": 0}, States(4 * P, 4 * T, 8 * T, 0, 0, 4 * T)),
+        ({"stage": 0}, States(4 * P, 4 * T, 8 * T, 0, 0, 0)),
         ({"stage": 1}, States(4 * P, 0, 12 * T / w, 0, 4 * T + 4 * b, 4 * T + 4 * T / w)),
         ({"stage": 2}, States(4 * P, 4 * T / w, 12 * T / w, 4 * b, 4 * b + 4 * T / w, 4 * T / w)),
         ({"stage": 2} | OFFLOAD, States(4 * P, 0, 0, 4 * b + 4 * l, 4 * b, 8 * l)),
