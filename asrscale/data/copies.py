@@ -95,6 +95,7 @@ def plan_visits(
     steps: int,
     units_per_step: int,
     frames: Ids | None = None,
+    even_steps: bool = True,
 ) -> EpochPlan:
     """Plans the visits of a window in rounds, one after another, so that no step has an utterance twice if it can be.
 
@@ -110,6 +111,7 @@ def plan_visits(
         steps: Of all rounds together.
         units_per_step: Units in a step.
         frames: (V,) as `plan_window` takes them.
+        even_steps: As `plan_window` takes it.
     """
     most_visits = int(visits.max(initial=1))
     num_rounds = max(1, min(most_visits, steps // MIN_ROUND_STEPS))
@@ -127,6 +129,7 @@ def plan_visits(
             steps=end_step - first_step,
             units_per_step=units_per_step,
             frames=None if frames is None else frames[own],
+            even_steps=even_steps,
         )
         unit_bounds.append(planned.unit_bounds + sum(len(of_round) for of_round in utterances))
         utterances.append(own[planned.utterances])

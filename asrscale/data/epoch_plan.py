@@ -5,9 +5,10 @@
     cut_step(units, lengths, ...)   -> passes of each rank   hardware only: may change at any step
 
 A *unit* is utterances of similar length, most often of one number of frames, with about `batch_samples` of audio; a
-*step* (one optimizer step) is `units_per_step` units of mixed lengths; a *pass* is what a rank runs forward and
-backward at once; a *window* is a fixed group of shards that is planned at once, so that memory and start-up do not grow
-with the data. All is pure: ranks make the same plan, its order does not depend on them, and a position is one integer.
+*step* (one optimizer step) is `units_per_step` units of mixed lengths that take about equal time; a *pass* is what a
+rank runs forward and backward at once; a *window* is a fixed group of shards that is planned at once, so that memory
+and start-up do not grow with the data. All is pure: ranks make the same plan, its order does not depend on them, and a
+position is one integer.
 
 Decisions are made on integers, with keys from a small hash, so that they are the same on every machine. Lengths
 are positive and in samples. Shapes: N utterances, S shards, W windows.
@@ -22,13 +23,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asrscale.data.equal_frames import cut_into_units
-from asrscale.data.even_cuts import ceil_divide
+from asrscale.data.even_cuts import ceil_divide, relative_time
 from asrscale.data.hashing import Ids, hash_keys, stable_argsort
 
 # Where utterances are sorted by length, it is blurred upwards by less than 2^10 / 2^17 = 0.8 %, so that partners change
 # from epoch to epoch while padding stays below 1 %.
 NOISE_BITS = 10
 BLUR_BITS = 17
+
+# The times of units are blurred upwards by less than 2^10 / 2^15 = 3 % before they are sorted, so that the units of a
+# step change from epoch to epoch while they still take about equal time.
+TIME_BLUR_BITS = 15
 
 # One for each decision that is drawn, so that no two are drawn alike.
 _BLUR_SALT = 1
@@ -123,13 +128,26 @@ def find_step(steps: Ids, number: int, *, seed: int) -> StepPlace:
 
 
 def plan_epoch(
-    lengths: Ids, *, seed: int, epoch: int, batch_samples: int, units_per_step: int, frames: Ids | None = None
+    lengths: Ids,
+    *,
+    seed: int,
+    epoch: int,
+    batch_samples: int,
+    units_per_step: int,
+    frames: Ids | None = None,
+    even_steps: bool = True,
 ) -> EpochPlan:
     """Returns the plan of `plan_window` for an epoch that is one window."""
     enough_steps = ceil_divide(int(lengths.sum()), batch_samples * units_per_step)
-    steps = min(enough_steps, len(lengths))
     return plan_window(
-        lengths, seed=seed, epoch=epoch, window=0, steps=steps, units_per_step=units_per_step, frames=frames
+        lengths,
+        seed=seed,
+        epoch=epoch,
+        window=0,
+        steps=min(enough_steps, len(lengths)),
+        units_per_step=units_per_step,
+        frames=frames,
+        even_steps=even_steps,
     )
 
 
@@ -142,8 +160,9 @@ def plan_window(
     steps: int,
     units_per_step: int,
     frames: Ids | None = None,
+    even_steps: bool = True,
 ) -> EpochPlan:
-    """Deals every utterance of a window into one unit, and the units, which take equal time, into steps.
+    """Deals every utterance of a window into one unit, and the units, which take about equal time, into steps.
 
     Args:
         lengths: (N,) samples of each utterance that is used; N may be 0.
@@ -154,6 +173,8 @@ def plan_window(
         units_per_step: Units in a step.
         frames: (N,) frames that the encoder gets of each utterance: those of a unit have equally many where there are
             enough of them. None: units are cut along the lengths alone.
+        even_steps: Whether the units of a step take about equal time, so that ranks wait little for each other. If
+            not, they are drawn from all.
     """
     keys = hash_keys(len(lengths), seed, epoch, window, _BLUR_SALT)
     by_length = stable_argsort(_blur(lengths, keys))
@@ -161,7 +182,11 @@ def plan_window(
     unit_sizes = np.diff(unit_ends, prepend=0)
 
     deal_keys = hash_keys(len(unit_ends), seed, epoch, window, _DEAL_SALT)
-    dealt = _deal_units(unit_sizes, deal_keys, steps=steps, units_per_step=units_per_step)
+    if even_steps:
+        times = _unit_times(lengths, by_unit, unit_ends)
+        dealt = _deal_like_units(times, deal_keys, steps=steps, units_per_step=units_per_step)
+    else:
+        dealt = _deal_any_units(unit_sizes, deal_keys, steps=steps, units_per_step=units_per_step)
 
     # Units move from where `by_unit` has them to where `dealt` puts them.
     dealt_sizes = unit_sizes[dealt]
@@ -174,14 +199,57 @@ def plan_window(
     return EpochPlan(utterances=by_unit[origins], unit_bounds=bounds[bounds_of_step])
 
 
-def _blur(lengths: Ids, keys: NDArray[np.uint64]) -> Ids:
-    """Returns the lengths, each made longer by noise from its key."""
+def _blur(values: Ids, keys: NDArray[np.uint64], bits: int = BLUR_BITS) -> Ids:
+    """Returns lengths or times, each made longer by noise from its key."""
     noise = (keys >> np.uint64(64 - NOISE_BITS)).astype(np.int64)
-    return lengths + (lengths * noise >> BLUR_BITS)
+    return values + (values * noise >> bits)
 
 
-def _deal_units(sizes: Ids, keys: NDArray[np.uint64], *, steps: int, units_per_step: int) -> Ids:
+def _unit_times(lengths: Ids, by_unit: Ids, unit_ends: Ids) -> Ids:
+    """Returns the relative time of each unit, 0 of those without utterances."""
+    sizes = np.diff(unit_ends, prepend=0)
+    is_filled = sizes > 0
+    times = np.zeros(len(sizes), np.int64)
+    if is_filled.any():
+        starts = (unit_ends - sizes)[is_filled]
+        longest = np.maximum.reduceat(lengths[by_unit], starts)
+        times[is_filled] = sizes[is_filled] * relative_time(longest)
+    return times
+
+
+def _deal_like_units(times: Ids, keys: NDArray[np.uint64], *, steps: int, units_per_step: int) -> Ids:
     """Returns the numbers of the units in the order of the steps, those of one step beside each other.
+
+    Filled units are cut along their blurred times into as many steps as they can fill, which come in a drawn order.
+    Empty ones are the last of each step, and empty steps the last of all: no step is empty that need not be.
+
+    Args:
+        times: Relative time of each unit; 0 of those that are empty.
+        keys: By which times are blurred, and steps are shuffled.
+        steps: Steps to deal them to.
+        units_per_step: Units in a step.
+    """
+    by_time = stable_argsort(_blur(times, keys, TIME_BLUR_BITS))
+    num_empty = int(np.count_nonzero(times == 0))
+    empty, filled = by_time[:num_empty], by_time[num_empty:]
+
+    num_filled_steps = max(1, min(steps, len(filled)))
+    ends = len(filled) * np.arange(1, num_filled_steps + 1) // num_filled_steps
+    counts = np.diff(ends, prepend=0)
+    first_keys = keys[filled[ends - counts]] if len(filled) else keys[:1]
+    drawn = np.argsort(first_keys, kind="stable")
+
+    is_taken = np.zeros((steps, units_per_step), np.bool_)
+    is_taken[:num_filled_steps] = np.arange(units_per_step) < counts[drawn][:, None]
+    step_of_filled = np.repeat(np.argsort(drawn), counts)
+    dealt = np.empty(steps * units_per_step, np.int64)
+    dealt[is_taken.ravel()] = filled[np.argsort(step_of_filled, kind="stable")]
+    dealt[~is_taken.ravel()] = empty
+    return dealt
+
+
+def _deal_any_units(sizes: Ids, keys: NDArray[np.uint64], *, steps: int, units_per_step: int) -> Ids:
+    """Returns what `_deal_like_units` does, of units of any time.
 
     Shuffled units are dealt round the steps, empty ones last: no step is empty that need not be.
 

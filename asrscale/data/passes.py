@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from asrscale.data.even_cuts import ceil_divide, count_units, cut_evenly, relative_time
 from asrscale.data.hashing import NO_IDS, Ids
 
-# What a pass costs beside its audio (kernel launches, gathers) differs between machines. Not measured: a second of
-# audio is little, but keeps passes from being many for next to no gain.
-PASS_PRICE_SAMPLES = 16_000
+# What a pass costs beside its audio (calls, kernel launches, gathers) differs between models and machines. On a CPU it
+# was 2 s of audio with `tiny`, 1 s with 2.7 million parameters, and nothing that could be measured with base; on GPUs
+# it was not measured. Half a second keeps passes from being many for next to no gain.
+PASS_PRICE_SAMPLES = 8_000
 
 # A pass with frames of padding computes attention with a mask, and counts as longer by one part in 32. Not measured: by
 # what is published of the kernels, a mask costs 1 to 4 % of a pass on a GPU.

@@ -29,6 +29,11 @@ ORIGINAL_SPEED_TENTHS = 10
 
 FINGERPRINT_DIGITS = 16
 
+# The rules by which utterances are put in order, each with those before it. A run keeps those that it began with.
+BY_LENGTH = 1  # units are cut along the lengths
+EQUAL_FRAMES = 2  # units have utterances of equal frames
+EVEN_STEPS = 3  # the units of a step take about equal time
+
 _SPEED_SALT = 11  # unlike the salts of epoch_plan
 _SOUND_SALT = 12
 
@@ -48,7 +53,7 @@ class RunPlan:
     units_per_step: int  # units of a step
     perturb_speed: bool  # whether an utterance is played at 0.9, 1.0 or 1.1 of its speed, drawn anew each epoch
     augmentation: str = ""  # a hash of what else is done to the sound, which changes no length
-    equal_frames: bool = True  # whether units are cut by frames; not in runs that an older version began
+    rules: int = EVEN_STEPS  # older ones in a run that an older version began
 
     @property
     def fingerprint(self) -> str:
@@ -62,8 +67,10 @@ class RunPlan:
             decisive += (self.catalog.weights.tolist(),)
         if self.augmentation:
             decisive += (self.augmentation,)
-        if self.equal_frames:
+        if self.rules >= EQUAL_FRAMES:
             decisive += (self.geometry.stem,)
+        if self.rules > EQUAL_FRAMES:
+            decisive += (self.rules,)
         return sha256(repr(decisive).encode()).hexdigest()[:FINGERPRINT_DIGITS]
 
     @property
@@ -214,7 +221,8 @@ def plan_visit(plan: RunPlan, number: int) -> Visit:
         window=window,
         steps=int(plan.steps[window]),
         units_per_step=plan.units_per_step,
-        frames=computed_frames if plan.equal_frames else None,
+        frames=computed_frames if plan.rules >= EQUAL_FRAMES else None,
+        even_steps=plan.rules >= EVEN_STEPS,
     )
     return Visit(
         index=index,

@@ -10,7 +10,7 @@ from asrscale.common.distributed import World, print_on_main
 from asrscale.common.errors import CliError, TransientError
 from asrscale.data.catalog import Catalog
 from asrscale.data.mixing import data_sets
-from asrscale.data.run_plan import RunPlan
+from asrscale.data.run_plan import BY_LENGTH, EQUAL_FRAMES, RunPlan
 from asrscale.model.export import has_card
 from asrscale.model.recognizer import Recognizer
 from asrscale.training import checkpoint
@@ -67,12 +67,14 @@ def choose_start(
 
 
 def _as_begun(plan: RunPlan, folder: Path, world: World) -> RunPlan:
-    """Returns the plan as a run has it that is under way: older versions cut units along the lengths alone."""
+    """Returns the plan as a run has it that is under way, by the rules of the version that began it."""
     before = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if before.get("equal_frames", False):
+    older_rules = EQUAL_FRAMES if before.get("equal_frames", False) else BY_LENGTH
+    rules = before.get("plan_rules", older_rules)
+    if rules == plan.rules:
         return plan
     print_on_main(world, "an older asrscale began this run: its utterances keep the order that they had then")
-    return replace(plan, equal_frames=False)
+    return replace(plan, rules=rules)
 
 
 def _check_same_weights(catalog: Catalog, folder: Path) -> None:

@@ -78,7 +78,7 @@ def write_settings(context: RunContext, environment: dict[str, Any]) -> None:
         "recipe": context.chosen.to_json(),
         "content": dict(context.content),
         "weights": [one.weight for one in data_sets(context.plan.catalog)],
-        "equal_frames": context.plan.equal_frames,
+        "plan_rules": context.plan.rules,
     }
     write_json(folder / "config.json", settings)
     write_json(folder / "ds_config.json", context.ds_config)

@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,14 @@ def speechbrain_buckets(lengths: Ids, ranks: int, batch_seconds: int) -> list[St
 
 
 def asrscale(
-    lengths: Ids, ranks: int, batch_seconds: int, cap_seconds: int, *, units_per_step: int = 0, by_frames: bool = True
+    lengths: Ids,
+    ranks: int,
+    batch_seconds: int,
+    cap_seconds: int,
+    *,
+    units_per_step: int = 0,
+    by_frames: bool = True,
+    even_steps: bool = True,
 ) -> list[Step]:
     frames = WAV2VEC2.num_encoder_frames(lengths)
     plan = plan_epoch(
@@ -151,6 +159,7 @@ def asrscale(
         batch_samples=batch_seconds * RATE_HZ,
         units_per_step=units_per_step or ranks,
         frames=frames if by_frames else None,
+        even_steps=even_steps,
     )
     cap_samples = max(cap_seconds * RATE_HZ, int(lengths.max()))
     every = max(1, plan.num_steps // MOST_STEPS)
@@ -196,11 +205,16 @@ def compare(name: str, lengths: Ids) -> None:
     for batch_seconds in BATCH_SECONDS:
 
         def budgeted(rule: Callable[..., list[Step]], *more: int, s: int = batch_seconds) -> Callable[..., list[Step]]:
-            return lambda lengths, ranks: rule(lengths, ranks, s, *more)
+            return lambda lengths, ranks, **others: rule(lengths, ranks, s, *more, **others)
 
         if installed("lhotse"):
             line(f"lhotse, {batch_seconds} s", lengths, budgeted(lhotse_buckets), ranks=(8,))
         line(f"SpeechBrain's rule, {batch_seconds} s", lengths, budgeted(speechbrain_buckets))
+        line(
+            f"asrscale, {batch_seconds} s, any units a step",
+            lengths,
+            partial(budgeted(asrscale, 1_000), even_steps=False),
+        )
         line(f"asrscale, {batch_seconds} s", lengths, budgeted(asrscale, 1_000))
         if batch_seconds > 40:
             line(f"asrscale, {batch_seconds} s, passes ≤ 40 s", lengths, budgeted(asrscale, 40))
@@ -224,7 +238,9 @@ def equal_frames() -> None:
     lengths = np.tile(common_voice()[1], 2)
     lengths += hash_keys(len(lengths), 5).astype(np.int64) % 320  # twice the clips, but none twice
     print(f"\n{len(lengths):,} clips like Common Voice's: audio in passes without padded frames")
-    print(f"{'units':>8} {'ranks':>6} {'cap':>8}   {'along the lengths':>44}   {'by frames':>44}")
+    print(
+        f"{'units':>8} {'ranks':>6} {'cap':>8}   {'along the lengths, any a step':>44}   {'by frames, like a step':>44}"
+    )
     columns = "   equal padding  a step  a pass  useful  passes"
     print(f"{'':24}   {columns:>44}   {columns:>44}")
     for batch_seconds, ranks, units, cap_seconds in (
@@ -232,8 +248,10 @@ def equal_frames() -> None:
         (160, 1, 4, 160), (160, 8, 9, 1_000), (160, 64, 64, 1_000),
     ):  # fmt: skip
         cells = []
-        for by_frames in (False, True):
-            steps = asrscale(lengths, ranks, batch_seconds, cap_seconds, units_per_step=units, by_frames=by_frames)
+        for now in (False, True):
+            steps = asrscale(
+                lengths, ranks, batch_seconds, cap_seconds, units_per_step=units, by_frames=now, even_steps=now
+            )
             cells.append(f"{share_of_equal_frames(lengths, steps):8.3f}{measure(lengths, steps)}")
         print(f"{batch_seconds:6} s {units:2}/{ranks:2} {cap_seconds:6} s   {'   '.join(cells)}", flush=True)
 

@@ -3,6 +3,7 @@
 from itertools import accumulate
 
 import numpy as np
+import pytest
 from helpers.lengths import (
     LENGTHS,
     RATE_HZ,
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from asrscale.data.epoch_plan import find_step, group_windows, plan_epoch, plan_window, window_steps
 from asrscale.data.hashing import Ids
 from asrscale.data.passes import cut_step, padded_samples
+from asrscale.speech.frames import WAV2VEC2
 
 # --- units and steps
 
@@ -75,6 +77,63 @@ def test_partners_and_order_change_from_epoch_to_epoch_and_window_to_window() ->
         plan = plan_window(lengths, seed=3, epoch=epoch, window=window, steps=60, units_per_step=4)
         seen.append({frozenset(unit.tolist()) for unit in all_units(plan)})
     assert len(seen[0] & seen[1]) < 0.2 * len(seen[0]) > len(seen[0] & seen[2])
+
+
+@settings(max_examples=150, deadline=None)
+@given(LENGTHS, SEEDS, st.integers(1, 40), st.integers(1, 9), st.booleans())
+def test_each_step_has_its_units_filled_ones_first_whatever_way_they_are_dealt(
+    lengths: Ids, seed: int, steps: int, units_per_step: int, even_steps: bool
+) -> None:
+    plan = plan_window(
+        lengths, seed=seed, epoch=1, window=2, steps=steps, units_per_step=units_per_step, even_steps=even_steps
+    )
+    of_steps = all_steps(plan)
+    assert np.array_equal(together(all_units(plan)), np.arange(len(lengths)))
+    filled = [[len(unit) > 0 for unit in units] for units in of_steps]
+    assert all(of_step == sorted(of_step, reverse=True) for of_step in filled)
+    assert [any(of_step) for of_step in filled] == [number < len(lengths) for number in range(steps)]
+    counts = [sum(of_step) for of_step in filled if any(of_step)]
+    assert not counts or max(counts) - min(counts) <= 1
+
+
+@pytest.mark.parametrize(("batch_seconds", "world_size"), [(6, 2), (20, 8), (20, 64), (160, 8)])
+def test_ranks_wait_little_for_each_other(batch_seconds: int, world_size: int) -> None:
+    lengths = common_voice_lengths(60_000)
+    frames = WAV2VEC2.num_encoder_frames(lengths)
+    balances = {}
+    for even_steps in (False, True):
+        plan = plan_epoch(
+            lengths,
+            seed=3,
+            epoch=0,
+            batch_samples=batch_seconds * RATE_HZ,
+            units_per_step=world_size,
+            frames=frames,
+            even_steps=even_steps,
+        )
+        busy, longest = 0, 0
+        for units in all_steps(plan)[::10]:
+            ranks = cut_step(units, lengths, memory_cap_samples=10**9, world_size=world_size, frames=frames)
+            times = [sum(time_of(one, lengths) for one in passes) for passes in ranks]
+            busy, longest = busy + sum(times), longest + max(times) * world_size
+        balances[even_steps] = busy / longest
+    assert balances[True] > 0.98 and balances[True] > balances[False] - 0.001
+
+
+def test_a_step_mixes_lengths_and_does_not_get_the_same_units_in_each_epoch() -> None:
+    lengths = common_voice_lengths(20_000)
+    frames = WAV2VEC2.num_encoder_frames(lengths)
+    settings = dict(seed=3, batch_samples=20 * RATE_HZ, units_per_step=8, frames=frames)
+    steps = [all_steps(plan_epoch(lengths, epoch=epoch, **settings)) for epoch in (0, 1)]
+    means = [[lengths[unit].mean() for unit in units] for units in steps[0] if all(map(len, units))]
+    assert np.median([max(of_step) / min(of_step) for of_step in means]) > 2
+    step_of = np.empty((2, len(lengths)), np.int64)
+    for epoch, of_epoch in enumerate(steps):
+        for number, units in enumerate(of_epoch):
+            step_of[epoch, together(units)] = number
+    of_one = np.unique(step_of[0], return_counts=True)[1]
+    of_both = np.unique(step_of, axis=1, return_counts=True)[1]
+    assert (of_both * (of_both - 1)).sum() < 0.2 * (of_one * (of_one - 1)).sum()
 
 
 # --- windows
@@ -170,8 +229,9 @@ def test_one_window_is_the_epoch_plan() -> None:
 
 def test_the_plan_is_the_same_on_every_machine() -> None:
     lengths = np.arange(1_000, dtype=np.int64) * 37 % 160_000 + 16_000
-    plan = plan_epoch(lengths, seed=7, epoch=2, batch_samples=640_000, units_per_step=4)
-    assert digest(plan.utterances, plan.unit_bounds) == "9b6871a64515fc35"
+    for even_steps, expected in ((True, "c01d92d05000bc84"), (False, "9b6871a64515fc35")):
+        plan = plan_epoch(lengths, seed=7, epoch=2, batch_samples=640_000, units_per_step=4, even_steps=even_steps)
+        assert digest(plan.utterances, plan.unit_bounds) == expected
     windows = group_windows(lengths, seed=7, window_samples=9_000_000)
     assert [len(shards) for shards in windows] == [336, 338, 326] and digest(*windows) == "79c75d5b8cec7ad4"
     places = [np.array(find_step(np.arange(20), number, seed=7)) for number in range(0, 900, 7)]

@@ -16,7 +16,15 @@ from asrscale.data import run_plan
 from asrscale.data.batches import MIN_BATCH_SAMPLES
 from asrscale.data.catalog import read_catalog
 from asrscale.data.index import read_index
-from asrscale.data.run_plan import RunPlan, draw_speeds, feasible_utterances, plan_visit, read_window
+from asrscale.data.run_plan import (
+    BY_LENGTH,
+    EQUAL_FRAMES,
+    RunPlan,
+    draw_speeds,
+    feasible_utterances,
+    plan_visit,
+    read_window,
+)
 from asrscale.model.building import build_recognizer
 from asrscale.model.recognizer import Recognizer
 from asrscale.speech.frames import Convolution, FrameGeometry
@@ -74,7 +82,8 @@ def test_the_fingerprint_differs_where_the_order_of_the_data_may(
         replace(plan, units_per_step=3),
         replace(plan, perturb_speed=True),
         replace(plan, augmentation="abc"),
-        replace(plan, equal_frames=False),
+        replace(plan, rules=BY_LENGTH),
+        replace(plan, rules=EQUAL_FRAMES),
         replace(plan, geometry=FrameGeometry(plan.geometry.stem[:-1])),
         replace(plan, catalog=replace(catalog, shards=catalog.shards[::-1])),
         replace(plan, catalog=replace(catalog, samples=catalog.samples + 1)),
@@ -98,7 +107,7 @@ def test_without_weights_a_plan_is_what_it_was_before_there_were_any(
     folders = [make_folder(tmp_path / "a", (9, 0, 30, 7)), make_folder(tmp_path / "b", (20,))]
     for train in (map(str, folders), (f"{folder}=1" for folder in folders)):
         plan = plan_of_mix([*train], recognizer, batch_seconds=20, perturb_speed=perturb_speed)
-        plan = replace(plan, equal_frames=False)  # as runs go on that were begun then
+        plan = replace(plan, rules=BY_LENGTH)  # as runs go on that were begun then
         found = hashlib.sha256()
         for epoch in (0, 1):
             visit = plan_visit(plan, epoch * plan.steps_per_epoch)

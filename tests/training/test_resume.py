@@ -15,7 +15,7 @@ from helpers.training import metric
 from asrscale.common import distributed
 from asrscale.common.errors import CliError, TransientError
 from asrscale.data.epoch_plan import plan_window
-from asrscale.data.run_plan import RunPlan, plan_visit
+from asrscale.data.run_plan import EVEN_STEPS, RunPlan, plan_visit
 from asrscale.model.export import read_provenance
 from asrscale.model.recognizer import Recognizer
 from asrscale.training.checkpoint import RunState
@@ -143,8 +143,13 @@ def test_a_run_keeps_the_weights_of_its_data_sets(tone_shards: Path, tmp_path: P
         resume(began)
 
 
+@pytest.mark.parametrize("older", [{"equal_frames": True}, {}], ids=["equal frames", "by length"])
 def test_a_run_that_an_older_version_began_keeps_the_order_of_its_utterances(
-    tone_shards: Path, tmp_path: Path, world: distributed.World, capsys: pytest.CaptureFixture[str]
+    older: dict[str, bool],
+    tone_shards: Path,
+    tmp_path: Path,
+    world: distributed.World,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = dict(max_steps=1, warmup_steps=0, run=str(tmp_path), batch_seconds=2.0)
     own = replace(make_context(tone_shards, **settings), world=world, folder=tmp_path)
@@ -156,19 +161,19 @@ def test_a_run_that_an_older_version_began_keeps_the_order_of_its_utterances(
 
     assert plan_to_go_on_with() == own.plan
     recorded = json.loads((tmp_path / "config.json").read_text())
-    assert recorded.pop("equal_frames") is True
-    (tmp_path / "config.json").write_text(json.dumps(recorded))  # as older versions wrote it
+    assert recorded.pop("plan_rules") == EVEN_STEPS
+    (tmp_path / "config.json").write_text(json.dumps(recorded | older))  # as older versions wrote it
     plan = plan_to_go_on_with()
     assert "an older asrscale began this run" in capsys.readouterr().err
     assert plan.fingerprint != own.plan.fingerprint
 
-    # Its steps are those of older versions, which knew no frames, and stay so when it is interrupted again.
+    # Its steps are those of then, and stay so when it is interrupted again.
     visit = plan_visit(plan, 0)
     before = plan_window(
         visit.computed_samples, seed=plan.seed, epoch=0, window=0, steps=int(plan.steps[0]),
-        units_per_step=plan.units_per_step,
+        units_per_step=plan.units_per_step, frames=visit.computed_frames if older else None, even_steps=False,
     )  # fmt: skip
     assert np.array_equal(visit.plan.utterances, before.utterances)
     assert not np.array_equal(plan_visit(own.plan, 0).plan.utterances, before.utterances)
     write_settings(replace(own, plan=plan), {})
-    assert not plan_to_go_on_with().equal_frames
+    assert plan_to_go_on_with().rules == plan.rules < EVEN_STEPS
