@@ -6,11 +6,14 @@ DIR is a folder of shards with the splits train and dev; by default tones are ma
 
 `stock` is what a step cannot do without: transformers' forward pass (its own dropout; a mask only where a pass has
 padded frames), torch's CTC loss, backward, clipping, fused AdamW; its waveforms are decoded, normalised and padded
-before the clock starts. `bare` is the same with the kernels that asrscale chooses (`suitable_kernels`). `loop` is a run
-as launch/train.py makes it, one process a rank, with all of it: reading, decoding, SpecAugment, dropout by hashes,
-DeepSpeed, metering, logging. All are processes of one thread, and take turns, a block of steps each. Of each block all
-report the seconds of the processor, of all threads and ranks, which others that use the machine change little, and
-those of the clock, which say something on a quiet machine only: then against as many bare models as there are ranks.
+before the clock starts. `bare` is the same with the kernels that asrscale chooses (`suitable_kernels`). `ranks`, with
+more than one, are as many processes of `bare` at once, each with the passes of its rank, which add up their gradients
+in one call of torch: what data parallel training cannot do without. `loop` is a run as launch/train.py makes it, one
+process a rank, with all of it: reading, decoding, SpecAugment, dropout by hashes, DeepSpeed, metering, logging.
+
+All are processes of one thread, and take turns, a block of steps each. Of each block all report the seconds of the
+processor, of all threads and ranks, which others that use the machine change little, and those of the clock, which say
+something on a quiet machine only: of `bare` they are divided by the number of ranks.
 """
 
 import json
@@ -92,13 +95,13 @@ def main(options: Options) -> None:
         kind = os.environ["BENCH_KIND"]
         return run_loop(case) if kind == "loop" else run_bare(case, kind)
     print("Milliseconds of the processor a step; in brackets the least and the most of the turns.")
-    titles = f"{'model':7} {'step':>5} {'ranks':>5} {'ZeRO':>4} {'stock':>8} {'bare':>8} {'loop':>8} "
+    ratios = "stock / loop", "bare / loop", "by the clock: bare / loop", "ranks / loop", "bare / ranks"
     print(
-        f"{titles}  {'stock / loop':20} {'bare / loop':20} {'bare / loop, clock':20} system, faults of a step",
+        f"{'model':7} {'step':>5} {'ranks':>5} {'ZeRO':>4} {'stock':>8} {'bare':>8} {'loop':>8} "
+        + "".join(f"  {title:24}" for title in ratios),
         flush=True,
     )
-    if options.grid:
-        options = replace(options, models=tuple(MODELS), stages=(0, 1, 2, 3))
+    options = replace(options, models=tuple(MODELS), stages=(0, 1, 2, 3)) if options.grid else options
     with tempfile.TemporaryDirectory() as folder:
         data = options.data or build_tones(Path(folder))
         for model in options.models:
@@ -165,6 +168,11 @@ def compare(case: Case) -> None:
         "bare": [start(settings, "bare", {})],
         "loop": [start(settings, "loop", rank_environment(case, rank, port)) for rank in range(case.ranks)],
     }
+    if case.ranks > 1:
+        port = free_port()
+        processes["ranks"] = [
+            start(settings, "ranks", rank_environment(case, rank, port)) for rank in range(case.ranks)
+        ]
     for started in processes.values():
         wait(started)
     turns = []
@@ -188,14 +196,19 @@ def print_row(case: Case, turns: list[dict[str, list[dict[str, float]]]]) -> Non
         ratios = numerator / denominator
         return f"{numerator.sum() / denominator.sum():.3f} [{ratios.min():.3f}, {ratios.max():.3f}]"
 
-    seconds = {kind: total(kind, "cpu") for kind in turns[0]}
-    clock = np.array([max(report["clock"] for report in turn["loop"]) for turn in turns]) / case.block_steps
+    seconds = {kind: total(kind, "cpu") for kind in ("stock", "bare", "loop")}
+    clock = {
+        kind: np.array([max(report["clock"] for report in turn[kind]) for turn in turns]) / case.block_steps
+        for kind in turns[0]
+    }
+    clock["bare"] /= case.ranks
+    pairs = [("bare", "loop"), ("ranks", "loop"), ("bare", "ranks")]
+    ratios = [ratio(seconds[kind], seconds["loop"]) for kind in ("stock", "bare")]
+    ratios += [ratio(clock[one], clock[other]) for one, other in pairs if {one, other} <= clock.keys()]
     print(
         f"{case.model:7} {case.step_seconds:4}s {case.ranks:5} {case.stage:4} "
-        + " ".join(f"{values.mean() * 1000:8.1f}" for values in seconds.values())
-        + f"   {ratio(seconds['stock'], seconds['loop'])} {ratio(seconds['bare'], seconds['loop'])} "
-        + f"{ratio(total('bare', 'clock') / case.ranks, clock)} "
-        + f"{total('loop', 'system').mean() * 1000:.1f} ms, {total('loop', 'faults').mean():,.0f}",
+        + "".join(f"{values.mean() * 1000:8.1f} " for values in seconds.values())
+        + "".join(f"  {one:24}" for one in ratios),
         flush=True,
     )
 
@@ -291,15 +304,31 @@ def run_bare(case: Case, kind: str) -> None:
     optimizer = build_optimizer(model, weight_decay=0.005, adam_beta2=0.999)
     for group in optimizer.param_groups:
         group["lr"] = 1e-5
-    steps = bare_steps(config, case, catalog, recognizer)
-    with suitable_kernels(model) if kind == "bare" else nullcontext():
+    own_rank = int(os.environ["RANK"]) if kind == "ranks" else None
+    if own_rank is not None:
+        torch.distributed.init_process_group("gloo")
+    steps = bare_steps(config, case, catalog, recognizer, own_rank)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    with suitable_kernels(model) if kind != "stock" else nullcontext():
         for audio_samples, passes in steps:
             for one in passes:
                 share(one, model, recognizer).backward()
-            nn.utils.clip_grad_norm_([weight for weight in model.parameters() if weight.requires_grad], 1.0)
+            if own_rank is not None:
+                add_up(weights)
+            nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             optimizer.zero_grad()
             turns.step_done(audio_samples)
+
+
+def add_up(weights: list[Any]) -> None:
+    """Adds up the gradients of all ranks in one call."""
+    import torch
+
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    flat = torch._utils._flatten_dense_tensors(gradients)
+    torch.distributed.all_reduce(flat)
+    torch._foreach_copy_(gradients, torch._utils._unflatten_dense_tensors(flat, gradients))
 
 
 def share(one: Any, model: Any, recognizer: Any) -> Any:
@@ -330,8 +359,10 @@ def stock_model(recognizer: Any, *, frozen_stem: bool) -> Any:
     return model
 
 
-def bare_steps(config: Any, case: Case, catalog: Any, recognizer: Any) -> Iterator[tuple[int, list[Any]]]:
-    """Yields for each step its samples and the passes of all ranks, with normalised waveforms and masks.
+def bare_steps(
+    config: Any, case: Case, catalog: Any, recognizer: Any, own_rank: int | None
+) -> Iterator[tuple[int, list[Any]]]:
+    """Yields for each step its samples and the passes of one or of all ranks, with normalised waveforms and masks.
 
     The steps of a block are read while the process waits for its turn.
     """
@@ -353,6 +384,8 @@ def bare_steps(config: Any, case: Case, catalog: Any, recognizer: Any) -> Iterat
     for steps in zip(*of_ranks, strict=True):
         batches = [batch for step in steps for batch in step.batches if len(batch.utterances)]
         good = sum(len(batch.utterances) for batch in batches)
+        if own_rank is not None:
+            batches = [batch for batch in steps[own_rank].batches if len(batch.utterances)]
         passes = []
         for batch in batches:
             mask = (torch.arange(batch.waveforms.shape[1]) < batch.num_samples[:, None]).long()
