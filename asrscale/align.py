@@ -43,7 +43,9 @@ class AlignOptions:
     min_score: float = cli.setting(0.05, help="words with less are listed as hardly said; scores are from 0 to 1")
     revision: str | None = cli.setting(None, help="branch, tag or commit of a Hugging Face id; none: its main branch")
     language: str | None = cli.setting(None, help="which language of a model of many, such as MMS, as tr or tur")
-    memory_cap_seconds: float = cli.setting(40.0, help="padded audio that the GPU holds at once")
+    memory_cap_seconds: float = cli.setting(
+        0.0, help="padded audio that the GPU holds at once; 0: what fits, and on a CPU 40"
+    )
 
 
 def run(options: AlignOptions) -> None:
@@ -58,16 +60,18 @@ def run(options: AlignOptions) -> None:
     with quick_imports():  # of seconds, which neither --help nor a mistyped flag waits for
         import torch
 
+        from asrscale.memory.inference import move_to_device
         from asrscale.model.pretrained import load_recognizer
         from asrscale.model.recognizer import print_notes
 
     recognizer = load_recognizer(at_revision(options.model, options.revision), options.language or "")
     print_notes(recognizer)
-    recognizer.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    cap_seconds = move_to_device(recognizer, device, options.memory_cap_seconds)
     failed = 0
-    with progress(len(texts), "aligning", "recordings") as bar, memory_errors_explained(options.memory_cap_seconds):
+    with progress(len(texts), "aligning", "recordings") as bar, memory_errors_explained(cap_seconds):
         for file, output in zip(recordings.files, recordings.outputs, strict=True):
-            row = _align(file, texts[file], recognizer, options.memory_cap_seconds, bar)
+            row = _align(file, texts[file], recognizer, cap_seconds, bar)
             bar.advance()
             if row is None:
                 failed += 1
@@ -107,6 +111,8 @@ def _check(options: AlignOptions, recordings: Recordings) -> None:
         raise CliError(
             "align needs torchaudio, which is not installed: pip install torchaudio of the version that torch has"
         )
+    if options.memory_cap_seconds < 0:
+        raise CliError("--memory_cap_seconds must be 0 or more")
     if not 0 <= options.min_score <= 1:
         raise CliError("--min_score must be from 0 to 1")
     if options.out:

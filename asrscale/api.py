@@ -23,6 +23,7 @@ from asrscale.data import index as data_index
 from asrscale.data.index import Index
 from asrscale.decoding.decoder import Decoder, Reading
 from asrscale.decoding.options import DEFAULT_BEAM, DecodingOptions, open_decoder
+from asrscale.memory.inference import CPU_CAP_SECONDS, cap_of_device
 from asrscale.model.pretrained import load_recognizer
 from asrscale.model.recognizer import Recognizer
 from asrscale.results import evaluation
@@ -50,7 +51,7 @@ __all__ = [
 PathLike: TypeAlias = str | os.PathLike[str]
 Samples: TypeAlias = npt.NDArray[np.floating] | npt.NDArray[np.int16]
 
-MEMORY_CAP_SECONDS = 40.0  # padded audio of a pass, as for the commands
+MEMORY_CAP_SECONDS = 0.0  # padded audio of a pass, as for the commands: what the device holds
 DECODE_THREADS = 2
 
 
@@ -181,7 +182,8 @@ class Model:
             audio: A file of any format that libsndfile or ffmpeg reads; or samples, (T,) or (T, channels), as
                 soundfile.read returns them: float in [-1, 1], or int16.
             sample_rate_hz: Of samples; a file has its own.
-            memory_cap_seconds: Padded audio that is computed at once.
+            memory_cap_seconds: Padded audio that is computed at once; 0 for what the GPU's free memory holds, and
+                40 s on a CPU.
             show_progress: Whether a long recording shows a progress bar.
 
         Raises:
@@ -223,7 +225,8 @@ class Model:
 
         Args:
             data: Data set folders, or an index from `read_index`.
-            memory_cap_seconds: Padded audio that is computed at once.
+            memory_cap_seconds: Padded audio that is computed at once; 0 for what the GPU's free memory holds, and
+                40 s on a CPU.
             threads: Threads that read and decode.
             show_progress: Whether a progress bar is shown.
 
@@ -237,7 +240,7 @@ class Model:
             self.recognizer,
             index,
             World(rank=0, local_rank=0, world_size=1, device=model.device),
-            memory_cap_seconds=memory_cap_seconds,
+            memory_cap_seconds=cap_of_device(self.recognizer, memory_cap_seconds),
             threads=threads,
             title="transcribing" if show_progress and can_show_bar() else None,
             read_texts=text_reader(self.recognizer, self.decoder),
@@ -300,9 +303,13 @@ def _transcribe(
 ) -> list[Transcript]:
     """Transcripts of recordings at 16 kHz, at least one."""
     is_shown = show_progress and can_show_bar()
-    total_seconds = round(sum(map(len, recordings)) / SAMPLE_RATE_HZ)
-    with progress(total_seconds, "transcribing", "s", enabled=is_shown) as bar:
-        readings = read_recordings(recordings, model.recognizer, memory_cap_seconds, bar, model.decoder)
+    total_seconds = sum(map(len, recordings)) / SAMPLE_RATE_HZ
+    fits_anyway = total_seconds <= CPU_CAP_SECONDS  # to ask the device would take longer than to transcribe
+    cap_seconds = memory_cap_seconds or CPU_CAP_SECONDS
+    if not fits_anyway:
+        cap_seconds = cap_of_device(model.recognizer, memory_cap_seconds)
+    with progress(round(total_seconds), "transcribing", "s", enabled=is_shown) as bar:
+        readings = read_recordings(recordings, model.recognizer, cap_seconds, bar, model.decoder)
     return [_transcript(model.recognizer, pcm, one) for pcm, one in zip(recordings, readings, strict=True)]
 
 

@@ -132,11 +132,9 @@ def run(options: EvaluateOptions) -> None:
 def _with_memory_cap(options: EvaluateOptions, recognizer: "Recognizer", world: "World") -> EvaluateOptions:
     """Returns options with a cap that fits all ranks, to whose devices the model has moved; a collective."""
     from asrscale.common import distributed
-    from asrscale.memory.inference import CPU_CAP_SECONDS, cap_of_device
+    from asrscale.memory.inference import move_to_device
 
-    with memory_errors_explained(options.memory_cap_seconds or CPU_CAP_SECONDS):
-        recognizer.model.to(world.device)
-    own_seconds = cap_of_device(recognizer, options.memory_cap_seconds)
+    own_seconds = move_to_device(recognizer, world.device, options.memory_cap_seconds)
     return replace(options, memory_cap_seconds=min(distributed.gather_objects(own_seconds, world)))
 
 

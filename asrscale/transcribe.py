@@ -73,6 +73,9 @@ def run(options: TranscribeOptions) -> None:
     recordings = find_recordings(options.audio)
     _check(options, recordings)
     recognizer = _load(options)
+    import torch
+
+    from asrscale.memory.inference import move_to_device
     from asrscale.results.transcription import transcribe_files
 
     decoder, of_decoder = open_decoder(
@@ -80,7 +83,8 @@ def run(options: TranscribeOptions) -> None:
     )
     notes = [*recordings.notes, *of_decoder, *_of_confidences(options, recognizer, decoder)]
     print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
-    memory_cap_seconds = _to_device(recognizer, options)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    memory_cap_seconds = move_to_device(recognizer, device, options.memory_cap_seconds)
     output_of = dict(zip(recordings.files, recordings.outputs, strict=True))
     files = recordings.files
     lengths_seconds = probe_lengths(files)
@@ -142,17 +146,6 @@ def _load(options: TranscribeOptions) -> "Recognizer":
     recognizer = load_recognizer(at_revision(options.model, options.revision), options.language or "")
     print_notes(recognizer)
     return recognizer
-
-
-def _to_device(recognizer: "Recognizer", options: TranscribeOptions) -> float:
-    """Moves the model to where it computes; returns how much padded audio a pass has there."""
-    import torch
-
-    from asrscale.memory.inference import CPU_CAP_SECONDS, cap_of_device
-
-    with memory_errors_explained(options.memory_cap_seconds or CPU_CAP_SECONDS):
-        recognizer.model.to("cuda" if torch.cuda.is_available() else "cpu")
-    return cap_of_device(recognizer, options.memory_cap_seconds)
 
 
 def _check(options: TranscribeOptions, recordings: Recordings) -> None:

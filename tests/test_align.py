@@ -52,6 +52,7 @@ def test_the_command_aligns_each_recording_with_the_text_beside_it(
         (dict(audio=("a.wav", "b.wav"), text="LATIN"), "--text is of one recording"),
         (dict(audio=("a.wav",), text="LATIN"), "is not in UTF-8: convert it"),
         (dict(audio=("a.wav",), text="GOOD.txt", min_score=2.0), "--min_score must be from 0 to 1"),
+        (dict(audio=("a.wav",), text="GOOD.txt", memory_cap_seconds=-1.0), "--memory_cap_seconds must be 0 or more"),
         (dict(audio=("GOOD.wav", "OTHER.wav")), "several recordings make a file each: give --out FOLDER"),
     ],
 )

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
+from asrscale.common.out_of_memory import memory_errors_explained
 from asrscale.data.batches import Batch
 from asrscale.memory.cuda_kernels import CudaSemantics
 from asrscale.memory.gpu_memory import CUBLAS_BYTES, FRAGMENTATION
@@ -25,6 +26,17 @@ PLANNED_SECONDS = 30.0
 MOST_SECONDS = 640.0
 
 _FEW, _MANY = 4, 8  # utterances of the two passes that are traced: what a pass needs is linear in them
+
+
+def move_to_device(recognizer: Recognizer, device: torch.device, given_seconds: float) -> float:
+    """Moves a model to where it computes; returns `cap_of_device` there.
+
+    Raises:
+        OneRankError: Its weights do not fit.
+    """
+    with memory_errors_explained(given_seconds or CPU_CAP_SECONDS):
+        recognizer.model.to(device)
+    return cap_of_device(recognizer, given_seconds)
 
 
 def cap_of_device(recognizer: Recognizer, given_seconds: float) -> float:
