@@ -53,6 +53,9 @@ class Options:
     )
     seeds: tuple[int, ...] = cli.setting((1, 2, 3), help="of weights and order")
     blocks: int = cli.setting(5, help="turns that each way takes where speed is measured")
+    epochs_before: int = cli.setting(
+        0, help="of asrscale before its first turn: in the first one it reads and decodes what it then keeps"
+    )
     seconds: float = cli.setting(90.0, help="of the processor, of a run of equal-time")
     step_seconds: float = cli.setting(24.0, help="audio of a step, on average")
     learning_rate: float = cli.setting(1.5e-3, help="peak")
@@ -67,6 +70,7 @@ class Corpus:
     name: str
     folder: str
     dev: str
+    audio_seconds: float  # of the training split
     scratch: Path
     fits: dict[str, Row]  # settings of lhotse's and SpeechBrain's samplers
 
@@ -108,7 +112,7 @@ def prepare(options: Options, name: str, folder: str, scratch: Path) -> Corpus:
     seconds = write_audio(str(own / options.models[0] / str(options.seeds[0])), folder, own / "audio")
     fits = {sampler: asdict(best_fit(sampler, seconds, options.step_seconds)) for sampler in SAMPLERS}
     print(f"{name}: {len(seconds):,} utterances of {seconds.mean():.2f} s; {fits}", flush=True)
-    return Corpus(name, folder, "dev" if "dev" in folders else "valid", own, fits)
+    return Corpus(name, folder, "dev" if "dev" in folders else "valid", float(seconds.sum()), own, fits)
 
 
 def write_initial(model: str, data: str, seed: int, out: Path) -> None:
@@ -142,11 +146,13 @@ def measure_speed(options: Options, corpus: Corpus) -> None:
             continue
         *_, block_audio = MODELS[model]
         block_steps = max(1, round(block_audio / options.step_seconds))
-        warm_up_steps = min(6, block_steps)
-        steps = warm_up_steps + options.blocks * block_steps + 1
-        length = dict(steps=steps, block_steps=block_steps, warm_up_steps=warm_up_steps)
+        epoch_steps = round(corpus.audio_seconds / options.step_seconds)
         running = {}
         for way in options.ways:
+            epochs_before = options.epochs_before if way.startswith(OURS) else 0
+            warm_up_steps = min(6, block_steps) + epochs_before * epoch_steps
+            steps = warm_up_steps + options.blocks * block_steps + 1
+            length = dict(steps=steps, block_steps=block_steps, warm_up_steps=warm_up_steps)
             running[way] = start_way(options, corpus, way, model, options.seeds[0], "speed", **length)
         turns = []
         for _ in range(options.blocks):
@@ -264,7 +270,7 @@ def find(options: Options, **key: object) -> list[Row]:
 
 def same_settings(options: Options) -> Row:
     """The settings that a result depends on beside its own."""
-    return {name: getattr(options, name) for name in ("seconds", "step_seconds", "learning_rate")}
+    return {name: getattr(options, name) for name in ("seconds", "step_seconds", "learning_rate", "epochs_before")}
 
 
 def keep(options: Options, **row: Any) -> Row:
@@ -300,7 +306,7 @@ def speeds_of(row: Row) -> list[float]:
 
 def speed_of_ours(speeds: list[Row], row: Row) -> Row:
     """The row of asrscale in the same comparison."""
-    same = ("data", "model", "seconds", "step_seconds", "learning_rate")
+    same = ("data", "model", "seconds", "step_seconds", "learning_rate", "epochs_before")
     return next(one for one in speeds if one["way"] == OURS and all(one.get(name) == row.get(name) for name in same))
 
 

@@ -12,6 +12,15 @@ def test_splitmix64_gives_the_published_sequence() -> None:
     assert int(first[0]) == 6457827717110365317
 
 
+def test_salts_are_mixed_one_after_another_as_splitmix64_does() -> None:
+    salts = (5, -7, 2**70 + 3, 0, np.uint64(2**64 - 1))
+    state = np.zeros(1, np.uint64)
+    for salt in salts:
+        state = splitmix64(state ^ np.uint64(int(salt) & 0xFFFF_FFFF_FFFF_FFFF))
+    expected = splitmix64(np.arange(4, dtype=np.uint64) ^ state)
+    assert np.array_equal(hash_keys(4, *salts), expected)
+
+
 def test_hash_keys_differ_by_salt() -> None:
     assert len({int(hash_keys(1, *salts)[0]) for salts in ((1,), (2,), (1, 2), (2, 1), (-1,))}) == 5
 
