@@ -5,10 +5,10 @@
     cut_step(units, lengths, ...)   -> passes of each rank   hardware only: may change at any step
 
 A *unit* is utterances of similar length, most often of one number of frames, with about `batch_samples` of audio; a
-*step* (one optimizer step) is `units_per_step` units of mixed lengths that take about equal time; a *pass* is what a
-rank runs forward and backward at once; a *window* is a fixed group of shards that is planned at once, so that memory
-and start-up do not grow with the data. All is pure: ranks make the same plan, its order does not depend on them, and a
-position is one integer.
+*step* (one optimizer step) is `units_per_step` units that take about equal time, most often of several lengths; a
+*pass* is what a rank runs forward and backward at once; a *window* is a fixed group of shards that is planned at once,
+so that memory and start-up do not grow with the data. All is pure: ranks make the same plan, its order does not depend
+on them, and a position is one integer.
 
 Decisions are made on integers, with keys from a small hash, so that they are the same on every machine. Lengths
 are positive and in samples. Shapes: N utterances, S shards, W windows.
@@ -40,6 +40,7 @@ _BLUR_SALT = 1
 _DEAL_SALT = 2
 _GROUP_SALT = 3
 _ORDER_SALT = 4
+_STEP_SALT = 5
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def plan_window(
     frames: Ids | None = None,
     even_steps: bool = True,
 ) -> EpochPlan:
-    """Deals every utterance of a window into one unit, and the units, which take about equal time, into steps.
+    """Deals every utterance of a window into one unit, and the units, which take similar time, into steps.
 
     Args:
         lengths: (N,) samples of each utterance that is used; N may be 0.
@@ -173,8 +174,8 @@ def plan_window(
         units_per_step: Units in a step.
         frames: (N,) frames that the encoder gets of each utterance: those of a unit have equally many where there are
             enough of them. None: units are cut along the lengths alone.
-        even_steps: Whether the units of a step take about equal time, so that ranks wait little for each other. If
-            not, they are drawn from all.
+        even_steps: Whether units of nearly equal time are put together in a step, so that ranks wait little for each
+            other. If not, those of a step are drawn from all, which differ by up to a quarter and more.
     """
     keys = hash_keys(len(lengths), seed, epoch, window, _BLUR_SALT)
     by_length = stable_argsort(_blur(lengths, keys))
@@ -184,7 +185,8 @@ def plan_window(
     deal_keys = hash_keys(len(unit_ends), seed, epoch, window, _DEAL_SALT)
     if even_steps:
         times = _unit_times(lengths, by_unit, unit_ends)
-        dealt = _deal_like_units(times, deal_keys, steps=steps, units_per_step=units_per_step)
+        step_keys = hash_keys(steps, seed, epoch, window, _STEP_SALT)
+        dealt = _deal_like_units(times, deal_keys, step_keys, units_per_step)
     else:
         dealt = _deal_any_units(unit_sizes, deal_keys, steps=steps, units_per_step=units_per_step)
 
@@ -217,39 +219,42 @@ def _unit_times(lengths: Ids, by_unit: Ids, unit_ends: Ids) -> Ids:
     return times
 
 
-def _deal_like_units(times: Ids, keys: NDArray[np.uint64], *, steps: int, units_per_step: int) -> Ids:
+def _deal_like_units(
+    times: Ids, unit_keys: NDArray[np.uint64], step_keys: NDArray[np.uint64], units_per_step: int
+) -> Ids:
     """Returns the numbers of the units in the order of the steps, those of one step beside each other.
 
     Filled units are cut along their blurred times into as many steps as they can fill, which come in a drawn order.
-    Empty ones are the last of each step, and empty steps the last of all: no step is empty that need not be.
+    Empty units are the last of each step, and empty steps the last of all: no step is empty that need not be.
 
     Args:
         times: Relative time of each unit; 0 of those that are empty.
-        keys: By which times are blurred, and steps are shuffled.
-        steps: Steps to deal them to.
+        unit_keys: By which times are blurred.
+        step_keys: A key for each step, by which their order is drawn.
         units_per_step: Units in a step.
     """
-    by_time = stable_argsort(_blur(times, keys, TIME_BLUR_BITS))
+    by_time = stable_argsort(_blur(times, unit_keys, TIME_BLUR_BITS))
     num_empty = int(np.count_nonzero(times == 0))
     empty, filled = by_time[:num_empty], by_time[num_empty:]
 
-    num_filled_steps = max(1, min(steps, len(filled)))
-    ends = len(filled) * np.arange(1, num_filled_steps + 1) // num_filled_steps
+    num_filled_steps = min(len(step_keys), len(filled))
+    ends = len(filled) * np.arange(1, num_filled_steps + 1) // max(1, num_filled_steps)
     counts = np.diff(ends, prepend=0)
-    first_keys = keys[filled[ends - counts]] if len(filled) else keys[:1]
-    drawn = np.argsort(first_keys, kind="stable")
+    drawn = np.argsort(step_keys[:num_filled_steps], kind="stable")  # the steps along the times, in their final order
+    place_of_step = np.argsort(drawn)
+    place_of_unit = np.repeat(place_of_step, counts)
+    in_order = filled[np.argsort(place_of_unit, kind="stable")]
 
-    is_taken = np.zeros((steps, units_per_step), np.bool_)
-    is_taken[:num_filled_steps] = np.arange(units_per_step) < counts[drawn][:, None]
-    step_of_filled = np.repeat(np.argsort(drawn), counts)
-    dealt = np.empty(steps * units_per_step, np.int64)
-    dealt[is_taken.ravel()] = filled[np.argsort(step_of_filled, kind="stable")]
-    dealt[~is_taken.ravel()] = empty
+    has_unit = np.zeros((len(step_keys), units_per_step), np.bool_)
+    has_unit[:num_filled_steps] = np.arange(units_per_step) < counts[drawn][:, None]
+    dealt = np.empty(has_unit.size, np.int64)
+    dealt[has_unit.ravel()] = in_order
+    dealt[~has_unit.ravel()] = empty
     return dealt
 
 
 def _deal_any_units(sizes: Ids, keys: NDArray[np.uint64], *, steps: int, units_per_step: int) -> Ids:
-    """Returns what `_deal_like_units` does, of units of any time.
+    """Returns what `_deal_like_units` does, with units of any time in a step.
 
     Shuffled units are dealt round the steps, empty ones last: no step is empty that need not be.
 

@@ -49,8 +49,14 @@ def cap_of_device(recognizer: Recognizer, given_seconds: float) -> float:
     device = recognizer.model.device
     if given_seconds or device.type != "cuda":
         return given_seconds or CPU_CAP_SECONDS
+    return fitting_seconds(recognizer, free_bytes_of(device), CudaSemantics())
+
+
+def free_bytes_of(device: torch.device) -> int:
+    """Returns the memory of a GPU that a pass can have: what is free, and what torch keeps of what it has freed."""
     free_bytes, _ = torch.cuda.mem_get_info(device)
-    return fitting_seconds(recognizer, free_bytes, CudaSemantics())
+    kept_bytes = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return free_bytes + kept_bytes
 
 
 def fitting_seconds(recognizer: Recognizer, free_bytes: float, semantics: CudaSemantics) -> float:

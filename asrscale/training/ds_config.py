@@ -168,25 +168,27 @@ def resolve_ds_config(
     }
 
 
-def keep_small_model_whole(
-    resolved: dict[str, Any], from_file: dict[str, Any], *, parameters: int, device: torch.device
+def keep_model_whole(
+    resolved: dict[str, Any], from_file: dict[str, Any], *, parameters: int, world: World
 ) -> dict[str, Any]:
-    """Returns a configuration with ZeRO stage 0 in place of 1 and 2, for a small model in fp32 on CPUs.
+    """Returns a configuration with ZeRO stage 0 in place of 1 and 2, in fp32 on CPUs: on one rank, or of a small model.
 
-    The weights come out the same. What the higher stages spare of memory is little then (12 bytes a parameter), and
-    their bookkeeping takes up to a third of the time of a step: docs/decisions/small-models.md.
+    The weights come out the same. On one rank there is nothing to partition, and the higher stages need more memory. On
+    several they spare 12 bytes a parameter at most. Their bookkeeping takes a tenth of the time of a step, and up to a
+    third with a small model: docs/decisions/small-models.md.
 
     Args:
         resolved: From `resolve_ds_config`.
-        from_file: From `read_ds_config`; its "asrscale" section says up to how many parameters. Without one nothing
-            changes.
+        from_file: From `read_ds_config`; its "asrscale" section says up to how many parameters on several ranks.
+            Without one nothing changes.
         parameters: Of the model.
-        device: What the model is trained on.
+        world: The ranks.
     """
+    limit = from_file.get(_OWN_SECTION, {}).get(_STAGE_0_UP_TO, 0)
     zero = resolved["zero_optimization"]
     is_fp32 = not (resolved["bf16"]["enabled"] or resolved["fp16"]["enabled"])
     is_partitioned = zero["stage"] in (1, 2) and not zero.get("offload_optimizer")
-    is_small = parameters <= from_file.get(_OWN_SECTION, {}).get(_STAGE_0_UP_TO, 0)
-    if is_small and is_partitioned and is_fp32 and device.type == "cpu":
+    is_wanted = parameters <= limit or (limit > 0 and world.world_size == 1)
+    if is_wanted and is_partitioned and is_fp32 and world.device.type == "cpu":
         return resolved | {"zero_optimization": {"stage": 0, "overlap_comm": False}}
     return resolved

@@ -94,6 +94,7 @@ def _flatten_gradients(engine: Engine) -> None:
     """Lets a step at stage 0 work on all gradients at once; DeepSpeed would copy each to and from a buffer."""
     gradients = attach_flat_gradients(parameter for _, parameter in trainable_parameters(engine.module))
     engine.enable_backward_allreduce = False
+    # DeepSpeed calls it before each step, as `--max_gradient_norm` is above 0: so ranks are added up there.
     engine.clip_fp32_gradients = partial(_add_up_and_clip, engine, gradients)
     engine.zero_grad = partial(clear, gradients)
 

@@ -88,6 +88,7 @@ def fit(context: RunContext, state: RunState, resumed: Path | None, tracker: Tra
             metric = context.metric.upper()
             bar.write(f"no better {metric} in {patience} evaluations: stopped early after step {state.step:,}")
     engine.destroy()
+    context.recognizer.model.zero_grad(set_to_none=True)  # at stage 0 the gradients are kept from step to step
     return state
 
 

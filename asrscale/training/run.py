@@ -31,7 +31,7 @@ from asrscale.training.config import PLACES_OF_DATA, TrainConfig, replace_settin
 from asrscale.training.data_checks import check_data
 from asrscale.training.disk_errors import disk_errors_explained
 from asrscale.training.ds_config import (
-    keep_small_model_whole,
+    keep_model_whole,
     read_ds_config,
     resolve_ds_config,
     resolve_precision,
@@ -129,7 +129,7 @@ def _prepare(config: TrainConfig, ds_config: dict[str, Any], data: RunData, worl
         ds_config, precision=config.memory.precision, max_gradient_norm=gradient_norm, device=world.device
     )
     recognizer = new_recognizer(config, data.catalog)
-    ds_config = _keep_small_model_whole(resolved, ds_config, recognizer, world)
+    ds_config = _keep_model_whole(resolved, ds_config, recognizer, world)
     check_compiling(config, ds_config, world)
     fingerprint = data.augmentation.fingerprint if data.augmentation else ""
     with suitable_kernels(recognizer.model):  # --max_minutes measures how fast they are
@@ -206,15 +206,16 @@ def _hash_augmentation(augmentation: Augmentation | None) -> dict[str, str]:
     return {"augment": augmentation.description, "augment_content": augmentation.fingerprint}
 
 
-def _keep_small_model_whole(
+def _keep_model_whole(
     resolved: dict[str, Any], from_file: dict[str, Any], recognizer: Recognizer, world: World
 ) -> dict[str, Any]:
     """The configuration that DeepSpeed gets for this model; prints where its stage is not the file's."""
     parameters = sum(parameter.numel() for parameter in recognizer.model.parameters())
-    ds_config = keep_small_model_whole(resolved, from_file, parameters=parameters, device=world.device)
+    ds_config = keep_model_whole(resolved, from_file, parameters=parameters, world=world)
     if ds_config is not resolved:
         stage = resolved["zero_optimization"]["stage"]
-        print_on_main(world, f"ZeRO stage 0 in place of {stage}: the same, and faster for so small a model on CPUs")
+        where = "on one rank" if world.world_size == 1 else "for so small a model"
+        print_on_main(world, f"ZeRO stage 0 in place of {stage}: the same, and faster {where} in fp32 on CPUs")
     return ds_config
 
 

@@ -18,6 +18,7 @@ from asrscale.common.distributed import World
 from asrscale.common.errors import AsrscaleError, CliError, TransientError
 from asrscale.common.lock_files import open_lock, take_lock
 from asrscale.data.mixing import data_sets
+from asrscale.data.run_plan import EQUAL_FRAMES
 from asrscale.model.model_folders import CHECKPOINTS_FOLDER
 from asrscale.model.recognizer import describe
 from asrscale.training.config import to_dict
@@ -79,6 +80,7 @@ def write_settings(context: RunContext, environment: dict[str, Any]) -> None:
         "content": dict(context.content),
         "weights": [one.weight for one in data_sets(context.plan.catalog)],
         "plan_rules": context.plan.rules,
+        "equal_frames": context.plan.rules >= EQUAL_FRAMES,  # what versions before `plan_rules` read
     }
     write_json(folder / "config.json", settings)
     write_json(folder / "ds_config.json", context.ds_config)

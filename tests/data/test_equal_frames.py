@@ -100,9 +100,9 @@ def test_utterances_of_one_length_are_cut_evenly() -> None:
 def test_the_plan_is_the_same_on_every_machine() -> None:
     lengths = np.arange(20_000, dtype=np.int64) * 7_919 % 9_000 + 30_000
     plan = planned(lengths, 40, epoch=2)
-    assert digest(plan.utterances, plan.unit_bounds) == "a2c37c3e08a77db6"
+    assert digest(plan.utterances, plan.unit_bounds) == "f6883b74c32eee64"
     units = plan.step(3)
     ranks = cut_step(
         units, lengths, memory_cap_samples=320_000, world_size=3, frames=WAV2VEC2.num_encoder_frames(lengths)
     )
-    assert digest(*all_passes(ranks)) == "6e5ea18e35b8bf4d"
+    assert digest(*all_passes(ranks)) == "5211893144810ff4"

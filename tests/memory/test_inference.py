@@ -15,6 +15,7 @@ from asrscale.memory.inference import (
     PLANNED_SECONDS,
     cap_of_device,
     fitting_seconds,
+    free_bytes_of,
     peak_bytes,
     run_inference,
 )
@@ -54,6 +55,13 @@ def test_what_fits_grows_with_the_memory_and_keeps_to_it() -> None:
 def test_a_cpu_takes_what_is_given_or_40_seconds() -> None:
     recognizer = untrained_recognizer()
     assert (cap_of_device(recognizer, 0.0), cap_of_device(recognizer, 12.5)) == (CPU_CAP_SECONDS, 12.5)
+
+
+def test_what_torch_keeps_for_reuse_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1_000, 16_000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 5_000)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 3_000)
+    assert free_bytes_of(torch.device("cuda")) == 3_000
 
 
 def test_the_model_itself_is_not_touched() -> None:

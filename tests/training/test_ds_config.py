@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,23 +68,30 @@ def test_the_shipped_configurations_resolve_without_auto(stage: int) -> None:
         ("zero1", {}, 0),
         ("zero2", {}, 0),
         ("zero2", {"parameters": 20_000_001}, 2),
+        ("zero1", {"parameters": 10**9, "world_size": 1}, 0),
+        ("zero2", {"parameters": 10**9, "world_size": 1}, 0),
+        ("zero2", {"world_size": 1, "device": GPU}, 2),
+        ("zero2", {"world_size": 1, "precision": "bf16"}, 2),
         ("zero2", {"precision": "bf16"}, 2),
         ("zero2", {"device": GPU}, 2),
         ("zero2_offload", {}, 2),
         ("zero3", {}, 3),
     ],
 )
-def test_a_small_model_in_fp32_is_whole_on_each_rank_of_a_cpu(name: str, changes: dict[str, Any], stage: int) -> None:
-    given = {"parameters": 20_000_000, "precision": "fp32", "device": CPU} | changes
+def test_a_model_in_fp32_is_whole_on_one_rank_of_a_cpu_and_a_small_one_on_each(
+    name: str, changes: dict[str, Any], stage: int
+) -> None:
+    given = {"parameters": 20_000_000, "precision": "fp32", "device": CPU, "world_size": 2} | changes
+    world = replace(WORLD, device=given["device"], world_size=given["world_size"])
     from_file = ds_config.read_ds_config(name)
     resolved = ds_config.resolve_ds_config(
         from_file, precision=given["precision"], max_gradient_norm=1.0, device=given["device"]
     )
-    kept = ds_config.keep_small_model_whole(resolved, from_file, parameters=given["parameters"], device=given["device"])
+    kept = ds_config.keep_model_whole(resolved, from_file, parameters=given["parameters"], world=world)
     assert "asrscale" not in kept and kept["zero_optimization"]["stage"] == stage
     assert (kept == resolved) == (stage > 0)
     of_user = {"zero_optimization": {"stage": 2}}  # without the section nothing is changed
-    assert ds_config.keep_small_model_whole(resolved, of_user, parameters=5, device=CPU) == resolved
+    assert ds_config.keep_model_whole(resolved, of_user, parameters=5, world=world) == resolved
 
 
 def test_16_bit_sums_gradients_in_fp32_or_is_refused() -> None:

@@ -161,7 +161,7 @@ def test_a_run_that_an_older_version_began_keeps_the_order_of_its_utterances(
 
     assert plan_to_go_on_with() == own.plan
     recorded = json.loads((tmp_path / "config.json").read_text())
-    assert recorded.pop("plan_rules") == EVEN_STEPS
+    assert recorded.pop("plan_rules") == EVEN_STEPS and recorded.pop("equal_frames")
     (tmp_path / "config.json").write_text(json.dumps(recorded | older))  # as older versions wrote it
     plan = plan_to_go_on_with()
     assert "an older asrscale began this run" in capsys.readouterr().err
@@ -177,3 +177,7 @@ def test_a_run_that_an_older_version_began_keeps_the_order_of_its_utterances(
     assert not np.array_equal(plan_visit(own.plan, 0).plan.utterances, before.utterances)
     write_settings(replace(own, plan=plan), {})
     assert plan_to_go_on_with().rules == plan.rules < EVEN_STEPS
+
+    (tmp_path / "config.json").write_text(json.dumps(recorded | {"plan_rules": EVEN_STEPS + 1}))
+    with pytest.raises(CliError, match="was begun by a newer asrscale"):
+        plan_to_go_on_with()
