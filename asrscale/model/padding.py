@@ -32,8 +32,13 @@ class MaskedGroupNorm(nn.GroupNorm):
         """Returns (B, C, F) with each channel normalised over its real frames, in fp32."""
         if self.num_frames is None:
             return super().forward(x)
-        normalised = standardise(x.float(), self.num_frames[:, None, None], self.eps)
-        return (normalised * self.weight[:, None] + self.bias[:, None]).to(x.dtype)
+        count = self.num_frames[:, None, None]
+        if torch.is_grad_enabled():
+            normalised = standardise(x.float(), count, self.eps)
+            return (normalised * self.weight[:, None] + self.bias[:, None]).to(x.dtype)
+        # In place: these are the largest tensors of a pass, and new ones would take twice the time and the memory.
+        normalised = _standardise_in_place(x.float(), count, self.eps)
+        return normalised.mul_(self.weight[:, None]).add_(self.bias[:, None]).to(x.dtype)
 
 
 class SlicedStem(nn.Module):
@@ -111,3 +116,12 @@ def standardise(x: Tensor, count: Tensor, epsilon: float) -> Tensor:
     centred = x - mean
     variance = (centred.square() * real).sum(-1, keepdim=True) / count
     return centred * torch.rsqrt(variance + epsilon)
+
+
+def _standardise_in_place(x: Tensor, count: Tensor, epsilon: float) -> Tensor:
+    """Returns x changed to what `standardise` returns, to the last bit, but for what lies behind the first `count`."""
+    real = torch.arange(x.shape[-1], device=x.device) < count
+    x.mul_(real)
+    x.sub_(x.sum(-1, keepdim=True) / count).mul_(real)
+    variance = x.square().sum(-1, keepdim=True) / count
+    return x.mul_(torch.rsqrt(variance + epsilon))

@@ -113,3 +113,19 @@ def test_in_bf16_a_group_norm_has_its_statistics_in_fp32() -> None:
     norm.num_frames = torch.tensor([2_000])
     expected = stock(x[..., :2_000].double())
     assert torch.allclose(norm.bfloat16()(x)[..., :2_000].double(), expected, rtol=2**-8, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_group_norm_without_gradients_is_the_same_to_the_last_bit_on_real_frames(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    norm = MaskedGroupNorm(4, 4).to(dtype)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    norm.num_frames = torch.tensor([50, 31, 1])
+    x = (3 * torch.randn(3, 4, 50) + 2).to(dtype)
+    with_gradients = norm(x.clone())
+    with torch.no_grad():
+        without = norm(x.clone())
+    for row, frames in enumerate(norm.num_frames.tolist()):
+        assert torch.equal(with_gradients[row, :, :frames], without[row, :, :frames])
+    assert without.isfinite().all()
