@@ -43,13 +43,13 @@ def test_a_pass_holds_what_is_predicted(kind: str, utterances: int) -> None:
 
 def test_what_fits_grows_with_the_memory_and_keeps_to_it() -> None:
     recognizer = recognizer_of("wav2vec2")
-    caps = [fitting_seconds(recognizer, gib * 2**30, CudaSemantics()) for gib in (0, 1, 2, 4, 400)]
+    caps = [fitting_seconds(recognizer, gib * 2**30, CudaSemantics()) for gib in (0, 0.5, 1, 4, 400)]
     assert caps[0] == PLANNED_SECONDS and caps[-1] == MOST_SECONDS
     assert all(fewer <= more for fewer, more in itertools.pairwise(caps)) and len(set(caps)) > 2
     utterances = round(caps[2] / PLANNED_SECONDS)
     needed = peak_bytes(recognizer, utterances, PLANNED_SECONDS, CudaSemantics())
     one_more = peak_bytes(recognizer, utterances + 1, PLANNED_SECONDS, CudaSemantics())
-    assert needed < 2 * 2**30 / 1.05 < one_more + 2**25
+    assert needed < 2**30 / 1.05 < one_more + 2**25
 
 
 def test_a_cpu_takes_what_is_given_or_40_seconds() -> None:

@@ -126,7 +126,8 @@ def test_a_full_disk_at_the_end_is_one_line_and_the_same_command_goes_on(
     assert train(config, Watch(tmp_path)) == 0 and (tmp_path / "model" / "README.md").exists()
 
 
-EARLY = {"eval_steps": 1, "save_steps": 1, "patience": 1}  # steps 1 to 3 get better, and step 4 worse
+SEED = 5  # with which runs get better and worse where these tests need it
+EARLY = {"seed": SEED, "eval_steps": 1, "save_steps": 1, "patience": 1}  # steps 1 to 3 get better, and step 4 worse
 TO_THE_END = EARLY | {"patience": 0, "max_steps": 6, "eval_steps": 2}  # steps 4 and 6 are evaluated next
 
 
@@ -209,11 +210,12 @@ def test_averages_are_evaluated_beside_the_best_and_the_best_of_all_is_exported(
 
 
 # Rates at which the steps overshoot: the weights of a step are far worse than averages.
-@pytest.mark.parametrize(("learning_rate", "kind"), [(0.8, "ema"), (3.0, "average")])
+@pytest.mark.parametrize(("learning_rate", "seed", "kind"), [(0.8, 3, "ema"), (3.0, SEED, "average")])
 def test_an_average_that_is_better_than_the_best_is_exported(
-    learning_rate: float, kind: str, scene: Scene, tmp_path: Path
+    learning_rate: float, seed: int, kind: str, scene: Scene, tmp_path: Path
 ) -> None:
-    settings = {"learning_rate": learning_rate, "eval_steps": 6, "save_steps": 1, "save_total_limit": 9, "patience": 0}
+    settings = {"seed": seed, "learning_rate": learning_rate, "eval_steps": 6, "save_steps": 1}
+    settings |= {"save_total_limit": 9, "patience": 0}
     settings |= {"average": 3, "ema": 0.7}
     done = start(scene, tmp_path, scene.data("plain"), settings, Fault())
     assert done.code == 0, done.output
@@ -235,7 +237,7 @@ def test_an_average_that_is_better_than_the_best_is_exported(
     ("harm", "where"),
     [
         ("kill", "step-00000004.partial/manifest"),
-        ("kill", "step-00000002.weights"),
+        ("kill", ".weights"),
         ("kill", "compared"),
         ("stop", "step-00000002.partial/manifest"),
         ("full disk", "step-00000004.partial/manifest"),
