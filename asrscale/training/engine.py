@@ -107,9 +107,9 @@ def _add_up_and_clip(engine: Engine, gradients: FlatGradients) -> None:
 
 
 def backward(engine: Engine, loss: Tensor, world: World) -> None:
-    """Adds the gradient of this pass's share of the step's loss to that of the ranks' sum."""
-    averaged_over = world.world_size if _is_partitioned(engine) else 1  # DeepSpeed divides by it, stage 0 does not
-    engine.backward(loss * averaged_over, scale_wrt_gas=False)
+    """Adds the gradient of this pass's share of the step's loss; in a step those of all ranks are summed."""
+    divided_by = world.world_size if _is_partitioned(engine) else 1  # where DeepSpeed reduces, it averages
+    engine.backward(loss * divided_by, scale_wrt_gas=False)
 
 
 def take_step(engine: Engine, rates: LearningRates) -> float:

@@ -1,7 +1,7 @@
 """The gradients of a model that is whole on every rank (ZeRO stage 0), as parts of one tensor.
 
-So they are cleared, added up over the ranks and scaled by one call each, without a copy. A call for each of a hundred
-parameters costs a small model as much as a tenth of its step.
+So they are cleared, added up over the ranks and scaled by one call each, without a copy. With a call for each parameter
+this takes a small model a millisecond more of a step of thirty.
 """
 
 import math

@@ -73,7 +73,7 @@ def _as_begun(plan: RunPlan, folder: Path, world: World) -> RunPlan:
     rules = before.get("plan_rules", older_rules)
     if rules == plan.rules:
         return plan
-    if rules > plan.rules:
+    if type(rules) is not int or rules > plan.rules:
         raise CliError(f"{folder} was begun by a newer asrscale: update this one, or choose another --run")
     print_on_main(world, "an older asrscale began this run: its utterances keep the order that they had then")
     return replace(plan, rules=rules)

@@ -178,6 +178,7 @@ def test_a_run_that_an_older_version_began_keeps_the_order_of_its_utterances(
     write_settings(replace(own, plan=plan), {})
     assert plan_to_go_on_with().rules == plan.rules < EVEN_STEPS
 
-    (tmp_path / "config.json").write_text(json.dumps(recorded | {"plan_rules": EVEN_STEPS + 1}))
-    with pytest.raises(CliError, match="was begun by a newer asrscale"):
-        plan_to_go_on_with()
+    for unknown in (EVEN_STEPS + 1, "even", None):
+        (tmp_path / "config.json").write_text(json.dumps(recorded | {"plan_rules": unknown}))
+        with pytest.raises(CliError, match="was begun by a newer asrscale"):
+            plan_to_go_on_with()
