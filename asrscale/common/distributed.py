@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import Any, TypeAlias, Union
 
 import torch
+from torch import Tensor
 from torch._C._distributed_c10d import HashStore, Store, TCPStore
 from torch.distributed import distributed_c10d
 from torch.distributed.rendezvous import rendezvous
@@ -262,13 +263,35 @@ def barrier() -> None:
     torch.distributed.barrier()
 
 
+@dataclass(frozen=True, eq=False)
+class PendingSum:
+    """A sum over the ranks that is on its way; see `begin_sum`."""
+
+    total: Tensor  # of what was summed up, once `work` is done
+    work: torch.distributed.Work | None  # None in a world of one
+
+    def result(self) -> list[float]:
+        """Waits for the sums."""
+        if self.work is not None:
+            self.work.wait()
+        sums: list[float] = self.total.tolist()
+        return sums
+
+
+def begin_sum(values: Iterable[float], world: World) -> PendingSum:
+    """Begins to sum up a few numbers over the ranks, in float64, which goes on while the caller does something else.
+
+    A collective; a world of one needs no process group.
+    """
+    device = world.device if world.world_size > 1 else "cpu"
+    total = torch.tensor(list(values), dtype=torch.float64, device=device)
+    work = torch.distributed.all_reduce(total, async_op=True) if world.world_size > 1 else None
+    return PendingSum(total, work)
+
+
 def all_reduce_sum(values: Iterable[float], world: World) -> list[float]:
-    """Sums a few numbers over the ranks, in float64; a world of one needs no process group."""
-    if world.world_size == 1:
-        return [float(value) for value in values]
-    total = torch.tensor(list(values), dtype=torch.float64, device=world.device)
-    torch.distributed.all_reduce(total)
-    return [float(value) for value in total]
+    """Sums up a few numbers over the ranks, as `begin_sum` does, and waits for the result."""
+    return begin_sum(values, world).result()
 
 
 def gather_objects(value: Json, world: World) -> list[Any]:

@@ -14,6 +14,7 @@ from asrscale.common.progress import progress
 from asrscale.data.step_reader import Step, steps_from
 from asrscale.model.compiling import compile_errors_explained
 from asrscale.training import engine as ds
+from asrscale.training.agreed_steps import AgreedSteps
 from asrscale.training.checkpoint import RunState, restore_engine
 from asrscale.training.engine import Engine
 from asrscale.training.meter import Meter
@@ -24,7 +25,6 @@ from asrscale.training.run_progress import RunProgress
 from asrscale.training.run_report import write_report
 from asrscale.training.saving import Saver
 from asrscale.training.step import rehearse, train_step
-from asrscale.training.stopping import agree_on_step
 from asrscale.training.time_limit import seconds_since_start
 from asrscale.training.tracking import Tracker, Values
 from asrscale.training.validation import validate
@@ -165,21 +165,25 @@ def take_steps(
     damaged_so_far = open_records(context, state.step)
     engine.train()
     seconds_before = state.seconds
-    wait_started = meter.started = time.perf_counter()
-    for step in _read_steps(context, state.step):
-        waiting_seconds = time.perf_counter() - wait_started
+    steps = AgreedSteps(_read_steps(context, state.step), context.watch, context.world)
+    step_started = meter.started = time.perf_counter()
+    while True:
         try:
-            good, damaged = agree_on_step(step, context.watch, context.world)
+            agreed = steps.take()
         except OutOfTime:
             yield Position(state.step, state.visited, state.skipped_steps, state.seconds, is_out_of_time=True)
             return
+        if agreed is None:
+            return
+        step = agreed.step
         visited = state.visited + step.utterances
-        damaged_so_far += damaged
-        if damaged:
+        damaged_so_far += agreed.damaged
+        if agreed.damaged:
             quarantine(context, step, damaged_so_far, visited)
         record_unaugmented(context, step)
-        loss, gradient_norm = train_step(engine, context, step, good, meter)
-        meter.add(step, damaged, loss, gradient_norm, waiting_seconds)
+        look_ahead = None if _pauses_after(context, state, step) else steps.look_ahead
+        loss, gradient_norm = train_step(engine, context, step, agreed.good, meter, look_ahead)
+        meter.add(step, agreed.damaged, loss, gradient_norm, steps.pop_waiting_seconds())
         context.watch.busy_seconds = meter.busy_seconds
         if context.config.tracking.ledger:
             record_visits(context, step)
@@ -194,11 +198,16 @@ def take_steps(
             meter.restart()
 
         yielded = time.perf_counter()
-        shown.step_done(state, yielded - wait_started, values)
+        shown.step_done(state, yielded - step_started, values)
         yield position
-        wait_started = time.perf_counter()
-        meter.started += wait_started - yielded  # evaluations and saves are no part of a step's time
-        context.watch.beat("loading")
+        step_started = time.perf_counter()
+        meter.started += step_started - yielded  # evaluations and saves are no part of a step's time
+
+
+def _pauses_after(context: RunContext, state: RunState, step: Step) -> bool:
+    """Whether an evaluation or a save may follow a step: a stop that is requested in it comes before the next step."""
+    after = replace(state, step=step.number + 1)
+    return context.evaluation_is_due(after) or context.save_is_due(after)
 
 
 def _read_steps(context: RunContext, first: int) -> Iterator[Step]:

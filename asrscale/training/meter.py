@@ -55,7 +55,7 @@ class Meter:
             damaged: How many of its utterances are damaged, on all ranks.
             loss: This rank's share of the step's.
             gradient_norm: None where no utterance was good, and not finite where the step was skipped.
-            waiting_seconds: How long this rank waited for the step's data.
+            waiting_seconds: How long this rank waited for data in the step, which may be those of the next one.
         """
         self.steps += 1
         self.damaged += damaged

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -27,10 +27,25 @@ from asrscale.training.schedule import LearningRates, average_decay_at
 REHEARSAL = -1  # the number of the step before the first
 
 
-def train_step(engine: Engine, context: RunContext, step: Step, good: int, meter: Meter) -> tuple[Tensor, float | None]:
+def train_step(
+    engine: Engine,
+    context: RunContext,
+    step: Step,
+    good: int,
+    meter: Meter,
+    before_update: Callable[[], None] | None = None,
+) -> tuple[Tensor, float | None]:
     """Takes one optimizer step over the `good` utterances of all ranks; without any, no weight changes. A collective.
 
     Where memory runs out, all of it is done again in shorter passes.
+
+    Args:
+        engine: Of the model.
+        context: Of the run.
+        step: What this rank has of the step.
+        good: Utterances of the step, on all ranks.
+        meter: Gets the seconds of forward passes.
+        before_update: Called between the passes and the update, in each attempt; on all ranks or on none.
 
     Returns:
         This rank's share of the step's mean loss, and the gradient's norm as `engine.take_step` returns it; None
@@ -42,6 +57,8 @@ def train_step(engine: Engine, context: RunContext, step: Step, good: int, meter
     if not good:
         return torch.zeros((), device=context.world.device), None
     loss, failed_samples = _run_passes(engine, context, step, good, meter)
+    if before_update is not None:
+        before_update()
     rates = LearningRates(0.0, 0.0) if step.number == REHEARSAL else context.learning_rates(step.number)
     norm = ds.take_step(engine, rates)
     if math.isfinite(norm):
@@ -56,7 +73,7 @@ def train_step(engine: Engine, context: RunContext, step: Step, good: int, meter
     smallest = min(failures)
     rank = failed_samples_of_ranks.index(smallest)
     context.cap.lower(smallest, step=step.number + 1, rank=rank, report=context.world.is_main)
-    return train_step(engine, context, step, good, meter)
+    return train_step(engine, context, step, good, meter, before_update)
 
 
 def _update_average(engine: Engine, context: RunContext, number: int) -> None:

@@ -26,18 +26,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 import psutil
 
-from asrscale.common.errors import EXIT_STOPPED, OutOfTime, Stopped
+from asrscale.common.errors import EXIT_STOPPED
 from asrscale.training.heartbeat import LOOKS, Pulse, look
 from asrscale.training.launcher import find_launchers, is_running
 from asrscale.training.watch import Watch
-
-if TYPE_CHECKING:
-    from asrscale.common.distributed import World
-    from asrscale.data.step_reader import Step
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # USR1: what batch systems send ahead of the end
 TICK_SECONDS = 0.5
@@ -63,31 +58,6 @@ def mark_preempted(run_folder: Path) -> None:
 def unmark_preempted(run_folder: Path) -> None:
     """Removes RUN/PREEMPTED: the run has been started again, or is complete. For the same ranks."""
     (run_folder / PREEMPTED_FILE).unlink(missing_ok=True)
-
-
-def agree_on_step(step: Step, watch: Watch, world: World) -> tuple[int, int]:
-    """Sums up over all ranks what each has of a step, and whether any was requested to stop. A collective.
-
-    Returns:
-        How many utterances of the step are good, and how many are damaged, on all ranks.
-
-    Raises:
-        OutOfTime: Some rank's clock is past the deadline; raised on all ranks.
-        Stopped: Some rank was requested to stop; raised on all ranks.
-    """
-    from asrscale.common import distributed
-
-    good = sum(len(batch.utterances) for batch in step.batches)
-    damaged = len(step.damaged)
-    is_stopping = watch.beat("training", step.number + 1)
-    is_late = step.number > 0 and time.monotonic() > watch.deadline  # of no step there would be no model
-    sums = distributed.all_reduce_sum([good, damaged, is_stopping, is_late], world)
-    all_good, all_damaged, stopping_ranks, late_ranks = map(round, sums)
-    if stopping_ranks:
-        raise Stopped
-    if late_ranks:
-        raise OutOfTime
-    return all_good, all_damaged
 
 
 @contextlib.contextmanager

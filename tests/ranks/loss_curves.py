@@ -21,9 +21,9 @@ from asrscale.common.distributed import World
 from asrscale.data.step_reader import steps_from
 from asrscale.speech.pcm import SAMPLE_RATE_HZ
 from asrscale.training import engine as ds
+from asrscale.training.agreed_steps import agree_on_step
 from asrscale.training.meter import Meter
 from asrscale.training.step import train_step
-from asrscale.training.stopping import agree_on_step
 
 BATCH_SECONDS, UNITS_PER_STEP = 6.0, 2
 

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from helpers.training import metric
 from safetensors.torch import load_file
 
 from asrscale.common.distributed import World
+from asrscale.common.errors import Stopped
+from asrscale.training import loop
 from asrscale.training.checkpoint import RunState, load_weights, read_state
 from asrscale.training.run_context import RunContext
 from asrscale.training.schedule import average_decay_at
@@ -47,6 +50,26 @@ def test_the_line_after_a_resume_counts_the_steps_before_it_too(own_shards: Path
         found = {name: metric(own.folder, f"train/{name}") for name in expected}
         assert found.pop("loss") == pytest.approx(expected["loss"], rel=1e-6), step
         assert found == {name: values for name, values in expected.items() if name != "loss"}, step
+
+
+@pytest.mark.parametrize("during", ["_save", "_evaluate"])
+def test_a_stop_that_is_requested_in_a_pause_comes_before_the_next_step(
+    during: str, tone_shards: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dict(max_steps=8, warmup_steps=0, eval_steps=100, save_steps=100) | {
+        {"_save": "save_steps", "_evaluate": "eval_steps"}[during]: 3
+    }
+    own = replace(make_context(tone_shards, **settings), world=world, folder=tmp_path)
+    pause = getattr(loop, during)
+
+    def requested(*given: Any, **settings: Any) -> RunState:
+        own.watch.stopping = True
+        return cast(RunState, pause(*given, **settings))
+
+    monkeypatch.setattr(loop, during, requested)
+    with pytest.raises(Stopped):
+        fit_quietly(own, RunState())
+    assert (tmp_path / "checkpoints" / "latest").read_text().strip() == "step-00000003"
 
 
 def transcribing(context: RunContext) -> RunContext:

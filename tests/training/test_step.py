@@ -23,12 +23,12 @@ from asrscale.model.families import encoder_of
 from asrscale.model.freezing import checkpoint_activations
 from asrscale.model.regularisation import attach_regulariser
 from asrscale.training import engine as ds
+from asrscale.training.agreed_steps import agree_on_step
 from asrscale.training.ds_config import Precision
 from asrscale.training.meter import Meter
 from asrscale.training.run_context import RunContext
 from asrscale.training.schedule import LearningRates
 from asrscale.training.step import loss_sum, rehearse, train_step
-from asrscale.training.stopping import agree_on_step
 
 
 def trained(own: RunContext, step: Step, good: int) -> tuple[dict[str, torch.Tensor], float, float | None]:
