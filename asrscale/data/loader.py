@@ -4,9 +4,11 @@ Shapes: N utterances of the index, T samples.
 """
 
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TypeAlias, TypeVar
 
@@ -104,16 +106,43 @@ def load_steps(
         DataError: A shard is gone, or cannot be read at all.
     """
     with ThreadPoolExecutor(threads, "decode") as decoders:
-        loaded = (load_step(index, vocabulary, passes, decoders, pin=pin, cache=cache) for passes in steps)
-        yield from prefetch_one(loaded)
+
+        def begin(passes: Sequence[Ids]) -> Callable[[], LoadedStep]:
+            begun = begin_step(index, passes, decoders, cache=cache)
+            return partial(finish_step, begun, vocabulary, pin=pin)
+
+        yield from prefetch_one(finish_in_turn(map(begin, steps)))
+
+
+def finish_in_turn(begun: Iterator[Callable[[], Item]]) -> Iterator[Item]:
+    """Yields what was begun, each finished once the one after it has begun: so those who decode always have work.
+
+    What fails as it begins is raised in its turn.
+    """
+    waiting: deque[Callable[[], Item]] = deque()  # without other names, which would keep samples in memory
+    problem: Exception | None = None
+    while True:
+        try:
+            waiting.append(next(begun))
+        except StopIteration:
+            break
+        except Exception as error:
+            problem = error
+            break
+        if len(waiting) > 1:
+            yield waiting.popleft()()
+    while waiting:
+        yield waiting.popleft()()
+    if problem is not None:
+        raise problem
 
 
 def prefetch_one(items: Iterator[Item]) -> Iterator[Item]:
     """Yields the items, each made in a thread of its own while the one before it is in use.
 
-    Of loaded steps there are three in memory at most, for the moment in which the next is handed over: 160 kB for each
-    second of padded audio in a rank's share of a step (3 × 32 kB of int16 batches; 64 kB of the FLAC and samples that
-    become one).
+    Of loaded steps there are three in memory at most, for the moment in which the next is handed over, and one more has
+    begun: 224 kB for each second of padded audio in a rank's share of a step (3 × 32 kB of int16 batches; 2 × 64 kB of
+    the FLAC and samples that become one).
     """
 
     def make_next() -> list[Item]:
@@ -129,26 +158,32 @@ def prefetch_one(items: Iterator[Item]) -> Iterator[Item]:
             yield made.pop()  # a name for the item would keep it in memory after its use
 
 
-def load_step(
+@dataclass(frozen=True, eq=False)
+class BegunStep:
+    """One rank's share of a step, of which some utterances are ready, and others are being decoded and played."""
+
+    index: Index
+    passes: Sequence[Ids]  # this rank's
+    ready: dict[int, Pcm]  # samples (T,) by utterance
+    futures: dict[int, Future[tuple[Pcm, tuple[str, ...]]]]  # what `_play` returns, by utterance
+
+
+def begin_step(
     index: Index,
-    vocabulary: Vocabulary,
     passes: Sequence[Ids],
     decoders: Executor,
     *,
-    pin: bool = False,
-    sound: Sound | None = None,
+    sound: Sound = AS_RECORDED,
     cache: Cache | None = None,
     decoded: Decoded | None = None,
-) -> LoadedStep:
-    """Loads the batches of one step.
+) -> BegunStep:
+    """Reads the bytes of a step, and has them decoded; `finish_step` waits for that.
 
     Args:
         index: The index that numbers the utterances.
-        vocabulary: Labels the transcripts.
         passes: This rank's.
         decoders: The threads that decode.
-        pin: Whether to page-lock the batches, for a GPU.
-        sound: How the utterances are played; None: all as recorded.
+        sound: How the utterances are played.
         cache: Whole shards are read through it, where there is one.
         decoded: What is read once is kept there, where there is one.
 
@@ -156,11 +191,30 @@ def load_step(
         DataError: A shard is gone, or cannot be read at all.
     """
     utterances = np.concatenate([NO_IDS, *passes])
-    waveforms, damaged, unaugmented = _read_played(index, utterances, decoders, sound or AS_RECORDED, cache, decoded)
+    kept = _find_kept(index, utterances, decoded)
+    missing = np.array([utterance for utterance in utterances if int(utterance) not in kept], np.int64)
+    ready = {utterance: samples for utterance, samples in kept.items() if sound.keeps(utterance)}
+    futures: dict[int, Future[tuple[Pcm, tuple[str, ...]]]] = {}
+    for utterance in kept.keys() - ready.keys():
+        futures[utterance] = decoders.submit(_play, utterance, kept[utterance], sound)
+    for utterance, payload in _read_payloads(index, missing, cache):
+        futures[utterance] = decoders.submit(_play_checked, index, utterance, payload, sound, decoded)
+    return BegunStep(index, passes, ready, futures)
+
+
+def finish_step(begun: BegunStep, vocabulary: Vocabulary, *, pin: bool = False) -> LoadedStep:
+    """Makes the batches of a step, once all of it is decoded.
+
+    Args:
+        begun: The step.
+        vocabulary: Labels the transcripts.
+        pin: Whether to page-lock the batches, for a GPU.
+    """
+    waveforms, damaged, unaugmented = _finish_utterances(begun)
     batches = []
-    for own in passes:
+    for own in begun.passes:
         good = np.array([utterance for utterance in own if int(utterance) in waveforms], np.int64)
-        batch = collate(index, vocabulary, good, waveforms)
+        batch = collate(begun.index, vocabulary, good, waveforms)
         batches.append(batch.pin() if pin else batch)
     return LoadedStep(batches, damaged, unaugmented)
 
@@ -186,28 +240,18 @@ def read_utterances(
     Raises:
         DataError: A shard is gone, or cannot be read at all; names shard and range.
     """
-    waveforms, damaged, _ = _read_played(index, utterances, decoders, AS_RECORDED, cache, None)
+    waveforms, damaged, _ = _finish_utterances(begin_step(index, [utterances], decoders, cache=cache))
     return waveforms, damaged
 
 
-def _read_played(
-    index: Index, utterances: Ids, decoders: Executor, sound: Sound, cache: Cache | None, decoded: Decoded | None
-) -> tuple[dict[int, Pcm], tuple[Damaged, ...], tuple[Unaugmented, ...]]:
-    """Returns what `read_utterances` does, of utterances played as `sound` says; and what of that was left out."""
-    kept = _find_kept(index, utterances, decoded)
-    missing = np.array([utterance for utterance in utterances if int(utterance) not in kept], np.int64)
-    as_recorded = {utterance: samples for utterance, samples in kept.items() if sound.keeps(utterance)}
-    futures: dict[int, Future[tuple[Pcm, tuple[str, ...]]]] = {}
-    for utterance in kept.keys() - as_recorded.keys():
-        futures[utterance] = decoders.submit(_play, utterance, kept[utterance], sound)
-    for utterance, payload in _read_payloads(index, missing, cache):
-        futures[utterance] = decoders.submit(_play_checked, index, utterance, payload, sound, decoded)
-    waveforms = as_recorded
+def _finish_utterances(begun: BegunStep) -> tuple[dict[int, Pcm], tuple[Damaged, ...], tuple[Unaugmented, ...]]:
+    """Returns the samples of the good utterances of a step; the others; and what of their sound was left out."""
+    waveforms = dict(begun.ready)
     damaged: list[Damaged] = []
     unaugmented: list[Unaugmented] = []
-    for utterance in sorted(futures):
+    for utterance in sorted(begun.futures):
         try:
-            waveforms[utterance], left_out = futures[utterance].result()
+            waveforms[utterance], left_out = begun.futures[utterance].result()
         except AudioError as error:
             damaged.append(Damaged(utterance, str(error)))
             continue

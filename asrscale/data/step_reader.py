@@ -1,6 +1,6 @@
 """The steps of a run with their audio, read ahead, one window of shards in memory at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -10,7 +10,16 @@ from asrscale.data.batches import Batch
 from asrscale.data.decoded import Decoded, decoded_of
 from asrscale.data.epoch_plan import find_step
 from asrscale.data.index import Index
-from asrscale.data.loader import ChangeSound, Damaged, Sound, Unaugmented, load_step, prefetch_one
+from asrscale.data.loader import (
+    ChangeSound,
+    Damaged,
+    Sound,
+    Unaugmented,
+    begin_step,
+    finish_in_turn,
+    finish_step,
+    prefetch_one,
+)
 from asrscale.data.passes import cut_step, padded_samples
 from asrscale.data.run_plan import RunPlan, Visit, plan_visit
 
@@ -79,7 +88,7 @@ def steps_from(
             decoders=decoders,
             decoded=decoded_of(plan.catalog),
         )
-        yield from prefetch_one(_read_steps(share, numbers, planner))
+        yield from prefetch_one(finish_in_turn(_begin_steps(share, numbers, planner)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +106,8 @@ class _Share:
     decoded: Decoded | None  # samples of steps before
 
 
-def _read_steps(share: _Share, numbers: range, planner: Executor) -> Iterator[Step]:
-    """Yields the steps, each loaded when it is requested; `planner` plans a window while the one before it is read."""
+def _begin_steps(share: _Share, numbers: range, planner: Executor) -> Iterator[Callable[[], Step]]:
+    """Yields the steps, each begun when it is requested; `planner` plans a window while the one before it is read."""
     pending = planner.submit(plan_visit, share.plan, numbers[0])
     for stretch, first_offset in _split_by_window(share.plan, numbers):
         visit = pending.result()
@@ -107,7 +116,7 @@ def _read_steps(share: _Share, numbers: range, planner: Executor) -> Iterator[St
         for place, number in enumerate(stretch):
             if place == plan_ahead_at and next_number in numbers:
                 pending = planner.submit(plan_visit, share.plan, next_number)
-            yield _load(share, visit, number, first_offset + place)
+            yield _begin(share, visit, number, first_offset + place)
 
 
 def _split_by_window(plan: RunPlan, numbers: range) -> Iterator[tuple[range, int]]:
@@ -124,8 +133,12 @@ def _split_by_window(plan: RunPlan, numbers: range) -> Iterator[tuple[range, int
         left = left[left_in_window:]
 
 
-def _load(share: _Share, visit: Visit, number: int, offset: int) -> Step:
-    """Loads this rank's passes of step `number` of the run, which is step `offset` of the window."""
+def _begin(share: _Share, visit: Visit, number: int, offset: int) -> Callable[[], Step]:
+    """Begins to load this rank's passes of step `number` of the run, which is step `offset` of the window.
+
+    Returns:
+        What waits for them, and returns the step.
+    """
     units = visit.plan.step(offset)
     lengths = visit.computed_samples
     ranks = cut_step(
@@ -135,23 +148,29 @@ def _load(share: _Share, visit: Visit, number: int, offset: int) -> Step:
         world_size=share.world_size,
         frames=visit.computed_frames,
     )
-    loaded = load_step(
+    begun = begin_step(
         visit.index,
-        share.plan.vocabulary,
         ranks[share.rank],
         share.decoders,
-        pin=share.pin,
         sound=Sound(visit.speeds_tenths, share.change, visit.sound_keys),
         cache=share.cache,
         decoded=share.decoded,
     )
-    return Step(
-        number=number,
-        utterances=sum(len(unit) for unit in units),
-        audio_samples=sum(int(visit.played_samples[unit].sum()) for unit in units),
-        padded_samples=sum(padded_samples(utterances, lengths) for utterances in chain.from_iterable(ranks)),
-        batches=loaded.batches,
-        damaged=loaded.damaged,
-        index=visit.index,
-        unaugmented=loaded.unaugmented,
-    )
+    utterances = sum(len(unit) for unit in units)
+    audio_samples = sum(int(visit.played_samples[unit].sum()) for unit in units)
+    step_padded_samples = sum(padded_samples(of_pass, lengths) for of_pass in chain.from_iterable(ranks))
+
+    def finish() -> Step:
+        loaded = finish_step(begun, share.plan.vocabulary, pin=share.pin)
+        return Step(
+            number=number,
+            utterances=utterances,
+            audio_samples=audio_samples,
+            padded_samples=step_padded_samples,
+            batches=loaded.batches,
+            damaged=loaded.damaged,
+            index=visit.index,
+            unaugmented=loaded.unaugmented,
+        )
+
+    return finish

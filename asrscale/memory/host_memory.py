@@ -11,8 +11,8 @@ from asrscale.memory.gpus import GIB
 
 LIBRARIES_BYTES = int(0.7 * GIB)  # resident after the imports and DeepSpeed's start, without CUDA's
 
-# Three steps of int16 samples (96 kB a second), and the payloads and samples that become one (see data.loader).
-LOADER_BYTES_PER_SECOND = 160_000
+# Three steps of int16 samples (96 kB a second), and the payloads and samples that become two (see data.loader).
+LOADER_BYTES_PER_SECOND = 224_000
 
 
 def host_bytes(

@@ -37,7 +37,7 @@ from asrscale.speech.pcm import PCM_SCALE, SAMPLE_RATE_HZ
 from asrscale.speech.vocabulary import build_vocabulary
 
 CORES = len(os.sched_getaffinity(0))
-UTTERANCES, ROUNDS, BATCH = 1000, 4, 16
+UTTERANCES, ROUNDS, BATCH = 2400, 6, 16
 PADDED_SAMPLES = 10 * SAMPLE_RATE_HZ  # what the notebook pads every clip to
 DIGITS = Path(__file__).parents[3] / "shared" / "data" / "digits"
 VOCABULARY = build_vocabulary("")

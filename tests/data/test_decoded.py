@@ -4,6 +4,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from asrscale.data import decoded, loader
 from asrscale.data.catalog import read_catalog
 from asrscale.data.decoded import Decoded, decoded_of
 from asrscale.data.index import read_index
-from asrscale.data.loader import Sound, load_step
+from asrscale.data.loader import LoadedStep, Sound, begin_step, finish_step
 from asrscale.data.run_plan import RunPlan
 from asrscale.model.building import build_recognizer
 from asrscale.speech.pcm import Pcm
@@ -67,10 +68,13 @@ def test_what_is_kept_is_as_recorded_and_cannot_be_changed(tone_shards: Path) ->
         return pcm, ()
 
     with ThreadPoolExecutor(1) as pool:
-        load = (index, build_vocabulary(""), [numbers], pool)
-        first, again = (load_step(*load, sound=Sound(speeds_tenths), decoded=kept) for _ in range(2))
+
+        def load(**how: Any) -> LoadedStep:
+            return finish_step(begin_step(index, [numbers], pool, **how), build_vocabulary(""))
+
+        first, again = (load(sound=Sound(speeds_tenths), decoded=kept) for _ in range(2))
         assert torch.equal(first.batches[0].waveforms, again.batches[0].waveforms)
-        recorded = load_step(*load, decoded=kept).batches[0].waveforms
-        assert torch.equal(recorded, load_step(*load).batches[0].waveforms)
+        recorded = load(decoded=kept).batches[0].waveforms
+        assert torch.equal(recorded, load().batches[0].waveforms)
         with pytest.raises(ValueError, match="read-only"):
-            load_step(*load, sound=Sound(None, quieter, keys), decoded=kept)
+            load(sound=Sound(None, quieter, keys), decoded=kept)

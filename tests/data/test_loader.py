@@ -6,9 +6,10 @@ import tarfile
 import time
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,16 @@ from asrscale.common.storage import Range, read_ranges
 from asrscale.data import loader
 from asrscale.data.batches import MIN_BATCH_SAMPLES
 from asrscale.data.index import Index, read_index
-from asrscale.data.loader import Sound, Unaugmented, load_step, load_steps, prefetch_one, read_utterances
+from asrscale.data.loader import (
+    Sound,
+    Unaugmented,
+    begin_step,
+    finish_in_turn,
+    finish_step,
+    load_steps,
+    prefetch_one,
+    read_utterances,
+)
 from asrscale.speech.decoding import decode_payload
 from asrscale.speech.pcm import Pcm
 from asrscale.speech.vocabulary import build_vocabulary
@@ -174,6 +184,52 @@ def test_what_fails_ahead_is_raised_in_its_turn() -> None:
         next(ahead)
 
 
+def test_each_step_begins_before_the_one_ahead_of_it_is_finished() -> None:
+    """So decoders have work while batches are made; and what fails as it begins is raised in its turn."""
+    events: list[str] = []
+
+    def begun(broken: int) -> Iterator[Callable[[], int]]:
+        for number in range(4):
+            if number == broken:
+                raise ZeroDivisionError
+            events.append(f"begin {number}")
+            yield partial(finish, number)
+
+    def finish(number: int) -> int:
+        events.append(f"finish {number}")
+        return number
+
+    assert list(finish_in_turn(begun(broken=9))) == [0, 1, 2, 3]
+    assert events == ["begin 0", "begin 1", "finish 0", "begin 2", "finish 1", "begin 3", "finish 2", "finish 3"]
+
+    finished = finish_in_turn(begun(broken=2))
+    assert [next(finished), next(finished)] == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(finished)
+    assert list(finish_in_turn(iter(()))) == []
+
+
+def test_a_step_that_was_finished_is_not_kept_while_its_batches_are_in_use() -> None:
+    class Samples:
+        pass
+
+    alive: list[weakref.ref[Samples]] = []
+
+    def begun() -> Iterator[Callable[[], int]]:
+        for number in range(3):
+            samples = Samples()
+            alive.append(weakref.ref(samples))
+            finish = partial(lambda samples, number: number, samples, number)
+            del samples
+            yield finish
+            del finish
+
+    finished = finish_in_turn(begun())
+    for number in range(3):
+        assert next(finished) == number
+        assert alive[number]() is None
+
+
 def test_an_item_in_use_is_not_kept_by_who_made_it() -> None:
     """A step is large: the reader must not hold the one that the caller has let go."""
 
@@ -193,7 +249,7 @@ def test_speeds_change_the_length_and_10_tenths_change_nothing(index: Index) -> 
     speeds_tenths[:6] = [9, 10, 11, 9, 10, 11]
     with ThreadPoolExecutor(2) as pool:
         original, _ = read_utterances(index, numbers, pool)
-        step = load_step(index, VOCABULARY, [numbers], pool, sound=Sound(speeds_tenths))
+        step = finish_step(begin_step(index, [numbers], pool, sound=Sound(speeds_tenths)), VOCABULARY)
     [batch] = step.batches
     assert not step.damaged
     for number in range(6):
@@ -211,8 +267,8 @@ def test_sound_is_changed_at_its_speed_by_its_key_and_what_is_left_out_is_listed
         return pcm // 2, ("noise: gone",) if key == 104 else ()
 
     with ThreadPoolExecutor(2) as pool:
-        plain = load_step(index, VOCABULARY, [numbers], pool, sound=Sound(speeds_tenths))
-        step = load_step(index, VOCABULARY, [numbers], pool, sound=Sound(speeds_tenths, change, keys))
+        plain = finish_step(begin_step(index, [numbers], pool, sound=Sound(speeds_tenths)), VOCABULARY)
+        step = finish_step(begin_step(index, [numbers], pool, sound=Sound(speeds_tenths, change, keys)), VOCABULARY)
     assert torch.equal(step.batches[0].waveforms, plain.batches[0].waveforms // 2)
     assert step.unaugmented == (Unaugmented(4, "noise: gone"),) and not plain.unaugmented and not step.damaged
 

@@ -84,7 +84,7 @@ def test_one_reader_runs_through_windows_and_epochs(
     last = int(plan.steps[window]) - 1  # of the first window, which may be the epoch
     monkeypatch.setattr(step_reader, "WINDOW_AHEAD_STEPS", last)
     planned = called(monkeypatch, "plan_visit", times=2)
-    loaded = called(monkeypatch, "load_step", times=last + 2)
+    loaded = called(monkeypatch, "finish_step", times=last + 2)
     steps = steps_from(plan, range(last + 5), rank=0, world_size=1, cap_samples=48_000, threads=1)
     next(steps)  # when this is returned, the reader is at the step from which the next window is planned
     assert planned.wait(60) and not loaded.is_set()

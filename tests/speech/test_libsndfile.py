@@ -1,6 +1,10 @@
 """What libsndfile decodes, beside what it was given."""
 
+import errno
 import io
+import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +13,7 @@ import soundfile
 from helpers.audio import encoded, sine
 
 from asrscale.common.errors import AudioError
+from asrscale.speech import libsndfile
 from asrscale.speech.blocks import UnknownFormatError
 from asrscale.speech.libsndfile import (
     BLOCK_FRAMES,
@@ -53,6 +58,64 @@ def test_stored_samples_come_as_they_are(tmp_path: Path) -> None:
     assert read_stored_pcm16(data + data, 1 << 20) is None  # goes on behind its end
     with pytest.raises(AudioError):
         read_stored_pcm16(data[: len(data) // 2], 1 << 20)
+
+
+def without_memory_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create")  # as in a Python that was built for systems of 2014
+
+
+def with_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(name: str) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "memfd_create", refused)
+
+
+def with_room_for_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under `ulimit -f`: the write takes less than all, and says so by what it returns."""
+    monkeypatch.setattr(io, "FileIO", type("FileIO", (io.FileIO,), {"write": write_a_part}))
+
+
+def write_a_part(file: io.FileIO, data: bytes) -> int:
+    return os.write(file.fileno(), data[:2_000])
+
+
+def for_short_ones_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libsndfile, "_MEMORY_FILE_BYTES", 100)
+
+
+@pytest.mark.parametrize("how", [without_memory_files, with_no_room, with_room_for_a_part, for_short_ones_only])
+def test_bytes_have_the_same_sound_where_no_file_in_memory_can_be_made(
+    how: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = sine(440, 48_000)
+    recordings = [encoded(sound, 48_000, format) for format in ("FLAC", "WAV", "OGG", "MP3", "AIFF")]
+    stored = encoded(np.arange(16_000, dtype=np.int16), 16_000, "FLAC")
+
+    def sounds() -> list[bytes]:
+        blocks = [block for data in recordings for block in read_with_libsndfile(io.BytesIO(data))]
+        pcm = read_stored_pcm16(stored, 1 << 20)
+        assert pcm is not None
+        return [pcm.tobytes(), *(block.samples.tobytes() for block in blocks)]
+
+    from_files = sounds()
+    assert len(from_files) == 1 + len(recordings)
+    before = os.listdir("/proc/self/fd")
+    how(monkeypatch)
+    assert sounds() == from_files
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_no_file_stays_open_whatever_the_bytes_are() -> None:
+    data = encoded(sine(440, 16_000), 16_000, "FLAC")
+    damaged = [data[: len(data) // 2], data[:100], b"fLaC" + bytes(200), b"no sound", b"", data + data]
+    before = os.listdir("/proc/self/fd")
+    for one in (data, *damaged):
+        with suppress(AudioError):
+            list(read_with_libsndfile(io.BytesIO(one)))
+        with suppress(AudioError):
+            read_stored_pcm16(one, 1 << 20)
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_what_it_does_not_know_is_said_to_be_so() -> None:
