@@ -38,8 +38,8 @@ _BLOCK_SAMPLES = 8 * BLOCK_FRAMES
 # libsndfile reads FLAC from memory in pieces of so many bytes.
 _READ_AHEAD_BYTES = 8_192
 
-# More than a shard's payload has. The bytes are copied, which those of a long recording had better not be.
-_MEMORY_FILE_BYTES = 16 * 1024 * 1024
+# 30 s of a 16-bit wav. The bytes are copied, which takes long beside a segment of a long recording.
+_MEMORY_FILE_BYTES = 1024 * 1024
 
 # Encoding and sample rate in Hz of files without a header, by their names: telephony, as libsndfile and sox take them
 # (https://sox.sourceforge.net/soxformat.html). The first five libsndfile knows itself, but by a file's path only.
