@@ -187,8 +187,9 @@ class Model:
             show_progress: Whether a long recording shows a progress bar.
 
         Raises:
-            AsrscaleError: The recording cannot be read, or samples come without their rate.
+            AsrscaleError: The recording cannot be read, samples come without their rate, or a length is below 0.
         """
+        _check_cap(memory_cap_seconds)
         pcm = _pcm_of(audio, sample_rate_hz)
         [transcript] = _transcribe(self, [pcm], memory_cap_seconds, show_progress)
         return transcript
@@ -208,6 +209,7 @@ class Model:
         Raises:
             AsrscaleError: A file cannot be read; names it.
         """
+        _check_cap(memory_cap_seconds)
         recordings = [_pcm_of(file, None) for file in files]
         if not recordings:
             return []
@@ -233,6 +235,7 @@ class Model:
         Raises:
             AsrscaleError: A folder is not a whole data set, or no utterance can be read.
         """
+        _check_cap(memory_cap_seconds)
         index = data if isinstance(data, Index) else read_index(data)
         model = self.recognizer.model
         result = evaluation.evaluate(
@@ -296,6 +299,12 @@ def read_index(folders: PathLike | Sequence[PathLike]) -> Index:
     if isinstance(folders, str | os.PathLike):
         folders = [folders]
     return data_index.read_index([os.fspath(folder) for folder in folders])
+
+
+def _check_cap(memory_cap_seconds: float) -> None:
+    """Raises CliError where what a caller gives for the audio of a pass is no length."""
+    if not memory_cap_seconds >= 0:  # nor is NaN
+        raise CliError(f"memory_cap_seconds {memory_cap_seconds}: give seconds, or 0 for what memory holds")
 
 
 def _transcribe(

@@ -81,6 +81,18 @@ def test_what_cannot_be_transcribed_is_an_error_of_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("seconds", [-1.0, float("nan")])
+def test_a_pass_of_less_than_nothing_is_refused(model: Model, seconds: float, tone_shards: Path) -> None:
+    calls = [
+        lambda: model.transcribe(np.zeros(16_000, np.float32), 16_000, memory_cap_seconds=seconds),
+        lambda: model.transcribe_files(["nowhere.wav"], memory_cap_seconds=seconds),
+        lambda: model.evaluate(tone_shards / "valid", memory_cap_seconds=seconds),
+    ]
+    for call in calls:
+        with pytest.raises(AsrscaleError, match=rf"^memory_cap_seconds {seconds}: give seconds, or 0"):
+            call()
+
+
 def test_several_files_are_transcribed_in_their_order(model: Model, tmp_path: Path) -> None:
     texts = ["bad", "dog bee", TEXT]
     for number, text in enumerate(texts):
