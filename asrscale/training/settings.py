@@ -224,7 +224,9 @@ class TrackingSettings:
     tracker: tuple[Literal["wandb", "trackio", "tensorboard"], ...] = setting(
         ("wandb",), help="where metrics go beside RUN/metrics.jsonl; one or several"
     )
-    wandb: Literal["auto", "offline", "online", "off"] = setting("auto", help="auto: online if you are logged in")
+    wandb: Literal["auto", "offline", "online", "off"] = setting(
+        "auto", help="auto: as WANDB_MODE says, or else online if you are logged in"
+    )
     wandb_predictions: bool = setting(
         False, help="send 20 transcripts and what was recognised of them at each evaluation to W&B and trackio"
     )

@@ -122,7 +122,8 @@ def open_tracker(
         project: Under which trackers show the run.
         config: The settings that they show.
         trackers: Which: wandb, trackio, tensorboard.
-        wandb_mode: `auto` is online where W&B credentials are found and offline otherwise; `online` insists.
+        wandb_mode: `auto` is what the variable WANDB_MODE says, or else online where W&B credentials are found and
+                offline otherwise; `online` insists.
         lowest: Values, such as valid/wer, of which W&B's summary has the lowest and not the last.
         resume_step: Training goes on after this step: lines of later ones are dropped, to be measured again. None
             starts a new record and a new run of each tracker.

@@ -6,13 +6,16 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from asrscale.common.errors import CliError
 from asrscale.model.reasons import short_reason
-from asrscale.training.tracked_run import Scalars, TextRows, TrackedRun
+from asrscale.training.tracked_run import Scalars, TextRows, TrackedRun, WandbMode
+
+Mode: TypeAlias = Literal["online", "offline"]
 
 PACKAGE = "wandb"
+NO_LOGIN = "no login"
 
 # A compute node without internet must not wait wandb's own 90 s at the start, nor for ever at the end, where
 # SLURM's grace after a SIGTERM is 30 s (KillWait). What was not uploaded stays in RUN/wandb for `wandb sync`.
@@ -27,14 +30,15 @@ def start(run: TrackedRun) -> Any | None:
         CliError: The folder that one stands in has settings for wandb; or the mode is `online`, and W&B cannot be
             reached or has no credentials.
     """
-    if run.wandb_mode == "off":
+    modes = _modes(run.wandb_mode)
+    if not modes:
         return None
     refuse_settings_of_folder(Path.cwd())
     given = {"dir": run.folder, "name": run.name, "config": dict(run.config)}
     run_id = run.id_of("wandb")
     if not os.environ.get("WANDB_SWEEP_ID"):  # a sweep's agent has chosen both
         given |= {"id": run_id, "project": run.project}
-    wandb = _init(run.wandb_mode, given)
+    wandb = _init(modes, given)
     if wandb is not None:
         for name in run.lowest:
             wandb.define_metric(name, summary="min")
@@ -82,7 +86,21 @@ def refuse_settings_of_folder(folder: Path) -> None:
             )
 
 
-def _init(wandb_mode: Literal["auto", "offline", "online"], given: Mapping[str, Any]) -> Any | None:
+def _modes(wandb_mode: WandbMode) -> Sequence[Mode]:
+    """Returns the modes to try, one after the other: `auto` sends nothing where the environment says so."""
+    if wandb_mode == "off":
+        return ()
+    if wandb_mode != "auto":
+        return (wandb_mode,)
+    wanted = os.environ.get("WANDB_MODE", "").strip()  # what a `mode` of wandb.init would win over
+    if wanted == "disabled":
+        return ()
+    if wanted in ("offline", "dryrun"):  # dryrun is the older name
+        return ("offline",)
+    return ("online", "offline")
+
+
+def _init(modes: Sequence[Mode], given: Mapping[str, Any]) -> Any | None:
     """Returns the module wandb after `wandb.init` with some arguments, or None after a warning; raises as `start`."""
     _unset_empty_variables()
     import wandb
@@ -96,22 +114,21 @@ def _init(wandb_mode: Literal["auto", "offline", "online"], given: Mapping[str, 
     settings.host = ""
     settings.init_timeout = START_PATIENCE_SECONDS
     settings.finish_timeout = END_PATIENCE_SECONDS
-    modes: Sequence[Literal["online", "offline"]] = ("online", "offline") if wandb_mode == "auto" else (wandb_mode,)
     for mode in modes:
-        problem = ""
         try:
             wandb.setup(settings=settings)
             # Without a login wandb.init would ask for a key on the terminal, and the other ranks would wait.
             if mode == "offline" or wandb.login(prompt=False, verify=False):
                 wandb.init(mode=mode, resume="allow", **given)
                 return wandb
+            problem = NO_LOGIN
         except Exception as error:
             problem = short_reason(error) or type(error).__name__
-            with contextlib.suppress(Exception):
-                abandon(wandb)
-        if wandb_mode == "online":
-            raise CliError(f"W&B: {problem or 'no login'}; run wandb login, or choose --wandb auto, offline or off")
-        if problem:
+        with contextlib.suppress(Exception):
+            abandon(wandb)
+        if "offline" not in modes:
+            raise CliError(f"W&B: {problem}; run wandb login, or choose --wandb auto, offline or off")
+        if problem != NO_LOGIN:
             print(f"warning: W&B failed to start {mode} ({problem})", file=sys.stderr)
     return None
 

@@ -190,6 +190,23 @@ def test_an_empty_variable_asks_for_nothing(
     assert len(wandb_runs(tmp_path)) == 1 and capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(("mode", "runs"), [("offline", 1), ("dryrun", 1), ("disabled", 0)])
+def test_where_the_environment_says_so_auto_sends_nothing(
+    mode: str, runs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)  # logged in: without a mode, auto would be online
+    monkeypatch.setenv("WANDB_MODE", mode)
+    with tracker(tmp_path, "auto") as opened:
+        opened.log(1, {"train/loss": 1.0})
+    assert len(wandb_runs(tmp_path)) == runs and capfd.readouterr() == ("", "")
+
+
+def test_the_flag_that_insists_wins_over_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with pytest.raises(CliError, match="no login"), tracker(tmp_path, "online"):
+        pass
+
+
 def test_a_variable_that_wandb_refuses_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
