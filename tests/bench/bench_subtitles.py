@@ -135,4 +135,7 @@ def main(model: str, recording: str, screenshot: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if len(sys.argv) >= 3:
+        main(*sys.argv[1:])
+    else:
+        print("not measured, which needs a trained model: bench_subtitles.py RUN/model RECORDING [SCREENSHOT.png]")

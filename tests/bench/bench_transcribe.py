@@ -72,4 +72,7 @@ def main(model: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    if len(sys.argv) >= 2:
+        main(sys.argv[1])
+    else:
+        print("not measured, which needs a trained model: bench_transcribe.py RUN/model")

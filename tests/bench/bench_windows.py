@@ -111,4 +111,7 @@ def main(folder: str, models: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    if len(sys.argv) >= 3:
+        main(sys.argv[1], sys.argv[2:])
+    else:
+        print("not measured, which needs a trained model: bench_windows.py DATA_SET_FOLDER RUN/model RUN2/model ...")
