@@ -41,6 +41,9 @@ _READ_AHEAD_BYTES = 8_192
 # 30 s of a 16-bit wav. The bytes are copied, which takes long beside a segment of a long recording.
 _MEMORY_FILE_BYTES = 1024 * 1024
 
+# Where libsndfile looks for the resource fork of a file without a name that has no header, such as an mp3.
+_FORKS = ("._", ".AppleDouble")
+
 # Encoding and sample rate in Hz of files without a header, by their names: telephony, as libsndfile and sox take them
 # (https://sox.sourceforge.net/soxformat.html). The first five libsndfile knows itself, but by a file's path only.
 HEADERLESS = {
@@ -189,7 +192,7 @@ def _readable(source: Source) -> io.BytesIO | io.FileIO:
         except OSError as error:
             raise AudioError(f"unreadable: {error.strerror or error}") from error
     data = source.getvalue()
-    if len(data) <= _MEMORY_FILE_BYTES:
+    if len(data) <= _MEMORY_FILE_BYTES or _is_among_forks():
         with suppress(AttributeError, OSError):
             return _memory_file(data)
     # Frames of an mp3 name no places, and mpg123 seeks so often that a `seek` in Python takes 3 % of its time.
@@ -242,7 +245,9 @@ def _opened(content: io.BytesIO | io.FileIO, extension: str = "") -> Iterator[so
 
 def _open_by_header_or_name(content: io.BytesIO | io.FileIO, extension: str) -> soundfile.SoundFile:
     """Opens a recording by its header, or by its extension where it has none; raises LibsndfileError."""
-    readable = content if isinstance(content, io.BytesIO) else content.fileno()
+    readable: io.BytesIO | int | str = content if isinstance(content, io.BytesIO) else content.fileno()
+    if isinstance(readable, int) and _is_among_forks():
+        readable = f"/proc/self/fd/{readable}"
     try:
         return soundfile.SoundFile(readable, closefd=False)
     except soundfile.LibsndfileError:
@@ -251,6 +256,15 @@ def _open_by_header_or_name(content: io.BytesIO | io.FileIO, extension: str) -> 
     subtype, rate_hz = HEADERLESS[extension]
     content.seek(0)
     return soundfile.SoundFile(readable, format="RAW", subtype=subtype, samplerate=rate_hz, channels=1, closefd=False)
+
+
+def _is_among_forks() -> bool:
+    """Whether the folder that one stands in has what libsndfile takes for half of a recording without a name.
+
+    An Apple file server makes such folders. By its place in /proc a file has a name, but then nobody knows how far
+    libsndfile has read, so that more is read of the file to find its end.
+    """
+    return any(map(os.path.lexists, _FORKS))
 
 
 def _one_line(error: Exception) -> str:

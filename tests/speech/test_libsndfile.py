@@ -1,6 +1,7 @@
 """What libsndfile decodes, beside what it was given."""
 
 import errno
+import hashlib
 import io
 import os
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from helpers.audio import encoded, sine
 from asrscale.common.errors import AudioError
 from asrscale.speech import libsndfile
 from asrscale.speech.blocks import UnknownFormatError
+from asrscale.speech.decoding import decode, decode_payload
 from asrscale.speech.libsndfile import (
     BLOCK_FRAMES,
     libsndfile_frames,
@@ -121,3 +123,31 @@ def test_no_file_stays_open_whatever_the_bytes_are() -> None:
 def test_what_it_does_not_know_is_said_to_be_so() -> None:
     with pytest.raises(UnknownFormatError, match=r"^unreadable: "):
         list(read_with_libsndfile(io.BytesIO(b"no sound at all" * 99)))
+
+
+@pytest.mark.parametrize("name", ["._", ".AppleDouble/"])
+@pytest.mark.parametrize(("container", "seconds"), [("MP3", 3), ("MP3", 200), ("FLAC", 3)])
+def test_the_folder_that_one_stands_in_changes_no_sample(
+    name: str, container: str, seconds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, seconds * 16_000)
+    path = tmp_path / "recording"
+    path.write_bytes(encoded(noise, 16_000, container))
+    data = path.read_bytes()
+
+    def decode_all() -> list[str]:
+        of_path, _ = decode(str(path), 1_000.0)
+        of_bytes, _ = decode(io.BytesIO(data), 1_000.0)
+        decoded = (of_path, of_bytes, decode_payload(data, len(noise)))
+        return [hashlib.sha256(samples.tobytes()).hexdigest() for samples in decoded]
+
+    elsewhere = decode_all()
+    if name.endswith("/"):
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_bytes(bytes(4_096))
+    monkeypatch.chdir(tmp_path)
+    if container == "MP3":  # of which libsndfile itself is led astray
+        with open(path, "rb") as file, pytest.raises(soundfile.LibsndfileError):
+            soundfile.SoundFile(file.fileno(), closefd=False)
+    assert decode_all() == elsewhere
