@@ -3,8 +3,12 @@
 import posixpath
 import re
 
-# Of Windows, macOS, Synology's file servers, and macOS's zip.
-_NAMES = ("Thumbs.db", "desktop.ini", ".DS_Store", "@eaDir", "__MACOSX")
+# Of Windows, macOS, Synology's file servers, macOS's zip, and Apple's file servers.
+_NAMES = ("Thumbs.db", "desktop.ini", ".DS_Store", "@eaDir", "__MACOSX", ".AppleDouble")
+
+# Where what was deleted lies, of Windows, macOS and Synology; on Linux the user's number follows.
+_BINS = ("$RECYCLE.BIN", ".Trashes", "#recycle")
+_LINUX_BIN = re.compile(r"\.Trash-\d+")
 
 
 def is_plain_name(name: object) -> bool:
@@ -18,4 +22,8 @@ def is_system_file(path: str) -> bool:
     macOS keeps what a foreign disk or a tar cannot hold of `a.wav` in `._a.wav`.
     """
     parts = path.split(posixpath.sep)
-    return any(part in _NAMES or part.startswith("._") for part in parts)
+    return any(part in _NAMES or part.startswith("._") or _is_bin(part) for part in parts)
+
+
+def _is_bin(name: str) -> bool:
+    return name in _BINS or _LINUX_BIN.fullmatch(name) is not None
