@@ -5,6 +5,7 @@ progress bar on a terminal and in a notebook, and nothing elsewhere. Bad input r
 that says what to change.
 """
 
+import math
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -187,7 +188,8 @@ class Model:
             show_progress: Whether a long recording shows a progress bar.
 
         Raises:
-            AsrscaleError: The recording cannot be read, samples come without their rate, or a length is below 0.
+            AsrscaleError: The recording cannot be read, samples come without their rate, or `memory_cap_seconds` is no
+                length.
         """
         _check_cap(memory_cap_seconds)
         pcm = _pcm_of(audio, sample_rate_hz)
@@ -207,7 +209,7 @@ class Model:
             A transcript for each file, in their order; the arguments are those of `transcribe`.
 
         Raises:
-            AsrscaleError: A file cannot be read; names it.
+            AsrscaleError: A file cannot be read, which is named; or `memory_cap_seconds` is no length.
         """
         _check_cap(memory_cap_seconds)
         recordings = [_pcm_of(file, None) for file in files]
@@ -233,7 +235,8 @@ class Model:
             show_progress: Whether a progress bar is shown.
 
         Raises:
-            AsrscaleError: A folder is not a whole data set, or no utterance can be read.
+            AsrscaleError: A folder is not a whole data set, no utterance can be read, or `memory_cap_seconds` is no
+                length.
         """
         _check_cap(memory_cap_seconds)
         index = data if isinstance(data, Index) else read_index(data)
@@ -303,7 +306,7 @@ def read_index(folders: PathLike | Sequence[PathLike]) -> Index:
 
 def _check_cap(memory_cap_seconds: float) -> None:
     """Raises CliError where what a caller gives for the audio of a pass is no length."""
-    if not memory_cap_seconds >= 0:  # nor is NaN
+    if not 0 <= memory_cap_seconds < math.inf:  # nor is NaN
         raise CliError(f"memory_cap_seconds {memory_cap_seconds}: give seconds, or 0 for what memory holds")
 
 

@@ -81,7 +81,7 @@ def test_what_cannot_be_transcribed_is_an_error_of_one_line(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("seconds", [-1.0, float("nan")])
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
 def test_a_pass_of_less_than_nothing_is_refused(model: Model, seconds: float, tone_shards: Path) -> None:
     calls = [
         lambda: model.transcribe(np.zeros(16_000, np.float32), 16_000, memory_cap_seconds=seconds),

@@ -284,7 +284,8 @@ def begin_sum(values: Iterable[float], world: World) -> PendingSum:
     A collective; a world of one needs no process group.
     """
     device = world.device if world.world_size > 1 else "cpu"
-    total = torch.tensor(list(values), dtype=torch.float64, device=device)
+    given = torch.tensor(list(values), dtype=torch.float64)
+    total = given.to(device, non_blocking=True)  # else the host would wait for all that a GPU has still to do
     work = torch.distributed.all_reduce(total, async_op=True) if world.world_size > 1 else None
     return PendingSum(total, work)
 

@@ -117,7 +117,7 @@ def load_steps(
 def finish_in_turn(begun: Iterator[Callable[[], Item]]) -> Iterator[Item]:
     """Yields what was begun, each finished once the one after it has begun: so those who decode always have work.
 
-    What fails as it begins is raised in its turn.
+    What fails as it begins is raised in its turn; what takes long to begin holds up the one before it, too.
     """
     waiting: deque[Callable[[], Item]] = deque()  # without other names, which would keep samples in memory
     problem: Exception | None = None
@@ -140,9 +140,9 @@ def finish_in_turn(begun: Iterator[Callable[[], Item]]) -> Iterator[Item]:
 def prefetch_one(items: Iterator[Item]) -> Iterator[Item]:
     """Yields the items, each made in a thread of its own while the one before it is in use.
 
-    Of loaded steps there are three in memory at most, for the moment in which the next is handed over, and one more has
-    begun: 224 kB for each second of padded audio in a rank's share of a step (3 × 32 kB of int16 batches; 2 × 64 kB of
-    the FLAC and samples that become one).
+    Of loaded steps there are three in memory at most (at hand, agreed on, and being made), and one more has begun:
+    224 kB for each second of padded audio in a rank's share of a step (3 × 32 kB of int16 batches; 2 × 64 kB of the
+    FLAC and samples that become one).
     """
 
     def make_next() -> list[Item]:

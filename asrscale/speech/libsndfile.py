@@ -203,7 +203,7 @@ def _memory_file(data: bytes) -> io.FileIO:
     """Returns an unnamed file in memory, which libsndfile reads by itself.
 
     From an object of Python it would read by calling back, thirty times for three seconds of FLAC, and each time wait
-    for the interpreter's lock: two threads took a seventh more time for FLAC, and four fifths more for mp3.
+    for the interpreter's lock: two threads took an eighth more time for FLAC, and four fifths more for mp3.
 
     Raises:
         OSError: There is no room for it: limits on files, such as `ulimit -f`, count for it too.

@@ -165,6 +165,7 @@ def take_steps(
     damaged_so_far = open_records(context, state.step)
     engine.train()
     seconds_before = state.seconds
+    # After a stop its reader lives until the save is done: a read that never returns must not hold that up.
     steps = AgreedSteps(_read_steps(context, state.step), context.watch, context.world)
     step_started = meter.started = time.perf_counter()
     while True:

@@ -56,20 +56,21 @@ def test_what_is_waited_for_the_next_step_counts_where_it_is_waited(
 
 
 def test_while_its_data_are_read_a_rank_is_loading(read: Iterator[Step], world: World, tmp_path: Path) -> None:
-    """Its heartbeat says so: slow data are no hang."""
+    """Its heartbeat says so: slow data are no hang. Ranks that wait for it are a step further: it alone is named."""
     watch = Watch(tmp_path)
-    seen: list[str] = []
+    seen: list[tuple[str, int]] = []
 
-    def told() -> Iterator[Step]:
+    def noted() -> Iterator[Step]:
         for step in read:
-            seen.append(watch.doing)
+            seen.append((watch.doing, watch.step))
             yield step
 
-    steps = AgreedSteps(told(), watch, world)
-    while steps.take() is not None:
+    steps = AgreedSteps(noted(), watch, world)
+    while (agreed := steps.take()) is not None:
         steps.look_ahead()
-        assert watch.doing == "training"
-    assert seen == ["loading"] * 4
+        is_last = agreed.step.number == 3
+        assert (watch.doing, watch.step) == ("training", agreed.step.number + (1 if is_last else 2))
+    assert seen == [("loading", 0), ("loading", 1), ("loading", 2), ("loading", 3)]
 
 
 def test_past_the_deadline_no_step_begins_but_the_first(read: Iterator[Step], world: World, tmp_path: Path) -> None:
