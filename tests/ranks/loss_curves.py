@@ -7,6 +7,7 @@ With `plain`, only that of stage 0 with whole units, which the others are compar
 """
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -88,3 +89,4 @@ with ds.joined_ranks() as world:
         curves = all_curves(shards, steps, world)
     if world.is_main:
         out.write_text(json.dumps(curves))
+os._exit(0)  # as `cli.run` ends a process, and for the same reason
