@@ -124,12 +124,13 @@ def _init(modes: Sequence[Mode], given: Mapping[str, Any]) -> Any | None:
             problem = NO_LOGIN
         except Exception as error:
             problem = short_reason(error) or type(error).__name__
+        if problem == NO_LOGIN and "offline" in modes:
+            continue  # with the same service
         with contextlib.suppress(Exception):
             abandon(wandb)
         if "offline" not in modes:
             raise CliError(f"W&B: {problem}; run wandb login, or choose --wandb auto, offline or off")
-        if problem != NO_LOGIN:
-            print(f"warning: W&B failed to start {mode} ({problem})", file=sys.stderr)
+        print(f"warning: W&B failed to start {mode} ({problem})", file=sys.stderr)
     return None
 
 
